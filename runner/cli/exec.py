@@ -1,0 +1,120 @@
+"""`runner exec`: plan, carry out, and say in a few lines what survived."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from typing import Any
+
+import click
+
+from runner.cli.output import Output
+from runner.lab.where import Lab
+from runner.model.plan import ExecutionPlan, Plan
+from runner.story.plan import Asked, make_plan
+
+LOSS_WORDS = {"process_crash": ("process crash, not a power cut", "crash", "crashes"), "power_loss": ("real power loss", "cut", "cuts")}
+
+
+@click.command("exec")
+@click.argument("entry")
+@click.option("--device", default="local", show_default=True, help="A device of the inventory.")
+@click.option("--scenario", "scenarios", multiple=True, help="Only this scenario (and the baseline); may be repeated.")
+@click.option("--cuts", type=int, help="How many counted cuts to make (default: the entry's).")
+@click.option("--seed", type=int, default=1, show_default=True, help="Chooses where the cuts fall.")
+@click.option("--quick", is_flag=True, help="As few cuts as the entry calls quick.")
+@click.option("--stageflow", metavar="VERSION", help="The Stageflow release to test (default: the entry's).")
+@click.option("--dry-run", is_flag=True, help="Print the plan; nothing moves.")
+@click.pass_obj
+def exec_(output: Output, dry_run: bool, **words: Any) -> int:
+    """Run ENTRY of the roadmap on a device, for example: runner exec EDGE-002 --device qemu-pi"""
+    lab = output.lab()
+    plan = make_plan(Asked(**words), lab)
+    for relative in (f"devices/{plan.line.type}.yaml", *(f"pipelines/{plan.pipeline_folder}",)):
+        if lab.overrides(relative):
+            output.say(f"using this lab's own {relative}")
+    if dry_run:
+        return output.result({"plan": plan.model_dump(mode="json")}, plan_text(plan))
+    output.say(f"{plan.device}: {LOSS_WORDS[plan.type.loss][0]}")
+    return asyncio.run(_execute(output, lab, plan))
+
+
+async def _execute(output: Output, lab: Lab, plan: Plan) -> int:
+    from runner.story.execute import execute
+
+    task = asyncio.ensure_future(execute(plan, lab, Progress(output, plan)))
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, task.cancel)
+    conclusion = await task
+    code = conclusion.outcome.exit_code
+    value: dict[str, Any] = conclusion.as_json()
+    if conclusion.trouble is not None and code not in (0, 1):
+        first = conclusion.trouble.complaints[0]
+        where = first.where or str(conclusion.folder.root)
+        value["error"] = {"kind": conclusion.row, "found": first.found, "expected": first.expected, "where": where, "do": first.do}
+    lines = [(conclusion.outcome.verdict or conclusion.outcome.status or "").replace("_", " ").upper() + f" · {conclusion.reason}"]
+    if conclusion.trouble is not None:
+        lines.append(str(conclusion.trouble))
+    lines += [f"  {finding.severity}: {finding.title}: {finding.description.partition('Found: ')[2]}" for finding in conclusion.findings]
+    lines.append(lab.shown(conclusion.folder.final_report).removeprefix("./"))
+    if plan.type.loss == "process_crash":
+        lines.append("next: runner doctor   (what a real power cut needs)")
+    return output.result(value, "\n".join(lines), code)
+
+
+class Progress:
+    """Turns the story's events into lines."""
+
+    def __init__(self, output: Output, plan: Plan) -> None:
+        self._print, self._plan = output.say, plan
+
+    def __call__(self, event: str, **facts: Any) -> None:
+        getattr(self, f"_{event}", lambda **_: None)(**facts)
+
+    def _say(self, text: str) -> None:
+        self._print(f"  {text}")
+
+    def _execution_ended(self, execution: ExecutionPlan, ending: str, duration_s: float) -> None:
+        word = LOSS_WORDS[self._plan.type.loss][1 if len(execution.cuts) == 1 else 2]
+        cuts = f"   {len(execution.cuts)} {word}" if execution.cuts else ""
+        self._print(f"{execution.name:<12} {len(execution.stages)} stages   {duration_s:5.1f} s{cuts}   {'ok' if ending == 'finished' else ending}")
+
+    def _disk_proof(self, found: dict[str, Any]) -> None:
+        self._print(f"disk proof   flushed block: {found['flushed']}, unflushed block: {found['unflushed']}, cache: {found['write_cache']}")
+
+    def _cut(self, execution: ExecutionPlan, cut: Any, facts: dict[str, Any]) -> None:
+        lost = facts.get("writes_lost")
+        said = f", {lost['count']} unflushed disk writes lost" if lost else ""
+        point = "random" if cut.fraction is not None else cut.point
+        self._print(f"  {LOSS_WORDS[self._plan.type.loss][1]} at {cut.stage or 'the journal'}, {point}{said}")
+
+    def _concluded(self, conclusion: Any, row: Any) -> None:
+        from runner.judgement.checks import running_again_limit
+        from runner.judgement.conclude import cut_rows
+
+        rows = cut_rows(conclusion.evidence)
+        times = [row["restored_s"] for row in rows if row["restored_s"] is not None]
+        again = [row["running_again_s"] for row in rows if row["running_again_s"] is not None]
+        if times:
+            limit = conclusion.evidence.plan["limits"]["restored_s"]
+            repeated = sum(len(r.problems) for r in conclusion.results if r.check == "nothing_repeated")
+            text = f"{repeated} repeated, restored in {max(times):.1f} s (limit {limit:g})"
+            if again:
+                text += f", running again in {max(again):.1f} s (limit {running_again_limit(conclusion.evidence):g})"
+            self._print(text)
+
+
+def plan_text(plan: Plan) -> str:
+    """The plan as a person reads it."""
+    lines = [
+        f"{plan.entry} {plan.title} on {plan.device} ({plan.type.title})",
+        f"Stageflow {plan.stageflow} · seed {plan.seed} · {plan.cuts_asked} cuts asked, bar {plan.cuts.bar}",
+    ]
+    for execution in plan.executions:
+        lines.append(f"{execution.name}: {execution.module}, {execution.durability}, {' → '.join(execution.stages)}")
+        for cut in execution.cuts:
+            at = f"random, {cut.fraction:.0%} into the body" if cut.fraction is not None else cut.point
+            lines.append(f"  {cut.hold}: {cut.stage or 'the journal'}, {at}")
+    for scenario, checks in plan.checks.items():
+        lines.append(f"{scenario} must hold: " + ", ".join(check.check for check in checks if check.judge == "must_hold"))
+    return "\n".join(lines)

@@ -1,0 +1,83 @@
+"""`schema`, `init`, `doctor`: the lab itself and the machine it stands on."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+import shutil
+from pathlib import Path
+from typing import Any
+
+import click
+
+from runner.cli.output import Output, columns
+from runner.errors import AskError
+
+SCHEMAS = ("inventory", "device", "profile", "entry", "findings")
+
+
+@click.command()
+@click.argument("name", type=click.Choice(SCHEMAS))
+@click.pass_obj
+def schema(output: Output, name: str) -> int:
+    """Print the JSON Schema of a lab file, for an editor or a program."""
+    import json
+
+    from pydantic import BaseModel
+
+    from runner.model.device import DeviceType, Inventory
+    from runner.model.entry import Entry
+    from runner.model.finding import Findings
+    from runner.model.profile import Profile
+
+    models: dict[str, type[BaseModel]] = dict(zip(SCHEMAS, (Inventory, DeviceType, Profile, Entry, Findings), strict=True))
+    found = models[name].model_json_schema()
+    return output.result({"json_schema": found}, json.dumps(found, indent=2))
+
+
+@click.command()
+@click.argument("folder", default=".")
+@click.pass_obj
+def init(output: Output, folder: str) -> int:
+    """Make a lab in FOLDER: an inventory with the built-in devices, and empty folders for your own."""
+    from runner.lab.where import builtin_root
+
+    root = Path(folder).expanduser().resolve()
+    if (root / "inventory.yaml").exists():
+        raise AskError(f"{root} is a lab already", where=str(root / "inventory.yaml"), do="edit it, or choose another folder")
+    try:
+        for name in ("devices", "profiles", "pipelines", "runs"):
+            (root / name).mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(builtin_root() / "inventory.yaml", root / "inventory.yaml")
+    except OSError as error:
+        raise AskError(f"{root} cannot be written: {error.strerror}") from error
+    return output.result({"lab": str(root)}, f"a lab in {root}\nnext: cd {root} && runner device list && runner exec EDGE-002")
+
+
+@click.command()
+@click.pass_obj
+def doctor(output: Output) -> int:
+    """Say what this machine can do: local runs, emulated boards with a real power cut, KVM, a data NIC."""
+    rows = _facts()
+    missing = sorted({package for row in rows for package in row["missing"]})
+    text = columns(("what", "state", "missing"), [(row["what"], row["state"], " ".join(row["missing"]) or "-") for row in rows])
+    if missing:
+        text += f"\nto get a real power cut: apt-get install --no-install-recommends {' '.join(missing)}   (then: runner exec EDGE-002 --device qemu-pi)"
+    return output.result({"facts": rows, "missing_packages": missing}, text)
+
+
+def _facts() -> list[dict[str, Any]]:
+    from runner.target.emulation.image import missing_tools
+
+    packages = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in ("asyncssh", "pydantic", "click"))
+    rows: list[dict[str, Any]] = [
+        {"what": "python", "state": f"{platform.python_version()}, {packages}", "missing": []},
+        {"what": "local device", "state": "ready: a cut is a process crash", "missing": []},
+    ]
+    for device, arch in (("qemu-pi", "aarch64"), ("qemu-x86", "x86_64")):
+        missing = missing_tools(arch)
+        rows.append({"what": device, "state": "needs packages" if missing else "ready: a cut is a real power loss", "missing": missing})
+    kvm = "may be used (a probe boot decides)" if os.access("/dev/kvm", os.R_OK | os.W_OK) else "not to be had: emulation without it"
+    nic = "tap in a namespace of its own" if os.geteuid() == 0 else "isolated (a tap needs root)"
+    return [*rows, {"what": "kvm for qemu-x86", "state": kvm, "missing": []}, {"what": "data NIC of emulated boards", "state": nic, "missing": []}]

@@ -1,0 +1,102 @@
+"""`runner`: every subcommand by name, imported only when it is used, so that `--help` stays instant.
+
+This file, and what it imports from `runner.cli`, is the only code that prints or exits.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+
+import click
+
+from runner import __version__
+from runner.cli.output import Output
+from runner.errors import AskError, BrokenPromise, RunnerError
+
+COMMANDS: dict[str, tuple[str, str]] = {
+    "exec": ("runner.cli.exec:exec_", "Run an entry of the roadmap on a device."),
+    "run": ("runner.cli.show:run", "List and show runs."),
+    "report": ("runner.cli.show:report", "Make a run's conclusions again from its folder."),
+    "entry": ("runner.cli.show:entry", "List and show roadmap entries."),
+    "device": ("runner.cli.show:device", "List and show devices; pin their host keys."),
+    "profile": ("runner.cli.show:profile", "List and show profiles."),
+    "schema": ("runner.cli.lab:schema", "Print the JSON Schema of a lab file."),
+    "init": ("runner.cli.lab:init", "Make a new lab here."),
+    "doctor": ("runner.cli.lab:doctor", "Say what this machine can do, and what is missing."),
+}
+
+
+class Lazy(click.Group):
+    """A group that imports a command's module when, and only when, it is asked for."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        if name not in COMMANDS:
+            return None
+        module, _, attribute = COMMANDS[name][0].partition(":")
+        command: click.Command = getattr(import_module(module), attribute)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args and args[0] not in COMMANDS:
+            from runner.lab.yaml_source import nearest, one_of
+
+            raise AskError(f"no command is called {args[0]!r}{nearest(args[0], COMMANDS)}", expected=one_of(COMMANDS))
+        return super().resolve_command(ctx, args)
+
+
+@click.group(cls=Lazy, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="runner")
+@click.option("--lab", metavar="FOLDER", help="The lab to use (else RUNNER_LAB, else the nearest inventory.yaml, else the built-in one).")
+@click.option("--json", "as_json", is_flag=True, help="Standard output is exactly one JSON object, also on failure.")
+@click.pass_context
+def cli(ctx: click.Context, lab: str | None, as_json: bool) -> None:
+    """Hurt edge devices on purpose, and prove what survived.
+
+    Exit status: 0 passed · 1 a check failed · 2 your files or flags · 3 the lab · 4 our bug · 130 interrupted.
+    """
+    ctx.obj = Output(as_json, lab)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """The console script. Every ending goes through one place: a sentence or a JSON object, and the exit status."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    as_json = "--json" in words
+    if as_json:
+        words = ["--json", *(word for word in words if word != "--json")]  # it may stand anywhere
+    output = Output(as_json, None)
+    try:
+        status = cli.main(args=words, prog_name="runner", standalone_mode=False)
+        sys.exit(status if isinstance(status, int) else 0)
+    except RunnerError as error:
+        output.fail(error)
+        sys.exit(error.exit_code)
+    except click.exceptions.Exit as stop:
+        sys.exit(stop.exit_code)
+    except click.ClickException as error:
+        context = getattr(error, "ctx", None)
+        asked = AskError(error.format_message(), do=f"{context.command_path if context else 'runner'} --help")
+        output.fail(asked)
+        sys.exit(asked.exit_code)
+    except (click.Abort, KeyboardInterrupt):
+        output.say("interrupted")
+        sys.exit(130)
+    except BrokenPipeError:
+        sys.stderr.close()
+        sys.exit(0)
+    except Exception as error:
+        import traceback
+
+        traceback.print_exc()
+        output.fail(BrokenPromise(f"{type(error).__name__}: {error}", do="this is our bug: please report it with the traceback above"))
+        sys.exit(BrokenPromise.exit_code)

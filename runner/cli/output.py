@@ -1,0 +1,62 @@
+"""Where words go: results to standard output, everything else to standard error; with --json exactly one object."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from runner.errors import RunnerError
+from runner.lab.where import Lab, find_lab
+
+SCHEMA = "stageflow-runner/1"
+
+
+def plain(text: str) -> str:
+    """`text` without anything that could move a terminal's cursor: devices are not trusted with ours."""
+    return "".join(c if c.isprintable() or c == "\n" else "�" for c in text)
+
+
+class Output:
+    """One command's way of speaking."""
+
+    def __init__(self, as_json: bool, lab: str | None) -> None:
+        self.as_json, self._chosen = as_json, lab
+
+    def lab(self, *, quiet: bool = False) -> Lab:
+        """The lab, announced in the first line."""
+        lab = find_lab(self._chosen)
+        if not quiet:
+            self.say(str(lab))
+        return lab
+
+    def say(self, text: str) -> None:
+        """Something a person may want to know on the way."""
+        print(plain(text), file=sys.stderr if self.as_json else sys.stdout, flush=True)
+
+    def result(self, value: dict[str, Any], text: str, exit_code: int = 0) -> int:
+        """The answer: `value` for a program, `text` for a person. Returns the exit status."""
+        if self.as_json:
+            print(json.dumps({"schema": SCHEMA, "exit_code": exit_code, **value}), flush=True)
+        elif text:
+            print(plain(text), flush=True)
+        return exit_code
+
+    def fail(self, error: RunnerError) -> None:
+        """A failure: a sentence on standard error, and with --json the one object on standard output."""
+        if not self.as_json:
+            print(plain(f"{error}"), file=sys.stderr, flush=True)
+            return
+        first = error.complaints[0]
+        said = [{"found": c.found, "expected": c.expected, "where": c.where, "do": c.do} for c in error.complaints]
+        body = {"kind": error.kind, **said[0], "all": said}
+        print(json.dumps({"schema": SCHEMA, "exit_code": error.exit_code, "error": body}), flush=True)
+        print(plain(first.found), file=sys.stderr, flush=True)
+
+
+def columns(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
+    """Rows as aligned columns under a head; nothing more than text."""
+    table = [[str(cell) for cell in row] for row in (head, *rows)]
+    widths = [max(len(row[place]) for row in table) for place in range(len(head))]
+    return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in table)

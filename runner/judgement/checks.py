@@ -1,0 +1,199 @@
+"""The checks every entry can use: evidence in, problems out. No I/O, no clock, no opinion about severity.
+
+A check is a function `(evidence, scenario) -> [(problem, where), …]`; an empty list means that it held. Its
+docstring is what a reader of the report is told. An entry's own `checks.py` holds more of the same shape.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from runner.judgement.evidence import Cut, Evidence, Execution
+from runner.ondevice.execution import finished_stages
+from runner.ondevice.host import state_hash
+
+Problem = tuple[str, str]
+Check = Callable[[Evidence, str], list[Problem]]
+
+
+class Clocks(NamedTuple):
+    """The three clocks of one restart, in seconds; None where that moment was never reached."""
+
+    board_boot_s: float | None  # power on → supervisor's process start
+    restored_s: float | None  # supervisor's process start → `restored` flushed
+    running_again_s: float | None  # supervisor's process start → the next stage body announced itself
+
+
+def clocks(execution: Execution, cut: Cut) -> Clocks:
+    boot = cut.recovered["board_boot_s"] if cut.recovered else None
+    if cut.restored is None:
+        return Clocks(boot, None, None)
+    started = cut.restored.payload["supervisor_started_ns"]
+    lives = [record.sequence for record in execution.of_kind("restored")]
+    life = lives.index(cut.restored.sequence) + 1
+    resumed = next((r for r in execution.of_kind("resumed") if r.sequence > cut.restored.sequence), None)
+    again = next((line for line in execution.witnessed if line.life == life and line.boot == cut.restored.boot_id), None)
+    return Clocks(
+        boot,
+        (resumed.payload["restored_flushed_ns"] - started) / 1e9 if resumed else None,
+        (again.boottime_ns - started) / 1e9 if again else None,
+    )
+
+
+def finished(evidence: Evidence, scenario: str) -> list[Problem]:
+    """Every execution reached the end of its pipeline, cuts or no cuts."""
+    problems = []
+    for execution in evidence.of(scenario):
+        ending = execution.ended.get("ending", "never ended")
+        if ending != "finished":
+            last = execution.records[-1] if execution.records else None
+            why = f": {last.payload.get('error') or last.payload.get('reason')}" if last and last.kind == ending else ""
+            problems.append((f"{execution.name} ended as {ending!r}{why}", execution.journal_file))
+    return problems
+
+
+def nothing_repeated(evidence: Evidence, scenario: str) -> list[Problem]:
+    """No stage whose end was promised before a cut began again after it, by the word of the witness outside."""
+    problems = []
+    for execution in evidence.of(scenario):
+        for cut in execution.cuts:
+            promised = set(finished_stages(execution.records[: cut.durable_sequence]))
+            for line in execution.witnessed:
+                if line.index >= cut.witness_lines and line.stage in promised:
+                    problems.append(
+                        (f"{line.stage} began again after the cut at {cut.hold}, though its end was promised", f"results/journal/witness.jsonl:{line.index + 1}")
+                    )
+        seen: set[tuple[Any, ...]] = set()
+        for line in execution.witnessed:
+            once = (line.stage, line.life, line.boot)
+            if once in seen:
+                problems.append((f"{line.stage} began twice in one life", f"results/journal/witness.jsonl:{line.index + 1}"))
+            seen.add(once)
+    return problems
+
+
+def every_stage_witnessed(evidence: Evidence, scenario: str) -> list[Problem]:
+    """Every stage that finished was seen to begin by the witness outside."""
+    problems = []
+    for execution in evidence.of(scenario):
+        seen = {line.stage for line in execution.witnessed}
+        for record in execution.of_kind("stage_finished"):
+            if record.payload["stage"] not in seen:
+                problems.append((f"{record.payload['stage']} finished, and nobody saw it begin", execution.where(record)))
+    return problems
+
+
+def state_equal(evidence: Evidence, scenario: str) -> list[Problem]:
+    """The final state hash equals the baseline's, and is the hash of the journaled results."""
+    golden = [record.payload["state_sha256"] for e in evidence.of("baseline") for record in e.of_kind("finished")]
+    problems = []
+    for execution in evidence.of(scenario):
+        for record in execution.of_kind("finished"):
+            said = record.payload["state_sha256"]
+            if golden and said != golden[0]:
+                problems.append((f"final state {said[:12]}, baseline {golden[0][:12]}", execution.where(record)))
+            if said != state_hash(execution.outputs):
+                problems.append((f"final state {said[:12]} is not the hash of its journaled results", execution.where(record)))
+    return problems
+
+
+def promises_kept(evidence: Evidence, scenario: str) -> list[Problem]:
+    """Every record that was acknowledged before a cut is there after it, unchanged."""
+    problems = []
+    for execution in evidence.of(scenario):
+        if execution.diverged:
+            mirrored, found = execution.diverged["mirrored"], execution.diverged["found"]
+            problems.append(
+                (f"after the cut at {execution.diverged['hold']} the device had {found} records; {mirrored} had been acknowledged, or one of them changed", execution.journal_file)
+            )
+        for cut in execution.cuts:
+            if cut.restored and cut.restored.payload["records_found"] < cut.durable_sequence:
+                found = cut.restored.payload["records_found"]
+                problems.append((f"{cut.hold}: {cut.durable_sequence} records were promised, {found} came back", execution.where(cut.restored)))
+        ended = execution.ended
+        if ended and (execution.damaged_bytes or len(execution.records) != ended["mirrored"]):
+            problems.append((f"{len(execution.records)} whole records, {ended['mirrored']} were mirrored", execution.journal_file))
+        elif ended and execution.chains[-1] != ended["chain"]:
+            problems.append(("the records are not those that were mirrored", execution.journal_file))
+    return problems
+
+
+def restored_state_true(evidence: Evidence, scenario: str) -> list[Problem]:
+    """Each restart restored exactly the acknowledged state: journal chain and state hash equal the coordinator's own."""
+    problems = []
+    for execution in evidence.of(scenario):
+        restores = execution.of_kind("restored")
+        for record in restores:
+            said, through = record.payload, record.payload["through_sequence"]
+            if through >= len(execution.chains) or said["chain"] != execution.chains[through]:
+                problems.append((f"restored from a journal that is not the mirrored one (through record {through})", execution.where(record)))
+                continue
+            replay = finished_stages(execution.records[:through])
+            if sorted(replay) != said["replay"] or said["state_sha256"] != state_hash(replay):
+                lost = sorted(set(replay) - set(said["replay"]))
+                why = f"; not restored: {', '.join(lost)}" if lost else ""
+                reasons = "; ".join(f"{stage}: {reason}" for stage, reason in said["rejected"].items())
+                problems.append((f"the restored state is not the acknowledged one{why}{' (' + reasons + ')' if reasons else ''}", execution.where(record)))
+        for cut, after in zip(execution.cuts, [*execution.cuts[1:], None], strict=True):
+            if cut.recovered and cut.restored is None and not cut.ended_before and not (after and after.point == "during_resume"):
+                problems.append((f"no restored state was recorded after the cut at {cut.hold}", cut.where))
+    return problems
+
+
+def restored_in_time(evidence: Evidence, scenario: str) -> list[Problem]:
+    """After each cut the state was restored within the limit, counted from the supervisor's process start."""
+    limit = float(evidence.plan["limits"]["restored_s"])
+    return _too_late(evidence, scenario, limit, "restored_s", "state restored")
+
+
+def running_again_in_time(evidence: Evidence, scenario: str) -> list[Problem]:
+    """After each cut the next stage began within the limit; on an emulated board the limit is scaled by its slowdown."""
+    return _too_late(evidence, scenario, running_again_limit(evidence), "running_again_s", "running again")
+
+
+def running_again_limit(evidence: Evidence) -> float:
+    """The limit in seconds. Only an emulated board's is scaled, by the fixed-work benchmark of the same run."""
+    limit = float(evidence.plan["limits"]["running_again_s"])
+    return round(limit * max(1.0, evidence.slowdown), 2) if evidence.plan["type"]["emulated"] else limit
+
+
+def really_rebooted(evidence: Evidence, scenario: str) -> list[Problem]:
+    """After a power loss the boot id is another one; after a process crash the supervisor is another process."""
+    problems = []
+    for execution in evidence.of(scenario):
+        lives = [record.boot_id for record in execution.records[:1]]
+        for cut in execution.cuts:
+            if cut.recovered is None:
+                problems.append((f"the device did not come back after the cut at {cut.hold}", cut.where))
+            elif cut.loss == "power_loss" and cut.recovered["boot_id"] in lives:
+                problems.append((f"boot id unchanged over the cut at {cut.hold}", cut.where))
+            if cut.recovered:
+                lives.append(cut.recovered["boot_id"])
+    return problems
+
+
+def _too_late(evidence: Evidence, scenario: str, limit_s: float, clock: str, noun: str) -> list[Problem]:
+    problems = []
+    for execution in evidence.of(scenario):
+        for cut in execution.cuts:
+            took = getattr(clocks(execution, cut), clock)
+            if took is not None and took > limit_s:
+                problems.append((f"{noun} {took:.2f} s after the cut at {cut.hold}, limit {limit_s:g} s", cut.where))
+    return problems
+
+
+GENERIC: dict[str, Check] = {
+    check.__name__: check
+    for check in (
+        finished,
+        nothing_repeated,
+        every_stage_witnessed,
+        state_equal,
+        promises_kept,
+        restored_state_true,
+        restored_in_time,
+        running_again_in_time,
+        really_rebooted,
+    )
+}

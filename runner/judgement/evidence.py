@@ -1,0 +1,238 @@
+"""A run folder in, facts out: the two journals and the witness, read side by side. Nothing is concluded here.
+
+    device-<execution>.journal   what the device promised, record by record
+    coordinator.journal          what only the coordinator saw: mirrored, held, cut, recovered, diverged
+    witness.jsonl                which stage bodies really began, in order
+
+Standard library only, and no hardware: the same folder gives the same facts on any machine.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from runner.lab.folder import RunFolder, read_json
+from runner.ondevice import journal
+from runner.ondevice.execution import ENDS, finished_stages
+from runner.ondevice.journal import Record
+
+
+@dataclass(frozen=True)
+class Witnessed:
+    """One line of the witness: a stage body that began. `index` is its place among all lines of the run."""
+
+    index: int
+    execution: str
+    stage: str
+    life: int
+    boot: str
+    boottime_ns: int
+
+
+@dataclass(frozen=True)
+class Cut:
+    """One cut that was made, and what is known of it from outside."""
+
+    hold: str
+    stage: str
+    point: str
+    loss: str
+    where: str  # file#record of the coordinator's `cut` record
+    durable_sequence: int  # everything up to here was promised: mirrored, or held after its flush
+    written: int  # the last record the device is known to have written
+    witness_lines: int  # lines the witness had when the power went
+    facts: dict[str, Any]
+    recovered: dict[str, Any] | None
+    restored: Record | None
+    ended_before: bool
+
+    @property
+    def writes_lost(self) -> int | None:
+        """Disk writes that were accepted and not flushed when the disk server died; None where unknown."""
+        lost = self.facts.get("writes_lost")
+        return int(lost["count"]) if isinstance(lost, dict) else None
+
+    @property
+    def records_lost(self) -> int | None:
+        """Journal records known to be written before the cut and gone after it; None if nothing came back to tell."""
+        if self.restored is None:
+            return None
+        return max(0, self.written - int(self.restored.payload["records_found"]))
+
+    @property
+    def vacuous(self) -> bool:
+        """Whether the cut hit nothing.
+
+        A power loss is vacuous when it cost neither an accepted disk write nor a journal record; a process crash
+        (which costs no write by its nature) when the pipeline had already ended.
+        """
+        if self.loss == "power_loss":
+            return not self.writes_lost and not self.records_lost
+        return self.ended_before
+
+    @property
+    def counted(self) -> bool:
+        """Vacuous cuts do not count, except behind an acknowledgement, where having nothing to lose is the point."""
+        return not self.vacuous or self.point in ("after_ack", "created")
+
+
+@dataclass(frozen=True)
+class Execution:
+    """One execution of one pipeline."""
+
+    name: str
+    scenario: str
+    journal_file: str
+    records: list[Record]
+    damaged_bytes: int  # bytes behind the last whole record of the mirrored file: there must be none
+    cuts: list[Cut]
+    witnessed: list[Witnessed]
+    ended: dict[str, Any]  # the coordinator's `execution_ended`: ending, mirrored, chain
+    diverged: dict[str, Any] | None
+
+    @cached_property
+    def outputs(self) -> dict[str, dict[str, Any]]:
+        """Each finished stage's journaled result: status, data, files."""
+        return finished_stages(self.records)
+
+    @cached_property
+    def chains(self) -> list[str]:
+        chains = [journal.GENESIS]
+        for record in self.records:
+            chains.append(journal.chain_on(chains[-1], record.raw))
+        return chains
+
+    def of_kind(self, kind: str) -> list[Record]:
+        return [record for record in self.records if record.kind == kind]
+
+    def where(self, record: Record) -> str:
+        return f"{self.journal_file}#{record.sequence}"
+
+
+@dataclass(frozen=True)
+class Evidence:
+    config: dict[str, Any]
+    plan: dict[str, Any]
+    coordinator: list[Record]
+    executions: list[Execution]
+    ending: dict[str, Any] | None  # the coordinator's `run_ended`; None when it was killed
+
+    @property
+    def cuts(self) -> list[Cut]:
+        return [cut for execution in self.executions for cut in execution.cuts]
+
+    @property
+    def stopped(self) -> bool:
+        """Whether an execution ended in a way that makes further cuts pointless."""
+        return any(execution.ended.get("ending") != "finished" for execution in self.executions)
+
+    def of(self, scenario: str) -> list[Execution]:
+        return [execution for execution in self.executions if execution.scenario == scenario]
+
+    def note(self, kind: str) -> dict[str, Any] | None:
+        """The last coordinator record of a kind."""
+        return next((record.payload for record in reversed(self.coordinator) if record.kind == kind), None)
+
+    @property
+    def slowdown(self) -> float:
+        """How much slower the device did a fixed piece of work than the coordinator's machine, in this run."""
+        return float((self.note("benchmark") or {"slowdown": 1.0})["slowdown"])
+
+
+def load_evidence(folder: RunFolder) -> Evidence:
+    """Everything a judgement needs. Raises AskError when the folder's configuration cannot be read."""
+    config = read_json(folder.run_config)
+    coordinator = journal.read_file(str(folder.coordinator_journal))
+    witnessed = _witness(folder)
+    ended = {r.payload["execution"]: r.payload for r in coordinator if r.kind == "execution_ended"}
+    diverged = {r.payload["execution"]: r.payload for r in coordinator if r.kind == "diverged"}
+    executions = []
+    for began in (record.payload for record in coordinator if record.kind == "execution_began"):
+        name = began["execution"]
+        path = folder.device_journal(name)
+        data = path.read_bytes() if path.exists() else b""
+        records = journal.read(data)
+        whole = len(journal.FILE_HEADER) + sum(len(record.raw) for record in records)
+        executions.append(
+            Execution(
+                name=name,
+                scenario=began["scenario"],
+                journal_file=str(path.relative_to(folder.root)),
+                records=records,
+                damaged_bytes=max(0, len(data) - whole),
+                cuts=_cuts(coordinator, name, records, str(folder.coordinator_journal.relative_to(folder.root))),
+                witnessed=[line for line in witnessed if line.execution == name],
+                ended=ended.get(name, {}),
+                diverged=diverged.get(name),
+            )
+        )
+    ending = next((record.payload for record in coordinator if record.kind == "run_ended"), None)
+    return Evidence(config, config["test_parameters"], coordinator, executions, ending)
+
+
+def _cuts(coordinator: list[Record], execution: str, records: list[Record], file: str) -> list[Cut]:
+    """The execution's cuts, each with what had been promised when it fell."""
+    cuts: list[Cut] = []
+    durable, ended = 0, False
+    mine = [record for record in coordinator if record.payload.get("execution") == execution]
+    recovered = {r.payload["hold"]: r.payload for r in mine if r.kind == "recovered"}
+    for record in mine:
+        facts = record.payload
+        if record.kind == "mirrored":
+            durable = max(durable, facts["sequence"])
+            ended = ended or facts["kind"] in ENDS
+        elif record.kind == "held" and facts["point"] == "after_flush":
+            durable = max(durable, facts["sequence"])
+        elif record.kind == "cut":
+            back = recovered.get(facts["hold"])
+            cuts.append(
+                Cut(
+                    hold=facts["hold"],
+                    stage=facts["stage"],
+                    point=facts["point"],
+                    loss=facts["loss"],
+                    where=f"{file}#{record.sequence}",
+                    durable_sequence=durable,
+                    written=facts["written"],
+                    witness_lines=facts["witness_lines"],
+                    facts=facts["facts"],
+                    recovered=back,
+                    restored=_restored(records, back),
+                    ended_before=ended,
+                )
+            )
+    return cuts
+
+
+def _restored(records: list[Record], recovered: dict[str, Any] | None) -> Record | None:
+    """The `restored` record that the recovered supervisor wrote: same boot, same process start."""
+    if recovered is None:
+        return None
+    for record in records:
+        if record.kind == "restored" and (record.boot_id, record.payload["supervisor_started_ns"]) == (
+            recovered["boot_id"],
+            recovered["supervisor_started_ns"],
+        ):
+            return record
+    return None
+
+
+def _witness(folder: RunFolder) -> list[Witnessed]:
+    """Every whole line. A device writes these, so nothing about them is trusted to be well-formed."""
+    found: list[Witnessed] = []
+    if not folder.witness.exists():
+        return found
+    for index, line in enumerate(folder.witness.read_bytes().split(b"\n")[:-1]):
+        try:
+            said = json.loads(line)
+            found.append(
+                Witnessed(
+                    index, str(said["execution"]), str(said["stage"]), int(said["life"]), str(said["boot"]), int(said["boottime_ns"])
+                )
+            )
+        except (ValueError, KeyError, TypeError):
+            continue
+    return found

@@ -1,0 +1,115 @@
+"""Every path inside a run folder, and the only code that makes one.
+
+    runs/EDGE-002/run-2026-11-21-001/
+        README.md  findings.json  FINAL_REPORT.md      made from the rest by `runner report`
+        config/run_config.json  config/environment.json
+        results/journal/                               the truth: never rewritten, kept for ever
+            coordinator.journal                        what only the coordinator saw
+            device-<execution>.journal                 the device's own journal, mirrored record by record
+            witness.jsonl                              who outside saw which stage start
+            disk.log  console.log                      emulated boards: each disk request, and the console
+        pipelines/                                     what ran, and the entry's checks.py
+        results/metrics/  results/logs/  dx_evaluation/
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+from runner.errors import AskError, LabError
+
+STATEMENT = "not part of this run\n"
+
+
+class RunFolder:
+    """Paths of one run; `root.name` is the run id."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.run_id = root.name
+        self.readme = root / "README.md"
+        self.findings = root / "findings.json"
+        self.final_report = root / "FINAL_REPORT.md"
+        self.run_config = root / "config" / "run_config.json"
+        self.environment = root / "config" / "environment.json"
+        self.journals = root / "results" / "journal"
+        self.coordinator_journal = self.journals / "coordinator.journal"
+        self.witness = self.journals / "witness.jsonl"
+        self.metrics = root / "results" / "metrics"
+        self.logs = root / "results" / "logs"
+        self.dx = root / "dx_evaluation"
+        self.pipelines = root / "pipelines"  # what ran: a copy of the entry, its checks.py included
+
+    def device_journal(self, execution: str) -> Path:
+        return self.journals / f"device-{execution}.journal"
+
+    @classmethod
+    def create(cls, runs: Path, entry: str, wall_ns: int) -> RunFolder:
+        """A new folder with the next free number of today; safe when two coordinators ask at once.
+
+        Raises LabError when the disk or its rights do not allow it.
+        """
+        day = datetime.fromtimestamp(wall_ns / 1e9, tz=timezone.utc).strftime("%Y-%m-%d")
+        try:
+            (runs / entry).mkdir(parents=True, exist_ok=True)
+            taken = [int(path.name[-3:]) for path in (runs / entry).glob(f"run-{day}-[0-9][0-9][0-9]")]
+            for number in range(max(taken, default=0) + 1, 1000):
+                folder = cls(runs / entry / f"run-{day}-{number:03}")
+                try:
+                    folder.root.mkdir()
+                except FileExistsError:
+                    continue
+                for path in (folder.run_config.parent, folder.journals, folder.metrics, folder.logs, folder.dx):
+                    path.mkdir(parents=True)
+                (folder.dx / "README.md").write_text(STATEMENT)
+                return folder
+        except OSError as error:
+            raise LabError(f"no run folder can be made in {runs}: {error.strerror}", do="free or grant the place") from error
+        raise LabError(f"{entry} has 999 runs of {day} already", do="archive some of them")
+
+    @classmethod
+    def find(cls, runs: Path, name: str) -> RunFolder:
+        """The run that a person means: a path, `EDGE-002/run-…`, or a run id. Raises AskError, with what there is."""
+        if (Path(name) / "config" / "run_config.json").is_file():
+            return cls(Path(name).resolve())
+        known = list(cls.every(runs))
+        matching = [run for run in known if name in (run.run_id, f"{run.root.parent.name}/{run.run_id}")]
+        if len(matching) == 1:
+            return matching[0]
+        shown = [f"{run.root.parent.name}/{run.run_id}" for run in (matching or known)][-5:]
+        found = f"{len(matching)} runs are called {name!r}" if matching else f"no run is called {name!r}"
+        raise AskError(found, expected="one of " + ", ".join(shown) if shown else "a run; there is none yet in " + str(runs))
+
+    @classmethod
+    def every(cls, runs: Path) -> Iterable[RunFolder]:
+        """All runs below `runs`, oldest first."""
+        for path in sorted(runs.glob("*/run-*"), key=lambda path: (path.name, path.parent.name)):
+            if (path / "config").is_dir():
+                yield cls(path)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Writes whole or not at all; LabError (the coordinator's disk) when it cannot."""
+    write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+
+
+def write_text(path: Path, text: str) -> None:
+    try:
+        part = path.with_name(path.name + ".part")
+        part.write_text(text, encoding="utf-8")
+        os.replace(part, path)
+    except OSError as error:
+        raise LabError(f"{path} cannot be written: {error.strerror}", do="free some space; what was mirrored is kept") from error
+
+
+def read_json(path: Path) -> Any:
+    """A JSON file of a run folder. Raises AskError naming the file when it is missing or damaged."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise AskError(f"{path} cannot be read: {error}", expected="the file as `runner exec` wrote it") from error

@@ -1,0 +1,53 @@
+"""Devices: a *type* says what a kind of board is, an *inventory line* says that one of it stands here."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from runner.model.base import Value
+
+Loss = Literal["process_crash", "power_loss"]
+
+
+class Emulation(Value):
+    """How QEMU makes this board. Memory in MiB; `accelerators` in the order in which they are tried."""
+
+    machine: str
+    cpu: str
+    cpus: int = Field(1, ge=1, le=16)
+    memory_mib: int = Field(512, ge=128, le=16384)
+    data_disk_mib: int = Field(256, ge=64, le=65536)
+    accelerators: tuple[Literal["tcg", "kvm"], ...] = ("tcg",)
+
+
+class DeviceType(Value):
+    """One file in `devices/`: arch, how to reach it, how to take its power, what such a cut loses."""
+
+    title: str
+    arch: Literal["native", "aarch64", "armv7l", "x86_64"]
+    transport: str
+    power: str
+    loss: Loss  # what a cut of this device really is; a report never claims more
+    emulated: bool = False
+    boot_limit_s: float = Field(60.0, gt=0, le=3600)
+    stage_timeout_s: float = Field(60.0, gt=0, le=3600)
+    emulation: Emulation | None = None
+
+
+class DeviceLine(Value):
+    """One device of the inventory. `address` and `user` are for devices that are reached over a network."""
+
+    type: str
+    address: str = ""
+    port: int = Field(22, ge=1, le=65535)
+    user: str = "root"
+    state_dir: str = ""  # folder on the device; empty: the driver's own choice
+    tags: tuple[str, ...] = ()
+
+
+class Inventory(Value):
+    """`inventory.yaml`: the devices of this lab by name."""
+
+    devices: dict[str, DeviceLine]

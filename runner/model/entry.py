@@ -1,0 +1,60 @@
+"""Entries of the roadmap: which scenarios an entry is made of, and what must hold in each."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from runner.model.base import Value
+
+Severity = Literal["critical", "high", "medium", "low", "info"]
+
+
+class CheckUse(Value):
+    """A check that a scenario uses, and how bad it is when it fails."""
+
+    check: str
+    severity: Severity
+    judge: Literal["must_hold", "observe"] = "must_hold"
+
+
+class Scenario(Value):
+    """One pipeline under one profile. `durability` is a choice, never a mask."""
+
+    pipeline: str
+    profile: str
+    durability: Literal["journaled", "native"]
+    stages: tuple[str, ...] = Field(min_length=1)
+    checks: tuple[CheckUse, ...] = Field(min_length=1)
+    limit_s: float = Field(600.0, gt=0, description="one execution, cuts and restarts apart")
+
+
+class Limits(Value):
+    """Time limits in seconds, each counted from the supervisor's process start after a restart."""
+
+    restored_s: float = Field(gt=0)
+    running_again_s: float = Field(gt=0)
+
+
+class CutBar(Value):
+    """How many counted cuts a default run makes, a quick one makes, and a full PASS needs."""
+
+    default: int = Field(ge=1)
+    quick: int = Field(ge=1)
+    bar: int = Field(ge=1)
+
+
+class Entry(Value):
+    """`pipelines/<entry>/entry.yaml`."""
+
+    id: str = Field(pattern=r"^[A-Z0-9]+-[0-9]{3}$")
+    title: str
+    priority: Literal["P0", "P1", "P2"]
+    risk: Literal["Catastrophic", "Severe", "High", "Moderate", "Low"]
+    industry: str
+    deployment_mode: str
+    stageflow: str = "1.2.0"
+    limits: Limits
+    cuts: CutBar
+    scenarios: dict[str, Scenario]

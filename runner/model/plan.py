@@ -1,0 +1,52 @@
+"""The plan: everything that a run will do, decided before any hardware moves. `run_config.json` keeps it."""
+
+from __future__ import annotations
+
+from runner.model.base import Value
+from runner.model.device import DeviceLine, DeviceType
+from runner.model.entry import CheckUse, CutBar, Limits
+from runner.model.profile import Profile
+
+
+class CutPlan(Value):
+    """One cut: where execution is held, and for a random cut how far into the stage's body it falls (0 to 1)."""
+
+    hold: str  # unique in the run: "<execution>/<number>"
+    stage: str
+    point: str  # where the supervisor holds; see runner/ondevice/execution.py
+    fraction: float | None = None
+
+
+class ExecutionPlan(Value):
+    """One execution of one pipeline, and the cuts that fall into it, in order."""
+
+    name: str
+    scenario: str
+    module: str
+    durability: str
+    stages: tuple[str, ...]
+    cuts: tuple[CutPlan, ...]
+    limit_s: float
+
+
+class Plan(Value):
+    """`runner exec` as data."""
+
+    entry: str
+    title: str
+    priority: str
+    risk: str
+    industry: str
+    deployment_mode: str
+    stageflow: str
+    device: str
+    line: DeviceLine
+    type: DeviceType
+    seed: int
+    cuts: CutBar
+    cuts_asked: int
+    limits: Limits
+    executions: tuple[ExecutionPlan, ...]
+    profiles: dict[str, Profile]  # by scenario
+    checks: dict[str, tuple[CheckUse, ...]]  # by scenario
+    pipeline_folder: str

@@ -1,0 +1,35 @@
+"""Profiles: faults over time. A profile is data; what a fault does is code in `runner/faults/`."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from runner.model.base import Value
+
+
+class Steady(Value):
+    """No fault at all: the measuring stick."""
+
+    fault: Literal["steady"]
+
+
+class PowerCut(Value):
+    """Power is cut at each of `points` in turn, over all stages; `random` cuts somewhere inside a stage's body."""
+
+    fault: Literal["power_cut"]
+    points: tuple[
+        Literal["created", "before_flush", "after_flush", "after_ack", "random", "during_resume"], ...
+    ] = Field(min_length=1)
+
+
+Fault = Annotated[Steady | PowerCut, Field(discriminator="fault")]
+
+
+class Profile(Value):
+    """One file in `profiles/`."""
+
+    title: str
+    faults: tuple[Fault, ...] = Field(min_length=1)
+    severs: tuple[Literal["power"], ...] = ()

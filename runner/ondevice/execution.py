@@ -1,0 +1,349 @@
+"""One pipeline execution and its journal: begins, is killed anywhere, restores, ends.
+
+    began ─► stage_started ─► stage_finished ─► … ─► finished | failed
+               │                    │
+               ▼ (killed)           ▼ (killed)
+            restored ─► resumed ─► …                  refused: the journal is not this pipeline's
+
+`began`, `stage_finished`, `restored` and the last record are promises: flushed before anybody acts on
+them. `stage_started` and `sample` are not. A finished stage is replayed after a restart, not run again,
+provided that every file it named still has the hash that was journaled.
+
+**Holds** are places where the execution stops and waits for the coordinator, so that a cut hits exactly
+there. Each is journaled as `holding` first, so that no restart stops at the same hold twice.
+
+    started         the stage was witnessed; its body has not begun
+    before_flush    its end is written and on its way to the disk, but not flushed
+    after_flush     its end is flushed; nobody has been told
+    after_ack       the host was told and the coordinator has mirrored it
+    created         the journal and its first record are durable and mirrored (no stage)
+    during_resume   the journal is verified; `restored` is written but not flushed (no stage)
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from typing import Any, Callable, Dict, List, Optional
+
+from . import host
+from .journal import Journal, Record, boot_id, boottime_ns, fsync_folder
+from .sampler import Sampler
+from .store import Store
+
+HOLD_POINTS = ("created", "started", "before_flush", "after_flush", "after_ack", "during_resume")
+HOLD_LIMIT_S = 300.0  # a hold whose coordinator never comes back is given up, and the run goes on by itself
+ENDS = ("finished", "failed", "refused", "abandoned")
+
+Publish = Callable[[Dict[str, Any]], None]
+
+
+class Execution:
+    """One execution in `folder` (journal, working folder, host log). `publish` sends events to whoever is attached."""
+
+    def __init__(self, folder: str, journal: Journal, store: Store, publish: Publish, life_began_ns: int) -> None:
+        self.journal = journal
+        self.changed = threading.Condition()
+        self.mirrored_sequence = 0
+        self._folder, self._store, self._publish, self._life_began_ns = folder, store, publish, life_began_ns
+        self._spec: Dict[str, Any] = journal.records[0].payload
+        self._proceed = threading.Event()
+        self._held: Optional[Dict[str, Any]] = None
+        self._host: Optional[subprocess.Popen[bytes]] = None
+        self._sampler = Sampler(folder, self._write_sample, self._flush)
+        self._stopped = False
+
+    @classmethod
+    def create(cls, folder: str, spec: Dict[str, Any], store: Store, publish: Publish) -> "Execution":
+        """A new execution whose first record, `began` with the whole spec, is durable when this returns."""
+        os.makedirs(os.path.join(folder, "work"), mode=0o700)
+        path = os.path.join(folder, "journal")
+        journal = Journal.create(path)
+        journal.append("began", spec)
+        for parent in (folder, os.path.dirname(folder), os.path.dirname(os.path.dirname(folder))):
+            fsync_folder(parent)
+        return cls(folder, journal, store, publish, boottime_ns())
+
+    @classmethod
+    def reopen(cls, folder: str, store: Store, publish: Publish, life_began_ns: int) -> Optional["Execution"]:
+        """The execution that a restart interrupted, or None if the journal does not even hold `began`."""
+        journal = Journal.open(os.path.join(folder, "journal"))
+        return cls(folder, journal, store, publish, life_began_ns) if journal.records else None
+
+    @property
+    def ended(self) -> bool:
+        return any(record.kind in ENDS for record in self.journal.records[-3:])
+
+    def state(self) -> Dict[str, Any]:
+        """What a coordinator that attaches needs to know at once."""
+        return {
+            "run": self._spec["run"],
+            "execution": self._spec["execution"],
+            "written": self.journal.written_sequence,
+            "flushed": self.journal.flushed_sequence,
+            "held": self._held,
+            "ended": self.ended,
+        }
+
+    def start(self, *, restore: bool) -> None:
+        threading.Thread(target=self._live, args=(restore,), daemon=True, name="execution").start()
+
+    def proceed(self) -> None:
+        """Lets a held execution go on."""
+        self._proceed.set()
+
+    def mirrored(self, sequence: int) -> None:
+        """The coordinator has every record up to `sequence` on its own disk."""
+        with self.changed:
+            self.mirrored_sequence = max(self.mirrored_sequence, sequence)
+            self.changed.notify_all()
+
+    def abandon(self, reason: str) -> None:
+        """Ends the execution for good; its folder stays."""
+        self._stopped = True
+        self._proceed.set()
+        if self._host is not None:
+            self._host.kill()
+        if not self.ended:
+            self._promise("abandoned", {"reason": reason})
+
+    # ---- the life of an execution, in order -------------------------------------------------------------
+
+    def _live(self, restore: bool) -> None:
+        try:
+            self._sampler.start()
+            ours = self._spawn_host()  # its imports run while the journal is verified
+            if restore:
+                replay = self._restore()
+            else:
+                replay = {}
+                self._hold_here("", "created", self.journal.records[0], wait_for_mirror=True)
+            if replay is not None:
+                self._converse(ours, replay)
+        except Exception as error:  # whatever it was, it is said: in the journal if that still works, aloud anyway
+            self._publish({"event": "broken", "error": f"{type(error).__name__}: {error}"})
+            if not self._stopped:
+                self._promise("failed", {"error": f"supervisor: {type(error).__name__}: {error}"})
+        finally:
+            self._sampler.stop()
+            if self._host is not None:
+                self._host.kill()
+                self._host.wait()
+
+    def _spawn_host(self) -> socket.socket:
+        spec = self._spec
+        ours, theirs = socket.socketpair()
+        with open(os.path.join(self._folder, "host.log"), "ab") as log:
+            self._host = subprocess.Popen(
+                [sys.executable, os.path.abspath(sys.argv[0]), "host", str(theirs.fileno())],
+                pass_fds=[theirs.fileno()],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+            )
+        theirs.close()
+        task = {
+            "run": f"{spec['run']}/{spec['execution']}",
+            "paths": [self._store.tree(spec["pipeline"]["tree"]), self._store.tree(spec["environment"]["tree"])],
+            "work": os.path.join(self._folder, "work"),
+            "module": spec["pipeline"]["module"],
+            "witness": spec["witness"],
+            "stage_timeout_s": spec["stage_timeout_s"],
+        }
+        host.Channel(ours).tell(task)
+        return ours
+
+    def _restore(self) -> Optional[Dict[str, Any]]:
+        """Verifies what the journal promises; returns what to replay, or None when this journal must not go on."""
+        wrong = self._store.differs(self._spec["pipeline"]["tree"], self._spec["pipeline"]["blob"])
+        if wrong:
+            self._promise("refused", {"reason": f"pipeline differs from the one that this journal began with: {wrong}"})
+            return None
+        before = list(self.journal.records)
+        finished = finished_stages(before)
+        rejected = {name: why for name, why in ((n, self._damage(r)) for n, r in finished.items()) if why}
+        replay = {name: result for name, result in finished.items() if name not in rejected}
+        if self._spec["durability"] == "native":
+            replay = {}
+        hold = self._arm("", "during_resume")
+        with self.journal.lock:
+            record = self.journal.write(
+                "restored",
+                {
+                    "through_sequence": self.journal.written_sequence,
+                    "chain": self.journal.chains[-1],
+                    "records_found": len(before),
+                    "tail_cut_bytes": self.journal.tail_cut_bytes,
+                    "state_sha256": host.state_hash(replay),
+                    "replay": sorted(replay),
+                    "rejected": rejected,
+                    "next": [name for name in self._spec["stages"] if name not in replay][:1],
+                    "supervisor_started_ns": self._life_began_ns,
+                },
+            )
+            if hold:
+                self.journal.start_writeback()
+                self._wait(hold, record)
+            self._flush()
+        self._promise("resumed", {"restored_flushed_ns": boottime_ns(), "boot_id": boot_id()})
+        return replay
+
+    def _damage(self, result: Dict[str, Any]) -> str:
+        work = os.path.join(self._folder, "work")
+        for path, sha256 in result["files"].items():
+            try:
+                found = host.hash_files([os.path.join(work, path)])[os.path.join(work, path)]
+            except OSError as error:
+                return f"{path}: {error.strerror}"
+            if found != sha256:
+                return f"{path}: hash {found[:12]}, journaled {sha256[:12]}"
+        return ""
+
+    def _converse(self, ours: socket.socket, replay: Dict[str, Any]) -> None:
+        """Answers the host until it is done. Every answer to an `end` is sent after the flush."""
+        channel = host.Channel(ours)
+        lives = sum(record.kind == "restored" for record in self.journal.records)
+        attempt = {"run": self._spec["run"], "execution": self._spec["execution"], "life": lives, "boot": boot_id()}
+        while True:
+            try:
+                message = channel.hear()
+            except (EOFError, OSError):
+                if not self._stopped:
+                    self._promise("failed", {"error": f"the pipeline process ended early: {self._host_status()}"})
+                return
+            said = message.pop("say")
+            after_ack = None
+            answer: Dict[str, Any] = {"ack": True}
+            if said == "ready":
+                answer = {"replay": replay, "attempt": attempt}
+            elif said == "start":
+                hold = self._arm(message["stage"], "started")
+                record = self._write("stage_started", {**message, "life": lives})
+                if hold:
+                    self._wait(hold, record)
+            elif said == "end" and message["status"] != "raised":
+                after_ack = self._finish_stage(message)
+            elif said == "end":
+                self._promise("stage_raised", message)
+            elif said == "done":
+                results = finished_stages(self.journal.records)
+                self._promise("finished", {"state_sha256": host.state_hash(results), "stages": sorted(results)})
+            elif said == "failed":
+                self._promise("failed", {"error": message["error"]})
+                return
+            channel.tell(answer)
+            if after_ack is not None:
+                hold, record = after_ack
+                self._await_mirror(record)
+                self._wait(hold, record)
+            if said == "done":
+                return
+
+    def _finish_stage(self, message: Dict[str, Any]) -> Optional[Any]:
+        stage = message["stage"]
+        points = ("before_flush", "after_flush", "after_ack")
+        hold = next((armed for armed in (self._arm(stage, point) for point in points) if armed), None)
+        point = hold["point"] if hold else ""
+        with self.journal.lock:  # no sample may slip in between and flush what is held unflushed
+            record = self.journal.write("stage_finished", message)
+            if hold and point == "before_flush":
+                self.journal.start_writeback()
+                self._wait(hold, record)
+            self.journal.flush()
+            if hold and point == "after_flush":
+                self._wait(hold, record)
+        self._announce_flushed()
+        self._publish_progress(stage)
+        return (hold, record) if point == "after_ack" else None
+
+    def _host_status(self) -> str:
+        assert self._host is not None
+        code = self._host.wait()
+        return f"signal {signal.Signals(-code).name}" if code < 0 else f"exit status {code}, see host.log"
+
+    # ---- holds ------------------------------------------------------------------------------------------
+
+    def _arm(self, stage: str, point: str) -> Optional[Dict[str, Any]]:
+        """The hold planned here that no life has used yet, durably marked as used; else None."""
+        used = {record.payload["hold"] for record in self.journal.records if record.kind == "holding"}
+        for hold in self._spec["holds"]:
+            if hold["hold"] not in used:
+                # strictly in order: a later hold waits until every earlier one has been used
+                if (hold["stage"], hold["point"]) != (stage, point):
+                    return None
+                self._promise("holding", hold)
+                return dict(hold)
+        return None
+
+    def _hold_here(self, stage: str, point: str, record: Record, *, wait_for_mirror: bool) -> None:
+        hold = self._arm(stage, point)
+        if hold:
+            if wait_for_mirror:
+                self._await_mirror(record)
+            self._wait(hold, record)
+
+    def _wait(self, hold: Dict[str, Any], record: Record) -> None:
+        """Tells the coordinator that the execution stands here, and stands until told to proceed."""
+        self._proceed.clear()
+        self._held = {
+            **hold,
+            "sequence": record.sequence,
+            "written": self.journal.written_sequence,
+            "flushed": self.journal.flushed_sequence,
+        }
+        self._publish({"event": "held", **self._held})
+        self._proceed.wait(HOLD_LIMIT_S)
+        self._held = None
+
+    def _await_mirror(self, record: Record) -> None:
+        deadline = time.monotonic() + HOLD_LIMIT_S
+        with self.changed:
+            while self.mirrored_sequence < record.sequence and time.monotonic() < deadline and not self._stopped:
+                self.changed.wait(1.0)
+
+    # ---- writing ----------------------------------------------------------------------------------------
+
+    def _promise(self, kind: str, payload: Dict[str, Any]) -> None:
+        self.journal.append(kind, payload)
+        self._announce_flushed()
+
+    def _write(self, kind: str, payload: Dict[str, Any]) -> Record:
+        record = self.journal.write(kind, payload)
+        self._publish_progress(payload.get("stage", ""))
+        return record
+
+    def _write_sample(self, payload: Dict[str, Any]) -> None:
+        self._write("sample", payload)
+
+    def _flush(self) -> None:
+        self.journal.flush()
+        self._announce_flushed()
+
+    def _announce_flushed(self) -> None:
+        with self.changed:
+            self.changed.notify_all()
+
+    def _publish_progress(self, stage: str) -> None:
+        written, flushed = self.journal.written_sequence, self.journal.flushed_sequence
+        self._publish({"event": "progress", "stage": stage, "written": written, "flushed": flushed})
+
+
+def finished_stages(records: List[Record]) -> Dict[str, Dict[str, Any]]:
+    """Each stage's last journaled end: status, data, files, error, version."""
+    keys = ("status", "data", "files", "error", "version")
+    ends = [record.payload for record in records if record.kind == "stage_finished"]
+    return {end["stage"]: {key: end[key] for key in keys} for end in ends}
+
+
+def find_newest(runs_folder: str) -> Optional[str]:
+    """The execution folder whose journal was written last, or None."""
+    found = []
+    for folder, _, files in os.walk(runs_folder):
+        if "journal" in files:
+            found.append((os.stat(os.path.join(folder, "journal")).st_mtime_ns, folder))
+    return max(found)[1] if found else None

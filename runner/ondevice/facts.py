@@ -1,0 +1,135 @@
+"""What this device is and can prove about itself: identity, clocks, speed, and the honesty of its disk."""
+
+from __future__ import annotations
+
+import hashlib
+import mmap
+import os
+import platform
+import shutil
+import sys
+import time
+from typing import Any, Dict
+
+from .frames import PROTOCOL_VERSION
+from .journal import boot_id, boottime_ns, fsync_file, fsync_folder
+
+_BLOCK = 4096
+_OLD, _FLUSHED, _UNFLUSHED = b"old canary ", b"flushed canary ", b"unflushed canary "
+
+
+def hello(state: str, supervisor_sha256: str, started_ns: int) -> Dict[str, Any]:
+    """The first answer on every connection: versions first, then who and when."""
+    return {
+        "protocol": PROTOCOL_VERSION,
+        "supervisor_sha256": supervisor_sha256,
+        "python_version": platform.python_version(),
+        "implementation": sys.implementation.name,
+        "platform": sys.platform,
+        "machine": platform.machine(),
+        "libc": platform.libc_ver()[0],
+        "os": platform.platform(),
+        "cpu_count": os.cpu_count(),
+        "memory_bytes": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
+        "disk_free_bytes": shutil.disk_usage(state).free,
+        "boot_id": boot_id(),
+        "boottime_ns": boottime_ns(),
+        "wall_ns": time.time_ns(),
+        "supervisor_started_ns": started_ns,
+    }
+
+
+def process_started_ns() -> int:
+    """When this process started, on the boot-time clock: /proc/self/stat field 22, elsewhere now.
+
+    The kernel counts that field in clock ticks, so it may lie up to one tick (10 ms) in the past.
+    """
+    try:
+        with open("/proc/self/stat") as file:
+            ticks = int(file.read().rpartition(")")[2].split()[19])
+        return ticks * 1_000_000_000 // os.sysconf("SC_CLK_TCK")
+    except OSError:
+        return boottime_ns()
+
+
+def benchmark() -> Dict[str, float]:
+    """Seconds that a fixed piece of work takes here: hashing and interpreted Python, the best of three."""
+
+    def once() -> float:
+        began = time.perf_counter()
+        digest = b""
+        for _ in range(20):
+            digest = hashlib.sha256(digest + bytes(100_000)).digest()
+        total = 0
+        for number in range(100_000):
+            total = (total * 31 + number) % 1_000_003
+        return time.perf_counter() - began
+
+    return {"duration_s": round(min(once() for _ in range(3)), 4)}
+
+
+def write_cache(state: str) -> str:
+    """What the kernel says of the disk under `state`: "write back", "write through" or "unknown"."""
+    device = os.stat(state).st_dev
+    link = f"/sys/dev/block/{os.major(device)}:{os.minor(device)}"
+    for path in (f"{link}/queue/write_cache", f"{link}/../queue/write_cache"):
+        try:
+            with open(path) as file:
+                return file.read().strip()
+        except OSError:
+            continue
+    return "unknown"
+
+
+class Canary:
+    """Two blocks of one file: one overwritten and flushed, one overwritten past the page cache and not flushed.
+
+    After a real power cut behind a volatile write cache the first reads new and the second old.
+    """
+
+    def __init__(self, state: str) -> None:
+        self._state, self._path = state, os.path.join(state, "canary")
+
+    def prepare(self) -> Dict[str, Any]:
+        """Both blocks hold old content, durably and already allocated."""
+        with open(self._path, "wb") as file:
+            file.write(_block(_OLD) * 2)
+            file.flush()
+            fsync_file(file.fileno())
+        fsync_folder(self._state)
+        return {"write_cache": write_cache(self._state)}
+
+    def flush_once(self) -> Dict[str, Any]:
+        """One write and one fsync: the disk server must see a flush for it."""
+        with open(self._path, "r+b") as file:
+            file.write(_block(_OLD))
+            file.flush()
+            fsync_file(file.fileno())
+        return {}
+
+    def write(self) -> Dict[str, Any]:
+        """The flushed block, then the unflushed one. Raises OSError where O_DIRECT is not to be had."""
+        fd = os.open(self._path, os.O_RDWR | getattr(os, "O_DIRECT", 0))
+        try:
+            os.pwrite(fd, _aligned(_FLUSHED), 0)
+            fsync_file(fd)
+            os.pwrite(fd, _aligned(_UNFLUSHED), _BLOCK)
+        finally:
+            os.close(fd)
+        return {}
+
+    def read(self) -> Dict[str, Any]:
+        with open(self._path, "rb") as file:
+            blocks = [file.read(_BLOCK), file.read(_BLOCK)]
+        names = {_block(_OLD): "old", _block(_FLUSHED): "new", _block(_UNFLUSHED): "new"}
+        return {"flushed": names.get(blocks[0], "garbage"), "unflushed": names.get(blocks[1], "garbage")}
+
+
+def _block(text: bytes) -> bytes:
+    return (text * (_BLOCK // len(text) + 1))[:_BLOCK]
+
+
+def _aligned(text: bytes) -> mmap.mmap:
+    page = mmap.mmap(-1, _BLOCK)
+    page.write(_block(text))
+    return page

@@ -1,0 +1,188 @@
+"""The host: one process that runs one Stageflow pipeline, one stage report at a time.
+
+    supervisor                                host
+        │ ◄──────── ready {stageflow, import_s} ─┤   imports Stageflow and the pipeline at once
+        ├─ go {replay, …} ────────────────────► │
+        │                         for every stage: WITNESS first, then
+        │ ◄──────── start {stage} ──────────────┤
+        ├─ ack ───────────────────────────────► │   the body runs
+        │ ◄──────── end {stage, output, files} ─┤
+        ├─ ack (the record is on the disk) ───► │   only now does Stageflow see the output
+        │ ◄──────── done {state_sha256, …} ─────┤
+
+It works with every Stageflow from 0.5.0 to 1.2.0 because it uses none of its hooks: each stage's
+runner is wrapped before the graph is built. A finished stage that is replayed announces nothing and
+runs nothing. Everything here is Python's standard library; Stageflow itself is imported late.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import hashlib
+import importlib
+import inspect
+import json
+import os
+import socket
+import sys
+import time
+import uuid
+from typing import Any, Dict, List, Optional
+
+from . import frames
+from .journal import boottime_ns
+
+FILES_KEY = "files"  # an output's list of files that the stage wrote, relative to its working folder
+
+
+class Channel:
+    """Ask and wait: one JSON frame each way. Raises EOFError when the supervisor is gone."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._sock = sock
+        self._decoder = frames.Decoder()
+        self._waiting: List[frames.Frame] = []
+
+    def tell(self, message: Dict[str, Any]) -> None:
+        self._sock.sendall(frames.encode_json(message))
+
+    def hear(self) -> Dict[str, Any]:
+        while not self._waiting:
+            data = self._sock.recv(65536)
+            if not data:
+                raise EOFError("the supervisor closed the channel")
+            self._waiting.extend(self._decoder.feed(data))
+        return self._waiting.pop(0).json()
+
+    def call(self, message: Dict[str, Any]) -> Dict[str, Any]:
+        self.tell(message)
+        return self.hear()
+
+
+class Witness:
+    """A line to somewhere outside this machine's disks, written before a stage body does any work."""
+
+    def __init__(self, path: str, attempt: Dict[str, Any]) -> None:
+        self._fd = os.open(path, os.O_WRONLY | os.O_APPEND) if path else -1
+        self._attempt = attempt
+
+    def announce(self, stage: str) -> None:
+        if self._fd >= 0:
+            line = {**self._attempt, "stage": stage, "boottime_ns": boottime_ns()}
+            os.write(self._fd, json.dumps(line, sort_keys=True).encode() + b"\n")
+
+
+@dataclasses.dataclass
+class Wrapped:
+    """A stage's runner, with its start and its end reported around it."""
+
+    name: str
+    runner: Any
+    config: Dict[str, Any]
+    channel: Channel
+    witness: Witness
+    replay: Optional[Dict[str, Any]]
+
+    async def execute(self, ctx: Any) -> Any:
+        if self.replay is not None:
+            return rebuild_output(self.replay)
+        self.witness.announce(self.name)
+        self.channel.call({"say": "start", "stage": self.name})
+        began = time.monotonic_ns()
+        try:
+            output = await self._body(ctx)
+        except BaseException as error:
+            self._end(began, {"status": "raised", "error": f"{type(error).__name__}: {error}"[:2000]})
+            raise
+        data = getattr(output, "data", output) or {}
+        report = {
+            "status": getattr(getattr(output, "status", None), "value", "ok"),
+            "data": data,
+            "error": getattr(output, "error", None),
+            "version": getattr(output, "version", None),
+            "files": hash_files(data.get(FILES_KEY, [])),
+        }
+        self._end(began, report)
+        return output
+
+    async def _body(self, ctx: Any) -> Any:
+        runner = self.runner(**self.config) if isinstance(self.runner, type) else self.runner
+        return await (runner.execute(ctx) if hasattr(runner, "execute") else runner(ctx))
+
+    def _end(self, began: int, report: Dict[str, Any]) -> None:
+        self.channel.call({"say": "end", "stage": self.name, "duration_ns": time.monotonic_ns() - began, **report})
+
+
+def hash_files(paths: List[str]) -> Dict[str, str]:
+    """SHA-256 of each file named in an output. Raises OSError when one is not there."""
+    found = {}
+    for path in paths:
+        with open(path, "rb") as file:
+            found[path] = hashlib.sha256(file.read()).hexdigest()
+    return found
+
+
+def state_hash(results: Dict[str, Dict[str, Any]]) -> str:
+    """SHA-256 over every stage's status, data and files: equal states, equal hash, whatever the attempts."""
+    state = {name: {key: result[key] for key in ("status", "data", "files")} for name, result in results.items()}
+    return hashlib.sha256(json.dumps(state, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
+def rebuild_output(journaled: Dict[str, Any]) -> Any:
+    """A journaled stage end as the StageOutput that it was, its status (skip, too) kept."""
+    from stageflow import StageOutput, StageStatus  # type: ignore[import-not-found,unused-ignore]
+
+    fields = {field.name for field in dataclasses.fields(StageOutput)}
+    kept = {key: journaled.get(key) for key in ("data", "error", "version") if key in fields}
+    return StageOutput(status=StageStatus(journaled["status"]), **kept)
+
+
+def run_context(graph: Any, run_token: str, stage_timeout_s: float) -> Any:
+    """The context that this Stageflow's `run` wants, by its own annotation: StageContext (0.5) or PipelineContext."""
+    identity = uuid.uuid5(uuid.NAMESPACE_URL, run_token)
+    if "PipelineContext" in str(inspect.signature(graph.run).parameters["ctx"].annotation):
+        from stageflow.stages.context import PipelineContext  # type: ignore[import-not-found,unused-ignore]
+
+        required = ("request_id", "session_id", "user_id", "org_id", "interaction_id")
+        data = {"_timeout_ms": int(stage_timeout_s * 1000)}
+        return PipelineContext(pipeline_run_id=identity, data=data, **dict.fromkeys(required))
+    from stageflow.context import ContextSnapshot, RunIdentity  # type: ignore[import-not-found,unused-ignore]
+    from stageflow.core import PipelineTimer, StageContext  # type: ignore[import-not-found,unused-ignore]
+    from stageflow.stages.inputs import StageInputs  # type: ignore[import-not-found,unused-ignore]
+
+    snapshot = ContextSnapshot(run_id=RunIdentity(pipeline_run_id=identity))
+    return StageContext(snapshot, StageInputs(snapshot), "pipeline", PipelineTimer())
+
+
+def wrap(pipeline: Any, channel: Channel, witness: Witness, replay: Dict[str, Dict[str, Any]]) -> Any:
+    """The same pipeline with each stage's runner wrapped. Works on a fresh `build()` only."""
+    for name, spec in list(pipeline.stages.items()):
+        config = dict(getattr(spec, "config", None) or {})
+        wrapped = Wrapped(name, spec.runner, config, channel, witness, replay.get(name))
+        changed: Dict[str, Any] = {"runner": wrapped, **({"config": {}} if config else {})}
+        pipeline.stages[name] = dataclasses.replace(spec, **changed)
+    return pipeline
+
+
+def main(fd: int) -> int:
+    """Runs the one pipeline that the supervisor on the other end of `fd` names."""
+    channel = Channel(socket.socket(fileno=fd))
+    task = channel.hear()
+    began = time.monotonic_ns()
+    sys.path[:0] = task["paths"]
+    os.chdir(task["work"])
+    try:
+        pipeline = importlib.import_module(task["module"]).build()
+        import_s = (time.monotonic_ns() - began) / 1e9
+        go = channel.call({"say": "ready", "stages": list(pipeline.stages), "import_s": round(import_s, 3)})
+        witness = Witness(task["witness"], go["attempt"])
+        graph = wrap(pipeline, channel, witness, go["replay"]).build()
+        asyncio.run(graph.run(run_context(graph, task["run"], task["stage_timeout_s"])))
+        channel.call({"say": "done"})
+        return 0
+    except EOFError:
+        return 75  # the supervisor died: there is nobody left to report to
+    except BaseException as error:
+        channel.tell({"say": "failed", "error": f"{type(error).__name__}: {error}"[:2000]})
+        raise

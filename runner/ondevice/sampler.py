@@ -1,0 +1,97 @@
+"""Telemetry: what the device feels, once a second, by the names OpenTelemetry gives these things.
+
+Reads /proc and /sys where they exist (Linux) and leaves out what cannot be read: a gap is a gap, never
+a zero. Each sample also carries what taking samples costs.
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+import threading
+import time
+from typing import Any, Callable, Dict, List
+
+SAMPLE_INTERVAL_S = 1.0
+FLUSH_INTERVAL_S = 5.0  # the seconds of telemetry that a power cut may cost: declared, see ARCHITECTURE.md
+
+
+def sample(data_folder: str) -> Dict[str, float]:
+    """One reading: cumulative counters (`*.io`, `*.time`, seconds and bytes since boot) and gauges."""
+    reading: Dict[str, float] = {}
+    for source in (_cpu, _memory, _disk, _network, _thermal):
+        try:
+            reading.update(source())
+        except (OSError, ValueError, IndexError, KeyError):
+            continue
+    usage = os.statvfs(data_folder)
+    reading["system.filesystem.usage"] = (usage.f_blocks - usage.f_bfree) * usage.f_frsize
+    own = resource.getrusage(resource.RUSAGE_SELF)
+    reading["process.cpu.time"] = round(own.ru_utime + own.ru_stime, 3)
+    reading["process.memory.usage"] = float(own.ru_maxrss * (1 if os.uname().sysname == "Darwin" else 1024))
+    return reading
+
+
+def _lines(path: str) -> List[List[str]]:
+    with open(path) as file:
+        return [line.split() for line in file]
+
+
+def _cpu() -> Dict[str, float]:
+    ticks = [int(word) for word in _lines("/proc/stat")[0][1:9]]
+    hertz = os.sysconf("SC_CLK_TCK")
+    return {"system.cpu.time.busy": (sum(ticks) - ticks[3] - ticks[4]) / hertz, "system.cpu.time": sum(ticks) / hertz}
+
+
+def _memory() -> Dict[str, float]:
+    kib = {words[0]: float(words[1]) for words in _lines("/proc/meminfo")}
+    return {
+        "system.memory.usage": (kib["MemTotal:"] - kib["MemAvailable:"]) * 1024,
+        "system.memory.linux.available": kib["MemAvailable:"] * 1024,
+        "system.memory.linux.dirty": kib["Dirty:"] * 1024,
+    }
+
+
+def _disk() -> Dict[str, float]:
+    whole = [words for words in _lines("/proc/diskstats") if os.path.exists(f"/sys/block/{words[2]}/device")]
+    return {
+        "system.disk.io.read": sum(float(words[5]) for words in whole) * 512,
+        "system.disk.io.write": sum(float(words[9]) for words in whole) * 512,
+    }
+
+
+def _network() -> Dict[str, float]:
+    links = [line for line in _lines("/proc/net/dev")[2:] if line[0] != "lo:"]
+    return {
+        "system.network.io.receive": sum(float(words[1]) for words in links),
+        "system.network.io.transmit": sum(float(words[9]) for words in links),
+        "system.network.packet.dropped": sum(float(words[4]) + float(words[12]) for words in links),
+    }
+
+
+def _thermal() -> Dict[str, float]:
+    with open("/sys/class/thermal/thermal_zone0/temp") as file:
+        return {"hw.temperature": int(file.read()) / 1000}
+
+
+class Sampler(threading.Thread):
+    """Calls `write` with a sample each second and `flush` every FLUSH_INTERVAL_S, until `stop`."""
+
+    def __init__(self, folder: str, write: Callable[[Dict[str, Any]], None], flush: Callable[[], None]) -> None:
+        super().__init__(daemon=True, name="sampler")
+        self._folder, self._write, self._flush = folder, write, flush
+        self._stopped = threading.Event()
+
+    def run(self) -> None:
+        flushed = time.monotonic()
+        while not self._stopped.wait(SAMPLE_INTERVAL_S):
+            try:
+                self._write({"metrics": sample(self._folder)})
+                if time.monotonic() - flushed >= FLUSH_INTERVAL_S:
+                    self._flush()
+                    flushed = time.monotonic()
+            except OSError:
+                return  # the journal is broken or closed; whoever needs it hears of it from the journal itself
+
+    def stop(self) -> None:
+        self._stopped.set()

@@ -1,0 +1,122 @@
+"""What the coordinator pushed, kept by its hash: blobs, and the folder trees unpacked from them.
+
+    blobs/<sha256>      said to be here only after fsync of the file and of the folder
+    trees/<sha256>/     unpacked once; `.whole` is its last, fsynced file, so a half-unpacked tree is no tree
+"""
+
+from __future__ import annotations
+
+import compileall
+import hashlib
+import os
+import py_compile
+import shutil
+import zipfile
+from typing import Dict, List
+
+from .journal import fsync_file, fsync_folder
+
+WHOLE = ".whole"
+
+
+class Store:
+    """Content-addressed storage below `folder`."""
+
+    def __init__(self, folder: str) -> None:
+        self._blobs = os.path.join(folder, "blobs")
+        self._trees = os.path.join(folder, "trees")
+        self._partial: Dict[str, int] = {}
+        for path in (self._blobs, self._trees):
+            os.makedirs(path, mode=0o700, exist_ok=True)
+
+    def missing(self, hashes: List[str]) -> List[str]:
+        """Those of `hashes` that are not here whole; a damaged blob is removed and counts as missing."""
+        return [sha256 for sha256 in hashes if not self._have(sha256)]
+
+    def piece(self, sha256: str, data: bytes) -> None:
+        """Takes the next piece of a blob. Pieces of one blob come in order."""
+        mode = "ab" if sha256 in self._partial else "wb"
+        with open(self._blob(sha256) + ".part", mode) as file:
+            file.write(data)
+        self._partial[sha256] = self._partial.get(sha256, 0) + len(data)
+
+    def keep(self, sha256: str) -> None:
+        """Ends a blob. Durable when this returns; raises ValueError (and forgets the pieces) if the hash differs."""
+        part = self._blob(sha256) + ".part"
+        self._partial.pop(sha256, None)
+        with open(part, "rb") as file:
+            found = hashlib.sha256(file.read()).hexdigest()
+            if found != sha256:
+                os.unlink(part)
+                raise ValueError(f"blob arrived with hash {found[:12]}, expected {sha256[:12]}")
+            fsync_file(file.fileno())
+        os.rename(part, self._blob(sha256))
+        fsync_folder(self._blobs)
+
+    def unpack(self, tree: str, blobs: List[str], compile: bool) -> str:
+        """The folder of tree `tree`, made from the zip or wheel `blobs` if it is not whole yet.
+
+        Every blob is verified against its name again before a byte of it is unpacked. `compile` makes .pyc
+        files with unchecked hashes, so that a slow board never compiles while it should be recovering.
+        """
+        path = self.tree(tree)
+        if os.path.exists(os.path.join(path, WHOLE)):
+            return path
+        bad = self.missing(blobs)
+        if bad:
+            raise ValueError(f"blobs missing or damaged: {', '.join(sha256[:12] for sha256 in bad)}")
+        shutil.rmtree(path, ignore_errors=True)
+        for sha256 in blobs:
+            with zipfile.ZipFile(self._blob(sha256)) as archive:
+                for name in archive.namelist():
+                    if name.startswith("/") or "\\" in name or ".." in name.split("/"):
+                        raise ValueError(f"archive names a path outside its folder: {name!r}")
+                archive.extractall(path)
+        if compile:
+            compileall.compile_dir(path, quiet=2, invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH)
+        with open(os.path.join(path, WHOLE), "w") as file:
+            file.write("\n".join(blobs))
+        for folder, _, files in os.walk(path, topdown=False):
+            for name in files:
+                with open(os.path.join(folder, name), "rb") as file:
+                    fsync_file(file.fileno())
+            fsync_folder(folder)
+        fsync_folder(self._trees)
+        return path
+
+    def differs(self, tree: str, blob: str) -> str:
+        """Why the files of `tree` are not those of the zip `blob`, or "" when they are, byte for byte."""
+        if self.missing([blob]):
+            return f"blob {blob[:12]} is missing or damaged"
+        with zipfile.ZipFile(self._blob(blob)) as archive:
+            for name in archive.namelist():
+                try:
+                    with open(os.path.join(self.tree(tree), name), "rb") as file:
+                        if file.read() != archive.read(name):
+                            return f"{name} has been changed"
+                except OSError as error:
+                    return f"{name}: {error.strerror}"
+        return ""
+
+    def tree(self, tree: str) -> str:
+        """The path of a tree. Raises ValueError for anything that is not a plain hash."""
+        return os.path.join(self._trees, _plain(tree))
+
+    def _blob(self, sha256: str) -> str:
+        return os.path.join(self._blobs, _plain(sha256))
+
+    def _have(self, sha256: str) -> bool:
+        try:
+            with open(self._blob(sha256), "rb") as file:
+                if hashlib.sha256(file.read()).hexdigest() == sha256:
+                    return True
+            os.unlink(self._blob(sha256))
+        except FileNotFoundError:
+            pass
+        return False
+
+
+def _plain(sha256: str) -> str:
+    if len(sha256) != 64 or set(sha256) - set("0123456789abcdef"):
+        raise ValueError(f"expected a SHA-256 in 64 hex digits, found {sha256!r}")
+    return sha256

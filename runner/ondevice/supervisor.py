@@ -1,0 +1,323 @@
+"""The supervisor: the process that works on by itself while coordinators come and go.
+
+    start    become the one supervisor of this state folder (a lock says who), restore what was cut short,
+             then serve; returns when it answers
+    attach   join standard input and output to the supervisor's socket
+    host     (internal) run one pipeline, see host.py
+
+Requests are JSON frames {"id", "do", …} answered by {"id", "ok"} or {"id", "error"}; events carry
+{"event", …}; journal records travel raw in RECORD frames, and only once they are flushed.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import select
+import shutil
+import signal
+import socket
+import struct
+import sys
+import threading
+import time
+import traceback
+from typing import Any, Callable, Dict, List, Optional
+
+from . import facts, frames
+from .execution import Execution, find_newest
+from .journal import GENESIS, fsync_folder
+from .store import Store
+
+START_LIMIT_S = 60.0
+NOBODY_THERE = 69  # exit status of `attach` when no supervisor answers
+
+
+class Supervisor:
+    """All state of one supervisor; verbs are the methods named `do_*`."""
+
+    def __init__(self, state: str, started_ns: int) -> None:
+        self._state, self._started_ns = state, started_ns
+        self._runs = os.path.join(state, "runs")
+        os.makedirs(self._runs, mode=0o700, exist_ok=True)
+        self.store = Store(state)
+        fsync_folder(state)
+        self._canary = facts.Canary(state)
+        self._sha256 = own_sha256()
+        self._clients: List["Client"] = []
+        self.execution: Optional[Execution] = None
+
+    def restore(self) -> None:
+        """Goes on, by itself and at once, with the execution that a crash or power cut interrupted.
+
+        One that had already ended is only kept at hand, so that its journal can still be drained.
+        """
+        folder = find_newest(self._runs)
+        if folder:
+            self.execution = Execution.reopen(folder, self.store, self.publish, self._started_ns)
+            if self.execution and not self.execution.ended:
+                self.execution.start(restore=True)
+
+    def publish(self, event: Dict[str, Any]) -> None:
+        for client in list(self._clients):
+            client.send(frames.encode_json(event))
+
+    def serve(self, listener: socket.socket) -> None:
+        while True:
+            connection, _ = listener.accept()
+            client = Client(connection, self)
+            self._clients.append(client)
+            threading.Thread(target=client.listen, daemon=True).start()
+
+    def gone(self, client: "Client") -> None:
+        if client in self._clients:
+            self._clients.remove(client)
+
+    # ---- verbs ------------------------------------------------------------------------------------------
+
+    def do_hello(self, client: "Client") -> Dict[str, Any]:
+        state = self.execution.state() if self.execution else None
+        return {**facts.hello(self._state, self._sha256, self._started_ns), "execution": state}
+
+    def do_missing(self, client: "Client", hashes: List[str]) -> Dict[str, Any]:
+        return {"missing": self.store.missing(hashes)}
+
+    def do_keep(self, client: "Client", sha256: str) -> Dict[str, Any]:
+        self.store.keep(sha256)
+        return {}
+
+    def do_unpack(self, client: "Client", tree: str, blobs: List[str], compile: bool) -> Dict[str, Any]:
+        return {"path": self.store.unpack(tree, blobs, compile)}
+
+    def do_begin(self, client: "Client", spec: Dict[str, Any]) -> Dict[str, Any]:
+        """Starts an execution; its `began` record is durable when this answers."""
+        if self.execution is not None and not self.execution.ended:
+            raise ValueError("an execution is still under way here; abandon it first")
+        folder = os.path.join(self._runs, plain_name(spec["run"]), plain_name(spec["execution"]))
+        self.execution = Execution.create(folder, spec, self.store, self.publish)
+        client.follow(self.execution, 1)
+        self.execution.start(restore=False)
+        return {}
+
+    def do_follow(self, client: "Client", from_sequence: int, chain: str) -> Dict[str, Any]:
+        """Streams flushed records from `from_sequence` on, if this journal's chain before it is `chain`."""
+        if self.execution is None:
+            return {"agrees": False, "written": 0, "chain": GENESIS}
+        journal = self.execution.journal
+        agrees = from_sequence <= journal.flushed_sequence + 1 and journal.chains[from_sequence - 1] == chain
+        if agrees:
+            client.follow(self.execution, from_sequence)
+        return {"agrees": agrees, "written": journal.written_sequence, **self.execution.state()}
+
+    def do_mirrored(self, client: "Client", sequence: int) -> Dict[str, Any]:
+        if self.execution is not None:
+            self.execution.mirrored(sequence)
+        return {}
+
+    def do_proceed(self, client: "Client") -> Dict[str, Any]:
+        if self.execution is not None:
+            self.execution.proceed()
+        return {}
+
+    def do_abandon(self, client: "Client", reason: str) -> Dict[str, Any]:
+        if self.execution is not None and not self.execution.ended:
+            self.execution.abandon(reason)
+        return {}
+
+    def do_forget(self, client: "Client", run: str) -> Dict[str, Any]:
+        """Removes a run's folder; the coordinator asks only for what it has mirrored whole."""
+        shutil.rmtree(os.path.join(self._runs, plain_name(run)), ignore_errors=True)
+        self.execution = None
+        return {}
+
+    def do_benchmark(self, client: "Client") -> Dict[str, Any]:
+        return facts.benchmark()
+
+    def do_canary(self, client: "Client", step: str) -> Dict[str, Any]:
+        steps: Dict[str, Callable[[], Dict[str, Any]]] = {
+            "prepare": self._canary.prepare,
+            "flush_once": self._canary.flush_once,
+            "write": self._canary.write,
+            "read": self._canary.read,
+        }
+        return steps[step]()
+
+    def do_stop(self, client: "Client") -> Dict[str, Any]:
+        """Answers, then ends this process; what is under way is restored by the next one."""
+        threading.Timer(0.05, lambda: os.kill(os.getpid(), signal.SIGTERM)).start()
+        return {}
+
+
+class Client:
+    """One attached coordinator."""
+
+    def __init__(self, connection: socket.socket, supervisor: Supervisor) -> None:
+        self._connection, self._supervisor = connection, supervisor
+        self._sending = threading.Lock()
+        self._open = True
+
+    def send(self, data: bytes) -> None:
+        """Sends whole frames; a coordinator that is gone or stuck is dropped, never waited for."""
+        try:
+            with self._sending:
+                self._connection.sendall(data)
+        except OSError:
+            self.close()
+
+    def close(self) -> None:
+        self._open = False
+        self._supervisor.gone(self)
+        try:
+            self._connection.shutdown(socket.SHUT_RDWR)
+        except OSError:
+            pass
+
+    def listen(self) -> None:
+        decoder = frames.Decoder()
+        self._connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("ll", 30, 0))
+        while self._open:
+            try:
+                data = self._connection.recv(262144)
+            except OSError:
+                break
+            if not data:
+                break
+            for frame in decoder.feed(data):
+                if frame.type == frames.BLOB:
+                    self._supervisor.store.piece(frame.payload[:32].hex(), frame.payload[32:])
+                elif frame.type == frames.JSON:
+                    self._answer(frame.json())
+        self.close()
+        self._connection.close()
+
+    def _answer(self, request: Dict[str, Any]) -> None:
+        number, verb = request.pop("id", None), str(request.pop("do", ""))
+        method = getattr(self._supervisor, f"do_{verb}", None)
+        try:
+            if method is None:
+                raise ValueError(f"unknown request {verb!r}")
+            self.send(frames.encode_json({"id": number, "ok": method(self, **request)}))
+        except Exception as error:
+            traceback.print_exc()
+            self.send(frames.encode_json({"id": number, "error": f"{type(error).__name__}: {error}"}))
+
+    def follow(self, execution: Execution, from_sequence: int) -> None:
+        threading.Thread(target=self._stream, args=(execution, from_sequence), daemon=True).start()
+
+    def _stream(self, execution: Execution, sequence: int) -> None:
+        while self._open:
+            with execution.changed:
+                if execution.journal.flushed_sequence < sequence:
+                    execution.changed.wait(1.0)
+            for record in execution.journal.records[sequence - 1 : execution.journal.flushed_sequence]:
+                self.send(frames.encode(frames.RECORD, record.raw))
+                sequence += 1
+
+
+def plain_name(name: str) -> str:
+    """A name that is safe as one path component. Raises ValueError otherwise."""
+    if not name or name.startswith(".") or not all(c.isalnum() or c in "-_." for c in name):
+        raise ValueError(f"expected a plain name of letters, digits, '-', '_' and '.', found {name!r}")
+    return name
+
+
+def own_sha256() -> str:
+    """The hash of the zip that this supervisor runs from, "" when it runs from a source folder."""
+    try:
+        with open(sys.argv[0], "rb") as file:
+            return hashlib.sha256(file.read()).hexdigest()
+    except OSError:
+        return ""
+
+
+def start(state: str, socket_path: str) -> int:
+    """Makes sure that this very supervisor runs and answers. Returns an exit status: 0, it does.
+
+    One with another hash is ended first. A second `start` beside a running one changes nothing.
+    """
+    started_ns = facts.process_started_ns()
+    os.makedirs(state, mode=0o700, exist_ok=True)
+    os.makedirs(os.path.dirname(socket_path), mode=0o700, exist_ok=True)
+    lock = os.open(os.path.join(state, "supervisor.lock"), os.O_RDWR | os.O_CREAT, 0o600)
+    deadline = time.monotonic() + START_LIMIT_S
+    while not _lock(lock):
+        pid, _, sha256 = os.pread(lock, 200, 0).decode().strip().partition(" ")
+        if sha256 == own_sha256():
+            return 0
+        if pid:
+            os.kill(int(pid), signal.SIGTERM)
+        if time.monotonic() > deadline:
+            print(f"supervisor {pid} does not end", file=sys.stderr)
+            return 70
+        time.sleep(0.05)
+    ready, tell_ready = os.pipe()
+    if os.fork():
+        os.close(tell_ready)
+        readable, _, _ = select.select([ready], [], [], START_LIMIT_S)
+        return 0 if readable and os.read(ready, 1) == b"+" else 70
+    os.setsid()
+    os.ftruncate(lock, 0)
+    os.pwrite(lock, f"{os.getpid()} {own_sha256()}".encode(), 0)
+    _to_log(os.path.join(state, "supervisor.log"))
+    if os.path.exists(socket_path):
+        os.unlink(socket_path)
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(socket_path)
+    listener.listen(8)
+    supervisor = Supervisor(state, started_ns)
+    supervisor.restore()
+    os.write(tell_ready, b"+")
+    os.close(tell_ready)
+    signal.signal(signal.SIGTERM, lambda *_: os.killpg(os.getpgid(0), signal.SIGKILL))
+    supervisor.serve(listener)
+    return 0
+
+
+def attach(socket_path: str) -> int:
+    """Bridges standard input and output to the supervisor until either side ends."""
+    connection = socket.socket(socket.AF_UNIX)
+    try:
+        connection.connect(socket_path)
+    except OSError as error:
+        print(f"no supervisor answers at {socket_path}: {error.strerror}", file=sys.stderr)
+        return NOBODY_THERE
+    ends = {0: connection.fileno(), connection.fileno(): 1}
+    while True:
+        readable, _, _ = select.select(list(ends), [], [])
+        for source in readable:
+            data = os.read(source, 262144)
+            if not data:
+                return 0
+            view = memoryview(data)
+            while view:
+                view = view[os.write(ends[source], view) :]
+
+
+def _lock(fd: int) -> bool:
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return True
+    except OSError:
+        return False
+
+
+def _to_log(path: str) -> None:
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    log = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    for fd, target in ((nothing, 0), (log, 1), (log, 2)):
+        os.dup2(fd, target)
+
+
+def main(arguments: List[str]) -> int:
+    command, *rest = arguments or [""]
+    if command == "start" and len(rest) == 2:
+        return start(*rest)
+    if command == "attach" and len(rest) == 1:
+        return attach(*rest)
+    if command == "host" and len(rest) == 1:
+        from . import host
+
+        return host.main(int(rest[0]))
+    print("usage: start STATE SOCKET | attach SOCKET", file=sys.stderr)
+    return 64

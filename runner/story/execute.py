@@ -1,0 +1,277 @@
+"""One run, from lease to report: the table of contents is `execute`, and each line of it is a function below.
+
+    plan → lease → folder → power on, open → make safe → push → environment → prove the disk
+         → executions (baseline first) → unwind, shielded → judge → report
+
+It emits events and prints nothing; faces render them. Whatever ends a run early, everything is unwound and
+a folder that says so stays.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import shutil
+import uuid
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from runner import __version__
+from runner.clock import Clock, SystemClock, iso
+from runner.errors import BrokenPromise, LabError, RunnerError
+from runner.farm.lease import Lease
+from runner.judgement import report
+from runner.judgement.conclude import Conclusion, conclude
+from runner.judgement.evidence import load_evidence
+from runner.lab.folder import RunFolder, write_json
+from runner.lab.where import Lab, cache_root, state_root
+from runner.model.outcome import TABLE
+from runner.model.plan import Plan
+from runner.ondevice.journal import Journal
+from runner.story.execution import run_execution
+from runner.story.plan import more_cuts
+from runner.story.prove import prove_disk
+from runner.target.bundle import Bundle, fetch_wheels, make_bundle
+from runner.target.drivers import Request, make_target
+from runner.target.session import Session
+from runner.target.target import Target
+
+LEASE_S = 120.0
+MAX_EXTRA_ROUNDS = 3  # rounds of extra executions that make up for vacuous cuts
+
+Emit = Callable[..., None]
+
+
+@dataclass
+class Run:
+    """What the steps of one run share."""
+
+    plan: Plan
+    lab: Lab
+    folder: RunFolder
+    clock: Clock
+    emit: Emit
+    log: Journal  # the coordinator's own journal: what only it saw
+    run_uuid: str
+    bundle: Bundle | None = None
+    target: Target | None = None
+    session: Session | None = None
+    baseline_s: dict[str, float] = field(default_factory=dict)  # each stage's duration without a fault
+
+    @property
+    def token(self) -> str:
+        """This run's name on the device: unique over labs and days."""
+        return f"{self.plan.entry}.{self.folder.run_id}.{self.run_uuid[:8]}"
+
+    def note(self, kind: str, /, **facts: Any) -> None:
+        """One durable record in the coordinator's journal. Raises LabError when its disk fails."""
+        try:
+            self.log.append(kind, facts)
+        except OSError as error:
+            raise LabError(f"{self.log.path} cannot be written: {error.strerror}", do="free some space") from error
+
+
+async def execute(
+    plan: Plan, lab: Lab, emit: Emit, *, clock: Clock | None = None, adjust: Callable[[Target], None] = lambda target: None
+) -> Conclusion:
+    """Carries out `plan` and concludes from the folder it leaves.
+
+    `adjust` may change the target before it is used; the tests put broken supervisors there. Raises LabError
+    only when not even a run folder could be made; everything later ends in a Conclusion.
+    """
+    clock = clock or SystemClock()
+    with Lease(state_root(), plan.device, f"{plan.entry} in {lab.runs}"):
+        run = _open_folder(plan, lab, clock, emit)
+        emit("folder", path=run.folder.root)
+        trouble: RunnerError | None = None
+        ending = "bug"
+        try:
+            async with _live_target(run, adjust):
+                await _make_safe(run)
+                await _push(run)
+                await _environment(run)
+                await prove_disk(run)
+                await _executions(run)
+            ending = "ran"
+        except LabError as error:
+            ending, trouble = "lab", error
+        except asyncio.CancelledError:
+            ending, trouble = "interrupted", LabError("interrupted by the operator")
+        except Exception as error:
+            message = f"{type(error).__name__}: {error}"
+            trouble = error if isinstance(error, RunnerError) else BrokenPromise(message, do="please report it, with this folder")
+            trouble.__cause__ = error
+        run.note("run_ended", ending=ending, **({"error": str(trouble)} if trouble else {}))
+        run.log.close()
+        return _conclude(run, ending, trouble)
+
+
+def _open_folder(plan: Plan, lab: Lab, clock: Clock, emit: Emit) -> Run:
+    folder = RunFolder.create(lab.runs, plan.entry, clock.wall_ns())
+    run_uuid = str(uuid.uuid4())
+    log = Journal.create(str(folder.coordinator_journal))
+    run = Run(plan, lab, folder, clock, emit, log, run_uuid)
+    source = lab.file(f"pipelines/{plan.pipeline_folder}")
+    assert source is not None
+    shutil.copytree(source, folder.pipelines, ignore=shutil.ignore_patterns("__pycache__"))
+    write_json(
+        folder.run_config,
+        {
+            "roadmap_entry_id": plan.entry,
+            "roadmap_entry_title": plan.title,
+            "priority": plan.priority,
+            "risk_class": plan.risk,
+            "industry": plan.industry,
+            "deployment_mode": plan.deployment_mode,
+            "run_id": folder.run_id,
+            "started_at": iso(clock.wall_ns()),
+            "agent_model": f"stageflow-runner {__version__}",
+            "stageflow_version": plan.stageflow,
+            "test_parameters": plan.model_dump(mode="json"),
+            "agent_run_id": run_uuid,
+        },
+    )
+    run.note("run_began", run=run.token, plan_entry=plan.entry, device=plan.device, runner_version=__version__)
+    report.write_in_progress(folder)
+    return run
+
+
+@contextlib.asynccontextmanager
+async def _live_target(run: Run, adjust: Callable[[Target], None]) -> AsyncIterator[None]:
+    """The device powered, its session open, its keeper's lease renewed; afterwards all of it undone, shielded."""
+
+    def say(text: str) -> None:
+        run.emit("say", text=text)
+
+    request = Request(
+        run.plan.device, run.plan.line, run.plan.type, state_root(), cache_root(), run.folder.witness, run.clock, say
+    )
+    run.target = target = await make_target(request)
+    adjust(target)
+    renewal: asyncio.Task[None] | None = None
+    try:
+        run.session = await target.bring_up(say)
+        renewal = asyncio.ensure_future(_renew(target, run.clock))
+        run.note("power_on", facts=await target.power.facts(), loss=target.loss)
+        run.note("hello", **run.session.hello)
+        yield
+    finally:
+        if renewal:
+            renewal.cancel()
+        await asyncio.shield(_unwind(run, target))
+
+
+async def _renew(target: Target, clock: Clock) -> None:
+    while True:
+        with contextlib.suppress(LabError):  # a board that is being cut is renewed the next time round
+            await target.power.renew(LEASE_S)
+        await clock.sleep(LEASE_S / 6)
+
+
+async def _unwind(run: Run, target: Target) -> None:
+    """Everything off, in order; a failure here is noted and never hides what came before."""
+    try:
+        if run.session:
+            with contextlib.suppress(LabError):
+                await run.session.ask("abandon", reason="the run is over", timeout_s=10)
+            with contextlib.suppress(LabError):
+                await run.session.ask("forget", run=run.token, timeout_s=10)
+            await run.session.close()
+        collect_evidence(run)
+        await target.shut_down()
+        collect_evidence(run)
+        run.note("powered_off")
+    except (LabError, OSError) as error:
+        run.note("unwind_failed", error=str(error))
+        run.emit("say", text=f"unwinding failed: {error}")
+
+
+def collect_evidence(run: Run) -> None:
+    """Copies what others wrote about this run (witness, console, disk requests) into its folder."""
+    assert run.target
+    lines = run.target.home.witness.lines()
+    if Path(run.target.home.witness.path_on_device) != run.folder.witness:
+        run.folder.witness.write_bytes(lines)
+    for name, path in run.target.power.evidence().items():
+        if path.exists():
+            shutil.copyfile(path, run.folder.journals / name)
+
+
+async def _make_safe(run: Run) -> None:
+    """Ends what a killed run left going on the device. Its journal stays there."""
+    assert run.session
+    left = run.session.hello.get("execution")
+    if left and not left["ended"]:
+        await run.session.ask("abandon", reason=f"superseded by {run.token}")
+        run.note("made_safe", abandoned=left)
+        run.emit("say", text=f"ended what {left['run']} had left running")
+
+
+async def _push(run: Run) -> None:
+    """Supervisor's needs by hash: pipelines and the wheels for this device. A second run sends nothing."""
+    assert run.session and run.lab
+    hello = run.session.hello
+    wheels = await asyncio.to_thread(
+        fetch_wheels, run.plan.stageflow, hello, cache_root(), lambda text: run.emit("say", text=text)
+    )
+    run.bundle = bundle = make_bundle(run.folder.pipelines, run.plan.pipeline_folder, wheels)
+    sent = await run.session.push(bundle.blobs)
+    if sent:
+        run.emit("say", text=f"pushed {sent / 1e6:.1f} MB")
+    await run.session.ask("unpack", tree=bundle.pipeline_tree, blobs=[bundle.pipeline_blob], compile=False)
+    await run.session.ask(
+        "unpack", tree=bundle.environment_tree, blobs=list(bundle.environment_blobs), compile=True, timeout_s=600
+    )
+    run.note("pushed", bytes=sent, pipeline=bundle.pipeline_blob, environment=bundle.environment_tree)
+
+
+async def _environment(run: Run) -> None:
+    """environment.json: what the device is, and how fast the same work runs there and here."""
+    from runner.ondevice import facts
+
+    assert run.session and run.target and run.bundle
+    hello = run.session.hello
+    there = (await run.session.ask("benchmark", timeout_s=300))["duration_s"]
+    here = (await asyncio.to_thread(facts.benchmark))["duration_s"]
+    run.note("benchmark", device_s=there, coordinator_s=here, slowdown=round(there / here, 2))
+    write_json(
+        run.folder.environment,
+        {
+            "python_version": hello["python_version"],
+            "os": hello["os"],
+            "cpu": f"{hello['cpu_count']} × {hello['machine']}",
+            "memory_gb": round(hello["memory_bytes"] / 1e9, 2),
+            "gpu": "none",
+            "dependencies": run.bundle.dependencies,
+            "device": {"name": run.plan.device, "type": run.plan.type.title, "cut": run.target.loss},
+            "acts_here": await run.target.power.facts(),
+            "slowdown": round(there / here, 2),
+            "coordinator": {"stageflow-runner": __version__},
+        },
+    )
+
+
+async def _executions(run: Run) -> None:
+    """The planned executions in order, then extra ones for cuts that hit nothing, within reason."""
+    for execution in run.plan.executions:
+        await run_execution(run, execution)
+    for attempt in range(1, MAX_EXTRA_ROUNDS + 1):
+        collect_evidence(run)
+        evidence = load_evidence(run.folder)
+        missing = run.plan.cuts_asked - sum(cut.counted for cut in evidence.cuts)
+        if missing <= 0 or evidence.stopped:
+            return
+        run.emit("say", text=f"{missing} cuts hit nothing; making up for them")
+        for execution in more_cuts(run.plan, missing, attempt):
+            await run_execution(run, execution)
+
+
+def _conclude(run: Run, ending: str, trouble: RunnerError | None) -> Conclusion:
+    conclusion = conclude(run.folder, iso(run.clock.wall_ns()))
+    report.write(run.folder, conclusion)
+    if trouble is not None:
+        conclusion.trouble = trouble
+    run.emit("concluded", conclusion=conclusion, row=TABLE[conclusion.row])
+    return conclusion

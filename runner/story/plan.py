@@ -1,0 +1,154 @@
+"""From what was typed to a Plan: inventory, type, entry and profiles read, every complaint at once. No hardware."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from runner.errors import AskError
+from runner.faults import power_cut, steady
+from runner.lab.load import Reader, folder_name
+from runner.lab.where import Lab
+from runner.lab.yaml_source import Source, nearest, one_of
+from runner.model.device import DeviceLine, DeviceType
+from runner.model.entry import Entry, Scenario
+from runner.model.plan import ExecutionPlan, Plan
+from runner.model.profile import Profile, Steady
+from runner.target.bundle import stageflow_versions
+from runner.target.drivers import known
+
+MAX_CUTS = 1000
+
+
+@dataclass(frozen=True)
+class Asked:
+    """The words of `runner exec`. None or empty means: not said."""
+
+    entry: str
+    device: str = "local"
+    scenarios: tuple[str, ...] = ()
+    cuts: int | None = None
+    seed: int = 1
+    quick: bool = False
+    stageflow: str | None = None
+
+
+def make_plan(asked: Asked, lab: Lab) -> Plan:
+    """The plan, or AskError with every complaint about files, names and flags."""
+    reader = Reader(lab)
+    device = find_device(asked, reader)
+    found = reader.entry(asked.entry, "runner exec")
+    if found is None or device is None:
+        reader.finish()
+        raise AskError("the plan cannot be made")  # not reached: what is missing was complained of
+    entry, source = found
+    line, device_type = device
+    scenarios = _scenarios(asked, reader, entry)
+    profiles = {name: _profile(reader, entry, source, name) for name in scenarios}
+    stageflow = asked.stageflow or entry.stageflow
+    if stageflow not in stageflow_versions():
+        reader.complain(f"Stageflow {stageflow} is not pinned here", one_of(stageflow_versions()), "--stageflow")
+    count = asked.cuts if asked.cuts is not None else entry.cuts.quick if asked.quick else entry.cuts.default
+    if not 1 <= count <= MAX_CUTS:
+        reader.complain(f"{count} cuts", f"1 to {MAX_CUTS}", "--cuts")
+    reader.finish()
+    executions = tuple(
+        execution
+        for name, profile in profiles.items()
+        if profile is not None
+        for execution in executions_of(name, entry.scenarios[name], profile, count, asked.seed)
+    )
+    return Plan(
+        entry=entry.id,
+        title=entry.title,
+        priority=entry.priority,
+        risk=entry.risk,
+        industry=entry.industry,
+        deployment_mode=entry.deployment_mode,
+        stageflow=stageflow,
+        device=asked.device,
+        line=line,
+        type=device_type,
+        seed=asked.seed,
+        cuts=entry.cuts,
+        cuts_asked=sum(len(execution.cuts) for execution in executions),
+        limits=entry.limits,
+        executions=executions,
+        profiles={name: profile for name, profile in profiles.items() if profile is not None},
+        checks={name: entry.scenarios[name].checks for name in scenarios},
+        pipeline_folder=folder_name(entry.id),
+    )
+
+
+def executions_of(name: str, scenario: Scenario, profile: Profile, count: int, seed: int) -> list[ExecutionPlan]:
+    """The executions of one scenario: what its profile's faults make of `count` and `seed`."""
+    fault = profile.faults[0]
+    if isinstance(fault, Steady):
+        schedules = steady.schedule(name)
+    else:
+        schedules = power_cut.schedule(fault, name, scenario.stages, count, seed)
+    return [
+        ExecutionPlan(
+            name=f"{name}-{number}",
+            scenario=name,
+            module=scenario.pipeline,
+            durability=scenario.durability,
+            stages=scenario.stages,
+            cuts=cuts,
+            limit_s=scenario.limit_s,
+        )
+        for number, cuts in enumerate(schedules, 1)
+    ]
+
+
+def more_cuts(plan: Plan, count: int, attempt: int) -> list[ExecutionPlan]:
+    """Executions that make up for `count` cuts that hit nothing, named apart and with cuts of their own."""
+    for execution in plan.executions:
+        fault = plan.profiles[execution.scenario].faults[0]
+        if execution.cuts and not isinstance(fault, Steady):
+            extra = f"{execution.scenario}-extra{attempt}"
+            in_stages = fault.model_copy(update={"points": ("before_flush",)})
+            schedules = power_cut.schedule(in_stages, extra, execution.stages, count, plan.seed + 1000 * attempt)
+            return [
+                execution.model_copy(update={"name": f"{extra}-{number}", "cuts": cuts})
+                for number, cuts in enumerate(schedules, 1)
+            ]
+    return []
+
+
+def find_device(asked: Asked, reader: Reader) -> tuple[DeviceLine, DeviceType] | None:
+    """The inventory line and its type, or None with the complaint noted in `reader`."""
+    found = reader.inventory()
+    if found is None:
+        return None
+    inventory, source = found
+    line = inventory.devices.get(asked.device)
+    if line is None:
+        names = list(inventory.devices)
+        reader.complain(f"no device is called {asked.device!r}{nearest(asked.device, names)}", one_of(names), "--device")
+        return None
+    device_type = reader.device_type(line.type, source.where(("devices", asked.device, "type")))
+    if device_type is None:
+        return None
+    for kind, name in (("power", device_type.power), ("transports", device_type.transport)):
+        if name not in known(kind):
+            where = f"devices/{line.type}.yaml"
+            reader.complain(f"no {kind} driver is called {name!r}{nearest(name, known(kind))}", one_of(known(kind)), where)
+    return line, device_type
+
+
+def _scenarios(asked: Asked, reader: Reader, entry: Entry) -> list[str]:
+    """The scenarios to run, in the entry's order; the baseline always, because it is the measuring stick."""
+    for name in asked.scenarios:
+        if name not in entry.scenarios:
+            names = list(entry.scenarios)
+            reader.complain(f"no scenario is called {name!r}{nearest(name, names)}", one_of(names), "--scenario")
+    return [name for name in entry.scenarios if name == "baseline" or not asked.scenarios or name in asked.scenarios]
+
+
+def _profile(reader: Reader, entry: Entry, source: Source, name: str) -> Profile | None:
+    scenario = entry.scenarios[name]
+    relative = f"pipelines/{folder_name(entry.id)}/{scenario.pipeline}.py"
+    if reader.lab.file(relative) is None:
+        reader.complain(f"{relative} is not there", "the scenario's pipeline", source.where(("scenarios", name, "pipeline")))
+    return reader.profile(scenario.profile, source.where(("scenarios", name, "profile")))
+

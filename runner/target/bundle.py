@@ -1,0 +1,156 @@
+"""What is shipped to a device, each as bytes named by their hash: supervisor, pipelines, and Python wheels.
+
+Zips are byte-reproducible: sorted names, one fixed date, no compression level that a library may change.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import re
+import subprocess
+import sys
+import zipfile
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from runner import ondevice
+from runner.errors import AskError, LabError
+
+_PACKAGE = Path(__file__).resolve().parent.parent
+_NOT_SHIPPED = {"entry.yaml", "checks.py"}
+
+
+def sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+def make_zip(files: dict[str, bytes]) -> bytes:
+    """A zip of `files` that depends on their names and bytes alone."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
+        for name in sorted(files):
+            info = zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0))
+            info.external_attr = 0o644 << 16
+            archive.writestr(info, files[name])
+    return buffer.getvalue()
+
+
+def supervisor_sources() -> dict[str, bytes]:
+    """The files of the supervisor's zip: this product's `ondevice` folder and nothing else."""
+    folder = Path(ondevice.__file__).parent
+    files = {f"ondevice/{path.name}": path.read_bytes() for path in folder.glob("*.py")}
+    files["__main__.py"] = files.pop("ondevice/__main__.py")
+    return files
+
+
+def supervisor_zip() -> bytes:
+    return make_zip(supervisor_sources())
+
+
+def pipeline_zip(folder: Path, name: str) -> bytes:
+    """An entry's pipelines, stages and data as one package called `name`."""
+    paths = (path for path in folder.rglob("*") if path.is_file() and "__pycache__" not in path.parts)
+    return make_zip(
+        {f"{name}/{p.relative_to(folder)}": p.read_bytes() for p in paths if p.name not in _NOT_SHIPPED}
+    )
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """Blobs by hash, and the trees that are unpacked from them on the device."""
+
+    blobs: dict[str, bytes]
+    pipeline_blob: str
+    environment_blobs: tuple[str, ...]
+    dependencies: dict[str, str]
+
+    @property
+    def pipeline_tree(self) -> str:
+        return tree_name((self.pipeline_blob,))
+
+    @property
+    def environment_tree(self) -> str:
+        return tree_name(self.environment_blobs)
+
+
+def tree_name(blobs: Iterable[str]) -> str:
+    return sha256("\n".join(blobs).encode())
+
+
+def make_bundle(pipelines: Path, name: str, wheels: Iterable[Path]) -> Bundle:
+    pipeline = pipeline_zip(pipelines, name)
+    blobs = {sha256(pipeline): pipeline}
+    environment, dependencies = [], {}
+    for wheel in sorted(wheels, key=lambda path: path.name):
+        data = wheel.read_bytes()
+        environment.append(sha256(data))
+        blobs[environment[-1]] = data
+        package, version = wheel.name.split("-")[:2]
+        dependencies[package.replace("_", "-")] = version
+    return Bundle(blobs, sha256(pipeline), tuple(environment), dependencies)
+
+
+# ---- wheels -------------------------------------------------------------------------------------------------
+
+
+def stageflow_versions() -> list[str]:
+    """The Stageflow versions that have a lock file, oldest first."""
+    names = [path.stem.removeprefix("stageflow-") for path in (_PACKAGE / "locks").glob("stageflow-*.txt")]
+    return sorted(names, key=lambda version: [int(part) for part in version.split(".")])
+
+
+def platform_options(hello: dict[str, Any]) -> list[str]:
+    """pip's options for a device with these facts; none when it is like the coordinator, where pip knows best.
+
+    Raises AskError for a machine that has no pinned wheels.
+    """
+    python = ".".join(str(hello["python_version"]).split(".")[:2])
+    machine = str(hello["machine"])
+    import platform as here
+
+    mine = (f"{sys.version_info.major}.{sys.version_info.minor}", here.machine(), sys.platform, here.libc_ver()[0])
+    if mine == (python, machine, hello["platform"], hello["libc"]):
+        return []
+    libc = "manylinux" if hello["libc"] == "glibc" else "musllinux"
+    tags = {"manylinux": ("manylinux2014", "manylinux_2_17", "manylinux_2_28"), "musllinux": ("musllinux_1_1", "musllinux_1_2")}
+    if hello["platform"] != "linux" or machine not in ("aarch64", "x86_64", "armv7l"):
+        raise AskError(
+            f"no wheels are pinned for {hello['platform']} on {machine}",
+            expected="Linux on aarch64, x86_64 or armv7l, or the same system as the coordinator's",
+        )
+    platforms = [option for tag in tags[libc] for option in ("--platform", f"{tag}_{machine}")]
+    return [*platforms, "--python-version", python, "--implementation", "cp"]
+
+
+def fetch_wheels(stageflow: str, hello: dict[str, Any], cache: Path, say: Callable[[str], None]) -> list[Path]:
+    """The pinned wheels of one Stageflow for one device, hash-checked by pip against our lock, from the cache if there.
+
+    Raises AskError when the device's Python is too old for Stageflow, LabError when they cannot be had.
+    """
+    lock = _PACKAGE / "locks" / f"stageflow-{stageflow}.txt"
+    major, minor = (int(part) for part in str(hello["python_version"]).split(".")[:2])
+    if (major, minor) < (3, 11):
+        raise AskError(
+            f"the device has Python {hello['python_version']}", expected="Python 3.11 or newer: Stageflow needs it"
+        )
+    options = platform_options(hello)
+    about = f"{stageflow}-{hello['machine']}-{hello['platform']}-{hello['libc']}-{major}.{minor}"
+    folder = cache / "wheels" / re.sub(r"[^A-Za-z0-9.-]", "_", f"{about}-{sha256(lock.read_bytes())[:12]}")
+    if not (folder / "whole").exists():
+        say(f"fetching Stageflow {stageflow} for {hello['machine']} (kept in the cache afterwards)")
+        folder.mkdir(parents=True, exist_ok=True)
+        command = [sys.executable, "-m", "pip", "download", "-q", "--only-binary", ":all:", "--require-hashes", "--no-deps"]
+        done = subprocess.run(
+            [*command, "-d", str(folder), *options, "-r", str(lock)], capture_output=True, text=True, timeout=300
+        )
+        if done.returncode:
+            raise LabError(
+                "the pinned wheels cannot be fetched: " + (done.stderr.strip().splitlines() or ["pip said nothing"])[-1],
+                expected=f"every wheel of {lock.name}, by its hash",
+                do="give the coordinator access to a package index once; afterwards the cache is enough",
+            )
+        (folder / "whole").touch()
+    return sorted(folder.glob("*.whl"))

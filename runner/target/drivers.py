@@ -1,0 +1,72 @@
+"""Which code makes which kind of device live: two literal tables, imported only when used.
+
+A power maker takes a Request and gives the power and the supervisor's home; a transport maker takes both the
+Request and that power, because an emulated board learns its address only by being switched on. The rest of
+the product knows no driver by name. Outsiders add theirs through the entry point groups
+`stageflow_runner.power` and `stageflow_runner.transports`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import import_module
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from runner.clock import Clock
+from runner.errors import AskError
+from runner.model.device import DeviceLine, DeviceType
+
+if TYPE_CHECKING:
+    from runner.target.target import Target
+
+POWER: dict[str, str] = {
+    "process": "runner.target.power.process:make",
+    "qemu": "runner.target.power.qemu:make",
+}
+TRANSPORTS: dict[str, str] = {
+    "local": "runner.target.transports.local:make",
+    "ssh": "runner.target.transports.ssh:make",
+}
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a maker is given."""
+
+    name: str
+    line: DeviceLine
+    type: DeviceType
+    state: Path  # this user's state folder
+    cache: Path
+    witness: Path  # where witness lines go when the device can write to this machine's disk
+    clock: Clock
+    say: Callable[[str], None]
+
+
+async def make_target(request: Request) -> Target:
+    """The live target for an inventory line, not yet powered. Raises AskError for an unknown driver, or LabError."""
+    from runner.target.target import Target
+
+    power, home = await _maker(POWER, "power", request.type.power)(request)
+    transport = _maker(TRANSPORTS, "transports", request.type.transport)(request, power)
+    return Target(request.name, request.type, transport, power, home, request.clock)
+
+
+def known(kind: str) -> list[str]:
+    """Names of every driver of a kind ("power" or "transports"), ours and outsiders'."""
+    table = POWER if kind == "power" else TRANSPORTS
+    return sorted({*table, *(point.name for point in entry_points(group=f"stageflow_runner.{kind}"))})
+
+
+def _maker(table: dict[str, str], kind: str, name: str) -> Any:
+    place = table.get(name)
+    for point in entry_points(group=f"stageflow_runner.{kind}"):
+        if point.name == name:
+            place = place or point.value
+    if place is None:
+        raise AskError(f"no {kind} driver is called {name!r}", expected="one of " + ", ".join(known(kind)))
+    module, _, function = place.partition(":")
+    return getattr(import_module(module), function)

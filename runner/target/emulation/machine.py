@@ -1,0 +1,197 @@
+"""The machine line: everything QEMU is told about a board, made by one pure function; and the choice of accelerator.
+
+    root disk   read-only image shared by all boards ─┐
+    data disk   NBD ← nbdkit (volatile write cache) ──┤
+    mgmt0       user network, one port forwarded ─────┼── QEMU ── console (file) · witness (file) · QMP (unix socket)
+    data0       tap in a namespace without a name ────┘
+
+Nothing here starts a board: `qemu_arguments` decides, the keeper acts.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import platform
+import socket
+import subprocess
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from runner.errors import AskError, LabError
+from runner.target.emulation.image import SBIN, Image
+
+MANAGEMENT_MAC = "52:54:00:00:00:01"
+DATA_MAC = "52:54:00:00:00:02"
+PROBE_LIMIT_S = 15.0
+CONSOLES = {"aarch64": "ttyAMA0", "x86_64": "ttyS0"}
+KNOWN_ACCELERATORS = ("auto", "tcg", "kvm")
+
+
+@dataclass(frozen=True)
+class MachineSpec:
+    """What kind of computer a board is. `auto` becomes `tcg` or `kvm` when the board is started."""
+
+    arch: str = "aarch64"
+    machine: str = "virt"
+    cpu: str = "cortex-a72"
+    cpus: int = 1
+    memory_mib: int = 512
+    accelerator: str = "auto"
+
+    def __post_init__(self) -> None:
+        if self.arch not in CONSOLES:
+            raise AskError(f"no emulated machine has the architecture {self.arch!r}", expected=" or ".join(CONSOLES))
+        if self.accelerator not in KNOWN_ACCELERATORS:
+            raise AskError(f"accelerator {self.accelerator!r}", expected=" or ".join(KNOWN_ACCELERATORS))
+
+
+ARM64 = MachineSpec()
+X86_64 = MachineSpec(arch="x86_64", machine="q35", cpu="max")
+
+
+@dataclass(frozen=True)
+class Wiring:
+    """Where a machine's ends come out on the host. Relative paths are relative to the board's folder."""
+
+    name: str  # carries the keeper's token, so that clean-up can tell our processes from others
+    ssh_port: int
+    nbd_socket: str
+    tap_fd: int | None = None  # None: the data NIC hangs on a hub without a peer
+    qmp_socket: str = "qmp.sock"
+    console: str = "console.log"
+    witness: str = "witness"
+    host_key: str = "host_key"
+    authorized_keys: str = "client_key.pub"
+    hostname: str = "hostname"
+
+
+@dataclass(frozen=True)
+class Accelerator:
+    """The accelerator in use, and why it is that one."""
+
+    name: str
+    reason: str
+
+
+def qemu_arguments(spec: MachineSpec, image: Image, wiring: Wiring) -> list[str]:
+    """QEMU's whole command line for one board; pure. `spec.accelerator` must have been chosen."""
+    if spec.accelerator == "auto":
+        raise AskError("the accelerator was not chosen yet", expected="tcg or kvm", do="call choose_accelerator first")
+    data_net = "hubport,id=data,hubid=1" if wiring.tap_fd is None else f"tap,id=data,fd={wiring.tap_fd}"
+    return [
+        *_computer(spec, image),
+        "-append", f"console={CONSOLES[spec.arch]} panic=5 loglevel=7",
+        "-name", wiring.name,
+        "-drive", f"if=none,id=root,format=raw,readonly=on,file={_escaped(image.root)}",
+        "-device", "virtio-blk-pci,drive=root,serial=root",
+        "-drive", "if=none,id=data,format=raw,cache=writeback,detect-zeroes=off,discard=ignore,"
+                  f"file=nbd+unix:///?socket={_escaped(wiring.nbd_socket)}",
+        "-device", "virtio-blk-pci,drive=data,serial=data",
+        "-netdev", f"user,id=mgmt,restrict=on,hostfwd=tcp:127.0.0.1:{wiring.ssh_port}-:22",
+        "-device", f"virtio-net-pci,netdev=mgmt,mac={MANAGEMENT_MAC},romfile=",
+        "-netdev", data_net,
+        "-device", f"virtio-net-pci,netdev=data,mac={DATA_MAC},romfile=",
+        "-device", "virtio-rng-pci",
+        "-device", "virtio-serial-pci",
+        "-chardev", f"file,id=witness,append=on,path={_escaped(wiring.witness)}",
+        "-device", "virtserialport,chardev=witness,name=witness",
+        "-chardev", f"file,id=console,append=on,path={_escaped(wiring.console)}",
+        "-serial", "chardev:console",
+        "-qmp", f"unix:{_escaped(wiring.qmp_socket)},server=on,wait=off",
+        "-fw_cfg", f"name=opt/stageflow/host_key,file={_escaped(wiring.host_key)}",
+        "-fw_cfg", f"name=opt/stageflow/authorized_keys,file={_escaped(wiring.authorized_keys)}",
+        "-fw_cfg", f"name=opt/stageflow/hostname,file={_escaped(wiring.hostname)}",
+    ]  # fmt: skip
+
+
+def _computer(spec: MachineSpec, image: Image) -> list[str]:
+    """Processor, memory, kernel; no screen, no monitor and nothing from the user's QEMU configuration."""
+    accelerator = "tcg,thread=multi" if spec.accelerator == "tcg" else spec.accelerator
+    return [
+        f"qemu-system-{spec.arch}", "-nodefaults", "-no-user-config", "-display", "none", "-monitor", "none",
+        "-M", spec.machine, "-cpu", spec.cpu, "-smp", str(spec.cpus), "-m", f"{spec.memory_mib}M",
+        "-accel", accelerator, "-kernel", str(image.kernel), "-initrd", str(image.initrd),
+    ]  # fmt: skip
+
+
+def _escaped(path: str | Path) -> str:
+    """A path inside a QEMU option: a comma is written twice."""
+    return str(path).replace(",", ",,")
+
+
+def free_port() -> int:
+    """A TCP port on loopback that was free a moment ago."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+# The accelerator -----------------------------------------------------------------------------------------------------
+
+
+def choose_accelerator(
+    spec: MachineSpec, image: Image, memory: Path, progress: Callable[[str], None]
+) -> Accelerator:
+    """`spec.accelerator`, with `auto` resolved by what this host really does; takes up to `PROBE_LIMIT_S`, once.
+
+    KVM is taken only when a machine has booted with it: hosts exist that offer /dev/kvm and hang every guest. The
+    answer is remembered in the file `memory` for this host, kernel and QEMU; delete the file to ask again.
+    """
+    if spec.accelerator != "auto":
+        return Accelerator(spec.accelerator, "asked for")
+    if spec.arch != platform.machine():
+        return Accelerator("tcg", f"a {platform.machine()} host cannot run {spec.arch} in hardware")
+    if not os.access("/dev/kvm", os.R_OK | os.W_OK):
+        there = "may not be opened by this user" if Path("/dev/kvm").exists() else "does not exist"
+        return Accelerator("tcg", f"/dev/kvm {there}")
+    key = " ".join((platform.node(), platform.release(), spec.arch, tool_version(f"qemu-system-{spec.arch}")))
+    known: dict[str, dict[str, str]] = json.loads(memory.read_text()) if memory.exists() else {}
+    if key not in known:
+        progress("probing KVM: one small boot")
+        took_s, seen = _probe_kvm(spec, image)
+        if took_s is None:
+            known[key] = {"name": "tcg", "reason": f"/dev/kvm exists, but a probe boot with KVM {seen}"}
+        else:
+            known[key] = {"name": "kvm", "reason": f"a probe boot with KVM took {took_s:.1f} s"}
+        fresh = memory.with_suffix(f".{os.getpid()}")
+        fresh.write_text(json.dumps(known, indent=1))
+        fresh.rename(memory)
+    return Accelerator(known[key]["name"], known[key]["reason"])
+
+
+def _probe_kvm(spec: MachineSpec, image: Image) -> tuple[float | None, str]:
+    """Boot kernel and initrd until the initrd speaks; (seconds or None, what was seen). Leaves no process."""
+    small = MachineSpec(spec.arch, spec.machine, spec.cpu, 1, 256, "kvm")
+    arguments = [*_computer(small, image), "-append", f"console={CONSOLES[spec.arch]} board.probe", "-serial", "stdio"]
+    start = time.monotonic()
+    try:
+        done = subprocess.run(
+            [*arguments, "-no-reboot"], env={**os.environ, "PATH": SBIN}, stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=PROBE_LIMIT_S, check=False,
+        )  # fmt: skip
+    except subprocess.TimeoutExpired as late:
+        said = len(late.stdout or b"")
+        return None, f"did not reach the initrd within {PROBE_LIMIT_S:.0f} s ({said} bytes on the console)"
+    except OSError as error:
+        return None, f"did not start: {error}"
+    took_s = time.monotonic() - start
+    if b"INITRD-ALIVE" in done.stdout:
+        return took_s, "reached the initrd"
+    last = done.stdout.decode(errors="replace").strip().splitlines()[-1:] or [f"status {done.returncode}"]
+    return None, f"ended early: {last[0]}"
+
+
+@functools.cache
+def tool_version(tool: str) -> str:
+    """The first line that `tool --version` prints; LabError when it cannot be run."""
+    try:
+        done = subprocess.run([tool, "--version"], env={**os.environ, "PATH": SBIN}, capture_output=True, timeout=30,
+                              text=True, check=True)  # fmt: skip
+    except (OSError, subprocess.SubprocessError) as error:
+        raise LabError(f"{tool} did not tell its version: {error}") from error
+    return done.stdout.splitlines()[0]

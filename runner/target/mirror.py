@@ -1,0 +1,60 @@
+"""The coordinator's copy of a device's journal: record by record, durable before it is acknowledged.
+
+Merging is idempotent: a record that is here already is skipped. A record that does not continue the copy is
+never written; it is kept as evidence in `conflict`.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from runner.errors import LabError
+from runner.ondevice import journal
+from runner.ondevice.journal import Record
+
+
+class Mirror:
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.records: list[Record] = []
+        self.chain = journal.GENESIS
+        self.conflict: str = ""
+        self._file = open(path, "xb", buffering=0)  # noqa: SIM115 - lives as long as the execution
+        self._write(journal.FILE_HEADER)
+
+    @property
+    def sequence(self) -> int:
+        """Everything up to here is on this disk."""
+        return len(self.records)
+
+    def take(self, raw: bytes) -> Record | None:
+        """The record, if it is new and continues the copy; it is durable here when this returns.
+
+        Raises LabError when the coordinator's own disk fails; what was mirrored before stays readable.
+        """
+        record = journal.decode(raw)
+        if record is None:
+            self.conflict = self.conflict or "a record arrived that is not whole"
+            return None
+        if record.sequence <= self.sequence:
+            if self.records[record.sequence - 1].raw != raw:
+                self.conflict = self.conflict or f"record {record.sequence} differs from the one mirrored before"
+            return None
+        if record.sequence != self.sequence + 1:
+            self.conflict = self.conflict or f"record {record.sequence} arrived after {self.sequence}"
+            return None
+        self._write(raw)
+        self.records.append(record)
+        self.chain = journal.chain_on(self.chain, raw)
+        return record
+
+    def close(self) -> None:
+        self._file.close()
+
+    def _write(self, data: bytes) -> None:
+        try:
+            self._file.write(data)
+            os.fsync(self._file.fileno())
+        except OSError as error:
+            raise LabError(f"{self.path} cannot be written: {error.strerror}", do="free some space") from error

@@ -1,0 +1,40 @@
+"""What power is to us: on, cut, off, and the means to know what a cut really did.
+
+A cut is never called more than it is: `loss` says whether it is a power loss or only a process crash,
+and every report repeats that word.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Protocol
+
+from runner.model.device import Loss
+
+
+class Power(Protocol):
+    loss: Loss
+
+    async def on(self) -> None:
+        """The device has power and is starting. Harmless when it is on. Raises LabError."""
+
+    async def cut(self) -> dict[str, Any]:
+        """Takes power away at once, with no chance to flush; returns the facts (how, when, writes lost).
+
+        When this returns nothing of the device runs any more. Raises LabError if that is not certain.
+        """
+
+    async def off(self) -> None:
+        """An orderly end: nothing of the device remains on the coordinator's side. Safe to call twice."""
+
+    async def renew(self, duration_s: float) -> None:
+        """Whatever acts for us stays alive at least this much longer without hearing from us."""
+
+    async def disk(self) -> dict[str, Any]:
+        """Requests that the disk under test has seen since power-on ({"writes", "flushes"}); {} if unknown."""
+
+    async def facts(self) -> dict[str, Any]:
+        """What acts here, for environment.json: emulator, accelerator and why, image, relay."""
+
+    def evidence(self) -> dict[str, Path]:
+        """Files on this machine that belong into results/journal/, by the name they get there."""

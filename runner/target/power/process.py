@@ -1,0 +1,96 @@
+"""Power for the `local` device: the supervisor's process group stands for the board.
+
+A cut is SIGKILL to all of it. The kernel and its page cache live on, so unflushed writes survive: this is a
+process crash, never a power cut, and `loss` says so.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import hashlib
+import os
+import signal
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from runner.clock import Clock
+from runner.errors import LabError
+from runner.model.device import Loss
+from runner.target.drivers import Request
+from runner.target.target import FileWitness, Home
+
+
+async def make(request: Request) -> tuple[ProcessPower, Home]:
+    """The local device's power, and its home: a folder in this user's state, and a socket with a short name."""
+    state = request.state / "local" / request.name
+    state.mkdir(parents=True, exist_ok=True)
+    short = hashlib.sha256(str(state).encode()).hexdigest()[:12]
+    socket = Path(tempfile.gettempdir()) / f"runner-{os.getuid()}-{short}" / "supervisor"
+    request.witness.touch()
+    witness = FileWitness(str(request.witness), request.witness)
+    return ProcessPower(state, request.clock), Home(sys.executable, str(state), str(socket), witness)
+
+
+class ProcessPower:
+    loss: Loss = "process_crash"
+
+    def __init__(self, state: Path, clock: Clock) -> None:
+        self._state, self._clock = state, clock
+
+    async def on(self) -> None:
+        hook = self._state / "at-boot"
+        if hook.exists() and self._running() is None:
+            process = await asyncio.create_subprocess_exec(str(hook), stdin=asyncio.subprocess.DEVNULL)
+            if await process.wait():
+                raise LabError(f"{hook} ended with {process.returncode}", do=f"read {self._state}/supervisor.log")
+
+    async def cut(self) -> dict[str, Any]:
+        pid = self._running()
+        if pid is None:
+            raise LabError("no supervisor is running that could be cut off", where=str(self._state))
+        at = self._clock.boottime_ns()
+        os.killpg(pid, signal.SIGKILL)
+        await self._wait_until_gone()
+        return {"method": "SIGKILL to the supervisor's process group", "killed_pid": pid, "cut_boottime_ns": at}
+
+    async def off(self) -> None:
+        pid = self._running()
+        if pid is not None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(pid, signal.SIGKILL)
+            await self._wait_until_gone()
+
+    async def renew(self, duration_s: float) -> None:
+        return None
+
+    async def disk(self) -> dict[str, Any]:
+        return {}
+
+    async def facts(self) -> dict[str, Any]:
+        return {"power": "process group of the supervisor", "state": "this machine's own file system"}
+
+    def evidence(self) -> dict[str, Path]:
+        return {"supervisor.log": self._state / "supervisor.log"}
+
+    def _running(self) -> int | None:
+        """The pid that holds the supervisor's lock. A free lock means that there is none, whatever the file says."""
+        try:
+            with open(self._state / "supervisor.lock", "rb") as lock:
+                try:
+                    fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+                    return None
+                except BlockingIOError:
+                    return int(lock.read().split()[0])
+        except (FileNotFoundError, IndexError):
+            return None
+
+    async def _wait_until_gone(self) -> None:
+        deadline = self._clock.boottime_ns() + 10_000_000_000
+        while self._running() is not None:
+            if self._clock.boottime_ns() > deadline:
+                raise LabError("the supervisor survived SIGKILL for 10 s", where=str(self._state))
+            await self._clock.sleep(0.01)

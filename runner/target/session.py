@@ -1,0 +1,188 @@
+"""A conversation with one supervisor over one stream: questions, answers, events, and its journal.
+
+    coordinator: await session.ask("hello")            → {"ok"}
+    supervisor : RECORD frames  → the mirror, and `mirrored` goes back
+                 {"event": …}   → `await session.event(…)`
+
+A broken link raises LinkLost from whatever waits; nothing is lost with it, because the next session
+follows on from the mirror's last sequence number.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from runner.clock import Clock
+from runner.errors import BrokenPromise, LabError, RunnerError
+from runner.ondevice import frames
+from runner.ondevice.journal import Record
+from runner.target.mirror import Mirror
+from runner.target.transports.base import LinkLost, Stream, Transport
+
+PIECE_BYTES = 256 * 1024
+MAX_QUEUED_EVENTS = 10_000
+
+
+class RemoteError(LabError):
+    """The supervisor answered that it could not do what was asked."""
+
+
+class Session:
+    def __init__(self, stream: Stream, clock: Clock) -> None:
+        self.hello: dict[str, Any] = {}
+        self.mirror: Mirror | None = None
+        self.progress: dict[str, Any] = {"written": 0, "flushed": 0, "stage": ""}
+        self.on_record: Callable[[Record], None] = lambda record: None
+        self._stream, self._clock = stream, clock
+        self._answers: dict[int, asyncio.Future[dict[str, Any]]] = {}
+        self._events: asyncio.Queue[dict[str, Any]] = asyncio.Queue(MAX_QUEUED_EVENTS)
+        self._number = 0
+        self._lost: RunnerError | None = None
+        self._news = asyncio.Event()
+        self._reader = asyncio.ensure_future(self._read())
+
+    @classmethod
+    async def open(cls, transport: Transport, argv: Sequence[str], clock: Clock) -> Session:
+        """Attaches and says hello. Raises LinkLost when nobody answers, LabError when the protocol differs."""
+        session = cls(await transport.stream(argv), clock)
+        try:
+            await session.ask("hello")  # the first answer also pays for the bridge's start
+            asked = clock.boottime_ns()
+            session.hello = await session.ask("hello")
+            answered = clock.boottime_ns()
+        except LabError:
+            await session.close()
+            raise
+        if session.hello.get("protocol") != frames.PROTOCOL_VERSION:
+            await session.close()
+            raise LabError(
+                f"the device speaks protocol {session.hello.get('protocol')!r}", expected=str(frames.PROTOCOL_VERSION)
+            )
+        session.hello["asked_boottime_ns"] = asked  # the device's clocks were read between these two
+        session.hello["answered_boottime_ns"] = answered
+        return session
+
+    async def ask(self, do: str, *, timeout_s: float = 60.0, **arguments: Any) -> dict[str, Any]:
+        """The answer to one request. Raises RemoteError, or LinkLost when the link breaks or time is up."""
+        self._number += 1
+        number = self._number
+        future = self._answers[number] = asyncio.get_running_loop().create_future()
+        try:
+            await self._send(frames.encode_json({"id": number, "do": do, **arguments}))
+            answer = await asyncio.wait_for(future, timeout_s)
+        except asyncio.TimeoutError:
+            raise LinkLost(f"the supervisor did not answer {do!r} within {timeout_s:g} s") from None
+        finally:
+            self._answers.pop(number, None)
+        if "error" in answer:
+            raise RemoteError(f"{do}: {answer['error']}")
+        result = answer.get("ok")
+        if not isinstance(result, dict):
+            raise LinkLost(f"the supervisor answered {do!r} with something that is no answer")
+        return result
+
+    async def push(self, blobs: dict[str, bytes]) -> int:
+        """Sends those blobs that the device lacks; returns the bytes sent. Durable there when this returns."""
+        missing = (await self.ask("missing", hashes=sorted(blobs)))["missing"]
+        sent = 0
+        for sha256 in missing:
+            data = blobs[sha256]
+            for start in range(0, len(data), PIECE_BYTES):
+                await self._send(frames.encode(frames.BLOB, bytes.fromhex(sha256) + data[start : start + PIECE_BYTES]))
+            await self.ask("keep", sha256=sha256, timeout_s=120)
+            sent += len(data)
+        return sent
+
+    async def follow(self, mirror: Mirror) -> dict[str, Any]:
+        """Streams the rest of the journal into `mirror`. The answer says whether both agree so far."""
+        self.mirror = mirror
+        return await self.ask("follow", from_sequence=mirror.sequence + 1, chain=mirror.chain)
+
+    async def event(self, *names: str) -> dict[str, Any]:
+        """The next event with one of these names; others are dropped on the way. Raises LinkLost."""
+        while True:
+            if self._events.empty():
+                self._check()
+            found = await self._events.get()
+            if found.get("event") in names:
+                return found
+
+    async def record(self, wanted: Callable[[Record], bool]) -> Record:
+        """The first mirrored record that is `wanted`, already there or still to come. Raises LinkLost."""
+        while True:
+            self._news.clear()
+            for record in self.mirror.records if self.mirror else ():
+                if wanted(record):
+                    return record
+            self._check()
+            await self._news.wait()
+
+    async def close(self) -> None:
+        """Ends the session; never raises."""
+        self._reader.cancel()
+        with contextlib.suppress(asyncio.CancelledError, Exception):
+            await self._reader
+        await self._stream.close()
+
+    async def _send(self, data: bytes) -> None:
+        self._check()
+        await self._stream.write(data)
+
+    def _check(self) -> None:
+        """Raises what ended this session, if anything did."""
+        if self._lost is not None:
+            raise self._lost
+
+    async def _read(self) -> None:
+        decoder = frames.Decoder()
+        try:
+            while data := await self._stream.read():
+                for frame in decoder.feed(data):
+                    if frame.type == frames.RECORD:
+                        await self._mirror(frame.payload)
+                    elif frame.type == frames.JSON:
+                        self._dispatch(frame.json())
+            self._fail(LinkLost("the supervisor's stream ended"))
+        except RunnerError as error:
+            self._fail(error)
+        except ValueError as error:
+            self._fail(LinkLost(f"the device sent what no supervisor sends: {error}"))
+        except Exception as error:
+            broken = BrokenPromise(f"{type(error).__name__}: {error}", do="please report it, with the run folder")
+            broken.__cause__ = error
+            self._fail(broken)
+
+    async def _mirror(self, raw: bytes) -> None:
+        if self.mirror is None:
+            return
+        record = self.mirror.take(raw)
+        if record is not None:
+            self.on_record(record)
+            self._news.set()
+            self._number += 1
+            await self._send(
+                frames.encode_json({"id": self._number, "do": "mirrored", "sequence": self.mirror.sequence})
+            )
+
+    def _dispatch(self, message: dict[str, Any]) -> None:
+        if "event" in message:
+            if message["event"] == "progress":
+                self.progress = message
+            elif not self._events.full():
+                self._events.put_nowait(message)
+            return
+        future = self._answers.get(message.get("id", -1))
+        if future is not None and not future.done():
+            future.set_result(message)
+
+    def _fail(self, error: RunnerError) -> None:
+        self._lost = error
+        for future in self._answers.values():
+            if not future.done():
+                future.set_exception(error)
+        with contextlib.suppress(asyncio.QueueFull):
+            self._events.put_nowait({"event": "lost"})
+        self._news.set()

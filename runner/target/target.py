@@ -1,0 +1,163 @@
+"""A target: a device made live. Transport (how to talk), power (how to act from outside), witness (who saw it).
+
+    bring_up ─► session ─► … ─► cut ─► recover ─► session ─► … ─► shut_down
+
+The supervisor is installed here: one zip named by its hash and an `at-boot` hook, so that after a cut the
+device starts working by itself, before anyone connects.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+from runner.clock import Clock
+from runner.errors import LabError
+from runner.model.device import DeviceType, Loss
+from runner.target.bundle import sha256, supervisor_zip
+from runner.target.power.base import Power
+from runner.target.session import Session
+from runner.target.transports.base import LinkLost, Transport
+
+RETRY_INTERVAL_S = 0.2
+INSTALL = """
+import hashlib, os, sys
+path, mode = sys.argv[1], int(sys.argv[2], 8)
+data = sys.stdin.buffer.read()
+if len(sys.argv) > 3 and hashlib.sha256(data).hexdigest() != sys.argv[3]:
+    sys.exit("the bytes that arrived have another hash")
+os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
+fd = os.open(path + ".new", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
+os.write(fd, data) == len(data) or sys.exit("short write")
+os.fchmod(fd, mode)
+os.fsync(fd)
+os.rename(path + ".new", path)
+folder = os.open(os.path.dirname(path), os.O_RDONLY)
+os.fsync(folder)
+"""
+IS_THERE = "import hashlib, sys; sys.exit(hashlib.sha256(open(sys.argv[1], 'rb').read()).hexdigest() != sys.argv[2])"
+
+
+class Witness(Protocol):
+    """Where stages announce themselves, outside of the device's own disks."""
+
+    path_on_device: str
+
+    def lines(self) -> bytes:
+        """Everything announced since this target was made."""
+
+
+@dataclass
+class FileWitness:
+    """A file on this machine that the device (or QEMU, for it) appends to. Lines from before are not ours."""
+
+    path_on_device: str
+    file: Path
+    _from: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._from = self.file.stat().st_size if self.file.exists() else 0
+
+    def lines(self) -> bytes:
+        return self.file.read_bytes()[self._from :] if self.file.exists() else b""
+
+
+@dataclass(frozen=True)
+class Home:
+    """Where the supervisor lives on the device; everything that must survive a cut lies below `state`."""
+
+    python: str
+    state: str
+    socket: str
+    witness: Witness
+
+
+@dataclass
+class Target:
+    name: str
+    type: DeviceType
+    transport: Transport
+    power: Power
+    home: Home
+    clock: Clock
+    supervisor: bytes = field(default_factory=supervisor_zip)
+
+    @property
+    def loss(self) -> Loss:
+        return self.power.loss
+
+    async def bring_up(self, say: Callable[[str], None]) -> Session:
+        """Power on, supervisor installed and running, session open. Raises LabError."""
+        await self.power.on()
+        await self._within(self.type.boot_limit_s, self.transport.open)
+        digest = sha256(self.supervisor)
+        archive = f"{self.home.state}/supervisor-{digest[:12]}.zip"
+        there = await self.transport.run([self.home.python, "-c", IS_THERE, archive, digest])
+        if there.exit_status:
+            say("installing the supervisor")
+            await self.install(archive, self.supervisor, 0o600)
+        start = [self.home.python, archive, "start", self.home.state, self.home.socket]
+        await self.install(f"{self.home.state}/at-boot", f"#!/bin/sh\nexec {shlex.join(start)}\n".encode(), 0o700)
+        done = await self.transport.run(start, timeout_s=90)
+        if done.exit_status:
+            raise LabError(
+                f"the supervisor does not start on {self.name}: {_tail(done.stderr)}", do=f"read {self.home.state}/supervisor.log"
+            )
+        return await self._attach()
+
+    async def recover(self, limit_s: float) -> Session:
+        """After a cut: power on and wait for the supervisor, which the device starts by itself.
+
+        Raises LinkLost when it has not answered within `limit_s`: a result of the run, not an error of the lab.
+        """
+        await self.transport.close()
+        await self.power.on()
+
+        async def once() -> Session:
+            await self.transport.open()
+            try:
+                return await self._attach()
+            except LabError:
+                await self.transport.close()
+                raise
+
+        return await self._within(limit_s, once)
+
+    async def install(self, path: str, data: bytes, mode: int) -> None:
+        """A whole file on the device, durable when this returns. Raises LabError."""
+        done = await self.transport.run([self.home.python, "-c", INSTALL, path, oct(mode), sha256(data)], input=data)
+        if done.exit_status:
+            raise LabError(f"{path} cannot be written on {self.name}: {_tail(done.stderr)}")
+
+    async def shut_down(self) -> None:
+        """Nothing of ours runs afterwards, here or on the device; what it stored stays."""
+        try:
+            await self.transport.run(["sync"], timeout_s=30)
+        except LabError:
+            pass  # it is off already; power.off makes sure
+        await self.transport.close()
+        await self.power.off()
+
+    async def _attach(self) -> Session:
+        digest = sha256(self.supervisor)
+        archive = f"{self.home.state}/supervisor-{digest[:12]}.zip"
+        return await Session.open(self.transport, [self.home.python, archive, "attach", self.home.socket], self.clock)
+
+    async def _within(self, limit_s: float, attempt: Callable[[], Any]) -> Any:
+        deadline = self.clock.boottime_ns() + int(limit_s * 1e9)
+        while True:
+            try:
+                return await attempt()
+            except LabError as error:
+                if self.clock.boottime_ns() > deadline:
+                    raise LinkLost(f"{self.name} did not answer within {limit_s:g} s: {error}") from error
+            await self.clock.sleep(RETRY_INTERVAL_S)
+
+
+def _tail(text: bytes) -> str:
+    """The last line that a device printed, with nothing in it that could move a terminal's cursor."""
+    lines = text.decode("utf-8", "replace").strip().splitlines() or ["(it said nothing)"]
+    return "".join(c if c.isprintable() else "?" for c in lines[-1])[:300]

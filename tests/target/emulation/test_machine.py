@@ -1,0 +1,78 @@
+"""The machine line is a pure function: what must stand in it, and what must not."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+from runner.errors import AskError
+from runner.target.emulation.image import Image
+from runner.target.emulation.machine import ARM64, X86_64, MachineSpec, Wiring, choose_accelerator, qemu_arguments
+
+IMAGE = Image("aarch64", Path("/c/kernel"), Path("/c/initrd"), Path("/c/root,1.ext4"), "digest", {})
+WIRING = Wiring(name="runner-T0", ssh_port=2201, nbd_socket="nbd-T0.sock")
+
+
+def tcg(spec: MachineSpec) -> MachineSpec:
+    return MachineSpec(**{**vars(spec), "accelerator": "tcg"})
+
+
+def values(arguments: list[str], option: str) -> list[str]:
+    return [after for before, after in pairwise(arguments) if before == option]
+
+
+def test_the_arm64_machine_line() -> None:
+    """The processor, memory and console of the arm64 board are these, and its name carries the token."""
+    line = qemu_arguments(tcg(ARM64), IMAGE, WIRING)
+    assert line[0] == "qemu-system-aarch64"
+    assert values(line, "-M") == ["virt"]
+    assert values(line, "-cpu") == ["cortex-a72"]
+    assert values(line, "-accel") == ["tcg,thread=multi"]
+    assert values(line, "-append") == ["console=ttyAMA0 panic=5 loglevel=7"]
+    assert values(line, "-name") == ["runner-T0"]
+
+
+def test_disks() -> None:
+    """The root disk is read-only, with its commas doubled; the data disk keeps its flushes and hides nothing."""
+    root, data = values(qemu_arguments(tcg(ARM64), IMAGE, WIRING), "-drive")
+    assert root == "if=none,id=root,format=raw,readonly=on,file=/c/root,,1.ext4"
+    assert data == (
+        "if=none,id=data,format=raw,cache=writeback,detect-zeroes=off,discard=ignore,"
+        "file=nbd+unix:///?socket=nbd-T0.sock"
+    )
+
+
+def test_only_loopback_is_forwarded_and_the_guest_is_restricted() -> None:
+    """The management NIC reaches nothing, and only this host's loopback reaches it."""
+    management, data = values(qemu_arguments(tcg(X86_64), IMAGE, WIRING), "-netdev")
+    assert management == "user,id=mgmt,restrict=on,hostfwd=tcp:127.0.0.1:2201-:22"
+    assert data == "hubport,id=data,hubid=1"
+
+
+def test_a_tap_is_passed_by_descriptor() -> None:
+    """With a tap, QEMU is given its descriptor and no name of the host's network."""
+    wiring = Wiring("runner-T0", 2201, "nbd-T0.sock", tap_fd=9)
+    assert "tap,id=data,fd=9" in qemu_arguments(tcg(ARM64), IMAGE, wiring)
+
+
+def test_an_unchosen_accelerator_is_refused() -> None:
+    """`auto` never reaches QEMU."""
+    with pytest.raises(AskError):
+        qemu_arguments(ARM64, IMAGE, WIRING)
+
+
+def test_unknown_values_are_refused_at_once() -> None:
+    """A machine that cannot exist cannot be described."""
+    with pytest.raises(AskError):
+        MachineSpec(arch="mips")
+    with pytest.raises(AskError):
+        MachineSpec(accelerator="hvf")
+
+
+def test_an_accelerator_that_was_asked_for_is_not_probed(tmp_path: Path) -> None:
+    """No file is read or written when the answer is given."""
+    chosen = choose_accelerator(tcg(ARM64), IMAGE, tmp_path / "memory.json", print)
+    assert (chosen.name, chosen.reason) == ("tcg", "asked for")
+    assert not (tmp_path / "memory.json").exists()
