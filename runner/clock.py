@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from typing import Protocol
 
 
@@ -36,5 +36,5 @@ class SystemClock:
 
 def iso(wall_ns: int) -> str:
     """A wall-clock reading as ISO 8601 in UTC, to the millisecond."""
-    stamp = datetime.fromtimestamp(wall_ns / 1e9, tz=timezone.utc)
+    stamp = datetime.fromtimestamp(wall_ns / 1e9, tz=UTC)
     return stamp.isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -26,7 +26,7 @@ LOSS_WORDS = {"process_crash": ("process crash, not a power cut", "crash", "cras
 @click.option("--stageflow", metavar="VERSION", help="The Stageflow release to test (default: the entry's).")
 @click.option("--dry-run", is_flag=True, help="Print the plan; nothing moves.")
 @click.pass_obj
-def exec_(output: Output, dry_run: bool, **words: Any) -> int:
+def exec_(output: Output, /, dry_run: bool, **words: Any) -> int:
     """Run ENTRY of the roadmap on a device, for example: runner exec EDGE-002 --device qemu-pi"""
     lab = output.lab()
     plan = make_plan(Asked(**words), lab)
@@ -77,7 +77,9 @@ class Progress:
     def _execution_ended(self, execution: ExecutionPlan, ending: str, duration_s: float) -> None:
         word = LOSS_WORDS[self._plan.type.loss][1 if len(execution.cuts) == 1 else 2]
         cuts = f"   {len(execution.cuts)} {word}" if execution.cuts else ""
-        self._print(f"{execution.name:<12} {len(execution.stages)} stages   {duration_s:5.1f} s{cuts}   {'ok' if ending == 'finished' else ending}")
+        self._print(
+            f"{execution.name:<12} {len(execution.stages)} stages   {duration_s:5.1f} s{cuts}   {'ok' if ending == 'finished' else ending}"
+        )
 
     def _disk_proof(self, found: dict[str, Any]) -> None:
         self._print(f"disk proof   flushed block: {found['flushed']}, unflushed block: {found['unflushed']}, cache: {found['write_cache']}")

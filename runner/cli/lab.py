@@ -80,4 +80,8 @@ def _facts() -> list[dict[str, Any]]:
         rows.append({"what": device, "state": "needs packages" if missing else "ready: a cut is a real power loss", "missing": missing})
     kvm = "may be used (a probe boot decides)" if os.access("/dev/kvm", os.R_OK | os.W_OK) else "not to be had: emulation without it"
     nic = "tap in a namespace of its own" if os.geteuid() == 0 else "isolated (a tap needs root)"
-    return [*rows, {"what": "kvm for qemu-x86", "state": kvm, "missing": []}, {"what": "data NIC of emulated boards", "state": nic, "missing": []}]
+    return [
+        *rows,
+        {"what": "kvm for qemu-x86", "state": kvm, "missing": []},
+        {"what": "data NIC of emulated boards", "state": nic, "missing": []},
+    ]

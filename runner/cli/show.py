@@ -12,6 +12,7 @@ from runner.errors import AskError
 from runner.lab.load import Reader, entry_id_of
 from runner.lab.where import Lab
 
+
 class RunGroup(click.Group):
     """Knows that people type `runner run EDGE-002` and mean `runner exec EDGE-002`."""
 
@@ -98,7 +99,13 @@ def entry_list(output: Output) -> int:
     entries = [reader.entry(entry_id_of(name), "runner entry list") for name in lab.names("pipelines", "*/entry.yaml")]
     reader.finish()
     rows = [
-        {"id": found[0].id, "priority": found[0].priority, "risk": found[0].risk, "title": found[0].title, "scenarios": list(found[0].scenarios)}
+        {
+            "id": found[0].id,
+            "priority": found[0].priority,
+            "risk": found[0].risk,
+            "title": found[0].title,
+            "scenarios": list(found[0].scenarios),
+        }
         for found in entries
         if found
     ]
@@ -115,7 +122,9 @@ def entry_show(output: Output, name: str) -> int:
     found = reader.entry(name, "runner entry show")
     reader.finish()
     assert found
-    return output.result({"entry": found[0].model_dump(mode="json")}, _file(reader.lab, f"pipelines/{name.lower().replace('-', '_')}/entry.yaml"))
+    return output.result(
+        {"entry": found[0].model_dump(mode="json")}, _file(reader.lab, f"pipelines/{name.lower().replace('-', '_')}/entry.yaml")
+    )
 
 
 @click.group()
@@ -152,9 +161,40 @@ def device_show(output: Output, name: str) -> int:
     reader.finish()
     assert found
     line, device_type = found
-    value = {"name": name, "line": line.model_dump(mode="json"), "type": device_type.model_dump(mode="json")}
-    lines = [f"{key}: {part}" for key, part in {**value["line"], **value["type"]}.items() if part not in ("", None, [])]  # type: ignore[dict-item]
-    return output.result({"device": value}, "\n".join([name, *lines]))
+    shown = {**line.model_dump(mode="json"), **device_type.model_dump(mode="json"), "type": line.type}
+    lines = [f"{key}: {part}" for key, part in shown.items() if part not in ("", None, [])]
+    return output.result({"device": {"name": name, **shown}}, "\n".join([name, *lines]))
+
+
+@device.command("trust")
+@click.argument("name")
+@click.pass_obj
+def device_trust(output: Output, name: str) -> int:
+    """Pin the SSH host key that device NAME shows now, in place of the one pinned before."""
+    import asyncio
+
+    from runner.lab.where import state_root
+    from runner.story.plan import Asked, find_device
+    from runner.target.transports import ssh
+
+    reader = Reader(output.lab())
+    found = find_device(Asked(entry="", device=name), reader)
+    reader.finish()
+    assert found
+    line, _ = found
+    if not line.address:
+        raise AskError(
+            f"{name} has no `address` in the inventory, so there is no key to pin",
+            expected="a device that is reached over a network; the keys of emulated boards are made here and always checked",
+        )
+    before = ssh.pinned(state_root(), name)
+    key = asyncio.run(ssh.fetch_host_key(line.address, line.port))
+    path = ssh.pin_file(state_root(), name)
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    path.write_text(key + "\n", encoding="ascii")
+    now = ssh.fingerprint(key)
+    said = f"{name}: pinned {now}" + (f" (before: {ssh.fingerprint(before)})" if before else "")
+    return output.result({"device": name, "fingerprint": now, "replaced": before != "" and before != key}, said)
 
 
 @click.group()
@@ -175,7 +215,9 @@ def profile_list(output: Output) -> int:
         for name, p in found.items()
         if p
     ]
-    text = columns(("name", "faults", "severs", "title"), [(r["name"], ",".join(r["faults"]), ",".join(r["severs"]) or "-", r["title"]) for r in rows])
+    text = columns(
+        ("name", "faults", "severs", "title"), [(r["name"], ",".join(r["faults"]), ",".join(r["severs"]) or "-", r["title"]) for r in rows]
+    )
     return output.result({"profiles": rows}, text)
 
 

@@ -62,7 +62,10 @@ def nothing_repeated(evidence: Evidence, scenario: str) -> list[Problem]:
             for line in execution.witnessed:
                 if line.index >= cut.witness_lines and line.stage in promised:
                     problems.append(
-                        (f"{line.stage} began again after the cut at {cut.hold}, though its end was promised", f"results/journal/witness.jsonl:{line.index + 1}")
+                        (
+                            f"{line.stage} began again after the cut at {cut.hold}, though its end was promised",
+                            f"results/journal/witness.jsonl:{line.index + 1}",
+                        )
                     )
         seen: set[tuple[Any, ...]] = set()
         for line in execution.witnessed:
@@ -105,12 +108,17 @@ def promises_kept(evidence: Evidence, scenario: str) -> list[Problem]:
         if execution.diverged:
             mirrored, found = execution.diverged["mirrored"], execution.diverged["found"]
             problems.append(
-                (f"after the cut at {execution.diverged['hold']} the device had {found} records; {mirrored} had been acknowledged, or one of them changed", execution.journal_file)
+                (
+                    f"after the cut at {execution.diverged['hold']} the device had {found} records; {mirrored} had been acknowledged, or one of them changed",
+                    execution.journal_file,
+                )
             )
         for cut in execution.cuts:
             if cut.restored and cut.restored.payload["records_found"] < cut.durable_sequence:
                 found = cut.restored.payload["records_found"]
-                problems.append((f"{cut.hold}: {cut.durable_sequence} records were promised, {found} came back", execution.where(cut.restored)))
+                problems.append(
+                    (f"{cut.hold}: {cut.durable_sequence} records were promised, {found} came back", execution.where(cut.restored))
+                )
         ended = execution.ended
         if ended and (execution.damaged_bytes or len(execution.records) != ended["mirrored"]):
             problems.append((f"{len(execution.records)} whole records, {ended['mirrored']} were mirrored", execution.journal_file))
@@ -127,14 +135,21 @@ def restored_state_true(evidence: Evidence, scenario: str) -> list[Problem]:
         for record in restores:
             said, through = record.payload, record.payload["through_sequence"]
             if through >= len(execution.chains) or said["chain"] != execution.chains[through]:
-                problems.append((f"restored from a journal that is not the mirrored one (through record {through})", execution.where(record)))
+                problems.append(
+                    (f"restored from a journal that is not the mirrored one (through record {through})", execution.where(record))
+                )
                 continue
             replay = finished_stages(execution.records[:through])
             if sorted(replay) != said["replay"] or said["state_sha256"] != state_hash(replay):
                 lost = sorted(set(replay) - set(said["replay"]))
                 why = f"; not restored: {', '.join(lost)}" if lost else ""
                 reasons = "; ".join(f"{stage}: {reason}" for stage, reason in said["rejected"].items())
-                problems.append((f"the restored state is not the acknowledged one{why}{' (' + reasons + ')' if reasons else ''}", execution.where(record)))
+                problems.append(
+                    (
+                        f"the restored state is not the acknowledged one{why}{' (' + reasons + ')' if reasons else ''}",
+                        execution.where(record),
+                    )
+                )
         for cut, after in zip(execution.cuts, [*execution.cuts[1:], None], strict=True):
             if cut.recovered and cut.restored is None and not cut.ended_before and not (after and after.point == "during_resume"):
                 problems.append((f"no restored state was recorded after the cut at {cut.hold}", cut.where))

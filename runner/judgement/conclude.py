@@ -117,7 +117,7 @@ def _entry_checks(folder: RunFolder) -> dict[str, Check]:
 
 
 def _row(evidence: Evidence, results: list[CheckResult]) -> tuple[str, str]:
-    ending = (evidence.ending or {"ending": "interrupted", "error": "the coordinator was killed"})
+    ending = evidence.ending or {"ending": "interrupted", "error": "the coordinator was killed"}
     if ending["ending"] != "ran":
         return ending["ending"], str(ending.get("error", "ended early")).splitlines()[0]
     power_loss = any(cut.loss == "power_loss" for cut in evidence.cuts)
@@ -162,6 +162,7 @@ def _findings(evidence: Evidence, results: list[CheckResult], now: str) -> list[
                 description=f"{result.promise} Found: " + "; ".join(problem for problem, _ in result.problems[:10]),
                 created_at=now,
                 component=f"{result.scenario} pipeline",
+                device=plan["device"],
                 evidence=tuple(dict.fromkeys(where for _, where in result.problems)),
                 fingerprint=fingerprint(plan["entry"], result.scenario, result.check),
                 reproduction={
@@ -171,7 +172,6 @@ def _findings(evidence: Evidence, results: list[CheckResult], now: str) -> list[
                 },
                 impact={"availability_risk": "medium" if kind == "performance" else "high", "workaround_available": False},
                 recommendation={"summary": f"Make this hold: {result.promise}"},
-                device=plan["device"],
             )
         )
     return findings

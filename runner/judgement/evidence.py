@@ -229,9 +229,7 @@ def _witness(folder: RunFolder) -> list[Witnessed]:
         try:
             said = json.loads(line)
             found.append(
-                Witnessed(
-                    index, str(said["execution"]), str(said["stage"]), int(said["life"]), str(said["boot"]), int(said["boottime_ns"])
-                )
+                Witnessed(index, str(said["execution"]), str(said["stage"]), int(said["life"]), str(said["boot"]), int(said["boottime_ns"]))
             )
         except (ValueError, KeyError, TypeError):
             continue

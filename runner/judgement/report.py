@@ -178,11 +178,19 @@ def _final_report(conclusion: Conclusion) -> str:
         "",
         "Stage durations in `results/metrics/latency.json`, telemetry in the device journals.",
         "",
-        *[line for n, name in ((4, "Security"), (5, "Scalability"), (6, "Observability"), (7, "Silent failures")) for line in (f"### 4.{n} {name}", "", NOT_PART, "")],
+        *[
+            line
+            for n, name in ((4, "Security"), (5, "Scalability"), (6, "Observability"), (7, "Silent failures"))
+            for line in (f"### 4.{n} {name}", "", NOT_PART, "")
+        ],
         "## 5 Findings",
         "",
         *([_finding(f) for f in conclusion.findings] or ["None.", ""]),
-        *[line for n, name in ((6, "Developer experience"), (7, "Recommendations"), (8, "Framework feedback")) for line in (f"## {n} {name}", "", NOT_PART, "")],
+        *[
+            line
+            for n, name in ((6, "Developer experience"), (7, "Recommendations"), (8, "Framework feedback"))
+            for line in (f"## {n} {name}", "", NOT_PART, "")
+        ],
         "## 9 Appendices",
         "",
         "`results/journal/`: `coordinator.journal` (what only the coordinator saw), `device-*.journal` (the device's own, mirrored), "
@@ -210,7 +218,11 @@ def _disk_proof(evidence: Evidence) -> list[str]:
     if proof is None:
         return []
     rows = [(key, found, proof["expected"][key]) for key, found in proof["found"].items()]
-    return ["Before the first cut the disk was proven to lose what is not flushed, and only that:", "", *_table(("proof", "found", "expected"), rows)]
+    return [
+        "Before the first cut the disk was proven to lose what is not flushed, and only that:",
+        "",
+        *_table(("proof", "found", "expected"), rows),
+    ]
 
 
 def _cut_table(conclusion: Conclusion) -> list[str]:
@@ -246,7 +258,11 @@ def _shown(value: Any) -> str:
 
 
 def _result(result: CheckResult) -> str:
-    return "held" if result.held else f"**failed**: {result.problems[0][0]}" + (f" (+{len(result.problems) - 1})" if len(result.problems) > 1 else "")
+    return (
+        "held"
+        if result.held
+        else f"**failed**: {result.problems[0][0]}" + (f" (+{len(result.problems) - 1})" if len(result.problems) > 1 else "")
+    )
 
 
 def _finding(finding: Any) -> str:

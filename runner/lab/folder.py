@@ -1,15 +1,15 @@
 """Every path inside a run folder, and the only code that makes one.
 
-    runs/EDGE-002/run-2026-11-21-001/
-        README.md  findings.json  FINAL_REPORT.md      made from the rest by `runner report`
-        config/run_config.json  config/environment.json
-        results/journal/                               the truth: never rewritten, kept for ever
-            coordinator.journal                        what only the coordinator saw
-            device-<execution>.journal                 the device's own journal, mirrored record by record
-            witness.jsonl                              who outside saw which stage start
-            disk.log  console.log                      emulated boards: each disk request, and the console
-        pipelines/                                     what ran, and the entry's checks.py
-        results/metrics/  results/logs/  dx_evaluation/
+runs/EDGE-002/run-2026-11-21-001/
+    README.md  findings.json  FINAL_REPORT.md      made from the rest by `runner report`
+    config/run_config.json  config/environment.json
+    results/journal/                               the truth: never rewritten, kept for ever
+        coordinator.journal                        what only the coordinator saw
+        device-<execution>.journal                 the device's own journal, mirrored record by record
+        witness.jsonl                              who outside saw which stage start
+        disk.log  console.log                      emulated boards: each disk request, and the console
+    pipelines/                                     what ran, and the entry's checks.py
+    results/metrics/  results/logs/  dx_evaluation/
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterable
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -54,7 +54,7 @@ class RunFolder:
 
         Raises LabError when the disk or its rights do not allow it.
         """
-        day = datetime.fromtimestamp(wall_ns / 1e9, tz=timezone.utc).strftime("%Y-%m-%d")
+        day = datetime.fromtimestamp(wall_ns / 1e9, tz=UTC).strftime("%Y-%m-%d")
         try:
             (runs / entry).mkdir(parents=True, exist_ok=True)
             taken = [int(path.name[-3:]) for path in (runs / entry).glob(f"run-{day}-[0-9][0-9][0-9]")]

@@ -16,8 +16,6 @@ from runner.model.profile import Profile
 Model = TypeVar("Model", bound=Value)
 
 
-
-
 class Reader:
     """Reads a lab's files; every complaint lands in `complaints`, and `finish` raises them together."""
 
@@ -51,9 +49,7 @@ class Reader:
         if self.complaints:
             raise AskError.of(self.complaints)
 
-    def _named(
-        self, noun: str, name: str, where: str, folder: str, pattern: str, relative: str, model: type[Model]
-    ) -> Model | None:
+    def _named(self, noun: str, name: str, where: str, folder: str, pattern: str, relative: str, model: type[Model]) -> Model | None:
         if not _plain(name) or self.lab.file(relative) is None:
             known = [Path(path).stem for path in self.lab.names(folder, pattern)]
             self.complain(f"no {noun} is called {name!r}{nearest(name, known)}", one_of(known), where)

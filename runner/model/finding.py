@@ -12,9 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from runner.model.entry import Severity
 
-FindingType = Literal[
-    "bug", "security", "performance", "reliability", "dx", "improvement", "documentation", "feature_request"
-]
+FindingType = Literal["bug", "security", "performance", "reliability", "dx", "improvement", "documentation", "feature_request"]
 TYPE_CODES: dict[str, str] = {
     "bug": "BUG",
     "security": "SEC",
@@ -38,6 +36,7 @@ class Finding(BaseModel):
     status: Literal["open", "confirmed", "in_progress", "resolved", "wont_fix", "duplicate"] = "open"
     created_at: str
     component: str
+    device: str
     evidence: tuple[str, ...] = Field(min_length=1)  # "file:record" inside the run folder; no finding without
     fingerprint: str
     reproduction: dict[str, Any]

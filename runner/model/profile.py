@@ -19,9 +19,7 @@ class PowerCut(Value):
     """Power is cut at each of `points` in turn, over all stages; `random` cuts somewhere inside a stage's body."""
 
     fault: Literal["power_cut"]
-    points: tuple[
-        Literal["created", "before_flush", "after_flush", "after_ack", "random", "during_resume"], ...
-    ] = Field(min_length=1)
+    points: tuple[Literal["created", "before_flush", "after_flush", "after_ack", "random", "during_resume"], ...] = Field(min_length=1)
 
 
 Fault = Annotated[Steady | PowerCut, Field(discriminator="fault")]

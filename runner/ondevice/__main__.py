@@ -2,6 +2,6 @@
 
 import sys
 
-from ondevice.supervisor import main  # the zip holds this folder as the top-level package `ondevice`
+from ondevice.supervisor import main  # type: ignore[import-not-found] # the zip holds this folder as the top-level package `ondevice`
 
 sys.exit(main(sys.argv[1:]))

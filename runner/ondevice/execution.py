@@ -29,7 +29,7 @@ import subprocess
 import sys
 import threading
 import time
-from typing import Any, Callable, Dict, List, Optional
+from typing import Any, Callable
 
 from . import host
 from .journal import Journal, Record, boot_id, boottime_ns, fsync_folder
@@ -40,7 +40,7 @@ HOLD_POINTS = ("created", "started", "before_flush", "after_flush", "after_ack",
 HOLD_LIMIT_S = 300.0  # a hold whose coordinator never comes back is given up, and the run goes on by itself
 ENDS = ("finished", "failed", "refused", "abandoned")
 
-Publish = Callable[[Dict[str, Any]], None]
+Publish = Callable[[dict[str, Any]], None]
 
 
 class Execution:
@@ -51,15 +51,15 @@ class Execution:
         self.changed = threading.Condition()
         self.mirrored_sequence = 0
         self._folder, self._store, self._publish, self._life_began_ns = folder, store, publish, life_began_ns
-        self._spec: Dict[str, Any] = journal.records[0].payload
+        self._spec: dict[str, Any] = journal.records[0].payload
         self._proceed = threading.Event()
-        self._held: Optional[Dict[str, Any]] = None
-        self._host: Optional[subprocess.Popen[bytes]] = None
+        self._held: dict[str, Any] | None = None
+        self._host: subprocess.Popen[bytes] | None = None
         self._sampler = Sampler(folder, self._write_sample, self._flush)
         self._stopped = False
 
     @classmethod
-    def create(cls, folder: str, spec: Dict[str, Any], store: Store, publish: Publish) -> "Execution":
+    def create(cls, folder: str, spec: dict[str, Any], store: Store, publish: Publish) -> Execution:
         """A new execution whose first record, `began` with the whole spec, is durable when this returns."""
         os.makedirs(os.path.join(folder, "work"), mode=0o700)
         path = os.path.join(folder, "journal")
@@ -70,7 +70,7 @@ class Execution:
         return cls(folder, journal, store, publish, boottime_ns())
 
     @classmethod
-    def reopen(cls, folder: str, store: Store, publish: Publish, life_began_ns: int) -> Optional["Execution"]:
+    def reopen(cls, folder: str, store: Store, publish: Publish, life_began_ns: int) -> Execution | None:
         """The execution that a restart interrupted, or None if the journal does not even hold `began`."""
         journal = Journal.open(os.path.join(folder, "journal"))
         return cls(folder, journal, store, publish, life_began_ns) if journal.records else None
@@ -79,7 +79,7 @@ class Execution:
     def ended(self) -> bool:
         return any(record.kind in ENDS for record in self.journal.records[-3:])
 
-    def state(self) -> Dict[str, Any]:
+    def state(self) -> dict[str, Any]:
         """What a coordinator that attaches needs to know at once."""
         return {
             "run": self._spec["run"],
@@ -158,7 +158,7 @@ class Execution:
         host.Channel(ours).tell(task)
         return ours
 
-    def _restore(self) -> Optional[Dict[str, Any]]:
+    def _restore(self) -> dict[str, Any] | None:
         """Verifies what the journal promises; returns what to replay, or None when this journal must not go on."""
         wrong = self._store.differs(self._spec["pipeline"]["tree"], self._spec["pipeline"]["blob"])
         if wrong:
@@ -193,7 +193,7 @@ class Execution:
         self._promise("resumed", {"restored_flushed_ns": boottime_ns(), "boot_id": boot_id()})
         return replay
 
-    def _damage(self, result: Dict[str, Any]) -> str:
+    def _damage(self, result: dict[str, Any]) -> str:
         work = os.path.join(self._folder, "work")
         for path, sha256 in result["files"].items():
             try:
@@ -204,7 +204,7 @@ class Execution:
                 return f"{path}: hash {found[:12]}, journaled {sha256[:12]}"
         return ""
 
-    def _converse(self, ours: socket.socket, replay: Dict[str, Any]) -> None:
+    def _converse(self, ours: socket.socket, replay: dict[str, Any]) -> None:
         """Answers the host until it is done. Every answer to an `end` is sent after the flush."""
         channel = host.Channel(ours)
         lives = sum(record.kind == "restored" for record in self.journal.records)
@@ -218,7 +218,7 @@ class Execution:
                 return
             said = message.pop("say")
             after_ack = None
-            answer: Dict[str, Any] = {"ack": True}
+            answer: dict[str, Any] = {"ack": True}
             if said == "ready":
                 answer = {"replay": replay, "attempt": attempt}
             elif said == "start":
@@ -244,7 +244,7 @@ class Execution:
             if said == "done":
                 return
 
-    def _finish_stage(self, message: Dict[str, Any]) -> Optional[Any]:
+    def _finish_stage(self, message: dict[str, Any]) -> Any | None:
         stage = message["stage"]
         points = ("before_flush", "after_flush", "after_ack")
         hold = next((armed for armed in (self._arm(stage, point) for point in points) if armed), None)
@@ -268,7 +268,7 @@ class Execution:
 
     # ---- holds ------------------------------------------------------------------------------------------
 
-    def _arm(self, stage: str, point: str) -> Optional[Dict[str, Any]]:
+    def _arm(self, stage: str, point: str) -> dict[str, Any] | None:
         """The hold planned here that no life has used yet, durably marked as used; else None."""
         used = {record.payload["hold"] for record in self.journal.records if record.kind == "holding"}
         for hold in self._spec["holds"]:
@@ -287,7 +287,7 @@ class Execution:
                 self._await_mirror(record)
             self._wait(hold, record)
 
-    def _wait(self, hold: Dict[str, Any], record: Record) -> None:
+    def _wait(self, hold: dict[str, Any], record: Record) -> None:
         """Tells the coordinator that the execution stands here, and stands until told to proceed."""
         self._proceed.clear()
         self._held = {
@@ -308,16 +308,16 @@ class Execution:
 
     # ---- writing ----------------------------------------------------------------------------------------
 
-    def _promise(self, kind: str, payload: Dict[str, Any]) -> None:
+    def _promise(self, kind: str, payload: dict[str, Any]) -> None:
         self.journal.append(kind, payload)
         self._announce_flushed()
 
-    def _write(self, kind: str, payload: Dict[str, Any]) -> Record:
+    def _write(self, kind: str, payload: dict[str, Any]) -> Record:
         record = self.journal.write(kind, payload)
         self._publish_progress(payload.get("stage", ""))
         return record
 
-    def _write_sample(self, payload: Dict[str, Any]) -> None:
+    def _write_sample(self, payload: dict[str, Any]) -> None:
         self._write("sample", payload)
 
     def _flush(self) -> None:
@@ -333,14 +333,14 @@ class Execution:
         self._publish({"event": "progress", "stage": stage, "written": written, "flushed": flushed})
 
 
-def finished_stages(records: List[Record]) -> Dict[str, Dict[str, Any]]:
+def finished_stages(records: list[Record]) -> dict[str, dict[str, Any]]:
     """Each stage's last journaled end: status, data, files, error, version."""
     keys = ("status", "data", "files", "error", "version")
     ends = [record.payload for record in records if record.kind == "stage_finished"]
     return {end["stage"]: {key: end[key] for key in keys} for end in ends}
 
 
-def find_newest(runs_folder: str) -> Optional[str]:
+def find_newest(runs_folder: str) -> str | None:
     """The execution folder whose journal was written last, or None."""
     found = []
     for folder, _, files in os.walk(runs_folder):

@@ -9,7 +9,7 @@ import platform
 import shutil
 import sys
 import time
-from typing import Any, Dict
+from typing import Any
 
 from .frames import PROTOCOL_VERSION
 from .journal import boot_id, boottime_ns, fsync_file, fsync_folder
@@ -18,7 +18,7 @@ _BLOCK = 4096
 _OLD, _FLUSHED, _UNFLUSHED = b"old canary ", b"flushed canary ", b"unflushed canary "
 
 
-def hello(state: str, supervisor_sha256: str, started_ns: int) -> Dict[str, Any]:
+def hello(state: str, supervisor_sha256: str, started_ns: int) -> dict[str, Any]:
     """The first answer on every connection: versions first, then who and when."""
     return {
         "protocol": PROTOCOL_VERSION,
@@ -52,7 +52,7 @@ def process_started_ns() -> int:
         return boottime_ns()
 
 
-def benchmark() -> Dict[str, float]:
+def benchmark() -> dict[str, float]:
     """Seconds that a fixed piece of work takes here: hashing and interpreted Python, the best of three."""
 
     def once() -> float:
@@ -90,7 +90,7 @@ class Canary:
     def __init__(self, state: str) -> None:
         self._state, self._path = state, os.path.join(state, "canary")
 
-    def prepare(self) -> Dict[str, Any]:
+    def prepare(self) -> dict[str, Any]:
         """Both blocks hold old content, durably and already allocated."""
         with open(self._path, "wb") as file:
             file.write(_block(_OLD) * 2)
@@ -99,7 +99,7 @@ class Canary:
         fsync_folder(self._state)
         return {"write_cache": write_cache(self._state)}
 
-    def flush_once(self) -> Dict[str, Any]:
+    def flush_once(self) -> dict[str, Any]:
         """One write and one fsync: the disk server must see a flush for it."""
         with open(self._path, "r+b") as file:
             file.write(_block(_OLD))
@@ -107,7 +107,7 @@ class Canary:
             fsync_file(file.fileno())
         return {}
 
-    def write(self) -> Dict[str, Any]:
+    def write(self) -> dict[str, Any]:
         """The flushed block, then the unflushed one. Raises OSError where O_DIRECT is not to be had."""
         fd = os.open(self._path, os.O_RDWR | getattr(os, "O_DIRECT", 0))
         try:
@@ -118,7 +118,7 @@ class Canary:
             os.close(fd)
         return {}
 
-    def read(self) -> Dict[str, Any]:
+    def read(self) -> dict[str, Any]:
         with open(self._path, "rb") as file:
             blocks = [file.read(_BLOCK), file.read(_BLOCK)]
         names = {_block(_OLD): "old", _block(_FLUSHED): "new", _block(_UNFLUSHED): "new"}

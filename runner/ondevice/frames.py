@@ -15,7 +15,8 @@ from __future__ import annotations
 import json
 import struct
 import zlib
-from typing import Any, Iterator, NamedTuple
+from collections.abc import Iterator
+from typing import Any, NamedTuple
 
 PROTOCOL_VERSION = 1
 MAX_PAYLOAD_BYTES = 2 * 1024 * 1024

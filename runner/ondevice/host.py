@@ -28,7 +28,7 @@ import socket
 import sys
 import time
 import uuid
-from typing import Any, Dict, List, Optional
+from typing import Any
 
 from . import frames
 from .journal import boottime_ns
@@ -42,12 +42,12 @@ class Channel:
     def __init__(self, sock: socket.socket) -> None:
         self._sock = sock
         self._decoder = frames.Decoder()
-        self._waiting: List[frames.Frame] = []
+        self._waiting: list[frames.Frame] = []
 
-    def tell(self, message: Dict[str, Any]) -> None:
+    def tell(self, message: dict[str, Any]) -> None:
         self._sock.sendall(frames.encode_json(message))
 
-    def hear(self) -> Dict[str, Any]:
+    def hear(self) -> dict[str, Any]:
         while not self._waiting:
             data = self._sock.recv(65536)
             if not data:
@@ -55,7 +55,7 @@ class Channel:
             self._waiting.extend(self._decoder.feed(data))
         return self._waiting.pop(0).json()
 
-    def call(self, message: Dict[str, Any]) -> Dict[str, Any]:
+    def call(self, message: dict[str, Any]) -> dict[str, Any]:
         self.tell(message)
         return self.hear()
 
@@ -63,7 +63,7 @@ class Channel:
 class Witness:
     """A line to somewhere outside this machine's disks, written before a stage body does any work."""
 
-    def __init__(self, path: str, attempt: Dict[str, Any]) -> None:
+    def __init__(self, path: str, attempt: dict[str, Any]) -> None:
         self._fd = os.open(path, os.O_WRONLY | os.O_APPEND) if path else -1
         self._attempt = attempt
 
@@ -79,10 +79,10 @@ class Wrapped:
 
     name: str
     runner: Any
-    config: Dict[str, Any]
+    config: dict[str, Any]
     channel: Channel
     witness: Witness
-    replay: Optional[Dict[str, Any]]
+    replay: dict[str, Any] | None
 
     async def execute(self, ctx: Any) -> Any:
         if self.replay is not None:
@@ -110,11 +110,11 @@ class Wrapped:
         runner = self.runner(**self.config) if isinstance(self.runner, type) else self.runner
         return await (runner.execute(ctx) if hasattr(runner, "execute") else runner(ctx))
 
-    def _end(self, began: int, report: Dict[str, Any]) -> None:
+    def _end(self, began: int, report: dict[str, Any]) -> None:
         self.channel.call({"say": "end", "stage": self.name, "duration_ns": time.monotonic_ns() - began, **report})
 
 
-def hash_files(paths: List[str]) -> Dict[str, str]:
+def hash_files(paths: list[str]) -> dict[str, str]:
     """SHA-256 of each file named in an output. Raises OSError when one is not there."""
     found = {}
     for path in paths:
@@ -123,13 +123,13 @@ def hash_files(paths: List[str]) -> Dict[str, str]:
     return found
 
 
-def state_hash(results: Dict[str, Dict[str, Any]]) -> str:
+def state_hash(results: dict[str, dict[str, Any]]) -> str:
     """SHA-256 over every stage's status, data and files: equal states, equal hash, whatever the attempts."""
     state = {name: {key: result[key] for key in ("status", "data", "files")} for name, result in results.items()}
     return hashlib.sha256(json.dumps(state, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
-def rebuild_output(journaled: Dict[str, Any]) -> Any:
+def rebuild_output(journaled: dict[str, Any]) -> Any:
     """A journaled stage end as the StageOutput that it was, its status (skip, too) kept."""
     from stageflow import StageOutput, StageStatus  # type: ignore[import-not-found,unused-ignore]
 
@@ -155,12 +155,12 @@ def run_context(graph: Any, run_token: str, stage_timeout_s: float) -> Any:
     return StageContext(snapshot, StageInputs(snapshot), "pipeline", PipelineTimer())
 
 
-def wrap(pipeline: Any, channel: Channel, witness: Witness, replay: Dict[str, Dict[str, Any]]) -> Any:
+def wrap(pipeline: Any, channel: Channel, witness: Witness, replay: dict[str, dict[str, Any]]) -> Any:
     """The same pipeline with each stage's runner wrapped. Works on a fresh `build()` only."""
     for name, spec in list(pipeline.stages.items()):
         config = dict(getattr(spec, "config", None) or {})
         wrapped = Wrapped(name, spec.runner, config, channel, witness, replay.get(name))
-        changed: Dict[str, Any] = {"runner": wrapped, **({"config": {}} if config else {})}
+        changed: dict[str, Any] = {"runner": wrapped, **({"config": {}} if config else {})}
         pipeline.stages[name] = dataclasses.replace(spec, **changed)
     return pipeline
 

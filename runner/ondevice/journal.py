@@ -20,7 +20,7 @@ import threading
 import time
 import zlib
 from dataclasses import dataclass, field
-from typing import Any, Dict, List, Optional
+from typing import Any
 
 MAX_RECORD_BYTES = 1024 * 1024
 FILE_HEADER = b"RJNL\x01\x00\x00\x00"
@@ -39,7 +39,7 @@ class Record:
     boottime_ns: int
     wall_ns: int
     kind: str
-    payload: Dict[str, Any]
+    payload: dict[str, Any]
     raw: bytes = field(repr=False, compare=False)
 
 
@@ -81,7 +81,7 @@ def chain_on(chain: str, raw: bytes) -> str:
     return hashlib.sha256(bytes.fromhex(chain) + raw).hexdigest()
 
 
-def encode(sequence: int, boot: str, boottime: int, wall: int, kind: str, payload: Dict[str, Any]) -> Record:
+def encode(sequence: int, boot: str, boottime: int, wall: int, kind: str, payload: dict[str, Any]) -> Record:
     """A record and its bytes. Raises ValueError when it would be larger than MAX_RECORD_BYTES."""
     name = kind.encode("ascii")
     data = json.dumps(payload, separators=(",", ":"), sort_keys=True, allow_nan=False).encode("utf-8")
@@ -93,7 +93,7 @@ def encode(sequence: int, boot: str, boottime: int, wall: int, kind: str, payloa
     return Record(sequence, boot, boottime, wall, kind, payload, raw)
 
 
-def decode(data: bytes, offset: int = 0) -> Optional[Record]:
+def decode(data: bytes, offset: int = 0) -> Record | None:
     """The record at `offset`, or None if no whole and intact record stands there."""
     if len(data) - offset < _PREFIX.size:
         return None
@@ -113,9 +113,9 @@ def decode(data: bytes, offset: int = 0) -> Optional[Record]:
         return None
 
 
-def read(data: bytes) -> List[Record]:
+def read(data: bytes) -> list[Record]:
     """Every record up to the last whole one, numbered 1, 2, 3 …; nothing beyond the first that is not."""
-    records: List[Record] = []
+    records: list[Record] = []
     offset = len(FILE_HEADER)
     if data[:offset] != FILE_HEADER:
         return records
@@ -127,7 +127,7 @@ def read(data: bytes) -> List[Record]:
         offset += len(record.raw)
 
 
-def read_file(path: str) -> List[Record]:
+def read_file(path: str) -> list[Record]:
     with open(path, "rb") as file:
         return read(file.read())
 
@@ -139,7 +139,7 @@ class Journal:
     nothing can be promised any more (the run must stop loudly).
     """
 
-    def __init__(self, path: str, fd: int, records: List[Record], tail_cut_bytes: int) -> None:
+    def __init__(self, path: str, fd: int, records: list[Record], tail_cut_bytes: int) -> None:
         self.path = path
         self.lock = threading.RLock()
         self.tail_cut_bytes = tail_cut_bytes
@@ -150,10 +150,10 @@ class Journal:
         self.flushed_sequence = len(records)
         self._fd = fd
         self._boot = boot_id()
-        self._broken: Optional[OSError] = None
+        self._broken: OSError | None = None
 
     @classmethod
-    def create(cls, path: str) -> "Journal":
+    def create(cls, path: str) -> Journal:
         """A new, empty journal whose *name* is durable too. Raises FileExistsError if there is one."""
         if os.path.exists(path):
             raise FileExistsError(path)
@@ -166,7 +166,7 @@ class Journal:
         return cls(path, fd, [], 0)
 
     @classmethod
-    def open(cls, path: str) -> "Journal":
+    def open(cls, path: str) -> Journal:
         """An existing journal, its torn tail cut off (durably) and the number of bytes cut remembered."""
         fd = os.open(path, os.O_RDWR)
         with open(path, "rb") as file:
@@ -185,7 +185,7 @@ class Journal:
     def written_sequence(self) -> int:
         return len(self.records)
 
-    def write(self, kind: str, payload: Dict[str, Any]) -> Record:
+    def write(self, kind: str, payload: dict[str, Any]) -> Record:
         """Appends without a flush: a power cut may take the record. For telemetry, and for held records."""
         with self.lock:
             record = encode(len(self.records) + 1, self._boot, boottime_ns(), time.time_ns(), kind, payload)
@@ -194,7 +194,7 @@ class Journal:
             self.chains.append(chain_on(self.chains[-1], record.raw))
             return record
 
-    def append(self, kind: str, payload: Dict[str, Any]) -> Record:
+    def append(self, kind: str, payload: dict[str, Any]) -> Record:
         """Appends and flushes: when this returns, the record survives a power cut."""
         with self.lock:
             record = self.write(kind, payload)

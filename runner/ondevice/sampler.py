@@ -10,15 +10,15 @@ import os
 import resource
 import threading
 import time
-from typing import Any, Callable, Dict, List
+from typing import Any, Callable
 
 SAMPLE_INTERVAL_S = 1.0
 FLUSH_INTERVAL_S = 5.0  # the seconds of telemetry that a power cut may cost: declared, see ARCHITECTURE.md
 
 
-def sample(data_folder: str) -> Dict[str, float]:
+def sample(data_folder: str) -> dict[str, float]:
     """One reading: cumulative counters (`*.io`, `*.time`, seconds and bytes since boot) and gauges."""
-    reading: Dict[str, float] = {}
+    reading: dict[str, float] = {}
     for source in (_cpu, _memory, _disk, _network, _thermal):
         try:
             reading.update(source())
@@ -32,18 +32,18 @@ def sample(data_folder: str) -> Dict[str, float]:
     return reading
 
 
-def _lines(path: str) -> List[List[str]]:
+def _lines(path: str) -> list[list[str]]:
     with open(path) as file:
         return [line.split() for line in file]
 
 
-def _cpu() -> Dict[str, float]:
+def _cpu() -> dict[str, float]:
     ticks = [int(word) for word in _lines("/proc/stat")[0][1:9]]
     hertz = os.sysconf("SC_CLK_TCK")
     return {"system.cpu.time.busy": (sum(ticks) - ticks[3] - ticks[4]) / hertz, "system.cpu.time": sum(ticks) / hertz}
 
 
-def _memory() -> Dict[str, float]:
+def _memory() -> dict[str, float]:
     kib = {words[0]: float(words[1]) for words in _lines("/proc/meminfo")}
     return {
         "system.memory.usage": (kib["MemTotal:"] - kib["MemAvailable:"]) * 1024,
@@ -52,7 +52,7 @@ def _memory() -> Dict[str, float]:
     }
 
 
-def _disk() -> Dict[str, float]:
+def _disk() -> dict[str, float]:
     whole = [words for words in _lines("/proc/diskstats") if os.path.exists(f"/sys/block/{words[2]}/device")]
     return {
         "system.disk.io.read": sum(float(words[5]) for words in whole) * 512,
@@ -60,7 +60,7 @@ def _disk() -> Dict[str, float]:
     }
 
 
-def _network() -> Dict[str, float]:
+def _network() -> dict[str, float]:
     links = [line for line in _lines("/proc/net/dev")[2:] if line[0] != "lo:"]
     return {
         "system.network.io.receive": sum(float(words[1]) for words in links),
@@ -69,7 +69,7 @@ def _network() -> Dict[str, float]:
     }
 
 
-def _thermal() -> Dict[str, float]:
+def _thermal() -> dict[str, float]:
     with open("/sys/class/thermal/thermal_zone0/temp") as file:
         return {"hw.temperature": int(file.read()) / 1000}
 
@@ -77,7 +77,7 @@ def _thermal() -> Dict[str, float]:
 class Sampler(threading.Thread):
     """Calls `write` with a sample each second and `flush` every FLUSH_INTERVAL_S, until `stop`."""
 
-    def __init__(self, folder: str, write: Callable[[Dict[str, Any]], None], flush: Callable[[], None]) -> None:
+    def __init__(self, folder: str, write: Callable[[dict[str, Any]], None], flush: Callable[[], None]) -> None:
         super().__init__(daemon=True, name="sampler")
         self._folder, self._write, self._flush = folder, write, flush
         self._stopped = threading.Event()

@@ -1,7 +1,7 @@
 """What the coordinator pushed, kept by its hash: blobs, and the folder trees unpacked from them.
 
-    blobs/<sha256>      said to be here only after fsync of the file and of the folder
-    trees/<sha256>/     unpacked once; `.whole` is its last, fsynced file, so a half-unpacked tree is no tree
+blobs/<sha256>      said to be here only after fsync of the file and of the folder
+trees/<sha256>/     unpacked once; `.whole` is its last, fsynced file, so a half-unpacked tree is no tree
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ import os
 import py_compile
 import shutil
 import zipfile
-from typing import Dict, List
 
 from .journal import fsync_file, fsync_folder
 
@@ -25,11 +24,11 @@ class Store:
     def __init__(self, folder: str) -> None:
         self._blobs = os.path.join(folder, "blobs")
         self._trees = os.path.join(folder, "trees")
-        self._partial: Dict[str, int] = {}
+        self._partial: dict[str, int] = {}
         for path in (self._blobs, self._trees):
             os.makedirs(path, mode=0o700, exist_ok=True)
 
-    def missing(self, hashes: List[str]) -> List[str]:
+    def missing(self, hashes: list[str]) -> list[str]:
         """Those of `hashes` that are not here whole; a damaged blob is removed and counts as missing."""
         return [sha256 for sha256 in hashes if not self._have(sha256)]
 
@@ -53,7 +52,7 @@ class Store:
         os.rename(part, self._blob(sha256))
         fsync_folder(self._blobs)
 
-    def unpack(self, tree: str, blobs: List[str], compile: bool) -> str:
+    def unpack(self, tree: str, blobs: list[str], compile: bool) -> str:
         """The folder of tree `tree`, made from the zip or wheel `blobs` if it is not whole yet.
 
         Every blob is verified against its name again before a byte of it is unpacked. `compile` makes .pyc

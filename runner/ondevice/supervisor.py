@@ -23,12 +23,13 @@ import sys
 import threading
 import time
 import traceback
-from typing import Any, Callable, Dict, List, Optional
+from typing import Any, Callable
 
 from . import facts, frames
 from .execution import Execution, find_newest
 from .journal import GENESIS, fsync_folder
 from .store import Store
+import contextlib
 
 START_LIMIT_S = 60.0
 NOBODY_THERE = 69  # exit status of `attach` when no supervisor answers
@@ -45,8 +46,8 @@ class Supervisor:
         fsync_folder(state)
         self._canary = facts.Canary(state)
         self._sha256 = own_sha256()
-        self._clients: List["Client"] = []
-        self.execution: Optional[Execution] = None
+        self._clients: list[Client] = []
+        self.execution: Execution | None = None
 
     def restore(self) -> None:
         """Goes on, by itself and at once, with the execution that a crash or power cut interrupted.
@@ -59,7 +60,7 @@ class Supervisor:
             if self.execution and not self.execution.ended:
                 self.execution.start(restore=True)
 
-    def publish(self, event: Dict[str, Any]) -> None:
+    def publish(self, event: dict[str, Any]) -> None:
         for client in list(self._clients):
             client.send(frames.encode_json(event))
 
@@ -70,27 +71,27 @@ class Supervisor:
             self._clients.append(client)
             threading.Thread(target=client.listen, daemon=True).start()
 
-    def gone(self, client: "Client") -> None:
+    def gone(self, client: Client) -> None:
         if client in self._clients:
             self._clients.remove(client)
 
     # ---- verbs ------------------------------------------------------------------------------------------
 
-    def do_hello(self, client: "Client") -> Dict[str, Any]:
+    def do_hello(self, client: Client) -> dict[str, Any]:
         state = self.execution.state() if self.execution else None
         return {**facts.hello(self._state, self._sha256, self._started_ns), "execution": state}
 
-    def do_missing(self, client: "Client", hashes: List[str]) -> Dict[str, Any]:
+    def do_missing(self, client: Client, hashes: list[str]) -> dict[str, Any]:
         return {"missing": self.store.missing(hashes)}
 
-    def do_keep(self, client: "Client", sha256: str) -> Dict[str, Any]:
+    def do_keep(self, client: Client, sha256: str) -> dict[str, Any]:
         self.store.keep(sha256)
         return {}
 
-    def do_unpack(self, client: "Client", tree: str, blobs: List[str], compile: bool) -> Dict[str, Any]:
+    def do_unpack(self, client: Client, tree: str, blobs: list[str], compile: bool) -> dict[str, Any]:
         return {"path": self.store.unpack(tree, blobs, compile)}
 
-    def do_begin(self, client: "Client", spec: Dict[str, Any]) -> Dict[str, Any]:
+    def do_begin(self, client: Client, spec: dict[str, Any]) -> dict[str, Any]:
         """Starts an execution; its `began` record is durable when this answers."""
         if self.execution is not None and not self.execution.ended:
             raise ValueError("an execution is still under way here; abandon it first")
@@ -100,7 +101,7 @@ class Supervisor:
         self.execution.start(restore=False)
         return {}
 
-    def do_follow(self, client: "Client", from_sequence: int, chain: str) -> Dict[str, Any]:
+    def do_follow(self, client: Client, from_sequence: int, chain: str) -> dict[str, Any]:
         """Streams flushed records from `from_sequence` on, if this journal's chain before it is `chain`."""
         if self.execution is None:
             return {"agrees": False, "written": 0, "chain": GENESIS}
@@ -110,32 +111,32 @@ class Supervisor:
             client.follow(self.execution, from_sequence)
         return {"agrees": agrees, "written": journal.written_sequence, **self.execution.state()}
 
-    def do_mirrored(self, client: "Client", sequence: int) -> Dict[str, Any]:
+    def do_mirrored(self, client: Client, sequence: int) -> dict[str, Any]:
         if self.execution is not None:
             self.execution.mirrored(sequence)
         return {}
 
-    def do_proceed(self, client: "Client") -> Dict[str, Any]:
+    def do_proceed(self, client: Client) -> dict[str, Any]:
         if self.execution is not None:
             self.execution.proceed()
         return {}
 
-    def do_abandon(self, client: "Client", reason: str) -> Dict[str, Any]:
+    def do_abandon(self, client: Client, reason: str) -> dict[str, Any]:
         if self.execution is not None and not self.execution.ended:
             self.execution.abandon(reason)
         return {}
 
-    def do_forget(self, client: "Client", run: str) -> Dict[str, Any]:
+    def do_forget(self, client: Client, run: str) -> dict[str, Any]:
         """Removes a run's folder; the coordinator asks only for what it has mirrored whole."""
         shutil.rmtree(os.path.join(self._runs, plain_name(run)), ignore_errors=True)
         self.execution = None
         return {}
 
-    def do_benchmark(self, client: "Client") -> Dict[str, Any]:
+    def do_benchmark(self, client: Client) -> dict[str, Any]:
         return facts.benchmark()
 
-    def do_canary(self, client: "Client", step: str) -> Dict[str, Any]:
-        steps: Dict[str, Callable[[], Dict[str, Any]]] = {
+    def do_canary(self, client: Client, step: str) -> dict[str, Any]:
+        steps: dict[str, Callable[[], dict[str, Any]]] = {
             "prepare": self._canary.prepare,
             "flush_once": self._canary.flush_once,
             "write": self._canary.write,
@@ -143,7 +144,7 @@ class Supervisor:
         }
         return steps[step]()
 
-    def do_stop(self, client: "Client") -> Dict[str, Any]:
+    def do_stop(self, client: Client) -> dict[str, Any]:
         """Answers, then ends this process; what is under way is restored by the next one."""
         threading.Timer(0.05, lambda: os.kill(os.getpid(), signal.SIGTERM)).start()
         return {}
@@ -168,10 +169,8 @@ class Client:
     def close(self) -> None:
         self._open = False
         self._supervisor.gone(self)
-        try:
+        with contextlib.suppress(OSError):
             self._connection.shutdown(socket.SHUT_RDWR)
-        except OSError:
-            pass
 
     def listen(self) -> None:
         decoder = frames.Decoder()
@@ -191,7 +190,7 @@ class Client:
         self.close()
         self._connection.close()
 
-    def _answer(self, request: Dict[str, Any]) -> None:
+    def _answer(self, request: dict[str, Any]) -> None:
         number, verb = request.pop("id", None), str(request.pop("do", ""))
         method = getattr(self._supervisor, f"do_{verb}", None)
         try:
@@ -309,7 +308,7 @@ def _to_log(path: str) -> None:
         os.dup2(fd, target)
 
 
-def main(arguments: List[str]) -> int:
+def main(arguments: list[str]) -> int:
     command, *rest = arguments or [""]
     if command == "start" and len(rest) == 2:
         return start(*rest)

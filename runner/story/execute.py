@@ -145,9 +145,7 @@ async def _live_target(run: Run, adjust: Callable[[Target], None]) -> AsyncItera
     def say(text: str) -> None:
         run.emit("say", text=text)
 
-    request = Request(
-        run.plan.device, run.plan.line, run.plan.type, state_root(), cache_root(), run.folder.witness, run.clock, say
-    )
+    request = Request(run.plan.device, run.plan.line, run.plan.type, state_root(), cache_root(), run.folder.witness, run.clock, say)
     run.target = target = await make_target(request)
     adjust(target)
     renewal: asyncio.Task[None] | None = None
@@ -194,9 +192,8 @@ def collect_evidence(run: Run) -> None:
     lines = run.target.home.witness.lines()
     if Path(run.target.home.witness.path_on_device) != run.folder.witness:
         run.folder.witness.write_bytes(lines)
-    for name, path in run.target.power.evidence().items():
-        if path.exists():
-            shutil.copyfile(path, run.folder.journals / name)
+    for name, file in run.target.power.evidence().items():
+        (run.folder.journals / name).write_bytes(file.new_bytes())
 
 
 async def _make_safe(run: Run) -> None:
@@ -213,17 +210,13 @@ async def _push(run: Run) -> None:
     """Supervisor's needs by hash: pipelines and the wheels for this device. A second run sends nothing."""
     assert run.session and run.lab
     hello = run.session.hello
-    wheels = await asyncio.to_thread(
-        fetch_wheels, run.plan.stageflow, hello, cache_root(), lambda text: run.emit("say", text=text)
-    )
+    wheels = await asyncio.to_thread(fetch_wheels, run.plan.stageflow, hello, cache_root(), lambda text: run.emit("say", text=text))
     run.bundle = bundle = make_bundle(run.folder.pipelines, run.plan.pipeline_folder, wheels)
     sent = await run.session.push(bundle.blobs)
     if sent:
         run.emit("say", text=f"pushed {sent / 1e6:.1f} MB")
     await run.session.ask("unpack", tree=bundle.pipeline_tree, blobs=[bundle.pipeline_blob], compile=False)
-    await run.session.ask(
-        "unpack", tree=bundle.environment_tree, blobs=list(bundle.environment_blobs), compile=True, timeout_s=600
-    )
+    await run.session.ask("unpack", tree=bundle.environment_tree, blobs=list(bundle.environment_blobs), compile=True, timeout_s=600)
     run.note("pushed", bytes=sent, pipeline=bundle.pipeline_blob, environment=bundle.environment_tree)
 
 

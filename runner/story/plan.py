@@ -82,10 +82,7 @@ def make_plan(asked: Asked, lab: Lab) -> Plan:
 def executions_of(name: str, scenario: Scenario, profile: Profile, count: int, seed: int) -> list[ExecutionPlan]:
     """The executions of one scenario: what its profile's faults make of `count` and `seed`."""
     fault = profile.faults[0]
-    if isinstance(fault, Steady):
-        schedules = steady.schedule(name)
-    else:
-        schedules = power_cut.schedule(fault, name, scenario.stages, count, seed)
+    schedules = steady.schedule(name) if isinstance(fault, Steady) else power_cut.schedule(fault, name, scenario.stages, count, seed)
     return [
         ExecutionPlan(
             name=f"{name}-{number}",
@@ -108,10 +105,7 @@ def more_cuts(plan: Plan, count: int, attempt: int) -> list[ExecutionPlan]:
             extra = f"{execution.scenario}-extra{attempt}"
             in_stages = fault.model_copy(update={"points": ("before_flush",)})
             schedules = power_cut.schedule(in_stages, extra, execution.stages, count, plan.seed + 1000 * attempt)
-            return [
-                execution.model_copy(update={"name": f"{extra}-{number}", "cuts": cuts})
-                for number, cuts in enumerate(schedules, 1)
-            ]
+            return [execution.model_copy(update={"name": f"{extra}-{number}", "cuts": cuts}) for number, cuts in enumerate(schedules, 1)]
     return []
 
 
@@ -151,4 +145,3 @@ def _profile(reader: Reader, entry: Entry, source: Source, name: str) -> Profile
     if reader.lab.file(relative) is None:
         reader.complain(f"{relative} is not there", "the scenario's pipeline", source.where(("scenarios", name, "pipeline")))
     return reader.profile(scenario.profile, source.where(("scenarios", name, "profile")))
-

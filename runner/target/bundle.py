@@ -53,9 +53,7 @@ def supervisor_zip() -> bytes:
 def pipeline_zip(folder: Path, name: str) -> bytes:
     """An entry's pipelines, stages and data as one package called `name`."""
     paths = (path for path in folder.rglob("*") if path.is_file() and "__pycache__" not in path.parts)
-    return make_zip(
-        {f"{name}/{p.relative_to(folder)}": p.read_bytes() for p in paths if p.name not in _NOT_SHIPPED}
-    )
+    return make_zip({f"{name}/{p.relative_to(folder)}": p.read_bytes() for p in paths if p.name not in _NOT_SHIPPED})
 
 
 @dataclass(frozen=True)
@@ -133,9 +131,7 @@ def fetch_wheels(stageflow: str, hello: dict[str, Any], cache: Path, say: Callab
     lock = _PACKAGE / "locks" / f"stageflow-{stageflow}.txt"
     major, minor = (int(part) for part in str(hello["python_version"]).split(".")[:2])
     if (major, minor) < (3, 11):
-        raise AskError(
-            f"the device has Python {hello['python_version']}", expected="Python 3.11 or newer: Stageflow needs it"
-        )
+        raise AskError(f"the device has Python {hello['python_version']}", expected="Python 3.11 or newer: Stageflow needs it")
     options = platform_options(hello)
     about = f"{stageflow}-{hello['machine']}-{hello['platform']}-{hello['libc']}-{major}.{minor}"
     folder = cache / "wheels" / re.sub(r"[^A-Za-z0-9.-]", "_", f"{about}-{sha256(lock.read_bytes())[:12]}")
@@ -143,9 +139,7 @@ def fetch_wheels(stageflow: str, hello: dict[str, Any], cache: Path, say: Callab
         say(f"fetching Stageflow {stageflow} for {hello['machine']} (kept in the cache afterwards)")
         folder.mkdir(parents=True, exist_ok=True)
         command = [sys.executable, "-m", "pip", "download", "-q", "--only-binary", ":all:", "--require-hashes", "--no-deps"]
-        done = subprocess.run(
-            [*command, "-d", str(folder), *options, "-r", str(lock)], capture_output=True, text=True, timeout=300
-        )
+        done = subprocess.run([*command, "-d", str(folder), *options, "-r", str(lock)], capture_output=True, text=True, timeout=300)
         if done.returncode:
             raise LabError(
                 "the pinned wheels cannot be fetched: " + (done.stderr.strip().splitlines() or ["pip said nothing"])[-1],

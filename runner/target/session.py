@@ -58,9 +58,7 @@ class Session:
             raise
         if session.hello.get("protocol") != frames.PROTOCOL_VERSION:
             await session.close()
-            raise LabError(
-                f"the device speaks protocol {session.hello.get('protocol')!r}", expected=str(frames.PROTOCOL_VERSION)
-            )
+            raise LabError(f"the device speaks protocol {session.hello.get('protocol')!r}", expected=str(frames.PROTOCOL_VERSION))
         session.hello["asked_boottime_ns"] = asked  # the device's clocks were read between these two
         session.hello["answered_boottime_ns"] = answered
         return session
@@ -163,9 +161,7 @@ class Session:
             self.on_record(record)
             self._news.set()
             self._number += 1
-            await self._send(
-                frames.encode_json({"id": self._number, "do": "mirrored", "sequence": self.mirror.sequence})
-            )
+            await self._send(frames.encode_json({"id": self._number, "do": "mirrored", "sequence": self.mirror.sequence}))
 
     def _dispatch(self, message: dict[str, Any]) -> None:
         if "event" in message:

@@ -11,16 +11,16 @@ from __future__ import annotations
 import shlex
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Protocol
 
 from runner.clock import Clock
 from runner.errors import LabError
 from runner.model.device import DeviceType, Loss
 from runner.target.bundle import sha256, supervisor_zip
+from runner.target.growing import GrowingFile
 from runner.target.power.base import Power
 from runner.target.session import Session
-from runner.target.transports.base import LinkLost, Transport
+from runner.target.transports.base import LinkLost, Refused, Transport
 
 RETRY_INTERVAL_S = 0.2
 INSTALL = """
@@ -44,25 +44,22 @@ IS_THERE = "import hashlib, sys; sys.exit(hashlib.sha256(open(sys.argv[1], 'rb')
 class Witness(Protocol):
     """Where stages announce themselves, outside of the device's own disks."""
 
-    path_on_device: str
+    @property
+    def path_on_device(self) -> str: ...
 
     def lines(self) -> bytes:
         """Everything announced since this target was made."""
 
 
-@dataclass
+@dataclass(frozen=True)
 class FileWitness:
-    """A file on this machine that the device (or QEMU, for it) appends to. Lines from before are not ours."""
+    """A file on this machine that the device (or QEMU, for it) appends to."""
 
     path_on_device: str
-    file: Path
-    _from: int = field(init=False)
-
-    def __post_init__(self) -> None:
-        self._from = self.file.stat().st_size if self.file.exists() else 0
+    file: GrowingFile
 
     def lines(self) -> bytes:
-        return self.file.read_bytes()[self._from :] if self.file.exists() else b""
+        return self.file.new_bytes()
 
 
 @dataclass(frozen=True)
@@ -124,7 +121,8 @@ class Target:
                 await self.transport.close()
                 raise
 
-        return await self._within(limit_s, once)
+        session: Session = await self._within(limit_s, once)
+        return session
 
     async def install(self, path: str, data: bytes, mode: int) -> None:
         """A whole file on the device, durable when this returns. Raises LabError."""
@@ -151,6 +149,8 @@ class Target:
         while True:
             try:
                 return await attempt()
+            except Refused:
+                raise
             except LabError as error:
                 if self.clock.boottime_ns() > deadline:
                     raise LinkLost(f"{self.name} did not answer within {limit_s:g} s: {error}") from error

@@ -29,10 +29,11 @@ from runner.target.emulation.disk import DiskLog, Write, create_data_disk
 from runner.target.emulation.image import ensure_image, refuse_missing_tools
 from runner.target.emulation.machine import MachineSpec, choose_accelerator
 from runner.target.emulation.messages import CONFIG, DISK, DISK_LOG, LOG, SOCKET, Config, CutFacts
-from runner.target.emulation.processes import start_time
+from runner.target.emulation.processes import kill_leftovers, start_time
 
 ANSWER_LIMIT_S = 60.0
 TAIL_LINES = 12
+START_IT = "start the board"
 KEEPER = "runner.target.emulation.keeper"
 
 
@@ -45,6 +46,10 @@ class Endpoint:
     user: str
     host_public_key: str
     client_key: Path
+
+
+class KeeperGone(LabError):
+    """Nothing listens in the board's folder: it was never started, or it ended with `off` or with its lease."""
 
 
 class Board:
@@ -95,12 +100,15 @@ class Board:
         return Endpoint("127.0.0.1", reply["port"], "root", public, self.folder / "client_key")
 
     async def reachable(self, limit_s: float = 120.0) -> float:
-        """Seconds until the board's SSH server introduced itself; LabError after `limit_s`, with the console's tail."""
-        start = time.monotonic()
-        port = (await self.on()).port
+        """Seconds until the board's SSH server introduced itself; LabError after `limit_s`, or when it is off."""
+        start, patience_s = time.monotonic(), 0.5
         while time.monotonic() - start < limit_s:
-            if await _introduces_itself(port):
+            facts = await self.facts()
+            if not facts["on"]:
+                raise self._failure(f"{self.name} is off: {facts['last_end'] or 'never was on'}", self.console)
+            if await _introduces_itself(facts["port"], patience_s):
                 return time.monotonic() - start
+            patience_s = min(patience_s * 1.2, 5.0)  # a loaded host makes a slow guest
             await asyncio.sleep(0.05)
         raise self._failure(f"{self.name}: no SSH after {limit_s:g} s", self.console)
 
@@ -114,6 +122,7 @@ class Board:
             pids = (await self._ask("facts"))["pids"].values()
             await self._ask("off")
             await _poll(lambda: all(start_time(pid) is None for pid in pids), 30.0)
+        kill_leftovers(self.folder)
         if self._keeper is not None:
             self._keeper.poll()  # a keeper that we started ourselves must not stay a zombie
 
@@ -131,19 +140,19 @@ class Board:
         counts = {name: reply[name] for name in DiskLog.__dataclass_fields__ if name != "uncovered"}
         return DiskLog(**counts, uncovered=tuple(Write(**each) for each in reply["unflushed"]))
 
-    # The keeper -------------------------------------------------------------------------------------------------------
+    # --- The keeper
 
     async def _ask(self, verb: str, **more: object) -> dict[str, Any]:
         """One request on a connection of its own. The path goes through /proc: a socket's may have 107 bytes only."""
         try:
             folder = os.open(self.folder, os.O_PATH | os.O_DIRECTORY)
         except OSError as error:
-            raise LabError(f"{self.name} has no folder yet", where=str(self.folder), do="start the board") from error
+            raise KeeperGone(f"{self.name} has no folder yet", where=str(self.folder), do=START_IT) from error
         try:
             path = f"/proc/self/fd/{folder}/{SOCKET}"
             reader, writer = await asyncio.open_unix_connection(path, limit=16 << 20)
         except OSError as error:
-            raise self._failure(f"{self.name}: its keeper does not answer ({error})", self.keeper_log) from error
+            raise KeeperGone(f"{self.name} has no keeper ({error})", where=str(self.keeper_log), do=START_IT) from error
         finally:
             os.close(folder)
         try:
@@ -162,19 +171,19 @@ class Board:
         """Whether a keeper of this folder answers; if so its lease now runs afresh."""
         try:
             await self._ask("renew", seconds=self.lease_s)
-        except LabError:
+        except KeeperGone:
             return False
         return True
 
     async def _spawn_keeper(self) -> None:
         """Start the keeper in a session of its own, so that what ends us does not end it, and wait until it answers."""
-        package_root = str(Path(__file__).resolve().parents[3])
+        path = (str(Path(__file__).resolve().parents[3]), os.environ.get("PYTHONPATH"))
         arguments = ["--board", str(self.folder), "--token", secrets.token_hex(8), "--lease", str(self.lease_s)]
         with open(self.keeper_log, "ab") as log:
             self._keeper = subprocess.Popen(
                 [sys.executable, "-m", KEEPER, *arguments], cwd="/", start_new_session=True,
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-                env={**os.environ, "PYTHONPATH": os.pathsep.join([package_root, os.environ.get("PYTHONPATH", "")])},
+                env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, path))},
             )  # fmt: skip
         started = self._keeper
         deadline = time.monotonic() + 30.0
@@ -212,8 +221,8 @@ def _make_key(path: Path, comment: str) -> None:
     path.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.OpenSSH, NoEncryption()))
 
 
-async def _introduces_itself(port: int) -> bool:
-    """Whether an SSH server says its name within half a second. QEMU accepts connections before the guest does."""
+async def _introduces_itself(port: int, patience_s: float) -> bool:
+    """Whether an SSH server says its name in time. (QEMU accepts connections long before the guest does.)"""
 
     async def banner() -> bytes:
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
@@ -223,7 +232,7 @@ async def _introduces_itself(port: int) -> bool:
             writer.close()
 
     try:
-        return (await asyncio.wait_for(banner(), 0.5)).startswith(b"SSH-")
+        return (await asyncio.wait_for(banner(), patience_s)).startswith(b"SSH-")
     except (OSError, TimeoutError):
         return False
 

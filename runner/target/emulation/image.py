@@ -61,7 +61,7 @@ class Image:
 
 
 def ensure_image(arch: str, cache: Path, progress: Progress) -> Image:
-    """The image for `arch`, from `cache` when its recipe has not changed, else built (20 s with a near mirror, 1 GB while at it).
+    """The image for `arch`, from `cache` when its recipe has not changed, else built (some 20 s, 1 GB while at it).
 
     Safe to call from several processes: one builds, the others wait for it. Whatever fails, the cache holds whole
     images only. Raises AskError for an unknown architecture, LabError when tools or the mirror are missing.

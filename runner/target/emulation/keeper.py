@@ -29,8 +29,17 @@ from runner.errors import LabError, RunnerError
 from runner.target.emulation.disk import DiskLogReader, nbdkit_arguments
 from runner.target.emulation.machine import Wiring, free_port, qemu_arguments, tool_version
 from runner.target.emulation.messages import CONFIG, DISK, DISK_LOG, LOCK, SOCKET, Config, CutFacts, Moment, Reply
-from runner.target.emulation.processes import STOP_LIMIT_S, Process, ended, kill_leftovers, spawn, status_text, stopped
-from runner.target.emulation.processes import until, write_down
+from runner.target.emulation.processes import (
+    STOP_LIMIT_S,
+    Process,
+    ended,
+    kill_leftovers,
+    spawn,
+    status_text,
+    stopped,
+    until,
+    write_down,
+)
 from runner.target.emulation.tap import Tap, open_tap
 
 LISTED_WRITES, CUT_WRITES = 4096, 64
@@ -64,7 +73,7 @@ class Keeper:
             "renew": self.renew, "facts": self.facts, "disk": self.disk,
         }  # fmt: skip
 
-    # A life -----------------------------------------------------------------------------------------------------------
+    # --- A life
 
     async def run(self) -> None:
         """Serve until `off`, SIGTERM or the end of the lease; then nothing of this board is left running."""
@@ -205,7 +214,7 @@ class Keeper:
         total = sum(each.length for each in log.uncovered)
         return {**reply, "unflushed_count": len(log.uncovered), "unflushed_bytes": total, "unflushed": listed}
 
-    # Processes --------------------------------------------------------------------------------------------------------
+    # --- Processes
 
     async def _start(self) -> None:
         """Both processes, or neither: three tries, because somebody may take the port that was free a moment ago."""
@@ -271,7 +280,7 @@ class Keeper:
         return all(each is not None and each.poll() is None for each in (self._machine, self._disk))
 
 
-# The machine's monitor, and the start of the process --------------------------------------------------------------------------------------------------------------
+# --- The machine's monitor, and the start of this process
 
 
 async def qmp(command: str, path: str = "qmp.sock") -> object:

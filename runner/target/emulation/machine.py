@@ -131,7 +131,7 @@ def free_port() -> int:
         return port
 
 
-# The accelerator -----------------------------------------------------------------------------------------------------
+# --- The accelerator
 
 
 def choose_accelerator(

@@ -6,10 +6,11 @@ and every report repeats that word.
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any, Protocol
 
 from runner.model.device import Loss
+from runner.target.growing import GrowingFile
+from runner.target.transports.base import Endpoint
 
 
 class Power(Protocol):
@@ -36,5 +37,8 @@ class Power(Protocol):
     async def facts(self) -> dict[str, Any]:
         """What acts here, for environment.json: emulator, accelerator and why, image, relay."""
 
-    def evidence(self) -> dict[str, Path]:
-        """Files on this machine that belong into results/journal/, by the name they get there."""
+    def endpoint(self) -> Endpoint | None:
+        """Where SSH listens, if it is power that learns it (emulated boards); else None."""
+
+    def evidence(self) -> dict[str, GrowingFile]:
+        """What belongs into results/journal/, by the name it gets there."""

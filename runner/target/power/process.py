@@ -21,6 +21,7 @@ from runner.clock import Clock
 from runner.errors import LabError
 from runner.model.device import Loss
 from runner.target.drivers import Request
+from runner.target.growing import GrowingFile
 from runner.target.target import FileWitness, Home
 
 
@@ -31,7 +32,7 @@ async def make(request: Request) -> tuple[ProcessPower, Home]:
     short = hashlib.sha256(str(state).encode()).hexdigest()[:12]
     socket = Path(tempfile.gettempdir()) / f"runner-{os.getuid()}-{short}" / "supervisor"
     request.witness.touch()
-    witness = FileWitness(str(request.witness), request.witness)
+    witness = FileWitness(str(request.witness), GrowingFile(request.witness))
     return ProcessPower(state, request.clock), Home(sys.executable, str(state), str(socket), witness)
 
 
@@ -73,8 +74,11 @@ class ProcessPower:
     async def facts(self) -> dict[str, Any]:
         return {"power": "process group of the supervisor", "state": "this machine's own file system"}
 
-    def evidence(self) -> dict[str, Path]:
-        return {"supervisor.log": self._state / "supervisor.log"}
+    def endpoint(self) -> None:
+        return None
+
+    def evidence(self) -> dict[str, GrowingFile]:
+        return {"supervisor.log": GrowingFile(self._state / "supervisor.log")}
 
     def _running(self) -> int | None:
         """The pid that holds the supervisor's lock. A free lock means that there is none, whatever the file says."""

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
 from runner.errors import LabError
@@ -19,6 +20,21 @@ from runner.errors import LabError
 
 class LinkLost(LabError):
     """The link to the device broke, or its other end went away. The device may well be working on."""
+
+
+class Refused(LabError):
+    """The device, or we, said no: a wrong host key, no permission. Waiting does not help."""
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """Where SSH listens and how both sides prove who they are; "" and None mean: as the user's own files say."""
+
+    host: str
+    port: int
+    user: str
+    host_public_key: str = ""
+    client_key: Path | None = None
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import pytest
 
+from runner.errors import LabError
 from runner.target.emulation.board import Board, Endpoint
 from runner.target.emulation.image import missing_tools
 from runner.target.emulation.machine import ARM64, X86_64, MachineSpec
@@ -45,8 +46,8 @@ asyncio.run(main())
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Iterator[Path]:
-    """A board's folder; whatever a failed test left running in it is powered off."""
-    place = tmp_path / "board"
+    """A board's folder, too deep for a socket's path; whatever a failed test left running in it is powered off."""
+    place = tmp_path / ("deep" * 30) / "board,1"
     yield place
     asyncio.run(Board("any", place, ARM64, CACHE).off())
 
@@ -137,6 +138,8 @@ def test_a_cut_takes_what_was_not_flushed_and_leaves_what_was(folder: Path) -> N
         assert facts.writes_lost_bytes >= 50 * 4096
         assert facts.frozen_at.boottime_s <= facts.disk_killed_at.boottime_s <= facts.machine_killed_at.boottime_s
         assert not (await board.facts())["on"]
+        with pytest.raises(LabError, match="not on"):
+            await board.cut()
 
         console_before = len(board.console.read_text())
         endpoint = await board.on()

@@ -1,0 +1,83 @@
+"""Power for an emulated board: its keeper freezes the machine, kills the disk server, kills the machine.
+
+The data disk lies behind a volatile write cache that dies with the disk server, so a cut is a real power loss:
+what was not flushed is gone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict
+from typing import Any
+
+from runner.errors import AskError
+from runner.model.device import Loss
+from runner.target.drivers import Request
+from runner.target.emulation.board import Board
+from runner.target.emulation.machine import MachineSpec
+from runner.target.growing import GrowingFile
+from runner.target.target import FileWitness, Home
+from runner.target.transports.base import Endpoint
+
+PYTHON, STATE, SOCKET, WITNESS = "/usr/bin/python3", "/data/runner", "/run/runner/supervisor", "/dev/witness"
+
+
+async def make(request: Request) -> tuple[QemuPower, Home]:
+    """The board of this name, in this user's state folder; its keeper is started, its image built if need be."""
+    emulation = request.type.emulation
+    if emulation is None:
+        raise AskError(f"device type {request.line.type!r} has no `emulation`", expected="machine, cpu, memory_mib …")
+    spec = MachineSpec(
+        arch=request.type.arch,
+        machine=emulation.machine,
+        cpu=emulation.cpu,
+        cpus=emulation.cpus,
+        memory_mib=emulation.memory_mib,
+        accelerator=emulation.accelerators[0],
+    )
+    folder = request.state / "boards" / request.name
+    board = Board(request.name, folder, spec, request.cache / "images", disk_mib=emulation.data_disk_mib)
+    home = Home(PYTHON, STATE, SOCKET, FileWitness(WITNESS, GrowingFile(board.witness)))
+    return QemuPower(board, request.say), home
+
+
+class QemuPower:
+    loss: Loss = "power_loss"
+
+    def __init__(self, board: Board, say: Callable[[str], None]) -> None:
+        self._board, self._say = board, say
+        self._endpoint: Endpoint | None = None
+        self._started = False
+        self._evidence = {
+            name: GrowingFile(path)
+            for name, path in (("disk.log", board.disk_log), ("console.log", board.console), ("keeper.log", board.keeper_log))
+        }
+
+    async def on(self) -> None:
+        if not self._started:
+            await self._board.start(self._say)
+            self._started = True
+        found = await self._board.on()
+        self._endpoint = Endpoint(found.host, found.port, found.user, found.host_public_key, found.client_key)
+
+    async def cut(self) -> dict[str, Any]:
+        return asdict(await self._board.cut())
+
+    async def off(self) -> None:
+        await self._board.off()
+
+    async def renew(self, duration_s: float) -> None:
+        await self._board.renew(duration_s)
+
+    async def disk(self) -> dict[str, Any]:
+        log = await self._board.disk()
+        return {"writes": log.writes, "flushes": log.flushes}
+
+    async def facts(self) -> dict[str, Any]:
+        return await self._board.facts()
+
+    def endpoint(self) -> Endpoint | None:
+        return self._endpoint
+
+    def evidence(self) -> dict[str, GrowingFile]:
+        return self._evidence
