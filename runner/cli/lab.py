@@ -63,7 +63,8 @@ def doctor(output: Output) -> int:
     missing = sorted({package for row in rows for package in row["missing"]})
     text = columns(("what", "state", "missing"), [(row["what"], row["state"], " ".join(row["missing"]) or "-") for row in rows])
     if missing:
-        text += f"\nto get a real power cut: apt-get install --no-install-recommends {' '.join(missing)}   (then: runner exec EDGE-002 --device qemu-pi)"
+        install = f"apt-get install --no-install-recommends {' '.join(missing)}"
+        text += f"\nto get a real power cut: {install}\nthen: runner exec EDGE-002 --device qemu-pi"
     return output.result({"facts": rows, "missing_packages": missing}, text)
 
 
@@ -76,7 +77,7 @@ def _facts() -> list[dict[str, Any]]:
         {"what": "local device", "state": "ready: a cut is a process crash", "missing": []},
     ]
     for device, arch in (("qemu-pi", "aarch64"), ("qemu-x86", "x86_64")):
-        missing = missing_tools(arch)
+        missing = missing_tools([arch])
         rows.append({"what": device, "state": "needs packages" if missing else "ready: a cut is a real power loss", "missing": missing})
     kvm = "may be used (a probe boot decides)" if os.access("/dev/kvm", os.R_OK | os.W_OK) else "not to be had: emulation without it"
     nic = "tap in a namespace of its own" if os.geteuid() == 0 else "isolated (a tap needs root)"

@@ -28,6 +28,13 @@ COMMANDS: dict[str, tuple[str, str]] = {
 }
 
 
+class Interrupted(RunnerError):
+    """^C before a run had begun; one that has begun ends with a folder that says so."""
+
+    kind = "interrupted"
+    exit_code = 130
+
+
 class Lazy(click.Group):
     """A group that imports a command's module when, and only when, it is asked for."""
 
@@ -68,7 +75,7 @@ def cli(ctx: click.Context, lab: str | None, as_json: bool) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """The console script. Every ending goes through one place: a sentence or a JSON object, and the exit status."""
-    words = list(sys.argv[1:] if arguments is None else arguments)
+    words = list(sys.argv[1:] if arguments is None else arguments) or ["--help"]
     as_json = "--json" in words
     if as_json:
         words = ["--json", *(word for word in words if word != "--json")]  # it may stand anywhere
@@ -83,12 +90,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.exit(stop.exit_code)
     except click.ClickException as error:
         context = getattr(error, "ctx", None)
-        asked = AskError(error.format_message(), do=f"{context.command_path if context else 'runner'} --help")
+        found = error.format_message()
+        if found.startswith("Usage:"):  # click's way of saying so is the whole help text
+            found = "Missing command."
+        asked = AskError(found, do=f"{context.command_path if context else 'runner'} --help")
         output.fail(asked)
         sys.exit(asked.exit_code)
     except (click.Abort, KeyboardInterrupt):
-        output.say("interrupted")
-        sys.exit(130)
+        output.fail(Interrupted("interrupted"))
+        sys.exit(Interrupted.exit_code)
     except BrokenPipeError:
         sys.stderr.close()
         sys.exit(0)

@@ -36,18 +36,13 @@ def run_list(output: Output) -> int:
 
     rows: list[dict[str, Any]] = []
     for folder in RunFolder.every(output.lab().runs):
-        about = read_json(folder.findings)["metadata"]
-        config = read_json(folder.run_config)
-        rows.append(
-            {
-                "run_id": folder.run_id,
-                "entry": about["roadmap_entry_id"],
-                "device": config["test_parameters"]["device"],
-                "status": about["status"],
-                "summary": about.get("summary", ""),
-                "run_dir": str(folder.root),
-            }
-        )
+        row = {"run_id": folder.run_id, "entry": folder.root.parent.name, "run_dir": str(folder.root)}
+        try:
+            about = read_json(folder.findings)["metadata"]
+            device = read_json(folder.run_config)["test_parameters"]["device"]
+            rows.append({**row, "device": device, "status": about["status"], "summary": about.get("summary", "")})
+        except (AskError, KeyError, TypeError) as error:  # one damaged folder does not hide the others
+            rows.append({**row, "device": "?", "status": "unreadable", "summary": str(error).partition("\n")[0]})
     keys = ("run_id", "entry", "device", "status", "summary")
     text = columns(keys, [[row[key] for key in keys] for row in rows]) if rows else "no run yet: runner exec EDGE-002"
     return output.result({"runs": rows}, text)

@@ -10,8 +10,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from runner.judgement.evidence import Cut, Evidence, Execution
-from runner.ondevice.execution import finished_stages
-from runner.ondevice.host import state_hash
+from runner.ondevice.results import finished_stages, state_hash
 
 Problem = tuple[str, str]
 Check = Callable[[Evidence, str], list[Problem]]
@@ -107,12 +106,8 @@ def promises_kept(evidence: Evidence, scenario: str) -> list[Problem]:
     for execution in evidence.of(scenario):
         if execution.diverged:
             mirrored, found = execution.diverged["mirrored"], execution.diverged["found"]
-            problems.append(
-                (
-                    f"after the cut at {execution.diverged['hold']} the device had {found} records; {mirrored} had been acknowledged, or one of them changed",
-                    execution.journal_file,
-                )
-            )
+            said = f"after the cut at {execution.diverged['hold']} the device had {found} records"
+            problems.append((f"{said}; {mirrored} had been acknowledged, or one of them changed", execution.journal_file))
         for cut in execution.cuts:
             if cut.restored and cut.restored.payload["records_found"] < cut.durable_sequence:
                 found = cut.restored.payload["records_found"]

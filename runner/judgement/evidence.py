@@ -16,8 +16,9 @@ from typing import Any
 
 from runner.lab.folder import RunFolder, read_json
 from runner.ondevice import journal
-from runner.ondevice.execution import ENDS, finished_stages
+from runner.ondevice.execution import ENDS
 from runner.ondevice.journal import Record
+from runner.ondevice.results import finished_stages
 
 
 @dataclass(frozen=True)

@@ -267,7 +267,8 @@ def _result(result: CheckResult) -> str:
 
 def _finding(finding: Any) -> str:
     evidence = ", ".join(f"`{where}`" for where in finding.evidence[:5])
-    return f"### {finding.id} ({finding.severity}): {finding.title}\n\n{finding.description}\n\nEvidence: {evidence}. Again: `{finding.reproduction['steps'][0]}`\n"
+    head = f"### {finding.id} ({finding.severity}): {finding.title}"
+    return f"{head}\n\n{finding.description}\n\nEvidence: {evidence}. Again: `{finding.reproduction['steps'][0]}`\n"
 
 
 def _table(head: tuple[str, ...], rows: list[tuple[Any, ...]]) -> list[str]:

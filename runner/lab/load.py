@@ -39,7 +39,12 @@ class Reader:
             known = [entry_id_of(path) for path in self.lab.names("pipelines", "*/entry.yaml")]
             self.complain(f"no entry is called {entry_id!r}{nearest(entry_id.upper(), known)}", one_of(known), where)
             return None
-        return self._read(relative, Entry)
+        found = self._read(relative, Entry)
+        if found and found[0].id != entry_id_of(folder_name(entry_id)):
+            entry, source = found
+            self.complain(f"id is {entry.id!r}", f"{entry_id_of(folder_name(entry_id))!r}, as the folder says", source.where(("id",)))
+            return None
+        return found
 
     def complain(self, found: str, expected: str, where: str = "", do: str = "") -> None:
         self.complaints.append(Complaint(found, expected, where, do))

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any, ClassVar, TypeVar
+from typing import Any, TypeVar
 
 import yaml
 from pydantic import ValidationError
@@ -26,22 +26,34 @@ Model = TypeVar("Model", bound=Value)
 
 
 class _Loader(yaml.SafeLoader):
-    yaml_implicit_resolvers: ClassVar[dict[str, list[tuple[str, re.Pattern[str]]]]] = {}
+    yaml_implicit_resolvers: dict[str, list[tuple[str, re.Pattern[str]]]] = {}  # noqa: RUF012 - as PyYAML declares it
+    depth = 0
 
     def compose_node(self, parent: Any, index: Any) -> Any:
-        if self.check_event(yaml.AliasEvent):  # a handful of aliases can unfold into gigabytes
-            mark = self.peek_event().start_mark  # type: ignore[no-untyped-call]
-            raise yaml.MarkedYAMLError(problem="an alias (*name) stands here", problem_mark=mark)
-        return super().compose_node(parent, index)
+        event: Any = self.peek_event()  # type: ignore[no-untyped-call]
+        problem = ""
+        if isinstance(event, yaml.AliasEvent):  # a handful of aliases can unfold into gigabytes
+            problem = "an alias (*name) stands here"
+        elif event.tag:
+            problem = f"a tag ({event.tag}) stands here"
+        elif self.depth > MAX_DEPTH:
+            problem = f"nested deeper than {MAX_DEPTH} levels"
+        if problem:
+            raise yaml.MarkedYAMLError(problem=problem, problem_mark=event.start_mark)
+        self.depth += 1
+        node = super().compose_node(parent, index)
+        self.depth -= 1
+        return node
 
 
-for _tag, _pattern, _first in (
-    ("tag:yaml.org,2002:bool", r"^(?:true|false)$", "tf"),
-    ("tag:yaml.org,2002:null", r"^(?:null|~|)$", ["n", "~", ""]),
-    ("tag:yaml.org,2002:int", r"^[-+]?[0-9]+$", "-+0123456789"),
-    ("tag:yaml.org,2002:float", r"^[-+]?(?:[0-9]+\.[0-9]*|\.[0-9]+|[0-9]+)(?:[eE][-+]?[0-9]+)?$", "-+.0123456789"),
-):
-    _Loader.add_implicit_resolver(_tag, re.compile(_pattern), list(_first))
+_SCALARS: dict[str, tuple[str, Any, Callable[[str], Any]]] = {  # what it looks like, how it may begin, what it is
+    "bool": (r"^(?:true|false)$", "tf", lambda text: text == "true"),
+    "null": (r"^(?:null|~|)$", ["n", "~", ""], lambda text: None),
+    "int": (r"^[-+]?[0-9]{1,18}$", "-+0123456789", int),
+    "float": (r"^[-+]?(?:[0-9]+\.[0-9]*|\.[0-9]+|[0-9]{1,18})(?:[eE][-+]?[0-9]+)?$", "-+.0123456789", float),
+}
+for _name, (_pattern, _first, _) in _SCALARS.items():
+    _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_name}", re.compile(_pattern), list(_first))
 
 
 class Source:
@@ -61,7 +73,7 @@ class Source:
             line = error.problem_mark.line + 1 if error.problem_mark else 1
             self._complain((), f"not YAML: {error.problem}", "plain YAML, indented with spaces", line)
         except (OSError, ValueError, yaml.YAMLError) as error:
-            found = error.strerror if isinstance(error, OSError) else str(error)
+            found = (error.strerror or "?") if isinstance(error, OSError) else str(error).partition("\n")[0]
             self._complain((), f"cannot be read: {found}", f"UTF-8 text of at most {MAX_BYTES} bytes")
         else:
             if node is None:
@@ -70,10 +82,13 @@ class Source:
                 self.data = self._plain(node, ())
 
     def where(self, keys: Iterable[str | int]) -> str:
-        """file:line of the innermost key on the path that really stands in the file."""
-        path = tuple(keys)
-        while path not in self._lines:
-            path = path[:-1]
+        """file:line of the innermost key on the path that really stands in the file.
+
+        What pydantic puts into a path and no file holds (a discriminator's value, a missing key) is passed over.
+        """
+        path: PathOfKeys = ()
+        for key in keys:
+            path = (*path, key) if (*path, key) in self._lines else path
         return f"{self.shown}:{self._lines[path]}"
 
     def validate(self, model: type[Model]) -> Model | None:
@@ -83,32 +98,37 @@ class Source:
         try:
             return model.model_validate(self.data)
         except ValidationError as error:
-            for problem in error.errors():
+            problems = error.errors()
+            for problem in problems:
+                if problem["type"] == "too_short" and any(_inside(other["loc"], problem["loc"]) for other in problems):
+                    continue  # only because the items themselves are wrong, and that is said already
                 self._complain_about(problem, model)
             return None
 
     def _plain(self, node: yaml.Node, keys: PathOfKeys) -> Any:
         self._lines.setdefault(keys, node.start_mark.line + 1)
-        if len(keys) > MAX_DEPTH:
-            self._complain(keys, "nested too deeply", f"at most {MAX_DEPTH} levels")
-        elif isinstance(node, yaml.ScalarNode):
-            if node.tag.startswith("tag:yaml.org,2002:"):
-                return _Loader.construct_object(_Loader(""), node)
-            self._complain(keys, f"a tag: {node.tag}", "plain data", node.start_mark.line + 1)
-        elif isinstance(node, yaml.SequenceNode):
+        if isinstance(node, yaml.SequenceNode):
             return [self._plain(item, (*keys, number)) for number, item in enumerate(node.value)]
-        elif isinstance(node, yaml.MappingNode):
-            found: dict[str, Any] = {}
-            for key_node, value_node in node.value:
-                key, line = str(key_node.value), key_node.start_mark.line + 1
-                if key in found:
-                    first = self._lines[(*keys, key)]
-                    self._complain(keys, f"{key!r} a second time (first in line {first})", "each key once", line)
-                    continue
-                self._lines[(*keys, key)] = line
-                found[key] = self._plain(value_node, (*keys, key))
-            return found
-        return None
+        if isinstance(node, yaml.MappingNode):
+            return self._mapping(node, keys)
+        kind = node.tag.rpartition(":")[2]
+        return _SCALARS[kind][2](node.value) if kind in _SCALARS else node.value
+
+    def _mapping(self, node: yaml.MappingNode, keys: PathOfKeys) -> dict[str, Any]:
+        found: dict[str, Any] = {}
+        for key_node, value_node in node.value:
+            line = key_node.start_mark.line + 1
+            if not isinstance(key_node, yaml.ScalarNode):
+                self._complain(keys, "a list or a mapping as a key", "a word", line)
+                continue
+            key = str(key_node.value)
+            if key in found:
+                first = self._lines[(*keys, key)]
+                self._complain(keys, f"{key!r} a second time (first in line {first})", "each key once", line)
+                continue
+            self._lines[(*keys, key)] = line
+            found[key] = self._plain(value_node, (*keys, key))
+        return found
 
     def _complain_about(self, problem: Any, model: type[Value]) -> None:
         keys: PathOfKeys = tuple(key for key in problem["loc"])
@@ -117,6 +137,9 @@ class Source:
         if kind == "extra_forbidden":
             allowed = sorted(_fields_at(model, keys[:-1]))
             self._complain(keys, f"unknown key {keys[-1]!r}{nearest(str(keys[-1]), allowed)}", one_of(allowed))
+        elif kind == "union_tag_invalid":
+            key, allowed = context["discriminator"].strip("'"), re.findall(r"'([^']+)'", context["expected_tags"])
+            self._complain((*keys, key), f"{name}.{key} is {context['tag']!r}{nearest(context['tag'], allowed)}", one_of(allowed))
         elif kind == "missing":
             self._complain(keys, f"{name} is missing", f"a value for {keys[-1]!r}")
         else:
@@ -138,6 +161,10 @@ def one_of(names: Iterable[str]) -> str:
     return "one of " + ", ".join(sorted(names))
 
 
+def _inside(keys: PathOfKeys, outer: PathOfKeys) -> bool:
+    return len(keys) > len(outer) and keys[: len(outer)] == outer
+
+
 def _short(value: Any) -> str:
     text = repr(value)
     return text if len(text) <= 60 else text[:57] + "…"
@@ -155,6 +182,8 @@ def _fields_at(model: type[Value], keys: PathOfKeys) -> set[str]:
             here = here["properties"][key]
         elif isinstance(here.get("additionalProperties"), dict):
             here = here["additionalProperties"]
+        elif "patternProperties" in here:
+            here = next(iter(here["patternProperties"].values()))
         else:  # a discriminator's value, which pydantic puts into the path
             mapping = here.get("discriminator", {}).get("mapping", {})
             here = {"$ref": mapping[key]} if key in mapping else here

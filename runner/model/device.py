@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from runner.model.base import Value
+from runner.model.base import Name, Value
 
 Loss = Literal["process_crash", "power_loss"]
 
@@ -50,4 +50,4 @@ class DeviceLine(Value):
 class Inventory(Value):
     """`inventory.yaml`: the devices of this lab by name."""
 
-    devices: dict[str, DeviceLine]
+    devices: dict[Name, DeviceLine]

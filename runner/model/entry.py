@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from runner.model.base import Value
+from runner.model.base import Name, Value
 
 Severity = Literal["critical", "high", "medium", "low", "info"]
 
@@ -22,7 +22,7 @@ class CheckUse(Value):
 class Scenario(Value):
     """One pipeline under one profile. `durability` is a choice, never a mask."""
 
-    pipeline: str
+    pipeline: str = Field(pattern=r"^[a-z_][a-z0-9_]*$", description="a module beside entry.yaml")
     profile: str
     durability: Literal["journaled", "native"]
     stages: tuple[str, ...] = Field(min_length=1)
@@ -57,4 +57,4 @@ class Entry(Value):
     stageflow: str = "1.2.0"
     limits: Limits
     cuts: CutBar
-    scenarios: dict[str, Scenario]
+    scenarios: dict[Name, Scenario] = Field(min_length=1)

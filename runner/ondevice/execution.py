@@ -18,6 +18,9 @@ there. Each is journaled as `holding` first, so that no restart stops at the sam
     after_ack       the host was told and the coordinator has mirrored it
     created         the journal and its first record are durable and mirrored (no stage)
     during_resume   the journal is verified; `restored` is written but not flushed (no stage)
+
+At every hold something unflushed lies behind the promise (the held record itself, or else a sample), already on
+its way to the disk: so a cut there shows both that what was promised stays and that what was not goes.
 """
 
 from __future__ import annotations
@@ -31,9 +34,10 @@ import threading
 import time
 from typing import Any, Callable
 
-from . import host
+from .channel import Channel
 from .journal import Journal, Record, boot_id, boottime_ns, fsync_folder
-from .sampler import Sampler
+from .results import damage, finished_stages, state_hash
+from .sampler import Sampler, sample
 from .store import Store
 
 HOLD_POINTS = ("created", "started", "before_flush", "after_flush", "after_ack", "during_resume")
@@ -155,7 +159,7 @@ class Execution:
             "witness": spec["witness"],
             "stage_timeout_s": spec["stage_timeout_s"],
         }
-        host.Channel(ours).tell(task)
+        Channel(ours).tell(task)
         return ours
 
     def _restore(self) -> dict[str, Any] | None:
@@ -166,7 +170,8 @@ class Execution:
             return None
         before = list(self.journal.records)
         finished = finished_stages(before)
-        rejected = {name: why for name, why in ((n, self._damage(r)) for n, r in finished.items()) if why}
+        work = os.path.join(self._folder, "work")
+        rejected = {name: why for name, why in ((n, damage(work, r)) for n, r in finished.items()) if why}
         replay = {name: result for name, result in finished.items() if name not in rejected}
         if self._spec["durability"] == "native":
             replay = {}
@@ -179,7 +184,7 @@ class Execution:
                     "chain": self.journal.chains[-1],
                     "records_found": len(before),
                     "tail_cut_bytes": self.journal.tail_cut_bytes,
-                    "state_sha256": host.state_hash(replay),
+                    "state_sha256": state_hash(replay),
                     "replay": sorted(replay),
                     "rejected": rejected,
                     "next": [name for name in self._spec["stages"] if name not in replay][:1],
@@ -187,26 +192,14 @@ class Execution:
                 },
             )
             if hold:
-                self.journal.start_writeback()
                 self._wait(hold, record)
             self._flush()
         self._promise("resumed", {"restored_flushed_ns": boottime_ns(), "boot_id": boot_id()})
         return replay
 
-    def _damage(self, result: dict[str, Any]) -> str:
-        work = os.path.join(self._folder, "work")
-        for path, sha256 in result["files"].items():
-            try:
-                found = host.hash_files([os.path.join(work, path)])[os.path.join(work, path)]
-            except OSError as error:
-                return f"{path}: {error.strerror}"
-            if found != sha256:
-                return f"{path}: hash {found[:12]}, journaled {sha256[:12]}"
-        return ""
-
     def _converse(self, ours: socket.socket, replay: dict[str, Any]) -> None:
         """Answers the host until it is done. Every answer to an `end` is sent after the flush."""
-        channel = host.Channel(ours)
+        channel = Channel(ours)
         lives = sum(record.kind == "restored" for record in self.journal.records)
         attempt = {"run": self._spec["run"], "execution": self._spec["execution"], "life": lives, "boot": boot_id()}
         while True:
@@ -232,7 +225,7 @@ class Execution:
                 self._promise("stage_raised", message)
             elif said == "done":
                 results = finished_stages(self.journal.records)
-                self._promise("finished", {"state_sha256": host.state_hash(results), "stages": sorted(results)})
+                self._promise("finished", {"state_sha256": state_hash(results), "stages": sorted(results)})
             elif said == "failed":
                 self._promise("failed", {"error": message["error"]})
                 return
@@ -252,7 +245,6 @@ class Execution:
         with self.journal.lock:  # no sample may slip in between and flush what is held unflushed
             record = self.journal.write("stage_finished", message)
             if hold and point == "before_flush":
-                self.journal.start_writeback()
                 self._wait(hold, record)
             self.journal.flush()
             if hold and point == "after_flush":
@@ -290,6 +282,10 @@ class Execution:
     def _wait(self, hold: dict[str, Any], record: Record) -> None:
         """Tells the coordinator that the execution stands here, and stands until told to proceed."""
         self._proceed.clear()
+        with self.journal.lock:
+            if self.journal.flushed_sequence >= record.sequence:
+                self.journal.write("sample", {"metrics": sample(self._folder), "behind": hold["hold"]})
+            self.journal.start_writeback()
         self._held = {
             **hold,
             "sequence": record.sequence,
@@ -331,13 +327,6 @@ class Execution:
     def _publish_progress(self, stage: str) -> None:
         written, flushed = self.journal.written_sequence, self.journal.flushed_sequence
         self._publish({"event": "progress", "stage": stage, "written": written, "flushed": flushed})
-
-
-def finished_stages(records: list[Record]) -> dict[str, dict[str, Any]]:
-    """Each stage's last journaled end: status, data, files, error, version."""
-    keys = ("status", "data", "files", "error", "version")
-    ends = [record.payload for record in records if record.kind == "stage_finished"]
-    return {end["stage"]: {key: end[key] for key in keys} for end in ends}
 
 
 def find_newest(runs_folder: str) -> str | None:

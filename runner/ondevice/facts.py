@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import mmap
 import os
-import platform
-import shutil
 import sys
 import time
 from typing import Any
@@ -20,6 +17,9 @@ _OLD, _FLUSHED, _UNFLUSHED = b"old canary ", b"flushed canary ", b"unflushed can
 
 def hello(state: str, supervisor_sha256: str, started_ns: int) -> dict[str, Any]:
     """The first answer on every connection: versions first, then who and when."""
+    import platform  # not above: a supervisor that restores must not wait for it
+
+    usage = os.statvfs(state)
     return {
         "protocol": PROTOCOL_VERSION,
         "supervisor_sha256": supervisor_sha256,
@@ -31,7 +31,7 @@ def hello(state: str, supervisor_sha256: str, started_ns: int) -> dict[str, Any]
         "os": platform.platform(),
         "cpu_count": os.cpu_count(),
         "memory_bytes": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
-        "disk_free_bytes": shutil.disk_usage(state).free,
+        "disk_free_bytes": usage.f_bavail * usage.f_frsize,
         "boot_id": boot_id(),
         "boottime_ns": boottime_ns(),
         "wall_ns": time.time_ns(),
@@ -129,7 +129,9 @@ def _block(text: bytes) -> bytes:
     return (text * (_BLOCK // len(text) + 1))[:_BLOCK]
 
 
-def _aligned(text: bytes) -> mmap.mmap:
+def _aligned(text: bytes) -> Any:
+    import mmap
+
     page = mmap.mmap(-1, _BLOCK)
     page.write(_block(text))
     return page

@@ -19,7 +19,6 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-import hashlib
 import importlib
 import inspect
 import json
@@ -30,34 +29,9 @@ import time
 import uuid
 from typing import Any
 
-from . import frames
+from .channel import Channel
 from .journal import boottime_ns
-
-FILES_KEY = "files"  # an output's list of files that the stage wrote, relative to its working folder
-
-
-class Channel:
-    """Ask and wait: one JSON frame each way. Raises EOFError when the supervisor is gone."""
-
-    def __init__(self, sock: socket.socket) -> None:
-        self._sock = sock
-        self._decoder = frames.Decoder()
-        self._waiting: list[frames.Frame] = []
-
-    def tell(self, message: dict[str, Any]) -> None:
-        self._sock.sendall(frames.encode_json(message))
-
-    def hear(self) -> dict[str, Any]:
-        while not self._waiting:
-            data = self._sock.recv(65536)
-            if not data:
-                raise EOFError("the supervisor closed the channel")
-            self._waiting.extend(self._decoder.feed(data))
-        return self._waiting.pop(0).json()
-
-    def call(self, message: dict[str, Any]) -> dict[str, Any]:
-        self.tell(message)
-        return self.hear()
+from .results import FILES_KEY, hash_files
 
 
 class Witness:
@@ -101,7 +75,7 @@ class Wrapped:
             "data": data,
             "error": getattr(output, "error", None),
             "version": getattr(output, "version", None),
-            "files": hash_files(data.get(FILES_KEY, [])),
+            "files": hash_files(".", data.get(FILES_KEY, [])),
         }
         self._end(began, report)
         return output
@@ -112,21 +86,6 @@ class Wrapped:
 
     def _end(self, began: int, report: dict[str, Any]) -> None:
         self.channel.call({"say": "end", "stage": self.name, "duration_ns": time.monotonic_ns() - began, **report})
-
-
-def hash_files(paths: list[str]) -> dict[str, str]:
-    """SHA-256 of each file named in an output. Raises OSError when one is not there."""
-    found = {}
-    for path in paths:
-        with open(path, "rb") as file:
-            found[path] = hashlib.sha256(file.read()).hexdigest()
-    return found
-
-
-def state_hash(results: dict[str, dict[str, Any]]) -> str:
-    """SHA-256 over every stage's status, data and files: equal states, equal hash, whatever the attempts."""
-    state = {name: {key: result[key] for key in ("status", "data", "files")} for name, result in results.items()}
-    return hashlib.sha256(json.dumps(state, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
 def rebuild_output(journaled: dict[str, Any]) -> Any:

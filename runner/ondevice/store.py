@@ -6,12 +6,9 @@ trees/<sha256>/     unpacked once; `.whole` is its last, fsynced file, so a half
 
 from __future__ import annotations
 
-import compileall
 import hashlib
 import os
-import py_compile
 import shutil
-import zipfile
 
 from .journal import fsync_file, fsync_folder
 
@@ -64,6 +61,10 @@ class Store:
         bad = self.missing(blobs)
         if bad:
             raise ValueError(f"blobs missing or damaged: {', '.join(sha256[:12] for sha256 in bad)}")
+        import compileall  # imported here and not above, because a supervisor that restores must not wait for them
+        import py_compile
+        import zipfile
+
         shutil.rmtree(path, ignore_errors=True)
         for sha256 in blobs:
             with zipfile.ZipFile(self._blob(sha256)) as archive:
@@ -87,6 +88,8 @@ class Store:
         """Why the files of `tree` are not those of the zip `blob`, or "" when they are, byte for byte."""
         if self.missing([blob]):
             return f"blob {blob[:12]} is missing or damaged"
+        import zipfile
+
         with zipfile.ZipFile(self._blob(blob)) as archive:
             for name in archive.namelist():
                 try:

@@ -11,6 +11,7 @@ Requests are JSON frames {"id", "do", …} answered by {"id", "ok"} or {"id", "e
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import hashlib
 import os
@@ -29,7 +30,6 @@ from . import facts, frames
 from .execution import Execution, find_newest
 from .journal import GENESIS, fsync_folder
 from .store import Store
-import contextlib
 
 START_LIMIT_S = 60.0
 NOBODY_THERE = 69  # exit status of `attach` when no supervisor answers

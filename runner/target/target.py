@@ -8,6 +8,7 @@ device starts working by itself, before anyone connects.
 
 from __future__ import annotations
 
+import contextlib
 import shlex
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -132,10 +133,8 @@ class Target:
 
     async def shut_down(self) -> None:
         """Nothing of ours runs afterwards, here or on the device; what it stored stays."""
-        try:
+        with contextlib.suppress(LabError):  # it may be off already; power.off makes sure
             await self.transport.run(["sync"], timeout_s=30)
-        except LabError:
-            pass  # it is off already; power.off makes sure
         await self.transport.close()
         await self.power.off()
 

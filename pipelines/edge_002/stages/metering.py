@@ -15,11 +15,12 @@ from stageflow import StageOutput
 
 from .files import keep, load
 
-READINGS = Path(__file__).parent.parent / "mocks" / "data" / "happy_path" / "readings_valid_1k.csv"
+READINGS = Path(__file__).parent.parent / "mocks" / "data" / "happy_path" / "readings_valid_10k.csv"
 HIGHEST_WATT_HOURS = 6000  # a household meter cannot count more in an hour on a 25 A main
 TRAINING_ROUNDS = 60
 HASHES_PER_ROUND = 2000
-SEAL_ROUNDS = 20000
+LEDGER_ROUNDS = 100  # per entry, so that forging a day's ledger costs something
+SEAL_ROUNDS = 40000
 
 
 class Ingest:
@@ -79,27 +80,39 @@ class Train:
 
 
 class Forecast:
-    """The next day, hour by hour, from the fitted model."""
+    """The next day, hour by hour, from the fitted model; and how much a little more or less smoothing would change it."""
 
     async def execute(self, ctx):
-        hours, factor = load("totals.json")["hours"], load("model.json")["smoothing_of_60"] / TRAINING_ROUNDS
-        level, forecast = float(hours[0]), []
-        for actual in hours:
-            level = factor * actual + (1 - factor) * level
-            forecast.append(round(level))
-        return StageOutput.ok({"files": [keep("forecast.json", forecast)], "peak_hour": forecast.index(max(forecast))})
+        hours, fitted = load("totals.json")["hours"], load("model.json")["smoothing_of_60"]
+        forecast = smoothed(hours, fitted / TRAINING_ROUNDS)
+        spread = [0] * len(hours)
+        for tried in range(1, TRAINING_ROUNDS):
+            for hour, value in enumerate(smoothed(hours, tried / TRAINING_ROUNDS)):
+                spread[hour] = max(spread[hour], abs(value - forecast[hour]))
+        peak = forecast.index(max(forecast))
+        return StageOutput.ok({"files": [keep("forecast.json", [forecast, spread])], "peak_hour": peak, "widest": max(spread)})
+
+
+def smoothed(hours, factor):
+    """Exponential smoothing: each hour's expectation from all hours before it."""
+    level, expected = float(hours[0]), []
+    for actual in hours:
+        level = factor * actual + (1 - factor) * level
+        expected.append(round(level))
+    return expected
 
 
 class Ledger:
     """One numbered entry per meter and a running balance: a lost, doubled or reordered entry breaks the chain."""
 
     async def execute(self, ctx):
-        balance, previous, entries = 0, "0" * 64, []
+        balance, head, entries = 0, b"", []
         for number, (meter, watt_hours) in enumerate(sorted(load("totals.json")["meters"].items()), 1):
             balance += watt_hours
-            previous = hashlib.sha256(f"{previous}|{number}|{meter}|{watt_hours}|{balance}".encode()).hexdigest()
-            entries.append([number, meter, watt_hours, balance, previous])
-        return StageOutput.ok({"files": [keep("ledger.json", entries)], "entries": len(entries), "balance": balance, "head": previous})
+            entry = f"{number}|{meter}|{watt_hours}|{balance}".encode()
+            head = hashlib.pbkdf2_hmac("sha256", head + entry, b"ledger", LEDGER_ROUNDS)
+            entries.append([number, meter, watt_hours, balance, head.hex()])
+        return StageOutput.ok({"files": [keep("ledger.json", entries)], "entries": len(entries), "balance": balance, "head": head.hex()})
 
 
 class Seal:

@@ -20,7 +20,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -82,15 +82,10 @@ class Board:
         if await self._found_running():
             progress(f"{self.name}: its keeper is still there, taken over")
             return
-        refuse_missing_tools([self.spec.arch])
-        image = await asyncio.to_thread(ensure_image, self.spec.arch, self.cache, progress)
-        memory = self.cache / "accelerators.json"
-        accelerator = await asyncio.to_thread(choose_accelerator, self.spec, image, memory, progress)
-        self._make_folder()
-        await asyncio.to_thread(create_data_disk, self.folder / DISK, self.disk_mib)
-        spec = MachineSpec(**{**vars(self.spec), "accelerator": accelerator.name})
-        config = Config(self.name, spec, image, accelerator)
-        (self.folder / CONFIG).write_text(config.to_json())
+        try:
+            await asyncio.to_thread(self._prepare, progress)
+        except OSError as error:
+            raise LabError(f"{self.name} could not be prepared: {error}", where=str(self.folder)) from error
         await self._spawn_keeper()
 
     async def on(self) -> Endpoint:
@@ -193,6 +188,16 @@ class Board:
             await asyncio.sleep(0.02)
         started.kill()
         raise self._failure(f"{self.name}: the keeper did not start (status {started.wait()})", self.keeper_log)
+
+    def _prepare(self, progress: Callable[[str], None]) -> None:
+        """Everything that a keeper needs: tools, image, accelerator, folder, disk, and the file that says so."""
+        refuse_missing_tools([self.spec.arch])
+        image = ensure_image(self.spec.arch, self.cache, progress)
+        accelerator = choose_accelerator(self.spec, image, self.cache / "accelerators.json", progress)
+        self._make_folder()
+        create_data_disk(self.folder / DISK, self.disk_mib)
+        spec = replace(self.spec, accelerator=accelerator.name)
+        (self.folder / CONFIG).write_text(Config(self.name, spec, image, accelerator).to_json())
 
     def _make_folder(self) -> None:
         """The folder (0700) with the keys (0600) of the board and of its visitors; keys that exist are kept."""

@@ -61,7 +61,10 @@ class QemuPower:
         self._endpoint = Endpoint(found.host, found.port, found.user, found.host_public_key, found.client_key)
 
     async def cut(self) -> dict[str, Any]:
-        return asdict(await self._board.cut())
+        """Freeze, kill the disk server, kill the machine; `writes_lost` is what the volatile cache took with it."""
+        facts = asdict(await self._board.cut())
+        lost = {"count": facts.pop("writes_lost_count"), "bytes": facts.pop("writes_lost_bytes"), "first": facts.pop("writes_lost")}
+        return {"method": "SIGSTOP machine, SIGKILL disk server, SIGKILL machine", "writes_lost": lost, **facts}
 
     async def off(self) -> None:
         await self._board.off()

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from runner.errors import LabError
 from runner.target.emulation.board import Board, KeeperGone, _make_key
 from runner.target.emulation.machine import ARM64
 
@@ -24,6 +25,14 @@ def test_a_board_that_was_never_started_says_so(tmp_path: Path) -> None:
 def test_off_is_fine_when_nothing_runs(tmp_path: Path) -> None:
     """Cleaning up twice, or before anything happened, is not an error."""
     asyncio.run(Board("pi", tmp_path / "pi", ARM64, tmp_path / "cache").off())
+
+
+def test_a_folder_that_cannot_be_made_is_the_labs_fault(tmp_path: Path) -> None:
+    """No bare OSError leaves a board."""
+    (tmp_path / "file").write_text("")
+    board = Board("pi", tmp_path / "pi", ARM64, tmp_path / "file" / "cache")
+    with pytest.raises(LabError):
+        asyncio.run(board.start(print))
 
 
 def test_keys_are_private_and_in_openssh_format(tmp_path: Path) -> None:

@@ -127,6 +127,7 @@ def test_a_cut_takes_what_was_not_flushed_and_leaves_what_was(folder: Path) -> N
     async def story() -> None:
         board = a_board(folder)
         endpoint, _ = await _booted(board)
+        ssh(endpoint, "mount -o remount,commit=300 /data")  # no flush of ext4's own accord while we look
         ssh(endpoint, "cd /data && echo kept >flushed && sync && echo lost >unflushed")
         await asyncio.to_thread(ssh, endpoint, "dd if=/dev/zero of=/data/direct bs=4096 count=50 oflag=direct 2>&1")
         before = await board.disk()

@@ -1,0 +1,50 @@
+"""What a finished stage leaves behind, and the one hash over all of it.
+
+The device and whoever judges it use these same functions, so that both mean the same by "state".
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterable
+from typing import Any
+
+from .journal import Record
+
+FILES_KEY = "files"  # an output's list of files that the stage wrote, relative to its working folder
+_KEPT = ("status", "data", "files", "error", "version")
+
+
+def finished_stages(records: Iterable[Record]) -> dict[str, dict[str, Any]]:
+    """Each stage's last journaled end: status, data, files, error, version."""
+    ends = (record.payload for record in records if record.kind == "stage_finished")
+    return {end["stage"]: {key: end[key] for key in _KEPT} for end in ends}
+
+
+def state_hash(results: dict[str, dict[str, Any]]) -> str:
+    """SHA-256 over every stage's status, data and files: equal states, equal hash, whatever the attempts."""
+    state = {name: {key: result[key] for key in ("status", "data", "files")} for name, result in results.items()}
+    return hashlib.sha256(json.dumps(state, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
+def hash_files(folder: str, paths: Iterable[str]) -> dict[str, str]:
+    """SHA-256 of each file named in an output. Raises OSError when one is not there."""
+    found = {}
+    for path in paths:
+        with open(os.path.join(folder, path), "rb") as file:
+            found[path] = hashlib.sha256(file.read()).hexdigest()
+    return found
+
+
+def damage(folder: str, result: dict[str, Any]) -> str:
+    """Why a finished stage's files are not those that it left, or "" when they are."""
+    for path, sha256 in result["files"].items():
+        try:
+            found = hash_files(folder, [path])[path]
+        except OSError as error:
+            return f"{path}: {error.strerror}"
+        if found != sha256:
+            return f"{path}: hash {found[:12]}, journaled {sha256[:12]}"
+    return ""
