@@ -11,7 +11,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -118,13 +118,13 @@ RUNNER = "from runner.cli.main import main; main()"
 
 
 @pytest.fixture(scope="session")
-def real_lab(tmp_path_factory: pytest.TempPathFactory, run_python: Callable[..., Any]) -> Iterator[Path]:
+def real_lab(tmp_path_factory: pytest.TempPathFactory, run_python: Callable[..., Any]) -> Path:
     """A new lab in which EDGE-002 ran once for real: nine crashes on the local device."""
     root, state = tmp_path_factory.mktemp("lab"), tmp_path_factory.mktemp("state")
     for words in (("init", str(root)), ("--lab", str(root), "exec", "EDGE-002", "--cuts", "9", "--seed", "3")):
         done = run_python(RUNNER, *words, cwd=root, RUNNER_STATE=str(state))
         assert done.returncode == 0, done.stdout + done.stderr
-    yield root
+    return root
 
 
 @pytest.fixture

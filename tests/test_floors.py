@@ -140,9 +140,9 @@ def unions_at_run_time(tree: ast.Module) -> Iterator[int]:
     types = {"int", "str", "bytes", "float", "bool", "dict", "list", "tuple", "set"}
     for node in ast.walk(tree):
         if isinstance(node, ast.BinOp) and isinstance(node.op, ast.BitOr):
-            for side in (node.left, node.right):
-                if (isinstance(side, ast.Constant) and side.value is None) or (isinstance(side, ast.Name) and side.id in types):
-                    yield node.lineno
+            sides = {ast.unparse(node.left), ast.unparse(node.right)}
+            if sides & {"None", *types}:
+                yield node.lineno
 
 
 def test_python_3_10_in_the_supervisor_is_caught() -> None:
@@ -154,11 +154,12 @@ def test_python_3_10_in_the_supervisor_is_caught() -> None:
 
 def test_a_real_python_3_9_imports_the_supervisor() -> None:
     """Where a Python 3.9 is at hand, it imports every file that is shipped."""
-    python = shutil.which("python3.9") or ""
-    code = "import ondevice.supervisor, ondevice.host, ondevice.sampler, sys; print(sys.version_info[:2])"
-    done = subprocess.run([python or "true", "-c", code], cwd=PACKAGE, capture_output=True, text=True, check=False)
-    if "(3, 9)" not in done.stdout and "Error" not in done.stderr:
+    python = next(Path.home().glob(".pyenv/versions/3.9.*/bin/python3.9"), None) or shutil.which("python3.9")
+    if python is None or subprocess.run([python, "-c", ""], capture_output=True, check=False).returncode:
         pytest.skip("no Python 3.9 here")
+    names = [path.stem for path in ONDEVICE if not path.stem.startswith("__")]
+    code = "import " + ", ".join(f"ondevice.{name}" for name in names)
+    done = subprocess.run([python, "-B", "-c", code], cwd=PACKAGE, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
 
 
@@ -166,7 +167,7 @@ def test_a_real_python_3_9_imports_the_supervisor() -> None:
 
 
 MAY_PRINT = ("cli.", "ondevice.", "target.emulation.keeper")
-SPEAKS = {"print", "exit", "quit", "sys.exit", "os._exit"}
+SPEAKS = {"print", "exit", "quit", "sys.exit"}
 NEVER = {"eval", "exec", "compile", "os.system", "os.popen", "asyncio.create_subprocess_shell", "yaml.load", "__import__"}
 NEVER_IMPORTED = {"pickle", "marshal", "shelve", "dill", "cloudpickle"}
 

@@ -81,6 +81,10 @@ class Progress:
             f"{execution.name:<12} {len(execution.stages)} stages   {duration_s:5.1f} s{cuts}   {'ok' if ending == 'finished' else ending}"
         )
 
+    def _powered(self, facts: dict[str, Any]) -> None:
+        if "accelerator" in facts:
+            self._print(f"  accelerator: {facts['accelerator']} ({facts.get('accelerator_reason', '')})")
+
     def _disk_proof(self, found: dict[str, Any]) -> None:
         self._print(f"disk proof   flushed block: {found['flushed']}, unflushed block: {found['unflushed']}, cache: {found['write_cache']}")
 

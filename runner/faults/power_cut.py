@@ -30,12 +30,11 @@ def schedule(settings: PowerCut, scenario: str, stages: Sequence[str], count: in
     in_stages = [point for point in settings.points if point not in _NO_STAGE] or ["random"]
     shift = chance.randrange(len(in_stages))
     executions: list[list[tuple[str, str]]] = []
-    left, made = count - len(special), 0
+    left = count - len(special)
     while left > 0:
         chosen = _spread(stages, min(left, len(stages)))
-        turn = len(executions)
-        executions.append([(stage, in_stages[(made + number + shift + turn) % len(in_stages)]) for number, stage in enumerate(chosen)])
-        made += len(chosen)
+        turn = len(executions)  # one on in each execution, so that every stage meets every point
+        executions.append([(stage, in_stages[(number + shift + turn) % len(in_stages)]) for number, stage in enumerate(chosen)])
         left -= len(chosen)
     if "during_resume" in special:
         first = executions[0]

@@ -105,9 +105,8 @@ def promises_kept(evidence: Evidence, scenario: str) -> list[Problem]:
     problems = []
     for execution in evidence.of(scenario):
         if execution.diverged:
-            mirrored, found = execution.diverged["mirrored"], execution.diverged["found"]
-            said = f"after the cut at {execution.diverged['hold']} the device had {found} records"
-            problems.append((f"{said}; {mirrored} had been acknowledged, or one of them changed", execution.journal_file))
+            said = f"{execution.diverged['mirrored']} records had been acknowledged; {execution.diverged['found']}"
+            problems.append((said, execution.journal_file))
         for cut in execution.cuts:
             if cut.restored and cut.restored.payload["records_found"] < cut.durable_sequence:
                 found = cut.restored.payload["records_found"]

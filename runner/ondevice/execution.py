@@ -10,7 +10,8 @@ them. `stage_started` and `sample` are not. A finished stage is replayed after a
 provided that every file it named still has the hash that was journaled.
 
 **Holds** are places where the execution stops and waits for the coordinator, so that a cut hits exactly
-there. Each is journaled as `holding` first, so that no restart stops at the same hold twice.
+there. Each is journaled as `holding` first, so that no restart stops at the same hold twice; all but `created`,
+which only a first life can meet, and where any further flush would hide what it is there to show.
 
     started         the stage was witnessed; its body has not begun
     before_flush    its end is written and on its way to the disk, but not flushed
@@ -41,7 +42,7 @@ from .sampler import Sampler, sample
 from .store import Store
 
 HOLD_POINTS = ("created", "started", "before_flush", "after_flush", "after_ack", "during_resume")
-HOLD_LIMIT_S = 300.0  # a hold whose coordinator never comes back is given up, and the run goes on by itself
+HOLD_LIMIT_S = 120.0  # a hold whose coordinator never comes back is given up, and the run goes on by itself
 ENDS = ("finished", "failed", "refused", "abandoned")
 
 Publish = Callable[[dict[str, Any]], None]
@@ -66,11 +67,9 @@ class Execution:
     def create(cls, folder: str, spec: dict[str, Any], store: Store, publish: Publish) -> Execution:
         """A new execution whose first record, `began` with the whole spec, is durable when this returns."""
         os.makedirs(os.path.join(folder, "work"), mode=0o700)
-        path = os.path.join(folder, "journal")
-        journal = Journal.create(path)
-        journal.append("began", spec)
-        for parent in (folder, os.path.dirname(folder), os.path.dirname(os.path.dirname(folder))):
+        for parent in (os.path.dirname(os.path.dirname(folder)), os.path.dirname(folder)):
             fsync_folder(parent)
+        journal = Journal.create(os.path.join(folder, "journal"), "began", spec)
         return cls(folder, journal, store, publish, boottime_ns())
 
     @classmethod
@@ -126,7 +125,7 @@ class Execution:
                 replay = self._restore()
             else:
                 replay = {}
-                self._hold_here("", "created", self.journal.records[0], wait_for_mirror=True)
+                self._hold_new_journal()
             if replay is not None:
                 self._converse(ours, replay)
         except Exception as error:  # whatever it was, it is said: in the journal if that still works, aloud anyway
@@ -263,21 +262,17 @@ class Execution:
     def _arm(self, stage: str, point: str) -> dict[str, Any] | None:
         """The hold planned here that no life has used yet, durably marked as used; else None."""
         used = {record.payload["hold"] for record in self.journal.records if record.kind == "holding"}
-        for hold in self._spec["holds"]:
-            if hold["hold"] not in used:
-                # strictly in order: a later hold waits until every earlier one has been used
-                if (hold["stage"], hold["point"]) != (stage, point):
-                    return None
-                self._promise("holding", hold)
-                return dict(hold)
-        return None
+        left = [hold for hold in self._spec["holds"] if hold["hold"] not in used and hold["point"] != "created"]
+        if not left or (left[0]["stage"], left[0]["point"]) != (stage, point):
+            return None  # strictly in order: a later hold waits until every earlier one has been used
+        self._promise("holding", left[0])
+        return dict(left[0])
 
-    def _hold_here(self, stage: str, point: str, record: Record, *, wait_for_mirror: bool) -> None:
-        hold = self._arm(stage, point)
-        if hold:
-            if wait_for_mirror:
-                self._await_mirror(record)
-            self._wait(hold, record)
+    def _hold_new_journal(self) -> None:
+        for hold in self._spec["holds"]:
+            if hold["point"] == "created":
+                self._await_mirror(self.journal.records[0])
+                self._wait(dict(hold), self.journal.records[0])
 
     def _wait(self, hold: dict[str, Any], record: Record) -> None:
         """Tells the coordinator that the execution stands here, and stands until told to proceed."""

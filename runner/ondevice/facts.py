@@ -9,7 +9,7 @@ import time
 from typing import Any
 
 from .frames import PROTOCOL_VERSION
-from .journal import boot_id, boottime_ns, fsync_file, fsync_folder
+from .journal import boot_id, boottime_ns
 
 _BLOCK = 4096
 _OLD, _FLUSHED, _UNFLUSHED = b"old canary ", b"flushed canary ", b"unflushed canary "
@@ -84,7 +84,8 @@ def write_cache(state: str) -> str:
 class Canary:
     """Two blocks of one file: one overwritten and flushed, one overwritten past the page cache and not flushed.
 
-    After a real power cut behind a volatile write cache the first reads new and the second old.
+    After a real power cut behind a volatile write cache the first reads new and the second old. It calls fsync
+    itself and not through the journal: it is the disk that is on trial here, not the supervisor.
     """
 
     def __init__(self, state: str) -> None:
@@ -95,8 +96,10 @@ class Canary:
         with open(self._path, "wb") as file:
             file.write(_block(_OLD) * 2)
             file.flush()
-            fsync_file(file.fileno())
-        fsync_folder(self._state)
+            os.fsync(file.fileno())
+        folder = os.open(self._state, os.O_RDONLY)
+        os.fsync(folder)
+        os.close(folder)
         return {"write_cache": write_cache(self._state)}
 
     def flush_once(self) -> dict[str, Any]:
@@ -104,7 +107,7 @@ class Canary:
         with open(self._path, "r+b") as file:
             file.write(_block(_OLD))
             file.flush()
-            fsync_file(file.fileno())
+            os.fsync(file.fileno())
         return {}
 
     def write(self) -> dict[str, Any]:
@@ -112,7 +115,7 @@ class Canary:
         fd = os.open(self._path, os.O_RDWR | getattr(os, "O_DIRECT", 0))
         try:
             os.pwrite(fd, _aligned(_FLUSHED), 0)
-            fsync_file(fd)
+            os.fsync(fd)
             os.pwrite(fd, _aligned(_UNFLUSHED), _BLOCK)
         finally:
             os.close(fd)

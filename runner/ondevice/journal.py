@@ -153,17 +153,20 @@ class Journal:
         self._broken: OSError | None = None
 
     @classmethod
-    def create(cls, path: str) -> Journal:
-        """A new, empty journal whose *name* is durable too. Raises FileExistsError if there is one."""
+    def create(cls, path: str, kind: str, payload: dict[str, Any]) -> Journal:
+        """A new journal that begins with one record; both, and its *name*, are durable when this returns.
+
+        No journal ever exists without its first record. Raises FileExistsError if there is one already.
+        """
         if os.path.exists(path):
             raise FileExistsError(path)
-        folder = os.path.dirname(path) or "."
+        first = encode(1, boot_id(), boottime_ns(), time.time_ns(), kind, payload)
         fd = os.open(path + ".new", os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o600)
-        os.write(fd, FILE_HEADER)
+        _write_all(fd, FILE_HEADER + first.raw)
         fsync_file(fd)
         os.rename(path + ".new", path)
-        fsync_folder(folder)
-        return cls(path, fd, [], 0)
+        fsync_folder(os.path.dirname(path) or ".")
+        return cls(path, fd, [first], 0)
 
     @classmethod
     def open(cls, path: str) -> Journal:

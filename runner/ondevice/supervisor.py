@@ -32,6 +32,7 @@ from .journal import GENESIS, fsync_folder
 from .store import Store
 
 START_LIMIT_S = 60.0
+IDLE_LIMIT_S = 120.0  # a supervisor that nobody needs any more ends by itself
 NOBODY_THERE = 69  # exit status of `attach` when no supervisor answers
 
 
@@ -56,7 +57,10 @@ class Supervisor:
         """
         folder = find_newest(self._runs)
         if folder:
-            self.execution = Execution.reopen(folder, self.store, self.publish, self._started_ns)
+            try:
+                self.execution = Execution.reopen(folder, self.store, self.publish, self._started_ns)
+            except OSError as error:  # the journal is no journal any more: say so by answering without it
+                print(f"{folder}: {error}", file=sys.stderr, flush=True)
             if self.execution and not self.execution.ended:
                 self.execution.start(restore=True)
 
@@ -65,8 +69,17 @@ class Supervisor:
             client.send(frames.encode_json(event))
 
     def serve(self, listener: socket.socket) -> None:
-        while True:
-            connection, _ = listener.accept()
+        """Answers whoever attaches. Returns when nobody has been attached for IDLE_LIMIT_S and nothing is under way."""
+        listener.settimeout(IDLE_LIMIT_S / 10)
+        busy = time.monotonic()
+        while time.monotonic() - busy < IDLE_LIMIT_S:
+            if self._clients or (self.execution is not None and not self.execution.ended):
+                busy = time.monotonic()
+            try:
+                connection, _ = listener.accept()
+            except socket.timeout:
+                continue
+            connection.setblocking(True)
             client = Client(connection, self)
             self._clients.append(client)
             threading.Thread(target=client.listen, daemon=True).start()
@@ -270,6 +283,7 @@ def start(state: str, socket_path: str) -> int:
     os.close(tell_ready)
     signal.signal(signal.SIGTERM, lambda *_: os.killpg(os.getpgid(0), signal.SIGKILL))
     supervisor.serve(listener)
+    os.unlink(socket_path)
     return 0
 
 

@@ -1,6 +1,6 @@
 """One run, from lease to report: the table of contents is `execute`, and each line of it is a function below.
 
-    plan → lease → folder → power on, open → make safe → push → environment → prove the disk
+    plan → lease → folder → power on, open → make safe → prove the disk → push → environment
          → executions (baseline first) → unwind, shielded → judge → report
 
 It emits events and prints nothing; faces render them. Whatever ends a run early, everything is unwound and
@@ -30,7 +30,7 @@ from runner.lab.where import Lab, cache_root, state_root
 from runner.model.outcome import TABLE
 from runner.model.plan import Plan
 from runner.ondevice.journal import Journal
-from runner.story.execution import run_execution
+from runner.story.execution import HOPELESS, run_execution
 from runner.story.plan import more_cuts
 from runner.story.prove import prove_disk
 from runner.target.bundle import Bundle, fetch_wheels, make_bundle
@@ -90,9 +90,9 @@ async def execute(
         try:
             async with _live_target(run, adjust):
                 await _make_safe(run)
+                await prove_disk(run)
                 await _push(run)
                 await _environment(run)
-                await prove_disk(run)
                 await _executions(run)
             ending = "ran"
         except LabError as error:
@@ -111,7 +111,8 @@ async def execute(
 def _open_folder(plan: Plan, lab: Lab, clock: Clock, emit: Emit) -> Run:
     folder = RunFolder.create(lab.runs, plan.entry, clock.wall_ns())
     run_uuid = str(uuid.uuid4())
-    log = Journal.create(str(folder.coordinator_journal))
+    began = {"entry": plan.entry, "device": plan.device, "runner_version": __version__, "agent_run_id": run_uuid}
+    log = Journal.create(str(folder.coordinator_journal), "run_began", began)
     run = Run(plan, lab, folder, clock, emit, log, run_uuid)
     source = lab.file(f"pipelines/{plan.pipeline_folder}")
     assert source is not None
@@ -133,7 +134,6 @@ def _open_folder(plan: Plan, lab: Lab, clock: Clock, emit: Emit) -> Run:
             "agent_run_id": run_uuid,
         },
     )
-    run.note("run_began", run=run.token, plan_entry=plan.entry, device=plan.device, runner_version=__version__)
     report.write_in_progress(folder)
     return run
 
@@ -152,7 +152,9 @@ async def _live_target(run: Run, adjust: Callable[[Target], None]) -> AsyncItera
     try:
         run.session = await target.bring_up(say)
         renewal = asyncio.ensure_future(_renew(target, run.clock))
-        run.note("power_on", facts=await target.power.facts(), loss=target.loss)
+        facts = await target.power.facts()
+        run.note("power_on", facts=facts, loss=target.loss)
+        run.emit("powered", facts=facts)
         run.note("hello", **run.session.hello)
         yield
     finally:
@@ -172,9 +174,8 @@ async def _unwind(run: Run, target: Target) -> None:
     """Everything off, in order; a failure here is noted and never hides what came before."""
     try:
         if run.session:
-            with contextlib.suppress(LabError):
+            with contextlib.suppress(RunnerError):  # the session may have ended with what ended the run
                 await run.session.ask("abandon", reason="the run is over", timeout_s=10)
-            with contextlib.suppress(LabError):
                 await run.session.ask("forget", run=run.token, timeout_s=10)
             await run.session.close()
         collect_evidence(run)
@@ -249,7 +250,8 @@ async def _environment(run: Run) -> None:
 async def _executions(run: Run) -> None:
     """The planned executions in order, then extra ones for cuts that hit nothing, within reason."""
     for execution in run.plan.executions:
-        await run_execution(run, execution)
+        if await run_execution(run, execution) in HOPELESS:
+            return
     for attempt in range(1, MAX_EXTRA_ROUNDS + 1):
         collect_evidence(run)
         evidence = load_evidence(run.folder)

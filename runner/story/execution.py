@@ -16,20 +16,29 @@ from runner.errors import LabError
 from runner.model.plan import CutPlan, ExecutionPlan
 from runner.ondevice.execution import ENDS
 from runner.ondevice.journal import Record
-from runner.target.mirror import Mirror
+from runner.target.mirror import Diverged, Mirror
 from runner.target.transports.base import LinkLost
 
 if TYPE_CHECKING:
     from runner.story.execute import Run
 
 
-async def run_execution(run: Run, plan: ExecutionPlan) -> None:
-    """Runs `plan` to its end, a result that stops it, or LabError."""
+HOPELESS = ("diverged", "not_recovered")  # endings after which this device has nothing more to show in this run
+
+
+async def run_execution(run: Run, plan: ExecutionPlan) -> str:
+    """Runs `plan` and returns how it ended: as the device's journal says, or "limit", "diverged", "not_recovered" …
+
+    Raises LabError when the lab cannot go on.
+    """
     run.emit("execution_began", execution=plan)
     began = run.clock.boottime_ns()
     mirror = Mirror(run.folder.device_journal(plan.name))
     try:
         ending = await _live(run, plan, mirror)
+    except Diverged as error:
+        ending = "diverged"
+        run.note("diverged", execution=plan.name, mirrored=mirror.sequence, found=str(error))
     finally:
         mirror.close()
     run.note("execution_ended", execution=plan.name, ending=ending, mirrored=mirror.sequence, chain=mirror.chain)
@@ -37,6 +46,7 @@ async def run_execution(run: Run, plan: ExecutionPlan) -> None:
         run.baseline_s.update(_durations(mirror))
     took_s = (run.clock.boottime_ns() - began) / 1e9
     run.emit("execution_ended", execution=plan, ending=ending, duration_s=took_s)
+    return ending
 
 
 async def _live(run: Run, plan: ExecutionPlan, mirror: Mirror) -> str:
@@ -56,8 +66,7 @@ async def _live(run: Run, plan: ExecutionPlan, mirror: Mirror) -> str:
         run.session.on_record = lambda record: _note_mirrored(run, plan, record)
         state = await run.session.follow(mirror)
         if not state["agrees"]:
-            run.note("diverged", execution=plan.name, hold=cut.hold, mirrored=mirror.sequence, found=state["written"])
-            return "diverged"
+            raise Diverged(f"after the cut at {cut.hold} the device has {state['written']} records, or others than it had")
     try:
         end = await _patiently(run, plan, run.session.record(lambda record: record.kind in ENDS))
     except asyncio.TimeoutError:

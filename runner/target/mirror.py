@@ -1,7 +1,7 @@
 """The coordinator's copy of a device's journal: record by record, durable before it is acknowledged.
 
 Merging is idempotent: a record that is here already is skipped. A record that does not continue the copy is
-never written; it is kept as evidence in `conflict`.
+never written: it raises Diverged, because the device no longer holds what it had promised.
 """
 
 from __future__ import annotations
@@ -9,9 +9,13 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from runner.errors import LabError
+from runner.errors import LabError, RunnerError
 from runner.ondevice import journal
 from runner.ondevice.journal import Record
+
+
+class Diverged(RunnerError):
+    """The device's journal is no continuation of its mirror: a result about the device, not an error of the lab."""
 
 
 class Mirror:
@@ -19,7 +23,6 @@ class Mirror:
         self.path = path
         self.records: list[Record] = []
         self.chain = journal.GENESIS
-        self.conflict: str = ""
         self._file = open(path, "xb", buffering=0)  # noqa: SIM115 - lives as long as the execution
         self._write(journal.FILE_HEADER)
 
@@ -29,21 +32,20 @@ class Mirror:
         return len(self.records)
 
     def take(self, raw: bytes) -> Record | None:
-        """The record, if it is new and continues the copy; it is durable here when this returns.
+        """The record if it is new, None if it was here already; it is durable here when this returns.
 
-        Raises LabError when the coordinator's own disk fails; what was mirrored before stays readable.
+        Raises Diverged for anything else, and LabError when the coordinator's own disk fails. Either way what was
+        mirrored before stays readable.
         """
         record = journal.decode(raw)
         if record is None:
-            self.conflict = self.conflict or "a record arrived that is not whole"
-            return None
+            raise Diverged(f"a record arrived after {self.sequence} that is not whole")
         if record.sequence <= self.sequence:
             if self.records[record.sequence - 1].raw != raw:
-                self.conflict = self.conflict or f"record {record.sequence} differs from the one mirrored before"
+                raise Diverged(f"record {record.sequence} differs from the one mirrored before")
             return None
         if record.sequence != self.sequence + 1:
-            self.conflict = self.conflict or f"record {record.sequence} arrived after {self.sequence}"
-            return None
+            raise Diverged(f"record {record.sequence} arrived after {self.sequence}")
         self._write(raw)
         self.records.append(record)
         self.chain = journal.chain_on(self.chain, raw)

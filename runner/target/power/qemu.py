@@ -33,7 +33,7 @@ async def make(request: Request) -> tuple[QemuPower, Home]:
         cpu=emulation.cpu,
         cpus=emulation.cpus,
         memory_mib=emulation.memory_mib,
-        accelerator=emulation.accelerators[0],
+        accelerator="auto" if "kvm" in emulation.accelerators else "tcg",
     )
     folder = request.state / "boards" / request.name
     board = Board(request.name, folder, spec, request.cache / "images", disk_mib=emulation.data_disk_mib)

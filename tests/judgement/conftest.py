@@ -1,0 +1,68 @@
+"""Forging: a real run's journals, rewritten with right checksums and numbers, as somebody who knows the format would."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from runner.judgement.conclude import conclude
+from runner.lab.folder import RunFolder
+from runner.ondevice import journal
+from runner.ondevice.journal import Record
+
+Change = Callable[[Record], dict[str, Any] | None]
+
+
+class Forger:
+    """Changes one run folder, and tells which checks notice."""
+
+    def __init__(self, run: RunFolder) -> None:
+        self.run = run
+        self.recovery = run.device_journal("recovery-1")
+
+    def rewrite(self, path: Path, change: Change) -> None:
+        """Each record's payload as `change` gives it; None leaves the record out. Numbers and checksums are right again."""
+        kept: list[bytes] = []
+        for record in journal.read_file(str(path)):
+            payload = change(record)
+            if payload is not None:
+                written = (record.boot_id, record.boottime_ns, record.wall_ns, record.kind)
+                kept.append(journal.encode(len(kept) + 1, *written, payload).raw)
+        path.write_bytes(journal.FILE_HEADER + b"".join(kept))
+
+    def drop(self, path: Path, kind: str, number: int = 0) -> None:
+        """Leaves out the n-th record of a kind."""
+        self.rewrite(path, self._nth(path, kind, number, lambda payload: None))
+
+    def change(self, path: Path, kind: str, number: int = 0, **changes: Any) -> None:
+        """Changes fields of the n-th record of a kind."""
+        self.rewrite(path, self._nth(path, kind, number, lambda payload: {**payload, **changes}))
+
+    def seal(self) -> None:
+        """Makes the coordinator's own word on how the journal ended fit the forged one."""
+        records = journal.read_file(str(self.recovery))
+        chain = journal.GENESIS
+        for record in records:
+            chain = journal.chain_on(chain, record.raw)
+
+        def sealed(record: Record) -> dict[str, Any]:
+            ended = record.kind == "execution_ended" and record.payload["execution"] == "recovery-1"
+            return {**record.payload, **({"mirrored": len(records), "chain": chain} if ended else {})}
+
+        self.rewrite(self.run.coordinator_journal, sealed)
+
+    def red(self) -> set[str]:
+        """`scenario: check` for each check that does not hold."""
+        return {f"{result.scenario}: {result.check}" for result in conclude(self.run, "now").results if not result.held}
+
+    def _nth(self, path: Path, kind: str, number: int, act: Callable[[dict[str, Any]], dict[str, Any] | None]) -> Change:
+        chosen = [record for record in journal.read_file(str(path)) if record.kind == kind][number].sequence
+        return lambda record: act(record.payload) if record.sequence == chosen else record.payload
+
+
+@pytest.fixture
+def forger(real_run: RunFolder) -> Forger:
+    return Forger(real_run)

@@ -1,0 +1,102 @@
+"""From facts to a verdict: what failed, how bad that is, and when there is nothing to be said at all."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from runner.errors import AskError
+from runner.judgement.conclude import conclude
+from runner.lab.folder import RunFolder, read_json, write_json
+
+pytestmark = pytest.mark.real
+
+
+def test_nine_crashes_that_held_pass_with_concerns(real_run: RunFolder) -> None:
+    """Every check held, fewer cuts than the bar: the reason says how many, and what that bounds."""
+    conclusion = conclude(real_run, "now")
+    assert (conclusion.row, conclusion.findings) == ("held_with_concerns", [])
+    assert conclusion.reason == "9 of 50 cuts: failure rate at most 33% (95 %)"
+    assert conclusion.cuts == {"asked": 9, "made": 9, "vacuous": 0, "counted": 9}
+    said = conclusion.as_json()
+    assert (said["verdict"], said["status"], said["exit_code"]) == ("PASS_WITH_CONCERNS", "completed", 0)
+    assert said["run_dir"] == str(real_run.root)
+
+
+def test_with_the_bar_reached_it_is_a_pass(real_run: RunFolder) -> None:
+    """The bar is the entry's, as it was when the run was made."""
+    config = read_json(real_run.run_config)
+    config["test_parameters"]["cuts"]["bar"] = 9
+    write_json(real_run.run_config, config)
+    conclusion = conclude(real_run, "now")
+    assert (conclusion.outcome.verdict, conclusion.reason) == ("PASS", "every check held over 9 counted cuts")
+
+
+def set_checks(run: RunFolder, check: str, /, **changes: Any) -> None:
+    """Changes how the plan uses a check in the recovery."""
+    config = read_json(run.run_config)
+    for use in config["test_parameters"]["checks"]["recovery"]:
+        if use["check"] == check:
+            use.update(changes)
+    write_json(run.run_config, config)
+
+
+@pytest.mark.parametrize(
+    ("severity", "judge", "row"),
+    [
+        ("critical", "must_hold", "must_hold_failed_badly"),
+        ("high", "must_hold", "must_hold_failed_badly"),
+        ("medium", "must_hold", "must_hold_failed"),
+        ("low", "must_hold", "must_hold_failed"),
+        ("critical", "observe", "held_with_concerns"),
+    ],
+)
+def test_one_failed_check_is_as_bad_as_the_entry_says(forger: Any, severity: str, judge: str, row: str) -> None:
+    """One finding, with its severity, its evidence and the command that makes it again; observing never fails a run."""
+    forger.change(forger.recovery, "finished", 0, state_sha256="0" * 64)
+    forger.seal()
+    set_checks(forger.run, "state_equal", severity=severity, judge=judge)
+    conclusion = conclude(forger.run, "2026-11-21T20:00:00.000Z")
+    assert conclusion.row == row
+    (finding,) = conclusion.findings
+    assert (finding.id, finding.severity, finding.type) == ("EDGE-002-REL-001", severity, "reliability")
+    assert finding.created_at == "2026-11-21T20:00:00.000Z"
+    assert finding.evidence[0].startswith("results/journal/device-recovery-1.journal#")
+    assert finding.reproduction["steps"] == ["runner exec EDGE-002 --device local --scenario recovery --seed 3"]
+    assert "final state 000000000000, baseline" in finding.description
+    assert conclusion.as_json()["findings"][severity] == 1
+
+
+@pytest.mark.parametrize(("ending", "status", "code"), [("lab", "blocked", 3), ("bug", "failed", 4), ("interrupted", "failed", 130)])
+def test_a_run_that_was_cut_short_says_nothing_about_the_software(forger: Any, ending: str, status: str, code: int) -> None:
+    """No check is run, no finding made, no verdict given, even where the journals look terrible."""
+    forger.change(forger.run.coordinator_journal, "run_ended", ending=ending, error="the link broke\nand more")
+    forger.recovery.unlink()
+    conclusion = conclude(forger.run, "now")
+    assert (conclusion.results, conclusion.findings, conclusion.outcome.verdict) == ([], [], None)
+    assert (conclusion.outcome.status, conclusion.outcome.exit_code, conclusion.reason) == (status, code, "the link broke")
+
+
+def test_a_killed_coordinator_leaves_an_interrupted_run(forger: Any) -> None:
+    """Its journal has no end: nobody concludes from half a run."""
+    forger.drop(forger.run.coordinator_journal, "run_ended")
+    conclusion = conclude(forger.run, "now")
+    assert (conclusion.row, conclusion.reason) == ("interrupted", "the coordinator was killed")
+    assert conclusion.findings == []
+
+
+def test_a_power_loss_that_was_never_proven_blocks_the_run(forger: Any) -> None:
+    """A fault that was not reached is the lab's fault; such a run never passes."""
+    forger.change(forger.run.coordinator_journal, "cut", 0, loss="power_loss")
+    conclusion = conclude(forger.run, "now")
+    assert (conclusion.row, conclusion.outcome.verdict) == ("lab", None)
+    assert "fault not reached" in conclusion.reason
+
+
+def test_an_unknown_check_is_told_with_all_that_there_are(real_run: RunFolder) -> None:
+    """The entry's own and the generic ones."""
+    set_checks(real_run, "finished", check="finishd")
+    with pytest.raises(AskError, match="no check is called 'finishd'") as refused:
+        conclude(real_run, "now")
+    assert {"finished", "ledger_adds_up"} <= set(refused.value.complaints[0].expected.replace(",", "").split())

@@ -1,0 +1,218 @@
+"""An execution's memory: which hold comes next, what may be replayed, and which journal must not go on."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from runner.ondevice.execution import Execution, find_newest
+from runner.ondevice.journal import GENESIS, read_file
+from runner.ondevice.results import hash_files, state_hash
+from runner.ondevice.store import Store
+
+STAGES = ["ingest", "train", "seal"]
+HOLDS = [
+    {"hold": "recovery-1/1", "stage": "ingest", "point": "after_flush"},
+    {"hold": "recovery-1/2", "stage": "", "point": "during_resume"},
+    {"hold": "recovery-1/3", "stage": "train", "point": "before_flush"},
+    {"hold": "recovery-1/4", "stage": "train", "point": "started"},
+]
+
+
+class Device:
+    """One state folder, and the lives of one execution in it."""
+
+    def __init__(self, root: Path, store: Store, blob: str) -> None:
+        self.folder, self.store = root / "runs" / "R" / "recovery-1", store
+        self.events: list[dict[str, Any]] = []
+        self.spec: dict[str, Any] = {
+            "run": "R",
+            "execution": "recovery-1",
+            "durability": "journaled",
+            "stages": STAGES,
+            "holds": [],
+            "pipeline": {"tree": blob, "blob": blob, "module": "pipe.baseline"},
+        }
+
+    def create(self, **changes: Any) -> Execution:
+        self.spec.update(changes)
+        return Execution.create(str(self.folder), self.spec, self.store, self.events.append)
+
+    def restart(self, began_ns: int = 17) -> Execution:
+        """The next life: what the crash left in memory is gone."""
+        found = Execution.reopen(str(self.folder), self.store, self.events.append, began_ns)
+        assert found is not None
+        return found
+
+    def finish(self, execution: Execution, stage: str) -> None:
+        """A stage that left one file, journaled as the supervisor does it."""
+        work = self.folder / "work"
+        (work / stage).write_text(f"what {stage} made")
+        files = hash_files(str(work), [stage])
+        result = {"status": "ok", "data": {"files": [stage]}, "files": files, "error": None, "version": None}
+        execution.journal.append("stage_finished", {"stage": stage, "duration_ns": 1, **result})
+
+    def kinds(self) -> list[str]:
+        return [record.kind for record in read_file(str(self.folder / "journal"))]
+
+
+@pytest.fixture
+def device(tmp_path: Path, store: Store, push: Callable[[dict[str, bytes]], str]) -> Device:
+    blob = push({"pipe/baseline.py": b"def build(): ..."})
+    store.unpack(blob, [blob], compile=False)
+    return Device(tmp_path, store, blob)
+
+
+def test_a_new_execution_is_durable_up_to_its_folders_name(device: Device, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`began` with the whole spec is on the disk, and every folder that names it was flushed."""
+    flushed: list[str] = []
+    for module in ("execution", "journal"):
+        monkeypatch.setattr(f"runner.ondevice.{module}.fsync_folder", flushed.append)
+    execution = device.create()
+    assert (device.kinds(), execution.journal.flushed_sequence) == (["began"], 1)
+    assert execution.journal.records[0].payload == device.spec
+    assert set(flushed) == {str(device.folder), str(device.folder.parent), str(device.folder.parent.parent)}
+    assert execution.state() == {"run": "R", "execution": "recovery-1", "written": 1, "flushed": 1, "held": None, "ended": False}
+
+
+def test_holds_are_used_strictly_in_order(device: Device) -> None:
+    """A later hold waits until every earlier one has been used, wherever execution comes by in the meantime."""
+    execution = device.create(holds=HOLDS)
+    assert execution._arm("train", "before_flush") is None
+    assert execution._arm("ingest", "started") is None
+    assert execution._arm("ingest", "after_flush") == HOLDS[0]
+    assert execution._arm("train", "before_flush") is None
+    assert execution._arm("", "during_resume") == HOLDS[1]
+    assert execution._arm("train", "started") is None
+    assert execution._arm("train", "before_flush") == HOLDS[2]
+    assert execution._arm("train", "started") == HOLDS[3]
+    assert execution._arm("train", "started") is None
+
+
+def test_a_new_journal_is_held_without_another_flush(device: Device) -> None:
+    """The hold at `created` is not in the order of the others: only a first life meets it, and nothing marks it."""
+    execution = device.create(holds=[{"hold": "recovery-1/0", "stage": "", "point": "created"}, *HOLDS])
+    assert execution._arm("", "created") is None
+    assert execution._arm("ingest", "after_flush") == HOLDS[0]
+
+
+def test_no_hold_is_used_twice_over_restarts(device: Device) -> None:
+    """It is durably marked before anybody stands there, so that the next life passes it by."""
+    execution = device.create(holds=HOLDS)
+    assert execution._arm("ingest", "after_flush") is not None
+    assert execution.journal.flushed_sequence == execution.journal.written_sequence
+    restarted = device.restart()
+    assert restarted._arm("ingest", "after_flush") is None
+    assert restarted._arm("", "during_resume") == HOLDS[1]
+
+
+def test_what_was_promised_is_restored_and_what_comes_next_is_named(device: Device) -> None:
+    """`restored` says the chain it was read through, the state's hash, what is replayed, and this life's beginning."""
+    execution = device.create()
+    assert execution.journal.chains[0] == GENESIS
+    device.finish(execution, "ingest")
+    restarted = device.restart(began_ns=4711)
+    replay = restarted._restore()
+    assert replay is not None
+    assert list(replay) == ["ingest"]
+    restored = next(record for record in restarted.journal.records if record.kind == "restored")
+    assert restored.payload == {
+        "through_sequence": 2,
+        "chain": execution.journal.chains[2],
+        "records_found": 2,
+        "tail_cut_bytes": 0,
+        "state_sha256": state_hash(replay),
+        "replay": ["ingest"],
+        "rejected": {},
+        "next": ["train"],
+        "supervisor_started_ns": 4711,
+    }
+    assert restarted.journal.flushed_sequence == restarted.journal.written_sequence
+    assert device.kinds() == ["began", "stage_finished", "restored", "resumed"]
+
+
+def test_a_torn_record_is_told_and_not_replayed(device: Device) -> None:
+    """A stage whose end was half written runs again; how many bytes were cut is said."""
+    execution = device.create()
+    device.finish(execution, "ingest")
+    path = device.folder / "journal"
+    path.write_bytes(path.read_bytes()[:-1])
+    restarted = device.restart()
+    assert restarted._restore() == {}
+    restored = restarted.journal.records[1].payload
+    assert (restored["records_found"], restored["next"]) == (1, ["ingest"])
+    assert restored["tail_cut_bytes"] == len(execution.journal.records[1].raw) - 1
+
+
+def test_a_stage_whose_file_is_gone_is_run_again(device: Device) -> None:
+    """It is rejected with the reason, and the stages whose files are whole are still replayed."""
+    execution = device.create()
+    device.finish(execution, "ingest")
+    device.finish(execution, "train")
+    (device.folder / "work" / "ingest").write_text("half")
+    restarted = device.restart()
+    replay = restarted._restore()
+    assert replay is not None
+    assert list(replay) == ["train"]
+    restored = next(record.payload for record in restarted.journal.records if record.kind == "restored")
+    assert list(restored["rejected"]) == ["ingest"]
+    assert restored["rejected"]["ingest"].startswith("ingest: hash ")
+    assert restored["next"] == ["ingest"]
+
+
+def test_native_replays_nothing(device: Device) -> None:
+    """The framework as it is: every stage runs again, and that is to be seen."""
+    device.finish(device.create(durability="native"), "ingest")
+    assert device.restart()._restore() == {}
+
+
+def test_a_journal_of_another_pipeline_is_refused(device: Device, tmp_path: Path) -> None:
+    """Changed code ends the execution, with the file named; nothing is replayed into it."""
+    device.finish(device.create(), "ingest")
+    (tmp_path / "trees" / device.spec["pipeline"]["tree"] / "pipe/baseline.py").write_text("def build(): evil()")
+    restarted = device.restart()
+    assert restarted._restore() is None
+    last = restarted.journal.records[-1]
+    assert (last.kind, restarted.ended) == ("refused", True)
+    assert "pipe/baseline.py has been changed" in last.payload["reason"]
+
+
+def test_an_execution_that_never_began_is_nobodys(device: Device) -> None:
+    """Power failed before `began` was whole: there is nothing to go on with."""
+    device.create()
+    path = device.folder / "journal"
+    path.write_bytes(path.read_bytes()[:20])
+    assert Execution.reopen(str(device.folder), device.store, device.events.append, 0) is None
+
+
+@pytest.mark.parametrize("kind", ["finished", "failed", "refused", "abandoned"])
+def test_an_end_is_an_end_also_behind_a_late_sample(device: Device, kind: str) -> None:
+    """The sampler may write once more after the last promise."""
+    execution = device.create()
+    assert not execution.ended
+    execution.journal.append(kind, {})
+    execution.journal.write("sample", {})
+    assert execution.ended
+
+
+def test_abandoning_is_journaled_once(device: Device) -> None:
+    """The reason is kept; what has ended is not ended again."""
+    execution = device.create()
+    execution.abandon("superseded")
+    execution.abandon("superseded")
+    assert device.kinds() == ["began", "abandoned"]
+
+
+def test_the_newest_execution_is_found(tmp_path: Path) -> None:
+    """Folders without a journal do not count; no folder at all is None."""
+    assert find_newest(str(tmp_path / "none")) is None
+    for age, name in enumerate(("R/baseline-1", "R/recovery-1")):
+        (tmp_path / name).mkdir(parents=True)
+        (tmp_path / name / "journal").touch()
+        os.utime(tmp_path / name / "journal", ns=(0, age))
+    (tmp_path / "R/recovery-2").mkdir()
+    assert find_newest(str(tmp_path)) == str(tmp_path / "R/recovery-1")

@@ -1,0 +1,136 @@
+"""The store says "have it" only for what would survive a power cut, whole and unchanged."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from runner.ondevice import store as module
+from runner.ondevice.store import WHOLE, Store
+
+Push = Callable[[dict[str, bytes]], str]
+DATA = b"a wheel, or a pipeline" * 1000
+NAME = hashlib.sha256(DATA).hexdigest()
+
+
+def test_a_blob_is_there_once_its_bytes_and_its_name_are_durable(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """File flushed, renamed, folder flushed, in this order; before that it is missing."""
+    seen: list[tuple[str, list[str]]] = []
+
+    def watch(owner: Any, name: str) -> None:
+        action = getattr(owner, name)
+
+        def watched(*words: Any) -> None:
+            action(*words)
+            seen.append((name, store.missing([NAME])))
+
+        monkeypatch.setattr(owner, name, watched)
+
+    for owner, name in ((module, "fsync_file"), (module, "fsync_folder"), (os, "rename")):
+        watch(owner, name)
+    for start in range(0, len(DATA), 7000):
+        store.piece(NAME, DATA[start : start + 7000])
+        assert store.missing([NAME]) == [NAME]
+    store.keep(NAME)
+    assert seen == [("fsync_file", [NAME]), ("rename", []), ("fsync_folder", [])]
+    assert (tmp_path / "blobs" / NAME).read_bytes() == DATA
+
+
+def test_a_blob_that_arrived_wrong_is_forgotten(store: Store) -> None:
+    """Another hash is refused, and the blob can be sent again from its first byte."""
+    store.piece(NAME, DATA[:-1])
+    with pytest.raises(ValueError, match="arrived with hash"):
+        store.keep(NAME)
+    assert store.missing([NAME]) == [NAME]
+    store.piece(NAME, DATA)
+    store.keep(NAME)
+    assert store.missing([NAME]) == []
+
+
+def test_half_a_blob_from_before_a_restart_is_begun_anew(store: Store, tmp_path: Path) -> None:
+    """Pieces that an earlier life of the supervisor took are not continued."""
+    store.piece(NAME, DATA[:100])
+    restarted = Store(str(tmp_path))
+    restarted.piece(NAME, DATA)
+    restarted.keep(NAME)
+    assert restarted.missing([NAME]) == []
+
+
+def test_a_damaged_blob_is_missing_and_removed(store: Store, push: Push, tmp_path: Path) -> None:
+    """A blob whose bytes rotted is asked for again."""
+    blob = push({"a": b"1"})
+    path = tmp_path / "blobs" / blob
+    path.write_bytes(path.read_bytes()[:-1] + b"?")
+    assert store.missing([blob]) == [blob]
+    assert not path.exists()
+
+
+@pytest.mark.parametrize("name", ["", "../" + "0" * 61, "0" * 63, "G" * 64, "0" * 63 + "/"])
+def test_a_blob_is_named_by_a_plain_hash(store: Store, name: str) -> None:
+    """Nothing else ever becomes part of a path."""
+    for action in (lambda: store.piece(name, b""), lambda: store.keep(name), lambda: store.missing([name]), lambda: store.tree(name)):
+        with pytest.raises(ValueError, match="64 hex digits"):
+            action()
+
+
+@pytest.mark.parametrize("name", ["/etc/cron.d/x", "../x", "a/../../x", "a/..", "a\\..\\x"])
+def test_an_archive_that_leaves_its_folder_is_refused(store: Store, push: Push, tmp_path: Path, name: str) -> None:
+    """Nothing of it is unpacked, and the tree does not count as there."""
+    blob = push({name: b"evil"})
+    before = {path for path in tmp_path.rglob("*") if "trees" not in path.parts}
+    with pytest.raises(ValueError, match="outside its folder"):
+        store.unpack(blob, [blob], compile=False)
+    assert not (tmp_path / "trees" / blob / WHOLE).exists()
+    assert {path for path in tmp_path.rglob("*") if "trees" not in path.parts} == before
+
+
+def test_unpacking_twice_unpacks_once(store: Store, push: Push) -> None:
+    """A whole tree is left alone; so a run that was cut off in between loses no time."""
+    blob = push({"pipe/__init__.py": b"X = 1"})
+    tree = Path(store.unpack(blob, [blob], compile=True))
+    first = stat.S_IMODE(tree.stat().st_mode), (tree / "pipe/__init__.py").stat().st_mtime_ns
+    assert Path(store.unpack(blob, [blob], compile=True)) == tree
+    assert (stat.S_IMODE(tree.stat().st_mode), (tree / "pipe/__init__.py").stat().st_mtime_ns) == first
+    assert list((tree / "pipe" / "__pycache__").glob("*.pyc"))
+
+
+def test_a_tree_that_was_cut_off_is_made_again(store: Store, push: Push, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without its last file a tree is no tree, whatever lies in it."""
+    blob = push({"pipe/__init__.py": b"X = 1"})
+
+    def cut(*words: Any, **more: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("compileall.compile_dir", cut)
+    with pytest.raises(KeyboardInterrupt):
+        store.unpack(blob, [blob], compile=True)
+    monkeypatch.undo()
+    tree = Path(store.tree(blob))
+    (tree / "pipe/__init__.py").write_bytes(b"half")
+    store.unpack(blob, [blob], compile=True)
+    assert (tree / "pipe/__init__.py").read_bytes() == b"X = 1"
+
+
+def test_a_tree_needs_all_its_blobs(store: Store, push: Push) -> None:
+    """A missing blob is named, and nothing is unpacked."""
+    with pytest.raises(ValueError, match=NAME[:12]):
+        store.unpack(NAME, [push({"a": b"1"}), NAME], compile=False)
+    assert not Path(store.tree(NAME)).exists()
+
+
+def test_differs_names_the_file_that_is_not_as_it_was_pushed(store: Store, push: Push) -> None:
+    """Unchanged is ""; a changed or missing file is named; so is a damaged blob."""
+    blob = push({"pipe/a.py": b"1", "pipe/b.py": b"2"})
+    tree = Path(store.unpack(blob, [blob], compile=False))
+    assert store.differs(blob, blob) == ""
+    (tree / "pipe/b.py").write_bytes(b"3")
+    assert store.differs(blob, blob) == "pipe/b.py has been changed"
+    (tree / "pipe/b.py").unlink()
+    assert "pipe/b.py: No such file" in store.differs(blob, blob)
+    assert "missing or damaged" in store.differs(blob, NAME)

@@ -1,0 +1,66 @@
+"""The same run on an emulated arm64 board, where a cut takes everything that was not flushed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from runner.judgement.conclude import Conclusion
+from runner.ondevice import journal
+
+from . import sabotage
+from .conftest import failed
+
+pytestmark = pytest.mark.qemu
+Run = Callable[..., Conclusion]
+
+
+def test_real_power_cuts_are_survived_and_proven(run_edge_002: Run) -> None:
+    """Cuts around each flush and inside a body: what was promised is there, what was not is gone, and the disk proves it."""
+    conclusion = run_edge_002(
+        ("", "created"), ("screen", "before_flush"), ("aggregate", "after_flush"), ("", "during_resume"), ("ledger", "after_ack"), device="qemu-pi"
+    )
+    assert failed(conclusion) == set()
+    assert conclusion.outcome.verdict == "PASS_WITH_CONCERNS"
+    evidence = conclusion.evidence
+    proof = evidence.note("disk_proof")
+    assert proof
+    assert proof["found"] == {"write_cache": "write back", "fsync_arrived": True, "flushed": "new", "unflushed": "old"}
+    assert len({cut.recovered["boot_id"] for cut in evidence.cuts if cut.recovered}) == 5
+    assert all(cut.loss == "power_loss" and (cut.writes_lost or 0) > 0 and not cut.vacuous for cut in evidence.cuts)
+    seen = [line.stage for line in evidence.of("recovery")[0].witnessed]
+    assert (seen.count("screen"), seen.count("aggregate"), seen.count("ledger")) == (2, 1, 1)
+    console = (conclusion.folder.journals / "console.log").read_text(errors="replace")
+    assert console.count("recovery complete") >= 5
+    assert (conclusion.folder.journals / "disk.log").read_text().count("Ready") == 7  # power-on, after the proof, after each cut
+
+
+def test_a_supervisor_whose_fsync_does_nothing_is_caught(run_edge_002: Run) -> None:
+    """Acknowledged records that were never flushed are gone after a real cut, and the run fails for it."""
+    broken = sabotage.using(sabotage.supervisor_with(sabotage.FSYNC_DOES_NOTHING))
+    conclusion = run_edge_002(("", "created"), ("screen", "after_ack"), device="qemu-pi", adjust=broken)
+    assert "promises_kept" in failed(conclusion)
+    assert conclusion.outcome.verdict == "FAIL"
+
+
+def test_a_journal_without_folder_fsync_is_caught(run_edge_002: Run) -> None:
+    """A journal whose name was never flushed is gone after a cut right behind its first record."""
+    broken = sabotage.using(sabotage.supervisor_with(sabotage.NO_FOLDER_FSYNC))
+    conclusion = run_edge_002(("", "created"), device="qemu-pi", adjust=broken)
+    assert "promises_kept" in failed(conclusion)
+
+
+def test_ignoring_the_journal_is_caught_on_a_board_too(run_edge_002: Run) -> None:
+    """The witness outside of the board counts stage starts that no disk of the board remembers."""
+    broken = sabotage.using(sabotage.supervisor_with(sabotage.SAYS_RESTORED_AND_REPEATS))
+    conclusion = run_edge_002(("screen", "after_ack"), device="qemu-pi", adjust=broken)
+    assert failed(conclusion) == {"nothing_repeated"}
+
+
+def test_both_journals_agree_on_every_record(run_edge_002: Run) -> None:
+    """Every promise that the device journaled was mirrored, record by record, by the coordinator's own word."""
+    conclusion = run_edge_002(("seal", "after_flush"), device="qemu-pi")
+    said = [record.payload for record in journal.read_file(str(conclusion.folder.coordinator_journal)) if record.kind == "mirrored"]
+    mirrored = {payload["sequence"] for payload in said if payload["execution"] == "recovery-1"}
+    assert {record.sequence for record in conclusion.evidence.of("recovery")[0].records if record.kind != "sample"} == mirrored

@@ -1,0 +1,175 @@
+"""What is shipped depends on nothing but its content, and fits the device that it is for."""
+
+from __future__ import annotations
+
+import io
+import itertools
+import os
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from runner.errors import AskError, LabError
+from runner.lab.where import cache_root
+from runner.ondevice import facts
+from runner.target import bundle
+from runner.target.bundle import (
+    fetch_wheels,
+    make_bundle,
+    make_zip,
+    pipeline_zip,
+    platform_options,
+    sha256,
+    stageflow_versions,
+    supervisor_zip,
+)
+
+FILES = {"b.py": b"2", "a/__init__.py": b"", "a/data.csv": bytes(range(256))}
+
+
+@pytest.fixture
+def pipelines(tmp_path: Path) -> Path:
+    """An entry's folder, with what is not to be shipped in it."""
+    root = tmp_path / "edge_009"
+    for name in ("__init__.py", "baseline.py", "entry.yaml", "checks.py", "stages/a.py", "stages/__pycache__/a.cpython-311.pyc"):
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text(name)
+    return root
+
+
+def names(data: bytes) -> list[str]:
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        return archive.namelist()
+
+
+def test_a_zip_is_its_names_and_bytes_alone() -> None:
+    """Any order, any day: the same bytes; and the names are sorted."""
+    data = make_zip(FILES)
+    assert data == make_zip(dict(reversed(FILES.items())))
+    assert names(data) == sorted(FILES)
+    assert data != make_zip({**FILES, "b.py": b"3"})
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        assert {info.date_time for info in archive.infolist()} == {(1980, 1, 1, 0, 0, 0)}
+        assert archive.read("a/data.csv") == FILES["a/data.csv"]
+
+
+def test_a_pipelines_zip_does_not_change_with_the_clock(pipelines: Path) -> None:
+    """Touched files give the same hash, so that a second run pushes nothing; verdicts and caches stay here."""
+    before = pipeline_zip(pipelines, "edge_009")
+    for path in pipelines.rglob("*"):
+        os.utime(path, (0, 0))
+    assert pipeline_zip(pipelines, "edge_009") == before
+    assert names(before) == ["edge_009/__init__.py", "edge_009/baseline.py", "edge_009/stages/a.py"]
+
+
+def test_the_supervisor_is_the_ondevice_folder_and_nothing_else() -> None:
+    """Every file of it, with `__main__` at the top where Python looks for it; the same bytes each time."""
+    ondevice = Path(facts.__file__).parent
+    expected = {f"ondevice/{path.name}" for path in ondevice.glob("*.py")} - {"ondevice/__main__.py"} | {"__main__.py"}
+    assert set(names(supervisor_zip())) == expected
+    assert supervisor_zip() == supervisor_zip()
+
+
+@pytest.mark.parametrize(
+    ("words", "status", "said"), [([], 64, "usage: start STATE SOCKET"), (["attach", "/none"], 69, "no supervisor answers")]
+)
+def test_the_supervisors_zip_runs_by_itself(tmp_path: Path, words: list[str], status: int, said: str) -> None:
+    """With Python alone, from an empty folder, without this project to be found."""
+    path = tmp_path / "supervisor.zip"
+    path.write_bytes(supervisor_zip())
+    done = subprocess.run([sys.executable, "-I", path, *words], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (status, "")
+    assert done.stderr.startswith(said)
+
+
+def test_a_bundle_names_everything_by_hash(pipelines: Path, tmp_path: Path) -> None:
+    """Blobs by their own hash, trees by their blobs in order, dependencies by name and version."""
+    wheels = [tmp_path / "typing_extensions-4.16.0-py3-none-any.whl", tmp_path / "pydantic-2.14.3-py3-none-any.whl"]
+    for wheel in wheels:
+        wheel.write_text(wheel.name)
+    made = make_bundle(pipelines, "edge_009", wheels)
+    assert all(sha256(data) == name for name, data in made.blobs.items())
+    assert set(made.blobs) == {made.pipeline_blob, *made.environment_blobs}
+    assert made.dependencies == {"pydantic": "2.14.3", "typing-extensions": "4.16.0"}
+    assert make_bundle(pipelines, "edge_009", wheels[::-1]) == made
+    assert made.environment_tree != made.pipeline_tree
+
+
+def hello(**facts: str) -> dict[str, Any]:
+    return {"python_version": "3.11.2", "platform": "linux", "machine": "aarch64", "libc": "glibc", **facts}
+
+
+@pytest.mark.parametrize(
+    ("device", "platforms", "python"),
+    [
+        (hello(), ["manylinux2014_aarch64", "manylinux_2_17_aarch64", "manylinux_2_28_aarch64"], "3.11"),
+        (hello(machine="armv7l"), ["manylinux2014_armv7l", "manylinux_2_17_armv7l", "manylinux_2_28_armv7l"], "3.11"),
+        (hello(libc=""), ["musllinux_1_1_aarch64", "musllinux_1_2_aarch64"], "3.11"),
+        (
+            hello(machine="x86_64", python_version="3.13.0rc1"),
+            ["manylinux2014_x86_64", "manylinux_2_17_x86_64", "manylinux_2_28_x86_64"],
+            "3.13",
+        ),
+    ],
+    ids=["aarch64", "armv7l", "musl", "another Python"],
+)
+def test_wheels_are_asked_for_by_the_devices_platform(device: dict[str, Any], platforms: list[str], python: str) -> None:
+    """Architecture, C library and Python are the device's, never the coordinator's."""
+    options = platform_options(device)
+    assert [value for flag, value in itertools.pairwise(options) if flag == "--platform"] == platforms
+    assert options[options.index("--python-version") + 1] == python
+    assert options[-2:] == ["--implementation", "cp"]
+
+
+def test_a_device_like_the_coordinator_needs_no_options(tmp_path: Path) -> None:
+    """There pip knows best; that is also how a Mac's own local device works."""
+    assert platform_options(facts.hello(str(tmp_path), "", 0)) == []
+
+
+@pytest.mark.parametrize(
+    "device", [hello(machine="riscv64"), hello(platform="darwin", machine="arm64", libc=""), hello(platform="freebsd14")]
+)
+def test_a_device_without_wheels_is_refused_by_name(device: dict[str, Any]) -> None:
+    """What it is, and what would do."""
+    with pytest.raises(AskError, match=f"no wheels are pinned for {device['platform']} on {device['machine']}") as refused:
+        platform_options(device)
+    assert "aarch64, x86_64 or armv7l" in refused.value.complaints[0].expected
+
+
+def test_versions_that_have_a_lock_are_known_oldest_first() -> None:
+    """By number, not by letter."""
+    assert stageflow_versions() == sorted(stageflow_versions(), key=lambda version: tuple(map(int, version.split("."))))
+    assert "1.2.0" in stageflow_versions()
+
+
+def test_a_python_too_old_for_stageflow_is_told_before_anything_is_fetched(tmp_path: Path) -> None:
+    """The supervisor runs there; Stageflow does not."""
+    with pytest.raises(AskError, match=r"the device has Python 3\.9\.2"):
+        fetch_wheels("1.2.0", hello(python_version="3.9.2"), tmp_path, print)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.real
+def test_without_an_index_and_a_cache_the_lab_is_to_blame(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """pip's last line is passed on, with what to do; nothing half-fetched counts as there."""
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    for _ in range(2):
+        with pytest.raises(LabError, match="the pinned wheels cannot be fetched: ERROR: No matching distribution") as failed:
+            fetch_wheels("1.2.0", facts.hello(str(tmp_path), "", 0), tmp_path, print)
+    assert "access to a package index once" in failed.value.complaints[0].do
+
+
+@pytest.mark.real
+def test_wheels_in_the_cache_are_not_fetched_again(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """After the first time no pip runs, and nothing is said."""
+    told: list[str] = []
+    device = facts.hello(str(tmp_path), "", 0)
+    fetched = fetch_wheels("1.2.0", device, cache_root(), lambda text: None)
+    monkeypatch.setattr(bundle.subprocess, "run", None)
+    assert fetch_wheels("1.2.0", device, cache_root(), told.append) == fetched
+    assert told == []
+    assert any(wheel.name.startswith("stageflow_core-1.2.0") for wheel in fetched)
