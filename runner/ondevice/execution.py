@@ -45,6 +45,8 @@ HOLD_POINTS = ("created", "started", "before_flush", "after_flush", "after_ack",
 HOLD_LIMIT_S = 120.0  # a hold whose coordinator never comes back is given up, and the run goes on by itself
 ENDS = ("finished", "failed", "refused", "abandoned")
 
+IMPORTED_NS = boottime_ns()  # the interpreter is up and this file is loaded: where a restart's time goes
+
 Publish = Callable[[dict[str, Any]], None]
 
 
@@ -62,6 +64,7 @@ class Execution:
         self._host: subprocess.Popen[bytes] | None = None
         self._sampler = Sampler(folder, self._write_sample, self._flush)
         self._stopped = False
+        self._opened_ns = boottime_ns()
 
     @classmethod
     def create(cls, folder: str, spec: dict[str, Any], store: Store, publish: Publish) -> Execution:
@@ -163,7 +166,7 @@ class Execution:
 
     def _restore(self) -> dict[str, Any] | None:
         """Verifies what the journal promises; returns what to replay, or None when this journal must not go on."""
-        wrong = self._store.differs(self._spec["pipeline"]["tree"], self._spec["pipeline"]["blob"])
+        wrong = damage(self._store.tree(self._spec["pipeline"]["tree"]), self._spec["pipeline"])
         if wrong:
             self._promise("refused", {"reason": f"pipeline differs from the one that this journal began with: {wrong}"})
             return None
@@ -174,6 +177,7 @@ class Execution:
         replay = {name: result for name, result in finished.items() if name not in rejected}
         if self._spec["durability"] == "native":
             replay = {}
+        verified_ns = boottime_ns()
         hold = self._arm("", "during_resume")
         with self.journal.lock:
             record = self.journal.write(
@@ -188,6 +192,9 @@ class Execution:
                     "rejected": rejected,
                     "next": [name for name in self._spec["stages"] if name not in replay][:1],
                     "supervisor_started_ns": self._life_began_ns,
+                    "imported_ns": IMPORTED_NS,
+                    "journal_read_ns": self._opened_ns,
+                    "verified_ns": verified_ns,
                 },
             )
             if hold:

@@ -19,8 +19,7 @@ import struct
 import threading
 import time
 import zlib
-from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 MAX_RECORD_BYTES = 1024 * 1024
 FILE_HEADER = b"RJNL\x01\x00\x00\x00"
@@ -30,8 +29,7 @@ _PREFIX = struct.Struct(">II")
 _BODY = struct.Struct(">Q16sqqB")
 
 
-@dataclass(frozen=True)
-class Record:
+class Record(NamedTuple):
     """One thing that happened: where in the order, when by both clocks, in which boot, and what."""
 
     sequence: int
@@ -40,7 +38,10 @@ class Record:
     wall_ns: int
     kind: str
     payload: dict[str, Any]
-    raw: bytes = field(repr=False, compare=False)
+    raw: bytes
+
+    def __repr__(self) -> str:
+        return f"<{self.sequence} {self.kind} {self.payload}>"
 
 
 def fsync_file(fd: int) -> None:

@@ -39,7 +39,7 @@ def hash_files(folder: str, paths: Iterable[str]) -> dict[str, str]:
 
 
 def damage(folder: str, result: dict[str, Any]) -> str:
-    """Why a finished stage's files are not those that it left, or "" when they are."""
+    """Why the files below `folder` are not those of `result["files"]` (path → SHA-256), or "" when they are."""
     for path, sha256 in result["files"].items():
         try:
             found = hash_files(folder, [path])[path]

@@ -84,22 +84,6 @@ class Store:
         fsync_folder(self._trees)
         return path
 
-    def differs(self, tree: str, blob: str) -> str:
-        """Why the files of `tree` are not those of the zip `blob`, or "" when they are, byte for byte."""
-        if self.missing([blob]):
-            return f"blob {blob[:12]} is missing or damaged"
-        import zipfile
-
-        with zipfile.ZipFile(self._blob(blob)) as archive:
-            for name in archive.namelist():
-                try:
-                    with open(os.path.join(self.tree(tree), name), "rb") as file:
-                        if file.read() != archive.read(name):
-                            return f"{name} has been changed"
-                except OSError as error:
-                    return f"{name}: {error.strerror}"
-        return ""
-
     def tree(self, tree: str) -> str:
         """The path of a tree. Raises ValueError for anything that is not a plain hash."""
         return os.path.join(self._trees, _plain(tree))

@@ -164,7 +164,7 @@ def _spec(run: Run, plan: ExecutionPlan) -> dict[str, Any]:
         "holds": [{"hold": cut.hold, "stage": cut.stage, "point": cut.point} for cut in plan.cuts],
         "pipeline": {
             "tree": run.bundle.pipeline_tree,
-            "blob": run.bundle.pipeline_blob,
+            "files": run.bundle.pipeline_files,
             "module": f"{run.plan.pipeline_folder}.{plan.module}",
         },
         "environment": {"tree": run.bundle.environment_tree},

@@ -50,10 +50,10 @@ def supervisor_zip() -> bytes:
     return make_zip(supervisor_sources())
 
 
-def pipeline_zip(folder: Path, name: str) -> bytes:
-    """An entry's pipelines, stages and data as one package called `name`."""
+def pipeline_sources(folder: Path, name: str) -> dict[str, bytes]:
+    """An entry's pipelines, stages and data as the files of one package called `name`."""
     paths = (path for path in folder.rglob("*") if path.is_file() and "__pycache__" not in path.parts)
-    return make_zip({f"{name}/{p.relative_to(folder)}": p.read_bytes() for p in paths if p.name not in _NOT_SHIPPED})
+    return {f"{name}/{p.relative_to(folder)}": p.read_bytes() for p in paths if p.name not in _NOT_SHIPPED}
 
 
 @dataclass(frozen=True)
@@ -62,6 +62,7 @@ class Bundle:
 
     blobs: dict[str, bytes]
     pipeline_blob: str
+    pipeline_files: dict[str, str]  # path → SHA-256: goes into the journal, so that a restart can refuse another pipeline
     environment_blobs: tuple[str, ...]
     dependencies: dict[str, str]
 
@@ -79,7 +80,8 @@ def tree_name(blobs: Iterable[str]) -> str:
 
 
 def make_bundle(pipelines: Path, name: str, wheels: Iterable[Path]) -> Bundle:
-    pipeline = pipeline_zip(pipelines, name)
+    sources = pipeline_sources(pipelines, name)
+    pipeline = make_zip(sources)
     blobs = {sha256(pipeline): pipeline}
     environment, dependencies = [], {}
     for wheel in sorted(wheels, key=lambda path: path.name):
@@ -88,7 +90,8 @@ def make_bundle(pipelines: Path, name: str, wheels: Iterable[Path]) -> Bundle:
         blobs[environment[-1]] = data
         package, version = wheel.name.split("-")[:2]
         dependencies[package.replace("_", "-")] = version
-    return Bundle(blobs, sha256(pipeline), tuple(environment), dependencies)
+    hashes = {path: sha256(data) for path, data in sources.items()}
+    return Bundle(blobs, sha256(pipeline), hashes, tuple(environment), dependencies)
 
 
 # ---- wheels -------------------------------------------------------------------------------------------------

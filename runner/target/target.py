@@ -87,6 +87,11 @@ class Target:
     def loss(self) -> Loss:
         return self.power.loss
 
+    @property
+    def _script(self) -> str:
+        """The installed supervisor: unpacked from the zip of this hash, and compiled, on the device."""
+        return f"{self.home.state}/trees/{sha256(self.supervisor)}/__main__.py"
+
     async def bring_up(self, say: Callable[[str], None]) -> Session:
         """Power on, supervisor installed and running, session open. Raises LabError."""
         await self.power.on()
@@ -97,7 +102,10 @@ class Target:
         if there.exit_status:
             say("installing the supervisor")
             await self.install(archive, self.supervisor, 0o600)
-        start = [self.home.python, archive, "start", self.home.state, self.home.socket]
+        done = await self.transport.run([self.home.python, archive, "install", self.home.state, archive], timeout_s=90)
+        if done.exit_status:
+            raise LabError(f"the supervisor cannot be installed on {self.name}: {_tail(done.stderr)}")
+        start = [self.home.python, self._script, "start", self.home.state, self.home.socket]
         await self.install(f"{self.home.state}/at-boot", f"#!/bin/sh\nexec {shlex.join(start)}\n".encode(), 0o700)
         done = await self.transport.run(start, timeout_s=90)
         if done.exit_status:
@@ -139,9 +147,7 @@ class Target:
         await self.power.off()
 
     async def _attach(self) -> Session:
-        digest = sha256(self.supervisor)
-        archive = f"{self.home.state}/supervisor-{digest[:12]}.zip"
-        return await Session.open(self.transport, [self.home.python, archive, "attach", self.home.socket], self.clock)
+        return await Session.open(self.transport, [self.home.python, self._script, "attach", self.home.socket], self.clock)
 
     async def _within(self, limit_s: float, attempt: Callable[[], Any]) -> Any:
         deadline = self.clock.boottime_ns() + int(limit_s * 1e9)

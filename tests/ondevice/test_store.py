@@ -122,15 +122,3 @@ def test_a_tree_needs_all_its_blobs(store: Store, push: Push) -> None:
     with pytest.raises(ValueError, match=NAME[:12]):
         store.unpack(NAME, [push({"a": b"1"}), NAME], compile=False)
     assert not Path(store.tree(NAME)).exists()
-
-
-def test_differs_names_the_file_that_is_not_as_it_was_pushed(store: Store, push: Push) -> None:
-    """Unchanged is ""; a changed or missing file is named; so is a damaged blob."""
-    blob = push({"pipe/a.py": b"1", "pipe/b.py": b"2"})
-    tree = Path(store.unpack(blob, [blob], compile=False))
-    assert store.differs(blob, blob) == ""
-    (tree / "pipe/b.py").write_bytes(b"3")
-    assert store.differs(blob, blob) == "pipe/b.py has been changed"
-    (tree / "pipe/b.py").unlink()
-    assert "pipe/b.py: No such file" in store.differs(blob, blob)
-    assert "missing or damaged" in store.differs(blob, NAME)

@@ -1,0 +1,97 @@
+"""`runner exec`: what a dry run shows, what a lab's own files change, and what a real run says."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from runner.lab.folder import RunFolder, read_json
+from runner.lab.where import builtin_root
+
+Runner = Callable[..., Any]
+MAIN = "from runner.cli.main import main; main()"
+
+
+def test_a_dry_run_shows_the_whole_plan_and_makes_nothing(runner: Runner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each execution, each cut with its place, and what must hold; no folder, no lease."""
+    monkeypatch.chdir(tmp_path)
+    said = runner("exec", "EDGE-002", "--cuts", "9", "--seed", "3", "--dry-run")
+    assert said.exit_code == 0
+    assert "lab: built-in · results in ./runs\n" in said.out
+    assert "EDGE-002 Power failure recovery on local" in said.out
+    assert "recovery-1/1: the journal, created" in said.out
+    assert len(re.findall(r"^  recovery-\d+/\d+: ", said.out, re.MULTILINE)) == 9
+    assert "recovery must hold: finished" in said.out
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_plan_in_json_is_the_plan_that_would_be_kept(runner: Runner) -> None:
+    """The same arguments give the same plan; --quick and the entry's default are counts of the entry."""
+    words = ("--json", "exec", "EDGE-002", "--dry-run")
+    plan = runner(*words, "--seed", "3", "--cuts", "9").json["plan"]
+    assert runner(*words, "--seed", "3", "--cuts", "9").json["plan"] == plan
+    assert (plan["cuts_asked"], plan["seed"], plan["device"]) == (9, 3, "local")
+    assert [runner(*words, *more).json["plan"]["cuts_asked"] for more in ((), ("--quick",))] == [12, 3]
+    assert runner(*words, "--scenario", "baseline").json["plan"]["cuts_asked"] == 0
+
+
+def test_a_new_lab_can_plan_at_once(runner: Runner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`init`, then `exec` from a folder inside of it."""
+    assert runner("init", str(tmp_path / "lab")).exit_code == 0
+    monkeypatch.chdir(tmp_path / "lab" / "devices")
+    said = runner("exec", "EDGE-002", "--dry-run")
+    assert said.exit_code == 0
+    assert said.out.startswith(f"lab: {tmp_path / 'lab'} · results in")
+
+
+def test_a_labs_own_device_type_is_announced(runner: Runner, make_lab: Callable[..., Path]) -> None:
+    """Whose file it is that wins is said before anything happens."""
+    own = (builtin_root() / "devices/local-process.yaml").read_text().replace("this machine", "my machine")
+    said = runner("--lab", str(make_lab({"devices/local-process.yaml": own})), "exec", "EDGE-002", "--dry-run")
+    assert "using this lab's own devices/local-process.yaml" in said.out
+    assert "on local (my machine" in said.out
+
+
+@pytest.mark.real
+def test_a_real_run_is_made_as_it_was_planned(real_lab: Path) -> None:
+    """The kept plan is the one asked for; nine crashes; every file that a run owes is there."""
+    (run,) = RunFolder.every(real_lab / "runs")
+    plan = read_json(run.run_config)["test_parameters"]
+    assert (plan["entry"], plan["device"], plan["cuts_asked"], plan["seed"]) == ("EDGE-002", "local", 9, 3)
+    for path in (run.readme, run.findings, run.final_report, run.environment, run.witness, run.pipelines / "checks.py"):
+        assert path.is_file(), path
+    assert read_json(run.environment)["dependencies"]["stageflow-core"] == plan["stageflow"]
+
+
+@pytest.mark.real
+def test_a_run_whose_lab_fails_is_blocked_and_keeps_its_folder(run_python: Callable[..., Any], tmp_path: Path) -> None:
+    """No index and an empty cache: exit 3, one object with the error, a folder that says blocked, and no verdict."""
+    env = {"RUNNER_CACHE": str(tmp_path / "cache"), "RUNNER_STATE": str(tmp_path / "state"), "PIP_NO_INDEX": "1"}
+    done = run_python(MAIN, "--json", "exec", "EDGE-002", "--quick", cwd=tmp_path, **env)
+    assert done.returncode == 3, done.stderr
+    said = json.loads(done.stdout)
+    assert (said["status"], said["verdict"], said["error"]["kind"]) == ("blocked", None, "lab")
+    assert "the pinned wheels cannot be fetched" in said["error"]["found"]
+    (run,) = RunFolder.every(tmp_path / "runs")
+    assert said["run_dir"] == str(run.root)
+    assert read_json(run.findings)["metadata"]["status"] == "blocked"
+
+
+@pytest.mark.real
+def test_a_device_in_use_is_refused_before_a_folder_is_made(run_python: Callable[..., Any], tmp_path: Path) -> None:
+    """Exit 3, by whom and for what; nothing of the other's run is touched."""
+    code = f"""
+from pathlib import Path
+from runner.farm.lease import Lease
+with Lease(Path({str(tmp_path / "state")!r}), "local", "somebody's run"):
+    {MAIN.replace("; ", chr(10) + "    ")}
+"""
+    done = run_python(code, "--json", "exec", "EDGE-002", cwd=tmp_path, RUNNER_STATE=str(tmp_path / "state"))
+    assert done.returncode == 3, done.stderr
+    assert "for somebody's run" in json.loads(done.stdout)["error"]["found"]
+    assert not (tmp_path / "runs").exists()

@@ -1,0 +1,81 @@
+"""`init`, `schema` and `doctor`: a lab from nothing, its files' schemas, and what this machine lacks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from runner.cli.lab import SCHEMAS
+
+Runner = Callable[..., Any]
+TYPES = {"object", "array", "string", "integer", "number", "boolean", "null"}
+
+
+def test_a_new_lab_has_an_inventory_and_room_for_ones_own(runner: Runner, tmp_path: Path) -> None:
+    """The built-in devices, and four folders; the answer says where and what next."""
+    said = runner("--json", "init", str(tmp_path / "new"))
+    assert said.json["lab"] == str(tmp_path / "new")
+    assert sorted(path.name for path in (tmp_path / "new").iterdir()) == ["devices", "inventory.yaml", "pipelines", "profiles", "runs"]
+    assert runner("--lab", str(tmp_path / "new"), "device", "list").exit_code == 0
+
+
+def test_a_lab_that_is_there_is_not_written_over(runner: Runner, make_lab: Callable[..., Path]) -> None:
+    """Exit 2, and the inventory as it was."""
+    root = make_lab({"inventory.yaml": "devices: {}  # mine\n"})
+    assert "is a lab already" in runner("init", str(root)).err
+    assert (root / "inventory.yaml").read_text() == "devices: {}  # mine\n"
+
+
+def test_a_place_that_cannot_be_written_is_told(runner: Runner, tmp_path: Path) -> None:
+    """With the system's reason, as a mistake in what was asked."""
+    (tmp_path / "file").touch()
+    said = runner("--json", "init", str(tmp_path / "file" / "lab"))
+    assert (said.exit_code, said.json["error"]["kind"]) == (2, "ask")
+    assert "Not a directory" in said.json["error"]["found"]
+
+
+def schemas_in(value: Any) -> Iterator[dict[str, Any]]:
+    """Every schema inside of a schema, itself included."""
+    if isinstance(value, dict):
+        yield value
+    for inner in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
+        yield from schemas_in(inner)
+
+
+@pytest.mark.parametrize("name", SCHEMAS)
+def test_each_schema_is_a_json_schema(runner: Runner, name: str) -> None:
+    """An object with known types only, whose every reference leads somewhere and whose every required key is described."""
+    schema = runner("--json", "schema", name).json["json_schema"]
+    assert schema["type"] == "object"
+    for part in schemas_in(schema):
+        kind = part.get("type")
+        assert not isinstance(kind, str) or kind in TYPES, kind
+        reference = part.get("$ref")
+        if isinstance(reference, str):
+            assert reference.startswith("#/$defs/")
+            assert reference.removeprefix("#/$defs/") in schema["$defs"]
+        if isinstance(part.get("required"), list):
+            assert set(part["required"]) <= set(part["properties"])
+
+
+def test_the_doctor_names_each_package_that_is_missing(runner: Runner, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a machine with nothing installed: what each device needs, and the one line that installs it all."""
+    monkeypatch.setattr("shutil.which", lambda *_, **__: None)
+    said = runner("--json", "doctor").json
+    assert {"nbdkit", "qemu-system-arm", "qemu-system-x86", "mmdebstrap"} <= set(said["missing_packages"])
+    rows = {row["what"]: row for row in said["facts"]}
+    assert "qemu-system-arm" in rows["qemu-pi"]["missing"]
+    assert "qemu-system-x86" not in rows["qemu-pi"]["missing"]
+    assert rows["local device"]["missing"] == []
+    assert "apt-get install --no-install-recommends" in runner("doctor").out
+
+
+def test_the_doctor_is_content_with_a_whole_machine(runner: Runner, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The negative control: with every tool there, nothing is asked for."""
+    monkeypatch.setattr("shutil.which", lambda *_, **__: "/usr/bin/true")
+    monkeypatch.setattr("runner.target.emulation.image.KEYRING", tmp_path)
+    assert runner("--json", "doctor").json["missing_packages"] == []
+    assert "apt-get" not in runner("doctor").out

@@ -1,0 +1,309 @@
+"""The supervisor: its verbs over a socket pair in this process, and its life as a process of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from runner.clock import SystemClock
+from runner.ondevice import frames, journal
+from runner.ondevice.execution import Execution
+from runner.ondevice.supervisor import Client, Supervisor, main, plain_name
+from runner.target.bundle import make_zip, sha256, supervisor_sources
+from runner.target.power.process import ProcessPower
+from runner.target.session import Session
+from runner.target.transports.base import LinkLost
+from runner.target.transports.local import LocalTransport
+
+
+class Coordinator:
+    """The other end of one client's socket."""
+
+    def __init__(self, supervisor: Supervisor) -> None:
+        self.socket, theirs = socket.socketpair()
+        self.socket.settimeout(10)
+        self.decoder = frames.Decoder()
+        self.waiting: list[frames.Frame] = []
+        self.records: list[bytes] = []
+        client = Client(theirs, supervisor)
+        supervisor._clients.append(client)
+        threading.Thread(target=client.listen, daemon=True).start()
+
+    def hear(self) -> frames.Frame:
+        while not self.waiting:
+            data = self.socket.recv(65536)
+            assert data, "the supervisor closed the connection"
+            self.waiting += self.decoder.feed(data)
+        return self.waiting.pop(0)
+
+    def ask(self, do: str, **words: Any) -> dict[str, Any]:
+        """The answer, whole: {"id", "ok"} or {"id", "error"}; records that come before it are kept in `records`."""
+        self.socket.sendall(frames.encode_json({"id": 1, "do": do, **words}))
+        while (frame := self.hear()).type == frames.RECORD:
+            self.records.append(frame.payload)
+        return frame.json()
+
+
+@pytest.fixture
+def supervisor(tmp_path: Path) -> Supervisor:
+    return Supervisor(str(tmp_path), 4711)
+
+
+@pytest.fixture
+def coordinator(supervisor: Supervisor) -> Coordinator:
+    return Coordinator(supervisor)
+
+
+SPEC: dict[str, Any] = {
+    "run": "EDGE-002.run-2026-11-21-001.966baafa", "execution": "recovery-1", "durability": "journaled", "stages": ["ingest"], "holds": [],
+}  # fmt: skip
+
+
+def execution(supervisor: Supervisor, tmp_path: Path, **changes: Any) -> Execution:
+    """An execution that has begun and is not under way: its journal is written by the test."""
+    spec = {**SPEC, **changes}
+    folder = tmp_path / "runs" / spec["run"] / spec["execution"]
+    return Execution.create(str(folder), spec, supervisor.store, supervisor.publish)
+
+
+def test_hello_says_who_runs_here_and_what_is_under_way(supervisor: Supervisor, coordinator: Coordinator, tmp_path: Path) -> None:
+    """When this process began, and the state of the execution, if there is one."""
+    said = coordinator.ask("hello")["ok"]
+    assert (said["supervisor_started_ns"], said["execution"]) == (4711, None)
+    supervisor.execution = execution(supervisor, tmp_path)
+    assert coordinator.ask("hello")["ok"]["execution"] == supervisor.execution.state()
+
+
+@pytest.mark.parametrize(
+    ("request_", "error"),
+    [
+        ({"do": "format_disk"}, "ValueError: unknown request 'format_disk'"),
+        ({}, "ValueError: unknown request ''"),
+        ({"do": "keep"}, "TypeError"),
+        ({"do": "hello", "more": 1}, "TypeError"),
+        ({"do": "keep", "sha256": "../../etc/passwd"}, "ValueError: expected a SHA-256"),
+        ({"do": "keep", "sha256": "0" * 64}, "FileNotFoundError"),
+        ({"do": "canary", "step": "eat"}, "KeyError"),
+        ({"do": "forget", "run": "../.."}, "ValueError: expected a plain name"),
+        ({"do": "begin", "spec": {"run": "/etc", "execution": "x"}}, "ValueError: expected a plain name"),
+    ],
+    ids=str,
+)
+def test_what_cannot_be_done_is_an_answer(coordinator: Coordinator, request_: dict[str, Any], error: str) -> None:
+    """An error with its kind; the next request is answered as if nothing had been."""
+    coordinator.socket.sendall(frames.encode_json({"id": 7, **request_}))
+    said = coordinator.hear().json()
+    assert said["id"] == 7
+    assert said["error"].startswith(error)
+    assert "ok" in coordinator.ask("hello")
+
+
+def test_a_blob_arrives_in_pieces(coordinator: Coordinator) -> None:
+    """Missing, pushed, kept, there."""
+    data = b"a wheel" * 1000
+    name = hashlib.sha256(data).hexdigest()
+    assert coordinator.ask("missing", hashes=[name])["ok"] == {"missing": [name]}
+    for piece in (data[:4000], data[4000:]):
+        coordinator.socket.sendall(frames.encode(frames.BLOB, bytes.fromhex(name) + piece))
+    assert coordinator.ask("keep", sha256=name)["ok"] == {}
+    assert coordinator.ask("missing", hashes=[name])["ok"] == {"missing": []}
+
+
+def test_flushed_records_are_streamed_from_where_both_agree(supervisor: Supervisor, coordinator: Coordinator, tmp_path: Path) -> None:
+    """Raw and in order, from the sequence asked for; an unflushed one is no promise and travels only once it is flushed."""
+    begun = supervisor.execution = execution(supervisor, tmp_path)
+    begun.journal.append("finished", {})
+    begun.journal.write("sample", {})
+    said = coordinator.ask("follow", from_sequence=2, chain=begun.journal.chains[1])["ok"]
+    assert (said["agrees"], said["written"], said["flushed"]) == (True, 3, 2)
+    while not coordinator.records:
+        coordinator.ask("hello")
+    begun.journal.flush()
+    begun.mirrored(2)  # wakes the stream
+    while len(coordinator.records) < 2:
+        coordinator.ask("hello")
+    assert coordinator.records == [record.raw for record in begun.journal.records[1:]]
+
+
+@pytest.mark.parametrize(("sequence", "chain"), [(2, "f" * 64), (1, "f" * 64), (9, journal.GENESIS)])
+def test_a_mirror_of_another_journal_is_told_so(
+    supervisor: Supervisor, coordinator: Coordinator, tmp_path: Path, sequence: int, chain: str
+) -> None:
+    """Another chain, or more records than there are: nothing is streamed."""
+    supervisor.execution = execution(supervisor, tmp_path)
+    assert coordinator.ask("follow", from_sequence=sequence, chain=chain)["ok"]["agrees"] is False
+
+
+def test_without_an_execution_there_is_nothing_to_follow(coordinator: Coordinator) -> None:
+    """A device that lost everything says zero records, not an error."""
+    said = coordinator.ask("follow", from_sequence=5, chain="f" * 64)["ok"]
+    assert (said["agrees"], said["written"]) == (False, 0)
+
+
+def test_a_second_execution_is_refused_while_one_is_under_way(supervisor: Supervisor, coordinator: Coordinator, tmp_path: Path) -> None:
+    """It has to be abandoned first; what was journaled stays until it is forgotten."""
+    supervisor.execution = execution(supervisor, tmp_path)
+    assert "abandon it first" in coordinator.ask("begin", spec={**SPEC, "execution": "recovery-2"})["error"]
+    assert coordinator.ask("abandon", reason="superseded")["ok"] == {}
+    assert supervisor.execution.ended
+    assert coordinator.ask("forget", run=SPEC["run"])["ok"] == {}
+    assert not (tmp_path / "runs" / SPEC["run"]).exists()
+    assert supervisor.execution is None
+
+
+def test_what_has_ended_is_kept_at_hand_and_not_run_again(supervisor: Supervisor, tmp_path: Path) -> None:
+    """After a restart its journal can still be drained."""
+    execution(supervisor, tmp_path).journal.append("finished", {})
+    restarted = Supervisor(str(tmp_path), 4712)
+    restarted.restore()
+    assert restarted.execution is not None
+    assert restarted.execution.ended
+    assert [record.kind for record in restarted.execution.journal.records] == ["began", "finished"]
+
+
+def test_events_go_to_everybody_who_is_attached(supervisor: Supervisor) -> None:
+    """And one that is gone keeps nobody from hearing."""
+    first, second = Coordinator(supervisor), Coordinator(supervisor)
+    assert "ok" in first.ask("hello")
+    first.socket.close()
+    assert "ok" in second.ask("hello")
+    supervisor.publish({"event": "held"})
+    assert second.hear().json() == {"event": "held"}
+
+
+@pytest.mark.parametrize("name", ["", ".", "..", "a/b", "/a", ".hidden", "a b", "a\n", "a\x00", "$(id)"])
+def test_a_name_that_is_no_plain_name_is_refused(name: str) -> None:
+    """Nothing that leaves its folder, hides, or means something to a shell."""
+    with pytest.raises(ValueError, match="expected a plain name"):
+        plain_name(name)
+    assert plain_name("EDGE-002.run-2026-11-21-001.966baafa") == "EDGE-002.run-2026-11-21-001.966baafa"
+
+
+def test_without_words_it_says_how_to_be_called(capsys: pytest.CaptureFixture[str]) -> None:
+    """Usage on standard error, and the exit status that means it."""
+    assert [main([]), main(["start"]), main(["dance"])] == [64, 64, 64]
+    assert capsys.readouterr().err.startswith("usage: ")
+
+
+# ---- as a process of its own ------------------------------------------------------------------------------------------
+
+
+def pythons() -> list[str]:
+    """This Python, and the oldest that the supervisor promises to run on, where it is at hand."""
+    return [sys.executable, *map(str, Path.home().glob(".pyenv/versions/3.9.*/bin/python3.9"))][:2]
+
+
+class Process:
+    """A supervisor on this machine, started from its zip as a device does it."""
+
+    def __init__(self, folder: Path, python: str) -> None:
+        self.state, self.socket, self.python, self.archive = folder / "state", folder / "socket", python, folder / "supervisor.zip"
+        self.power = ProcessPower(self.state, SystemClock())
+        self.ship({})
+
+    def ship(self, more: dict[str, bytes]) -> None:
+        """Pushes and installs the supervisor, or another version of it."""
+        self.archive.write_bytes(make_zip({**supervisor_sources(), **more}))
+        self.script = self.run(str(self.archive), "install", str(self.state), str(self.archive)).strip()
+
+    def run(self, *words: str) -> str:
+        command = [self.python, *words]
+        return subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60, check=True).stdout
+
+    def start(self) -> int:
+        """Runs `start` to its end and gives the pid that holds the lock."""
+        self.run(self.script, "start", str(self.state), str(self.socket))
+        pid = self.power._running()
+        assert pid is not None
+        return pid
+
+    def cut(self) -> None:
+        asyncio.run(self.power.cut())
+
+    async def session(self) -> Session:
+        return await Session.open(LocalTransport(), [self.python, self.script, "attach", str(self.socket)], SystemClock())
+
+
+@pytest.fixture(params=pythons(), ids=lambda python: Path(python).name)
+def process(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Process]:
+    running = Process(tmp_path, request.param)
+    yield running
+    asyncio.run(running.power.off())
+
+
+@pytest.mark.real
+def test_a_started_supervisor_answers_and_outlives_who_started_it(process: Process) -> None:
+    """`start` returns when it answers; two coordinators, one after the other, find the same process."""
+    pid = process.start()
+
+    async def story() -> None:
+        for _ in range(2):
+            session = await process.session()
+            assert session.hello["protocol"] == frames.PROTOCOL_VERSION
+            assert session.hello["supervisor_sha256"] == sha256(process.archive.read_bytes())
+            await session.close()
+
+    asyncio.run(story())
+    assert process.start() == pid  # a second start changes nothing
+
+
+@pytest.mark.real
+def test_another_version_replaces_the_one_that_runs(process: Process) -> None:
+    """One with another hash is ended first (only its end frees the lock); then the new one answers, and says so."""
+    first = process.start()
+    process.ship({"CHANGES": b"a new version"})
+    assert process.start() != first
+
+    async def story() -> None:
+        session = await process.session()
+        assert session.hello["supervisor_sha256"] == sha256(process.archive.read_bytes())
+        await session.close()
+
+    asyncio.run(story())
+
+
+@pytest.mark.real
+def test_a_supervisor_that_was_killed_is_a_lost_link_and_starts_again(process: Process) -> None:
+    """Whoever waits hears of it; the lock is free, and the next one takes its place."""
+    pid = process.start()
+
+    async def story() -> None:
+        session = await process.session()
+        await process.power.cut()
+        with pytest.raises(LinkLost):
+            await session.event("held")
+        await session.close()
+        with pytest.raises(LinkLost):
+            await process.session()
+
+    asyncio.run(story())
+    assert process.start() != pid
+
+
+@pytest.mark.real
+def test_what_it_was_asked_to_keep_is_there_in_its_next_life(process: Process) -> None:
+    """A blob pushed before the kill is not asked for again after it."""
+    data = json.dumps({"a": 1}).encode()
+    blobs = {hashlib.sha256(data).hexdigest(): data}
+
+    async def push() -> int:
+        session = await process.session()
+        sent = await session.push(blobs)
+        await session.close()
+        return sent
+
+    process.start()
+    assert asyncio.run(push()) == len(data)
+    process.cut()
+    process.start()
+    assert asyncio.run(push()) == 0
