@@ -40,7 +40,11 @@ NO_FOLDER_FSYNC = (
     "    fd = os.open(path, os.O_RDONLY)\n    try:\n        fsync_file(fd)\n",
     "    fd = os.open(path, os.O_RDONLY)\n    try:\n        pass\n",
 )
-IGNORES_ITS_JOURNAL = ("execution.py", "replay = {name: result for name, result in finished.items() if name not in rejected}", "replay = {}")
+IGNORES_ITS_JOURNAL = (
+    "execution.py",
+    "replay = {name: result for name, result in finished.items() if name not in rejected}",
+    "replay = {}",
+)
 SAYS_RESTORED_AND_REPEATS = ("execution.py", "        return replay\n\n    def _converse", "        return {}\n\n    def _converse")
 NO_CRC = ("journal.py", "if zlib.crc32(body, zlib.crc32(data[offset : offset + 4])) != crc:", "if crc is None:")
 

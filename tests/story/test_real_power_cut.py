@@ -18,9 +18,8 @@ Run = Callable[..., Conclusion]
 
 def test_real_power_cuts_are_survived_and_proven(run_edge_002: Run) -> None:
     """Cuts around each flush and inside a body: what was promised is there, what was not is gone, and the disk proves it."""
-    conclusion = run_edge_002(
-        ("", "created"), ("screen", "before_flush"), ("aggregate", "after_flush"), ("", "during_resume"), ("ledger", "after_ack"), device="qemu-pi"
-    )
+    points = (("", "created"), ("screen", "before_flush"), ("aggregate", "after_flush"), ("", "during_resume"), ("ledger", "after_ack"))
+    conclusion = run_edge_002(*points, device="qemu-pi")
     assert failed(conclusion) == set()
     assert conclusion.outcome.verdict == "PASS_WITH_CONCERNS"
     evidence = conclusion.evidence

@@ -1,6 +1,6 @@
 """Boards that really boot. They need QEMU, nbdkit, mmdebstrap and, the first time, a Debian mirror; about two minutes.
 
-`RUNNER_EMULATION_CACHE` says where images are kept between test runs.
+Images are kept in the cache that runs use, too (RUNNER_CACHE).
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ import os
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -18,6 +17,7 @@ from pathlib import Path
 import pytest
 
 from runner.errors import LabError
+from runner.lab.where import cache_root
 from runner.target.emulation.board import Board, Endpoint
 from runner.target.emulation.image import missing_tools
 from runner.target.emulation.machine import ARM64, X86_64, MachineSpec
@@ -26,7 +26,7 @@ pytestmark = [
     pytest.mark.qemu,
     pytest.mark.skipif(bool(missing_tools(["aarch64", "x86_64"])), reason="needs the tools of an emulated board"),
 ]
-CACHE = Path(os.environ.get("RUNNER_EMULATION_CACHE", Path(tempfile.gettempdir()) / "runner-emulation-test-cache"))
+CACHE = cache_root() / "images"
 ROOT = Path(__file__).parents[3]
 
 COORDINATOR = """
