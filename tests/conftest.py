@@ -6,6 +6,7 @@ the user's own), so that the package index is asked once.
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import shutil
@@ -114,15 +115,18 @@ def run_python() -> Callable[..., subprocess.CompletedProcess[str]]:
     return run
 
 
-RUNNER = "from runner.cli.main import main; main()"
+@pytest.fixture(scope="session")
+def runner_process(run_python: Callable[..., Any]) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """`runner_process("entry", "list", cwd=…, **env)`: the command line, in a process of its own."""
+    return functools.partial(run_python, "from runner.cli.main import main; main()")
 
 
 @pytest.fixture(scope="session")
-def real_lab(tmp_path_factory: pytest.TempPathFactory, run_python: Callable[..., Any]) -> Path:
+def real_lab(tmp_path_factory: pytest.TempPathFactory, runner_process: Callable[..., Any]) -> Path:
     """A new lab in which EDGE-002 ran once for real: nine crashes on the local device."""
     root, state = tmp_path_factory.mktemp("lab"), tmp_path_factory.mktemp("state")
     for words in (("init", str(root)), ("--lab", str(root), "exec", "EDGE-002", "--cuts", "9", "--seed", "3")):
-        done = run_python(RUNNER, *words, cwd=root, RUNNER_STATE=str(state))
+        done = runner_process(*words, cwd=root, RUNNER_STATE=str(state))
         assert done.returncode == 0, done.stdout + done.stderr
     return root
 

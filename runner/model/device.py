@@ -37,13 +37,13 @@ class DeviceType(Value):
 
 
 class DeviceLine(Value):
-    """One device of the inventory. `address` and `user` are for devices that are reached over a network."""
+    """One device of the inventory. `address` is for devices that are reached over a network: a name or an alias of
+    `~/.ssh/config`, which also decides port and user where they are not given here."""
 
     type: str
     address: str = ""
-    port: int = Field(22, ge=1, le=65535)
-    user: str = "root"
-    state_dir: str = ""  # folder on the device; empty: the driver's own choice
+    port: int | None = Field(None, ge=1, le=65535)
+    user: str = ""
     tags: tuple[str, ...] = ()
 
 

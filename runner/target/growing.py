@@ -6,16 +6,24 @@ from pathlib import Path
 
 
 class GrowingFile:
-    """What was appended to `path` since this was made. A file that shrank was begun anew, and is read whole."""
+    """What was appended to `path` since this was made. A file that was begun anew meanwhile is read whole."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._from = path.stat().st_size if path.exists() else 0
+        self._inode, self._from = self._now()
 
     def new_bytes(self) -> bytes:
-        if not self.path.exists():
+        inode, size = self._now()
+        if size == 0:
             return b""
         with self.path.open("rb") as file:
-            size = self.path.stat().st_size
-            file.seek(self._from if size >= self._from else 0)
+            file.seek(self._from if inode == self._inode and size >= self._from else 0)
             return file.read()
+
+    def _now(self) -> tuple[int, int]:
+        """Which file stands at `path`, and its size; (0, 0) while there is none."""
+        try:
+            status = self.path.stat()
+        except FileNotFoundError:
+            return 0, 0
+        return status.st_ino, status.st_size

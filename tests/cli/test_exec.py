@@ -14,7 +14,14 @@ from runner.lab.folder import RunFolder, read_json
 from runner.lab.where import builtin_root
 
 Runner = Callable[..., Any]
-MAIN = "from runner.cli.main import main; main()"
+HELD = """
+import sys
+from pathlib import Path
+from runner.cli.main import main
+from runner.farm.lease import Lease
+with Lease(Path(sys.argv.pop(1)), "local", "somebody's run"):
+    main()
+"""
 
 
 def test_a_dry_run_shows_the_whole_plan_and_makes_nothing(runner: Runner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -69,10 +76,10 @@ def test_a_real_run_is_made_as_it_was_planned(real_lab: Path) -> None:
 
 
 @pytest.mark.real
-def test_a_run_whose_lab_fails_is_blocked_and_keeps_its_folder(run_python: Callable[..., Any], tmp_path: Path) -> None:
+def test_a_run_whose_lab_fails_is_blocked_and_keeps_its_folder(runner_process: Callable[..., Any], tmp_path: Path) -> None:
     """No index and an empty cache: exit 3, one object with the error, a folder that says blocked, and no verdict."""
     env = {"RUNNER_CACHE": str(tmp_path / "cache"), "RUNNER_STATE": str(tmp_path / "state"), "PIP_NO_INDEX": "1"}
-    done = run_python(MAIN, "--json", "exec", "EDGE-002", "--quick", cwd=tmp_path, **env)
+    done = runner_process("--json", "exec", "EDGE-002", "--quick", cwd=tmp_path, **env)
     assert done.returncode == 3, done.stderr
     said = json.loads(done.stdout)
     assert (said["status"], said["verdict"], said["error"]["kind"]) == ("blocked", None, "lab")
@@ -85,13 +92,8 @@ def test_a_run_whose_lab_fails_is_blocked_and_keeps_its_folder(run_python: Calla
 @pytest.mark.real
 def test_a_device_in_use_is_refused_before_a_folder_is_made(run_python: Callable[..., Any], tmp_path: Path) -> None:
     """Exit 3, by whom and for what; nothing of the other's run is touched."""
-    code = f"""
-from pathlib import Path
-from runner.farm.lease import Lease
-with Lease(Path({str(tmp_path / "state")!r}), "local", "somebody's run"):
-    {MAIN.replace("; ", chr(10) + "    ")}
-"""
-    done = run_python(code, "--json", "exec", "EDGE-002", cwd=tmp_path, RUNNER_STATE=str(tmp_path / "state"))
+    state = str(tmp_path / "state")
+    done = run_python(HELD, state, "--json", "exec", "EDGE-002", cwd=tmp_path, RUNNER_STATE=state)
     assert done.returncode == 3, done.stderr
     assert "for somebody's run" in json.loads(done.stdout)["error"]["found"]
     assert not (tmp_path / "runs").exists()

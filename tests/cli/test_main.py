@@ -188,8 +188,8 @@ def test_the_version_is_ours(runner: Runner) -> None:
     assert runner("--version").out == f"runner, version {__version__}\n"
 
 
-def test_in_a_process_of_its_own_it_is_the_same(run_python: Callable[..., Any], in_empty_folder: Path) -> None:
+def test_in_a_process_of_its_own_it_is_the_same(runner_process: Callable[..., Any], in_empty_folder: Path) -> None:
     """The console script: one object on standard output and the exit status, to a program that calls it."""
-    done = run_python("from runner.cli.main import main; main()", "exec", "EDGE-02", "--json", cwd=in_empty_folder)
+    done = runner_process("exec", "EDGE-02", "--json", cwd=in_empty_folder)
     assert done.returncode == 2
     assert json.loads(done.stdout)["error"]["kind"] == "ask"

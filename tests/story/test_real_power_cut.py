@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import json
+import os
+import subprocess
+import sys
+import time
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
+from runner.farm.lease import Lease
 from runner.judgement.conclude import Conclusion
+from runner.lab.where import cache_root
 from runner.ondevice import journal
 
 from . import sabotage
@@ -63,3 +71,27 @@ def test_both_journals_agree_on_every_record(run_edge_002: Run) -> None:
     said = [record.payload for record in journal.read_file(str(conclusion.folder.coordinator_journal)) if record.kind == "mirrored"]
     mirrored = {payload["sequence"] for payload in said if payload["execution"] == "recovery-1"}
     assert {record.sequence for record in conclusion.evidence.of("recovery")[0].records if record.kind != "sample"} == mirrored
+
+
+def test_a_board_outlives_its_killed_coordinator_and_then_ends(tmp_path: Path) -> None:
+    """After SIGKILL of `exec` the board stays powered, as in real life; its keeper's lease ends, and nothing remains."""
+    state = tmp_path / "state"
+    environment = {**os.environ, "RUNNER_STATE": str(state), "RUNNER_CACHE": str(cache_root())}
+    command = [sys.executable, "-m", "runner", "exec", "EDGE-002", "--device", "qemu-pi"]
+    coordinator = subprocess.Popen(command, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, text=True)
+    assert coordinator.stdout
+    assert any("baseline-1" in line for line in coordinator.stdout)
+    coordinator.kill()
+    coordinator.wait()
+    coordinator.stdout.close()
+    pids = [row["pid"] for row in json.loads((state / "boards" / "qemu-pi" / "pids.json").read_text())]
+    assert len(pids) >= 2
+    assert all(Path(f"/proc/{pid}").exists() for pid in pids), "the board lost its power with its coordinator"
+    deadline = time.monotonic() + 150  # the lease of 120 s, and some
+    while any(Path(f"/proc/{pid}").exists() for pid in pids):
+        assert time.monotonic() < deadline, "the board is still on"
+        time.sleep(1)
+    leases = list((state / "leases").iterdir())
+    with Lease(state, leases[0].stem, "afterwards"):
+        pass
+    assert "qemu-pi" not in Path("/proc/mounts").read_text()

@@ -33,6 +33,7 @@ from runner.target.emulation.processes import kill_leftovers, start_time
 
 ANSWER_LIMIT_S = 60.0
 TAIL_LINES = 12
+LOG_LIMIT_BYTES = 64 << 20  # a larger log is put aside (one is kept) when the board starts
 START_IT = "start the board"
 KEEPER = "runner.target.emulation.keeper"
 
@@ -195,6 +196,9 @@ class Board:
         image = ensure_image(self.spec.arch, self.cache, progress)
         accelerator = choose_accelerator(self.spec, image, self.cache / "accelerators.json", progress)
         self._make_folder()
+        for log in (self.console, self.disk_log, self.keeper_log, self.witness):
+            if log.exists() and log.stat().st_size > LOG_LIMIT_BYTES:
+                log.replace(log.with_name(log.name + ".old"))
         create_data_disk(self.folder / DISK, self.disk_mib)
         spec = replace(self.spec, accelerator=accelerator.name)
         (self.folder / CONFIG).write_text(Config(self.name, spec, image, accelerator).to_json())

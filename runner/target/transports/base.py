@@ -31,7 +31,7 @@ class Endpoint:
     """Where SSH listens and how both sides prove who they are; "" and None mean: as the user's own files say."""
 
     host: str
-    port: int
+    port: int | None
     user: str
     host_public_key: str = ""
     client_key: Path | None = None

@@ -49,11 +49,11 @@ def pinned(state: Path, device: str) -> str:
     return path.read_text(encoding="ascii").strip() if path.exists() else ""
 
 
-async def fetch_host_key(address: str, port: int) -> str:
+async def fetch_host_key(address: str, port: int | None) -> str:
     """The key that a server shows now. Whether it is the right one, a person must decide. Raises LabError."""
-    key = await _translated(asyncssh.get_server_host_key(address, port), f"{address}:{port}")
+    key = await _translated(asyncssh.get_server_host_key(address, port if port is not None else ()), address)
     if key is None:
-        raise LabError(f"{address}:{port} shows no host key")
+        raise LabError(f"{address} shows no host key")
     return " ".join(key.export_public_key().decode("ascii").split()[:2])
 
 
@@ -73,8 +73,9 @@ class SshTransport:
         if self._connection is not None:
             return
         endpoint = self._find()
-        connecting = asyncssh.connect(endpoint.host, endpoint.port, options=self._options(endpoint))
-        self._connection = await _translated(asyncio.wait_for(connecting, CONNECT_LIMIT_S), f"{endpoint.host}:{endpoint.port}")
+        port = endpoint.port if endpoint.port is not None else ()
+        connecting = asyncssh.connect(endpoint.host, port, options=self._options(endpoint))
+        self._connection = await _translated(asyncio.wait_for(connecting, CONNECT_LIMIT_S), f"{endpoint.host}:{endpoint.port or 22}")
 
     async def run(self, argv: Sequence[str], *, input: bytes = b"", timeout_s: float = 60.0) -> Completed:
         running = self._open().run(shlex.join(argv), input=input, encoding=None)
@@ -98,7 +99,7 @@ class SshTransport:
 
     def _options(self, endpoint: Endpoint) -> asyncssh.SSHClientConnectionOptions:
         if self._known is None or self._known[0] != endpoint:
-            chosen: dict[str, Any] = {"username": endpoint.user}
+            chosen: dict[str, Any] = {"username": endpoint.user} if endpoint.user else {}
             if endpoint.host_public_key:
                 chosen["known_hosts"] = ([asyncssh.import_public_key(endpoint.host_public_key)], [], [])
             if endpoint.client_key is not None:  # a board of our own: nothing of the user's configuration applies

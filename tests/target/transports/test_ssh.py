@@ -134,6 +134,25 @@ def test_one_connection_serves_every_command(server: Server) -> None:
     assert len(asyncio.run(scenario())) == 1
 
 
+def test_the_users_own_ssh_configuration_is_honoured(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An alias, a key file and known_hosts of ~/.ssh reach a device of the inventory as they would with `ssh`."""
+    home = tmp_path / "home" / ".ssh"
+    home.mkdir(parents=True)
+    port, key = server.endpoint.port, server.endpoint.client_key
+    (home / "config").write_text(f"Host bench-board\n  HostName 127.0.0.1\n  Port {port}\n  IdentityFile {key}\n")
+    (home / "known_hosts").write_text(f"[127.0.0.1]:{port} {server.endpoint.host_public_key}\n")
+    monkeypatch.setenv("HOME", str(home.parent))
+
+    async def scenario() -> bytes:
+        transport = SshTransport(lambda: Endpoint("bench-board", None, ""))
+        await transport.open()
+        done = await transport.run(["echo", "reached"])
+        await transport.close()
+        return done.stdout
+
+    assert asyncio.run(scenario()) == b"reached\n"
+
+
 def test_silence_is_an_error_within_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     """A server that accepts and never speaks is given up."""
     monkeypatch.setattr("runner.target.transports.ssh.CONNECT_LIMIT_S", 0.5)
