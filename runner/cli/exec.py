@@ -30,7 +30,8 @@ def exec_(output: Output, /, dry_run: bool, **words: Any) -> int:
     """Run ENTRY of the roadmap on a device, for example: runner exec EDGE-002 --device qemu-pi"""
     lab = output.lab()
     plan = make_plan(Asked(**words), lab)
-    for relative in (f"devices/{plan.line.type}.yaml", *(f"pipelines/{plan.pipeline_folder}",)):
+    used = [f"devices/{plan.line.type}.yaml", f"pipelines/{plan.pipeline_folder}/entry.yaml"]
+    for relative in (*used, *sorted({f"profiles/{name}.yaml" for name in plan.profile_names.values()})):
         if lab.overrides(relative):
             output.say(f"using this lab's own {relative}")
     if dry_run:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from runner.judgement.evidence import Cut, Evidence, Execution
+from runner.judgement.evidence import Cut, Evidence, Execution, Witnessed
 from runner.ondevice.results import finished_stages, state_hash
 
 Problem = tuple[str, str]
@@ -41,14 +41,18 @@ def clocks(execution: Execution, cut: Cut) -> Clocks:
 
 
 def finished(evidence: Evidence, scenario: str) -> list[Problem]:
-    """Every execution reached the end of its pipeline, cuts or no cuts."""
+    """Every planned execution ran and reached the end of its pipeline, cuts or no cuts."""
     problems = []
+    ran = {execution.name for execution in evidence.executions}
+    for planned in evidence.plan["executions"]:
+        if planned["scenario"] == scenario and planned["name"] not in ran:
+            problems.append((f"{planned['name']} was planned and never ran", "config/run_config.json"))
     for execution in evidence.of(scenario):
         ending = execution.ended.get("ending", "never ended")
-        if ending != "finished":
-            last = execution.records[-1] if execution.records else None
-            why = f": {last.payload.get('error') or last.payload.get('reason')}" if last and last.kind == ending else ""
-            problems.append((f"{execution.name} ended as {ending!r}{why}", execution.journal_file))
+        last = execution.records[-1] if execution.records else None
+        if ending != "finished" or last is None or last.kind != "finished":
+            why = (last.payload.get("error") or last.payload.get("reason")) if last else "its journal is empty"
+            problems.append((f"{execution.name} ended as {ending!r}" + (f": {why}" if why else ""), execution.journal_file))
     return problems
 
 
@@ -59,13 +63,9 @@ def nothing_repeated(evidence: Evidence, scenario: str) -> list[Problem]:
         for cut in execution.cuts:
             promised = set(finished_stages(execution.records[: cut.durable_sequence]))
             for line in execution.witnessed:
-                if line.index >= cut.witness_lines and line.stage in promised:
-                    problems.append(
-                        (
-                            f"{line.stage} began again after the cut at {cut.hold}, though its end was promised",
-                            f"results/journal/witness.jsonl:{line.index + 1}",
-                        )
-                    )
+                if line.stage in promised and _after(line, cut):
+                    said = f"{line.stage} began again after the cut at {cut.hold}, though its end was promised"
+                    problems.append((said, f"results/journal/witness.jsonl:{line.index + 1}"))
         seen: set[tuple[Any, ...]] = set()
         for line in execution.witnessed:
             once = (line.stage, line.life, line.boot)
@@ -73,6 +73,14 @@ def nothing_repeated(evidence: Evidence, scenario: str) -> list[Problem]:
                 problems.append((f"{line.stage} began twice in one life", f"results/journal/witness.jsonl:{line.index + 1}"))
             seen.add(once)
     return problems
+
+
+def _after(line: Witnessed, cut: Cut) -> bool:
+    """Whether a stage began after a cut: by its place in the witness, or by the clock of the boot that followed."""
+    if line.index >= cut.witness_lines:
+        return True
+    back = cut.recovered
+    return back is not None and line.boot == back["boot_id"] and line.boottime_ns >= back["supervisor_started_ns"]
 
 
 def every_stage_witnessed(evidence: Evidence, scenario: str) -> list[Problem]:
@@ -89,11 +97,13 @@ def every_stage_witnessed(evidence: Evidence, scenario: str) -> list[Problem]:
 def state_equal(evidence: Evidence, scenario: str) -> list[Problem]:
     """The final state hash equals the baseline's, and is the hash of the journaled results."""
     golden = [record.payload["state_sha256"] for e in evidence.of("baseline") for record in e.of_kind("finished")]
+    if not golden:
+        return [("no baseline finished that the state could be compared with", "config/run_config.json")]
     problems = []
     for execution in evidence.of(scenario):
         for record in execution.of_kind("finished"):
             said = record.payload["state_sha256"]
-            if golden and said != golden[0]:
+            if said != golden[0]:
                 problems.append((f"final state {said[:12]}, baseline {golden[0][:12]}", execution.where(record)))
             if said != state_hash(execution.outputs):
                 problems.append((f"final state {said[:12]} is not the hash of its journaled results", execution.where(record)))
@@ -171,14 +181,19 @@ def really_rebooted(evidence: Evidence, scenario: str) -> list[Problem]:
     """After a power loss the boot id is another one; after a process crash the supervisor is another process."""
     problems = []
     for execution in evidence.of(scenario):
-        lives = [record.boot_id for record in execution.records[:1]]
+        boots = {record.boot_id for record in execution.records[:1]}
+        processes: set[int] = set()
         for cut in execution.cuts:
-            if cut.recovered is None:
+            back = cut.recovered
+            if back is None:
                 problems.append((f"the device did not come back after the cut at {cut.hold}", cut.where))
-            elif cut.loss == "power_loss" and cut.recovered["boot_id"] in lives:
+                continue
+            if cut.loss == "power_loss" and back["boot_id"] in boots:
                 problems.append((f"boot id unchanged over the cut at {cut.hold}", cut.where))
-            if cut.recovered:
-                lives.append(cut.recovered["boot_id"])
+            if cut.loss == "process_crash" and back["supervisor_started_ns"] in processes:
+                problems.append((f"the same supervisor process as before the cut at {cut.hold}", cut.where))
+            boots.add(back["boot_id"])
+            processes.add(back["supervisor_started_ns"])
     return problems
 
 

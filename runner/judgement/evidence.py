@@ -12,13 +12,14 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import takewhile
 from typing import Any
 
 from runner.lab.folder import RunFolder, read_json
 from runner.ondevice import journal
 from runner.ondevice.execution import ENDS
 from runner.ondevice.journal import Record
-from runner.ondevice.results import finished_stages
+from runner.ondevice.results import finished_stages, well_formed
 
 
 @dataclass(frozen=True)
@@ -155,7 +156,7 @@ def load_evidence(folder: RunFolder) -> Evidence:
         name = began["execution"]
         path = folder.device_journal(name)
         data = path.read_bytes() if path.exists() else b""
-        records = journal.read(data)
+        records = list(takewhile(well_formed, journal.read(data)))
         whole = len(journal.FILE_HEADER) + sum(len(record.raw) for record in records)
         executions.append(
             Execution(

@@ -46,6 +46,12 @@ class Reader:
             return None
         return found
 
+    def entry_folder(self, entry_id: str) -> Path:
+        """The folder of an entry that was found. A lab's own folder wins as a whole, never file by file."""
+        path = self.lab.file(f"pipelines/{folder_name(entry_id)}/entry.yaml")
+        assert path is not None
+        return path.parent
+
     def complain(self, found: str, expected: str, where: str = "", do: str = "") -> None:
         self.complaints.append(Complaint(found, expected, where, do))
 

@@ -49,4 +49,6 @@ class Plan(Value):
     executions: tuple[ExecutionPlan, ...]
     profiles: dict[str, Profile]  # by scenario
     checks: dict[str, tuple[CheckUse, ...]]  # by scenario
-    pipeline_folder: str
+    pipeline_folder: str  # the name of the entry's package on the device
+    pipeline_source: str  # where it was read from on the coordinator
+    profile_names: dict[str, str]  # by scenario

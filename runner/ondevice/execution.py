@@ -36,7 +36,7 @@ import time
 from typing import Any, Callable
 
 from .channel import Channel
-from .journal import Journal, Record, boot_id, boottime_ns, fsync_folder
+from .journal import Journal, Record, boot_id, boottime_ns, fsync_file, fsync_folder
 from .results import damage, finished_stages, state_hash
 from .sampler import Sampler, sample
 from .store import Store
@@ -70,7 +70,9 @@ class Execution:
     def create(cls, folder: str, spec: dict[str, Any], store: Store, publish: Publish) -> Execution:
         """A new execution whose first record, `began` with the whole spec, is durable when this returns."""
         os.makedirs(os.path.join(folder, "work"), mode=0o700)
-        for parent in (os.path.dirname(os.path.dirname(folder)), os.path.dirname(folder)):
+        runs = os.path.dirname(os.path.dirname(folder))
+        point_to(runs, os.path.relpath(folder, runs))
+        for parent in (runs, os.path.dirname(folder)):
             fsync_folder(parent)
         journal = Journal.create(os.path.join(folder, "journal"), "began", spec)
         return cls(folder, journal, store, publish, boottime_ns())
@@ -331,10 +333,20 @@ class Execution:
         self._publish({"event": "progress", "stage": stage, "written": written, "flushed": flushed})
 
 
-def find_newest(runs_folder: str) -> str | None:
-    """The execution folder whose journal was written last, or None."""
-    found = []
-    for folder, _, files in os.walk(runs_folder):
-        if "journal" in files:
-            found.append((os.stat(os.path.join(folder, "journal")).st_mtime_ns, folder))
-    return max(found)[1] if found else None
+def point_to(runs: str, execution: str) -> None:
+    """Durably notes which execution is the current one. No clock is asked: a board may boot in 1970."""
+    with open(os.path.join(runs, "current.new"), "w") as file:
+        file.write(execution)
+        file.flush()
+        fsync_file(file.fileno())
+    os.rename(os.path.join(runs, "current.new"), os.path.join(runs, "current"))
+
+
+def find_current(runs: str) -> str | None:
+    """The folder of the current execution, or None when there is none or its journal is not there."""
+    try:
+        with open(os.path.join(runs, "current")) as file:
+            folder = os.path.join(runs, file.read())
+    except OSError:
+        return None
+    return folder if os.path.exists(os.path.join(folder, "journal")) else None

@@ -1,13 +1,14 @@
 """The wire: self-delimiting frames over any byte stream.
 
-    ┌──────┬─────────┬──────┬────────────┬───────────┬─────────┐
-    │ A5 5A│ version │ type │ length u32 │ crc32 u32 │ payload │      big endian
-    └──────┴─────────┴──────┴────────────┴───────────┴─────────┘
-             └───────── covered by the crc, as is the payload ─┘
+    ┌──────┬─────────┬──────┬────────────┬───────────────────┬──────────────────────┬─────────┐
+    │ A5 5A│ version │ type │ length u32 │ crc32 of the head │ crc32 of the payload │ payload │      big endian
+    └──────┴─────────┴──────┴────────────┴───────────────────┴──────────────────────┴─────────┘
 
 A reader that meets garbage drops one byte and looks for the next magic, so a line that printed a
-boot message in between costs what it overwrote and nothing more. Sizes are bounded before any
-memory is taken. No pickle, no eval: JSON, raw journal records and raw blob pieces.
+boot message in between costs what it overwrote and nothing more. The head has a sum of its own: a
+damaged length is never believed. A damaged payload is dropped with its whole frame, so no sender
+can make a reader sum the same bytes twice. Sizes are bounded before any memory is taken. No pickle,
+no eval: JSON, raw journal records and raw blob pieces.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ MAX_PAYLOAD_BYTES = 2 * 1024 * 1024
 JSON, RECORD, BLOB = 1, 2, 3
 _TYPES = frozenset((JSON, RECORD, BLOB))
 _MAGIC = b"\xa5\x5a"
-_HEAD = struct.Struct(">2sBBII")
+_HEAD = struct.Struct(">2sBBIII")
 
 
 class Frame(NamedTuple):
@@ -33,7 +34,10 @@ class Frame(NamedTuple):
 
     def json(self) -> dict[str, Any]:
         """The payload as a JSON object. Raises ValueError if it is anything else."""
-        value = json.loads(self.payload.decode("utf-8"))
+        try:
+            value = json.loads(self.payload.decode("utf-8"))
+        except RecursionError:
+            raise ValueError("a JSON frame is nested too deeply") from None
         if not isinstance(value, dict):
             raise ValueError(f"a JSON frame must hold an object, found {type(value).__name__}")
         return value
@@ -43,8 +47,8 @@ def encode(type: int, payload: bytes) -> bytes:
     """One frame. Raises ValueError when the payload is larger than MAX_PAYLOAD_BYTES."""
     if len(payload) > MAX_PAYLOAD_BYTES:
         raise ValueError(f"a frame holds at most {MAX_PAYLOAD_BYTES} bytes, found {len(payload)}")
-    covered = struct.pack(">BBI", PROTOCOL_VERSION, type, len(payload))
-    return _HEAD.pack(_MAGIC, PROTOCOL_VERSION, type, len(payload), zlib.crc32(payload, zlib.crc32(covered))) + payload
+    head_sum = zlib.crc32(struct.pack(">BBI", PROTOCOL_VERSION, type, len(payload)))
+    return _HEAD.pack(_MAGIC, PROTOCOL_VERSION, type, len(payload), head_sum, zlib.crc32(payload)) + payload
 
 
 def encode_json(value: dict[str, Any]) -> bytes:
@@ -68,16 +72,17 @@ class Decoder:
             self._drop(start)
             if len(self._buffer) < _HEAD.size:
                 return
-            _, version, type, length, crc = _HEAD.unpack_from(self._buffer)
-            if version != PROTOCOL_VERSION or type not in _TYPES or length > MAX_PAYLOAD_BYTES:
+            _, version, type, length, head_sum, payload_sum = _HEAD.unpack_from(self._buffer)
+            intact = zlib.crc32(self._buffer[2:8]) == head_sum
+            if not intact or version != PROTOCOL_VERSION or type not in _TYPES or length > MAX_PAYLOAD_BYTES:
                 self._drop(1)
                 continue
             end = _HEAD.size + length
             if len(self._buffer) < end:
                 return
             payload = bytes(self._buffer[_HEAD.size : end])
-            if zlib.crc32(payload, zlib.crc32(self._buffer[2:8])) != crc:
-                self._drop(1)
+            if zlib.crc32(payload) != payload_sum:
+                self._drop(end)
                 continue
             del self._buffer[:end]
             yield Frame(type, payload)

@@ -109,8 +109,10 @@ def decode(data: bytes, offset: int = 0) -> Record | None:
     kind = body[_BODY.size : _BODY.size + kind_length]
     try:
         payload = json.loads(body[_BODY.size + kind_length :].decode("utf-8"))
+        if not isinstance(payload, dict):
+            return None
         return Record(sequence, boot.hex(), boottime, wall, kind.decode("ascii"), payload, bytes(data[offset:end]))
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
 
 

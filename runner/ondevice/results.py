@@ -17,10 +17,35 @@ FILES_KEY = "files"  # an output's list of files that the stage wrote, relative 
 _KEPT = ("status", "data", "files", "error", "version")
 
 
+_SHAPES: dict[str, dict[str, type]] = {
+    "began": {"stages": list},
+    "stage_started": {"stage": str},
+    "stage_finished": {"stage": str, "status": str, "data": dict, "files": dict, "duration_ns": int},
+    "restored": {
+        "through_sequence": int,
+        "chain": str,
+        "records_found": int,
+        "state_sha256": str,
+        "replay": list,
+        "rejected": dict,
+        "supervisor_started_ns": int,
+    },
+    "resumed": {"restored_flushed_ns": int},
+    "finished": {"state_sha256": str},
+    "sample": {"metrics": dict},
+}
+
+
+def well_formed(record: Record) -> bool:
+    """Whether a record holds what its kind must hold. A device is not trusted to write only such records."""
+    shape = _SHAPES.get(record.kind, {})
+    return all(type(record.payload.get(key)) is wanted for key, wanted in shape.items())
+
+
 def finished_stages(records: Iterable[Record]) -> dict[str, dict[str, Any]]:
     """Each stage's last journaled end: status, data, files, error, version."""
     ends = (record.payload for record in records if record.kind == "stage_finished")
-    return {end["stage"]: {key: end[key] for key in _KEPT} for end in ends}
+    return {end["stage"]: {key: end.get(key) for key in _KEPT} for end in ends}
 
 
 def state_hash(results: dict[str, dict[str, Any]]) -> str:

@@ -1,7 +1,9 @@
 """Telemetry: what the device feels, once a second, by the names OpenTelemetry gives these things.
 
-Reads /proc and /sys where they exist (Linux) and leaves out what cannot be read: a gap is a gap, never
-a zero. Each sample also carries what taking samples costs.
+Names are those of the semantic conventions for system, process and hardware metrics, with the attribute that tells
+two readings apart in braces: `system.disk.io{disk.io.direction=write}`. Units are the conventions' too: bytes, seconds,
+ratios from 0 to 1, degrees Celsius. What cannot be read is left out: a gap is a gap, never a zero. Every sample carries
+what taking samples costs (`process.*`); the boot id is in the record that holds it.
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ FLUSH_INTERVAL_S = 5.0  # the seconds of telemetry that a power cut may cost: de
 
 
 def sample(data_folder: str) -> dict[str, float]:
-    """One reading: cumulative counters (`*.io`, `*.time`, seconds and bytes since boot) and gauges."""
+    """One reading: counters since boot (`*.time`, `*.io`, `*.count`) and gauges."""
     reading: dict[str, float] = {}
     for source in (_cpu, _memory, _disk, _network, _thermal):
         try:
@@ -25,7 +27,7 @@ def sample(data_folder: str) -> dict[str, float]:
         except (OSError, ValueError, IndexError, KeyError):
             continue
     usage = os.statvfs(data_folder)
-    reading["system.filesystem.usage"] = (usage.f_blocks - usage.f_bfree) * usage.f_frsize
+    reading["system.filesystem.usage{system.filesystem.state=used}"] = (usage.f_blocks - usage.f_bfree) * usage.f_frsize
     own = resource.getrusage(resource.RUSAGE_SELF)
     reading["process.cpu.time"] = round(own.ru_utime + own.ru_stime, 3)
     reading["process.memory.usage"] = float(own.ru_maxrss * (1 if os.uname().sysname == "Darwin" else 1024))
@@ -40,38 +42,42 @@ def _lines(path: str) -> list[list[str]]:
 def _cpu() -> dict[str, float]:
     ticks = [int(word) for word in _lines("/proc/stat")[0][1:9]]
     hertz = os.sysconf("SC_CLK_TCK")
-    return {"system.cpu.time.busy": (sum(ticks) - ticks[3] - ticks[4]) / hertz, "system.cpu.time": sum(ticks) / hertz}
+    idle = ticks[3] + ticks[4]
+    return {"system.cpu.time{cpu.mode=idle}": idle / hertz, "system.cpu.time{cpu.mode=busy}": (sum(ticks) - idle) / hertz}
 
 
 def _memory() -> dict[str, float]:
     kib = {words[0]: float(words[1]) for words in _lines("/proc/meminfo")}
     return {
-        "system.memory.usage": (kib["MemTotal:"] - kib["MemAvailable:"]) * 1024,
+        "system.memory.usage{system.memory.state=used}": (kib["MemTotal:"] - kib["MemAvailable:"]) * 1024,
         "system.memory.linux.available": kib["MemAvailable:"] * 1024,
-        "system.memory.linux.dirty": kib["Dirty:"] * 1024,
     }
 
 
 def _disk() -> dict[str, float]:
     whole = [words for words in _lines("/proc/diskstats") if os.path.exists(f"/sys/block/{words[2]}/device")]
+    if not whole:
+        return {}
     return {
-        "system.disk.io.read": sum(float(words[5]) for words in whole) * 512,
-        "system.disk.io.write": sum(float(words[9]) for words in whole) * 512,
+        "system.disk.io{disk.io.direction=read}": sum(float(words[5]) for words in whole) * 512,
+        "system.disk.io{disk.io.direction=write}": sum(float(words[9]) for words in whole) * 512,
     }
 
 
 def _network() -> dict[str, float]:
     links = [line for line in _lines("/proc/net/dev")[2:] if line[0] != "lo:"]
+    if not links:
+        return {}
     return {
-        "system.network.io.receive": sum(float(words[1]) for words in links),
-        "system.network.io.transmit": sum(float(words[9]) for words in links),
+        "system.network.io{network.io.direction=receive}": sum(float(words[1]) for words in links),
+        "system.network.io{network.io.direction=transmit}": sum(float(words[9]) for words in links),
         "system.network.packet.dropped": sum(float(words[4]) + float(words[12]) for words in links),
     }
 
 
 def _thermal() -> dict[str, float]:
     with open("/sys/class/thermal/thermal_zone0/temp") as file:
-        return {"hw.temperature": int(file.read()) / 1000}
+        return {"hw.temperature{hw.id=thermal_zone0}": int(file.read()) / 1000}
 
 
 class Sampler(threading.Thread):

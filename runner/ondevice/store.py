@@ -74,13 +74,16 @@ class Store:
                 archive.extractall(path)
         if compile:
             compileall.compile_dir(path, quiet=2, invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH)
-        with open(os.path.join(path, WHOLE), "w") as file:
-            file.write("\n".join(blobs))
         for folder, _, files in os.walk(path, topdown=False):
             for name in files:
                 with open(os.path.join(folder, name), "rb") as file:
                     fsync_file(file.fileno())
             fsync_folder(folder)
+        with open(os.path.join(path, WHOLE), "w") as file:
+            file.write("\n".join(blobs))
+            file.flush()
+            fsync_file(file.fileno())
+        fsync_folder(path)
         fsync_folder(self._trees)
         return path
 

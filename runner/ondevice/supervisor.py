@@ -26,7 +26,7 @@ import time
 from typing import Any, Callable
 
 from . import facts, frames
-from .execution import Execution, find_newest
+from .execution import Execution, find_current
 from .journal import GENESIS, fsync_folder
 from .store import WHOLE, Store
 
@@ -54,7 +54,7 @@ class Supervisor:
 
         One that had already ended is only kept at hand, so that its journal can still be drained.
         """
-        folder = find_newest(self._runs)
+        folder = find_current(self._runs)
         if folder:
             try:
                 self.execution = Execution.reopen(folder, self.store, self.publish, self._started_ns)
@@ -189,20 +189,21 @@ class Client:
     def listen(self) -> None:
         decoder = frames.Decoder()
         self._connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("ll", 30, 0))
-        while self._open:
-            try:
+        try:
+            while self._open:
                 data = self._connection.recv(262144)
-            except OSError:
-                break
-            if not data:
-                break
-            for frame in decoder.feed(data):
-                if frame.type == frames.BLOB:
-                    self._supervisor.store.piece(frame.payload[:32].hex(), frame.payload[32:])
-                elif frame.type == frames.JSON:
-                    self._answer(frame.json())
-        self.close()
-        self._connection.close()
+                if not data:
+                    break
+                for frame in decoder.feed(data):
+                    if frame.type == frames.BLOB:
+                        self._supervisor.store.piece(frame.payload[:32].hex(), frame.payload[32:])
+                    elif frame.type == frames.JSON:
+                        self._answer(frame.json())
+        except (OSError, ValueError) as error:
+            print(f"a client is dropped: {error}", file=sys.stderr, flush=True)
+        finally:
+            self.close()
+            self._connection.close()
 
     def _answer(self, request: dict[str, Any]) -> None:
         number, verb = request.pop("id", None), str(request.pop("do", ""))

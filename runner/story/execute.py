@@ -114,9 +114,7 @@ def _open_folder(plan: Plan, lab: Lab, clock: Clock, emit: Emit) -> Run:
     began = {"entry": plan.entry, "device": plan.device, "runner_version": __version__, "agent_run_id": run_uuid}
     log = Journal.create(str(folder.coordinator_journal), "run_began", began)
     run = Run(plan, lab, folder, clock, emit, log, run_uuid)
-    source = lab.file(f"pipelines/{plan.pipeline_folder}")
-    assert source is not None
-    shutil.copytree(source, folder.pipelines, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(plan.pipeline_source, folder.pipelines, ignore=shutil.ignore_patterns("__pycache__"))
     write_json(
         folder.run_config,
         {

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import ast
 from dataclasses import dataclass
 
 from runner.errors import AskError
 from runner.faults import power_cut, steady
+from runner.judgement.checks import GENERIC
 from runner.lab.load import Reader, folder_name
 from runner.lab.where import Lab
 from runner.lab.yaml_source import Source, nearest, one_of
@@ -44,6 +46,7 @@ def make_plan(asked: Asked, lab: Lab) -> Plan:
     line, device_type = device
     scenarios = _scenarios(asked, reader, entry)
     profiles = {name: _profile(reader, entry, source, name) for name in scenarios}
+    _check_names(reader, entry, source, scenarios)
     stageflow = asked.stageflow or entry.stageflow
     if stageflow not in stageflow_versions():
         reader.complain(f"Stageflow {stageflow} is not pinned here", one_of(stageflow_versions()), "--stageflow")
@@ -74,8 +77,10 @@ def make_plan(asked: Asked, lab: Lab) -> Plan:
         limits=entry.limits,
         executions=executions,
         profiles={name: profile for name, profile in profiles.items() if profile is not None},
+        profile_names={name: entry.scenarios[name].profile for name in scenarios},
         checks={name: entry.scenarios[name].checks for name in scenarios},
         pipeline_folder=folder_name(entry.id),
+        pipeline_source=str(reader.entry_folder(entry.id)),
     )
 
 
@@ -141,7 +146,26 @@ def _scenarios(asked: Asked, reader: Reader, entry: Entry) -> list[str]:
 
 def _profile(reader: Reader, entry: Entry, source: Source, name: str) -> Profile | None:
     scenario = entry.scenarios[name]
-    relative = f"pipelines/{folder_name(entry.id)}/{scenario.pipeline}.py"
-    if reader.lab.file(relative) is None:
-        reader.complain(f"{relative} is not there", "the scenario's pipeline", source.where(("scenarios", name, "pipeline")))
+    path = reader.entry_folder(entry.id) / f"{scenario.pipeline}.py"
+    if not path.is_file():
+        known_pipelines = [path.stem for path in path.parent.glob("*.py") if path.stem not in ("__init__", "checks")]
+        found = f"no pipeline is called {scenario.pipeline!r}{nearest(scenario.pipeline, known_pipelines)}"
+        reader.complain(found, one_of(known_pipelines), source.where(("scenarios", name, "pipeline")))
     return reader.profile(scenario.profile, source.where(("scenarios", name, "profile")))
+
+
+def _check_names(reader: Reader, entry: Entry, source: Source, scenarios: list[str]) -> None:
+    """Every check that is named exists: in the entry's checks.py, which is read and not run, or for all entries."""
+    path = reader.entry_folder(entry.id) / "checks.py"
+    own: set[str] = set()
+    try:
+        tree = ast.parse(path.read_text(encoding="utf-8")) if path.exists() else ast.Module([], [])
+        own = {node.name for node in tree.body if isinstance(node, ast.FunctionDef) and not node.name.startswith("_")}
+    except (SyntaxError, ValueError) as error:
+        reader.complain(f"not Python: {error}", "functions (evidence, scenario) -> problems", reader.lab.shown(path))
+    names = own | set(GENERIC)
+    for scenario in scenarios:
+        for place, use in enumerate(entry.scenarios[scenario].checks):
+            if use.check not in names:
+                where = source.where(("scenarios", scenario, "checks", place, "check"))
+                reader.complain(f"no check is called {use.check!r}{nearest(use.check, names)}", one_of(names), where)

@@ -20,6 +20,7 @@ from runner import ondevice
 from runner.errors import AskError, LabError
 
 _PACKAGE = Path(__file__).resolve().parent.parent
+FETCH_LIMIT_S = 300
 _NOT_SHIPPED = {"entry.yaml", "checks.py"}
 
 
@@ -142,7 +143,11 @@ def fetch_wheels(stageflow: str, hello: dict[str, Any], cache: Path, say: Callab
         say(f"fetching Stageflow {stageflow} for {hello['machine']} (kept in the cache afterwards)")
         folder.mkdir(parents=True, exist_ok=True)
         command = [sys.executable, "-m", "pip", "download", "-q", "--only-binary", ":all:", "--require-hashes", "--no-deps"]
-        done = subprocess.run([*command, "-d", str(folder), *options, "-r", str(lock)], capture_output=True, text=True, timeout=300)
+        command += ["-d", str(folder), *options, "-r", str(lock)]
+        try:
+            done = subprocess.run(command, capture_output=True, text=True, timeout=FETCH_LIMIT_S)
+        except subprocess.TimeoutExpired as error:
+            raise LabError(f"the pinned wheels did not arrive within {FETCH_LIMIT_S} s", do="check the way to a package index") from error
         if done.returncode:
             raise LabError(
                 "the pinned wheels cannot be fetched: " + (done.stderr.strip().splitlines() or ["pip said nothing"])[-1],

@@ -12,6 +12,7 @@ from pathlib import Path
 from runner.errors import LabError, RunnerError
 from runner.ondevice import journal
 from runner.ondevice.journal import Record
+from runner.ondevice.results import well_formed
 
 
 class Diverged(RunnerError):
@@ -38,7 +39,7 @@ class Mirror:
         mirrored before stays readable.
         """
         record = journal.decode(raw)
-        if record is None:
+        if record is None or not well_formed(record):
             raise Diverged(f"a record arrived after {self.sequence} that is not whole")
         if record.sequence <= self.sequence:
             if self.records[record.sequence - 1].raw != raw:

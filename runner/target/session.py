@@ -165,12 +165,13 @@ class Session:
 
     def _dispatch(self, message: dict[str, Any]) -> None:
         if "event" in message:
-            if message["event"] == "progress":
+            if message["event"] == "progress" and isinstance(message.get("written"), int):
                 self.progress = message
             elif not self._events.full():
                 self._events.put_nowait(message)
             return
-        future = self._answers.get(message.get("id", -1))
+        number = message.get("id")
+        future = self._answers.get(number) if isinstance(number, int) else None
         if future is not None and not future.done():
             future.set_result(message)
 

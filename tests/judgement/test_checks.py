@@ -58,6 +58,13 @@ def longer(forger: Any) -> None:
     forger.recovery.write_bytes(forger.recovery.read_bytes() + b"\x00")
 
 
+def same_process_again(forger: Any) -> None:
+    """The supervisor that answered after a later crash is the one that answered after an earlier one."""
+    log = forger.run.coordinator_journal
+    before = [record.payload for record in journal.read_file(str(log)) if record.kind == "recovered"][-2]
+    forger.change(log, "recovered", -1, supervisor_started_ns=before["supervisor_started_ns"])
+
+
 def change(kind: str, number: int = 0, **changes: Any) -> Forge:
     """Fields of one record of the device's journal."""
     return lambda forger: forger.change(forger.recovery, kind, number, **changes)
@@ -78,6 +85,7 @@ IN_THE_DEVICES_JOURNAL: dict[str, tuple[Forge, set[str]]] = {
     "a stage less than was acknowledged": (change("restored", -1, replay=["ingest"]), recovery("restored_state_true")),
     "restored from another journal": (change("restored", -1, chain=NOWHERE), recovery("restored_state_true")),
     "restored from beyond its end": (change("restored", -1, through_sequence=9999), recovery("restored_state_true")),
+    "a pipeline that never ended": (lambda f: f.drop(f.recovery, "finished"), recovery("finished")),
     "another final state": (change("finished", state_sha256=NOWHERE), recovery("state_equal")),
     "fewer records than were promised": (change("restored", -1, records_found=3), recovery("promises_kept")),
     "restored too late": (change("resumed", -1, restored_flushed_ns=2**60), recovery("restored_in_time")),
@@ -87,7 +95,13 @@ ELSEWHERE: dict[str, tuple[Forge, set[str]]] = {
     "a stage that nobody saw": (without_witness, {"baseline: every_stage_witnessed"}),
     "a finished stage that began again": (witnessed_again, recovery("nothing_repeated")),
     "a stage that began twice": (witnessed_twice_in_one_life, {"baseline: nothing_repeated"}),
-    "a journal cut short": (cut_short, recovery("promises_kept")),
+    "a journal cut short": (cut_short, recovery("promises_kept", "finished")),
+    "an execution that never ran": (lambda f: f.drop(f.run.coordinator_journal, "execution_began", 1), recovery("finished")),
+    "the same process after a crash": (same_process_again, recovery("really_rebooted", "nothing_repeated", "promises_kept")),
+    "no baseline to compare with": (
+        lambda f: f.drop(f.run.device_journal("baseline-1"), "finished"),
+        {"baseline: finished", "baseline: promises_kept", *recovery("state_equal")},
+    ),
     "a journal with a tail": (longer, recovery("promises_kept")),
     "an execution that ran out of time": (outside("execution_ended", 1, ending="limit"), recovery("finished")),
     "a device that never came back": (lambda f: f.drop(f.run.coordinator_journal, "recovered", -1), recovery("really_rebooted")),
@@ -131,11 +145,12 @@ def test_untouched_every_check_holds(forger: Any) -> None:
 
 
 def test_running_again_too_late_is_seen(forger: Any) -> None:
-    """The third clock: from the supervisor's start to the next stage that was seen to begin."""
+    """The third clock: from the supervisor's start to the next stage that was seen to begin (so late: after a later cut)."""
     lines = [json.loads(line) for line in forger.run.witness.read_text().splitlines()]
-    late = [{**line, "boottime_ns": line["boottime_ns"] + 60_000_000_000 * (line["execution"] == "recovery-1")} for line in lines]
+    last = max(line["life"] for line in lines)
+    late = [{**line, "boottime_ns": line["boottime_ns"] + 60_000_000_000 * (line["life"] == last)} for line in lines]
     forger.run.witness.write_text("".join(json.dumps(line) + "\n" for line in late))
-    assert forger.red() == recovery("running_again_in_time")
+    assert forger.red() == recovery("running_again_in_time", "nothing_repeated")
 
 
 def test_every_check_says_what_it_promises_and_where_it_was_broken(forger: Any) -> None:

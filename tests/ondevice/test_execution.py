@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from runner.ondevice.execution import Execution, find_newest
+from runner.ondevice.execution import Execution, find_current, point_to
 from runner.ondevice.journal import GENESIS, read_file
 from runner.ondevice.results import hash_files, state_hash
 from runner.ondevice.store import Store
@@ -209,12 +209,14 @@ def test_abandoning_is_journaled_once(device: Device) -> None:
     assert device.kinds() == ["began", "abandoned"]
 
 
-def test_the_newest_execution_is_found(tmp_path: Path) -> None:
-    """Folders without a journal do not count; no folder at all is None."""
-    assert find_newest(str(tmp_path / "none")) is None
-    for age, name in enumerate(("R/baseline-1", "R/recovery-1")):
+def test_the_current_execution_is_the_one_pointed_to(tmp_path: Path) -> None:
+    """No clock is asked: a board without a battery boots in 1970. No pointer, or no journal where it points, is None."""
+    runs = str(tmp_path)
+    assert find_current(runs) is None
+    for name, wall_ns in (("R/baseline-1", 10**18), ("R/recovery-1", 5)):
         (tmp_path / name).mkdir(parents=True)
+        point_to(runs, name)
+        assert find_current(runs) is None
         (tmp_path / name / "journal").touch()
-        os.utime(tmp_path / name / "journal", ns=(0, age))
-    (tmp_path / "R/recovery-2").mkdir()
-    assert find_newest(str(tmp_path)) == str(tmp_path / "R/recovery-1")
+        os.utime(tmp_path / name / "journal", ns=(wall_ns, wall_ns))
+        assert find_current(runs) == str(tmp_path / name)

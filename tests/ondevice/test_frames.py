@@ -92,3 +92,11 @@ def test_a_json_frame_holds_an_object(payload: bytes, problem: str) -> None:
     """Anything else is a ValueError, whoever sent it."""
     with pytest.raises(ValueError, match=problem):
         Frame(JSON, payload).json()
+
+
+def test_one_flipped_bit_in_a_length_does_not_swallow_what_follows() -> None:
+    """Good frames behind a damaged head are heard soon, not after up to 2 MiB of them."""
+    decoder, wire = frames.Decoder(), frames.encode_json({"event": "held"})
+    broken = bytearray(wire)
+    broken[5] ^= 0x10
+    assert any(list(decoder.feed(data)) for data in (bytes(broken), *[wire] * 100))

@@ -231,3 +231,10 @@ def test_written_bytes_can_be_sent_on_without_a_flush(path: str) -> None:
     opened.write("stage_finished", {})
     assert opened.start_writeback() in (True, False)
     assert (opened.written_sequence, opened.flushed_sequence) == (2, 1)
+
+
+@pytest.mark.parametrize("payload", [[1], "x", None], ids=repr)
+def test_a_record_holds_an_object(payload: object) -> None:
+    """Anything else is no record: every reader of a journal asks its payload for keys."""
+    raw = journal.encode(1, "ab" * 16, 1, 2, "finished", payload).raw  # type: ignore[arg-type]
+    assert journal.decode(raw) is None

@@ -12,18 +12,17 @@ from runner.ondevice import sampler
 from runner.ondevice.sampler import Sampler, sample
 
 LINUX = {
-    "system.cpu.time",
-    "system.cpu.time.busy",
-    "system.memory.usage",
+    "system.cpu.time{cpu.mode=idle}",
+    "system.cpu.time{cpu.mode=busy}",
+    "system.memory.usage{system.memory.state=used}",
     "system.memory.linux.available",
-    "system.memory.linux.dirty",
-    "system.disk.io.read",
-    "system.disk.io.write",
-    "system.network.io.receive",
-    "system.network.io.transmit",
+    "system.disk.io{disk.io.direction=read}",
+    "system.disk.io{disk.io.direction=write}",
+    "system.network.io{network.io.direction=receive}",
+    "system.network.io{network.io.direction=transmit}",
     "system.network.packet.dropped",
 }
-EVERYWHERE = {"system.filesystem.usage", "process.cpu.time", "process.memory.usage"}
+EVERYWHERE = {"system.filesystem.usage{system.filesystem.state=used}", "process.cpu.time", "process.memory.usage"}
 
 # lines of /proc/stat and /proc/meminfo as a Linux 6.18 on x86-64 printed them
 STAT = "cpu  88497 0 30439 440586 1261 0 322 127 0 0\ncpu0 37725 0 11993 230845 220 0 91 60 0 0\n"
@@ -34,10 +33,10 @@ MEMINFO = "MemTotal:       24684092 kB\nMemFree:        24401200 kB\nMemAvailabl
 def test_linux_gives_names_of_opentelemetry(tmp_path: Path) -> None:
     """Every expected metric is there with a number that makes sense; temperature only where there is a sensor."""
     reading = sample(str(tmp_path))
-    expected = LINUX | EVERYWHERE | ({"hw.temperature"} & set(reading))
+    expected = LINUX | EVERYWHERE | ({"hw.temperature{hw.id=thermal_zone0}"} & set(reading))
     assert set(reading) == expected
-    assert 0 < reading["system.cpu.time.busy"] <= reading["system.cpu.time"]
-    assert reading["system.memory.usage"] > 1e6
+    assert reading["system.cpu.time{cpu.mode=busy}"] > 0
+    assert reading["system.memory.usage{system.memory.state=used}"] > 1e6
     assert all(value >= 0 for value in reading.values())
 
 
@@ -46,11 +45,10 @@ def test_what_a_kernel_printed_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
     printed = {"/proc/stat": STAT, "/proc/meminfo": MEMINFO}
     monkeypatch.setattr(sampler, "_lines", lambda path: [line.split() for line in printed[path].splitlines()])
     monkeypatch.setattr(sampler.os, "sysconf", lambda name: 100)
-    assert sampler._cpu() == {"system.cpu.time.busy": 1193.85, "system.cpu.time": 5612.32}
+    assert sampler._cpu() == {"system.cpu.time{cpu.mode=idle}": 4418.47, "system.cpu.time{cpu.mode=busy}": 1193.85}
     assert sampler._memory() == {
-        "system.memory.usage": (24684092 - 24352776) * 1024,
+        "system.memory.usage{system.memory.state=used}": (24684092 - 24352776) * 1024,
         "system.memory.linux.available": 24352776 * 1024,
-        "system.memory.linux.dirty": 2412 * 1024,
     }
 
 
@@ -63,6 +61,13 @@ def test_what_cannot_be_read_is_left_out_and_never_zero(tmp_path: Path, monkeypa
     monkeypatch.setattr(sampler, "_lines", missing)
     monkeypatch.setattr(sampler, "open", missing, raising=False)
     assert set(sample(str(tmp_path))) == EVERYWHERE
+
+
+def test_no_disk_and_no_link_are_a_gap_and_never_zero(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine that has only loopback and no disk gives no figure for either."""
+    monkeypatch.setattr(sampler, "_lines", lambda path: [["head"], ["head"], ["lo:", *["0"] * 16]] if "net" in path else [])
+    assert sampler._disk() == {}
+    assert sampler._network() == {}
 
 
 def test_the_sampler_ends_with_its_journal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -122,3 +122,13 @@ def test_a_tree_needs_all_its_blobs(store: Store, push: Push) -> None:
     with pytest.raises(ValueError, match=NAME[:12]):
         store.unpack(NAME, [push({"a": b"1"}), NAME], compile=False)
     assert not Path(store.tree(NAME)).exists()
+
+
+def test_whole_is_written_last(store: Store, push: Callable[[dict[str, bytes]], str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """A power cut while unpacking never leaves `.whole` beside files that are still empty."""
+    blob = push({"pipe/a.py": b"1"})
+    seen: list[tuple[str, bool]] = []
+    whole = os.path.join(store.tree(blob), WHOLE)
+    monkeypatch.setattr(module, "fsync_file", lambda fd: seen.append((os.readlink(f"/proc/self/fd/{fd}"), os.path.exists(whole))))
+    store.unpack(blob, [blob], compile=False)
+    assert [there for path, there in seen if not path.endswith(WHOLE)] == [False]

@@ -307,3 +307,17 @@ def test_what_it_was_asked_to_keep_is_there_in_its_next_life(process: Process) -
     process.cut()
     process.start()
     assert asyncio.run(push()) == 0
+
+
+@pytest.mark.parametrize("sent", [frames.encode(frames.JSON, b"[1]"), frames.encode(frames.BLOB, b"short")], ids=["list", "short blob"])
+def test_a_frame_that_makes_no_sense_ends_its_client_and_not_only_its_thread(tmp_path: Path, sent: bytes) -> None:
+    """Whoever sent it hears the end of the stream instead of waiting for ever, and is no client any more."""
+    supervisor = Supervisor(str(tmp_path), 0)
+    ours, theirs = socket.socketpair()
+    ours.settimeout(2)
+    client = Client(theirs, supervisor)
+    supervisor._clients.append(client)
+    threading.Thread(target=client.listen, daemon=True).start()
+    ours.sendall(sent)
+    assert ours.recv(100) == b""
+    assert supervisor._clients == []

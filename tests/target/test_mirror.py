@@ -15,7 +15,7 @@ from runner.target.mirror import Diverged, Mirror
 
 
 def record(sequence: int, **payload: Any) -> Record:
-    return journal.encode(sequence, "ab" * 16, 1, 2, "stage_finished", payload)
+    return journal.encode(sequence, "ab" * 16, 1, 2, "stage_raised", payload)
 
 
 ONE, TWO, THREE = record(1, stage="ingest"), record(2, stage="train"), record(3, stage="seal")
@@ -92,3 +92,12 @@ def test_an_existing_journal_is_never_written_over(mirror: Mirror) -> None:
     """Another mirror of the same name is refused."""
     with pytest.raises(FileExistsError):
         Mirror(mirror.path)
+
+
+def test_a_record_without_what_its_kind_must_hold_is_a_divergence(tmp_path: Path) -> None:
+    """A hostile device cannot make a judgement stumble: a whole record of a wrong shape is never mirrored."""
+    mirror = Mirror(tmp_path / "device.journal")
+    for payload in ({}, {"stage": "a", "status": "ok", "data": [], "files": {}, "duration_ns": 1}):
+        with pytest.raises(Diverged, match="not whole"):
+            mirror.take(journal.encode(1, "ab" * 16, 1, 2, "stage_finished", payload).raw)
+    assert mirror.sequence == 0

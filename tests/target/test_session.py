@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from runner.clock import SystemClock
 from runner.errors import LabError
 from runner.ondevice import frames, journal
 from runner.ondevice.frames import JSON, RECORD, encode, encode_json
@@ -17,7 +18,7 @@ from runner.target.session import PIECE_BYTES, RemoteError, Session
 from runner.target.transports.base import LinkLost
 from runner.target.transports.fake import FakeTransport, Pipe
 
-RECORDS = [journal.encode(number, "ab" * 16, 1, 2, "stage_finished", {"stage": f"s{number}"}) for number in (1, 2, 3)]
+RECORDS = [journal.encode(number, "ab" * 16, 1, 2, "stage_raised", {"stage": f"s{number}"}) for number in (1, 2, 3)]
 GARBAGE = b"\r\n[  12.1] random: crng init done \xa5\x5a\x01\r\n"
 HELLO = {"protocol": frames.PROTOCOL_VERSION, "boottime_ns": 5}
 
@@ -277,3 +278,24 @@ def test_a_closed_session_is_closed_twice_without_a_word(talk: Callable[..., Sup
         await session.close()
 
     talk(Supervisor(), story)
+
+
+@pytest.mark.parametrize("payload", [b'{"a":' + b"[" * 100_000, b'{"id": [1]}'], ids=["deep", "unhashable id"])
+def test_a_hostile_json_frame_is_a_lost_link_and_not_our_bug(payload: bytes) -> None:
+    """It fails the device's own run (exit 3), and no report says "please report this"."""
+
+    async def supervisor(argv: object, stdin: object, stdout: object) -> int:
+        decoder = frames.Decoder()
+        while data := await stdin.read():  # type: ignore[attr-defined]
+            for request in (frame.json() for frame in decoder.feed(data)):
+                hello = frames.encode_json({"id": request["id"], "ok": {"protocol": frames.PROTOCOL_VERSION}})
+                await stdout.write(hello if request["do"] == "hello" else frames.encode(frames.JSON, payload))  # type: ignore[attr-defined]
+        return 0
+
+    async def story() -> None:
+        session = await Session.open(FakeTransport({"attach": supervisor}), ["attach"], SystemClock())
+        with pytest.raises(LinkLost):
+            await session.ask("benchmark", timeout_s=5)
+        await session.close()
+
+    asyncio.run(story())
