@@ -80,13 +80,23 @@ def conclude(folder: RunFolder, generated_at: str) -> Conclusion:
     evidence = load_evidence(folder)
     ran = evidence.ending is not None and evidence.ending["ending"] == "ran"
     results = [  # a run that the lab cut short says nothing about the software under test
-        CheckResult(scenario, name, (check.__doc__ or "").strip(), severity, how, tuple(check(evidence, scenario)))
+        CheckResult(scenario, name, (check.__doc__ or name).strip(), severity, how, _problems(check, evidence, scenario))
         for scenario, name, severity, how, check in _checks(folder, evidence)
         if ran
     ]
     row, reason = _row(evidence, results)
     findings = _findings(evidence, results, generated_at)
     return Conclusion(folder, evidence, row, reason, results, findings, generated_at)
+
+
+def _problems(check: Check, evidence: Evidence, scenario: str) -> tuple[Problem, ...]:
+    """What a check finds. One of the entry's own that raises has found that it is broken; one of ours is our bug."""
+    try:
+        return tuple(check(evidence, scenario))
+    except Exception as error:
+        if check in GENERIC.values():
+            raise
+        return ((f"the check itself failed: {type(error).__name__}: {error}", "pipelines/checks.py"),)
 
 
 def _checks(folder: RunFolder, evidence: Evidence) -> list[tuple[str, str, str, str, Check]]:
@@ -112,7 +122,10 @@ def _entry_checks(folder: RunFolder) -> dict[str, Check]:
     assert spec and spec.loader
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
-    spec.loader.exec_module(module)
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        raise AskError(f"the entry's checks cannot be loaded: {type(error).__name__}: {error}", where=str(path)) from error
     return {key: value for key, value in vars(module).items() if callable(value) and not key.startswith("_")}
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from runner.model.base import Value
 from runner.model.device import DeviceLine, DeviceType
 from runner.model.entry import CheckUse, CutBar, Limits
@@ -52,3 +54,9 @@ class Plan(Value):
     pipeline_folder: str  # the name of the entry's package on the device
     pipeline_source: str  # where it was read from on the coordinator
     profile_names: dict[str, str]  # by scenario
+
+    @property
+    def identity(self) -> str:
+        """What this device is, whatever a lab calls it: its address, or for devices of this host their name."""
+        line = self.line
+        return re.sub(r"[^A-Za-z0-9.-]", "_", f"{line.address}-{line.port or 22}") if line.address else self.device

@@ -20,7 +20,7 @@ from typing import Any
 
 from runner import __version__
 from runner.clock import Clock, SystemClock, iso
-from runner.errors import BrokenPromise, LabError, RunnerError
+from runner.errors import AskError, BrokenPromise, LabError, RunnerError
 from runner.farm.lease import Lease
 from runner.judgement import report
 from runner.judgement.conclude import Conclusion, conclude
@@ -82,7 +82,7 @@ async def execute(
     only when not even a run folder could be made; everything later ends in a Conclusion.
     """
     clock = clock or SystemClock()
-    with Lease(state_root(), plan.device, f"{plan.entry} in {lab.runs}"):
+    with Lease(state_root(), plan.identity, f"{plan.entry} in {lab.runs}"):
         run = _open_folder(plan, lab, clock, emit)
         emit("folder", path=run.folder.root)
         trouble: RunnerError | None = None
@@ -95,7 +95,7 @@ async def execute(
                 await _environment(run)
                 await _executions(run)
             ending = "ran"
-        except LabError as error:
+        except (LabError, AskError) as error:  # whatever was asked, hardware has moved: it is the lab's now
             ending, trouble = "lab", error
         except asyncio.CancelledError:
             ending, trouble = "interrupted", LabError("interrupted by the operator")
@@ -163,7 +163,7 @@ async def _live_target(run: Run, adjust: Callable[[Target], None]) -> AsyncItera
 
 async def _renew(target: Target, clock: Clock) -> None:
     while True:
-        with contextlib.suppress(LabError):  # a board that is being cut is renewed the next time round
+        with contextlib.suppress(LabError, OSError):  # a board that is being cut is renewed the next time round
             await target.power.renew(LEASE_S)
         await clock.sleep(LEASE_S / 6)
 

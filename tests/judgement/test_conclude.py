@@ -100,3 +100,20 @@ def test_an_unknown_check_is_told_with_all_that_there_are(real_run: RunFolder) -
     with pytest.raises(AskError, match="no check is called 'finishd'") as refused:
         conclude(real_run, "now")
     assert {"finished", "ledger_adds_up"} <= set(refused.value.complaints[0].expected.replace(",", "").split())
+
+
+@pytest.mark.real
+def test_an_entrys_check_that_raises_has_found_itself_broken(forger: Any) -> None:
+    """A mistake in checks.py is a failed check with its name, never our traceback."""
+    checks = forger.run.pipelines / "checks.py"
+    checks.write_text(checks.read_text() + "\n\ndef ledger_adds_up(evidence, scenario):\n    return evidence.nonsense\n")
+    results = {result.check: result for result in conclude(forger.run, "now").results}
+    assert "AttributeError" in results["ledger_adds_up"].problems[0][0]
+
+
+@pytest.mark.real
+def test_checks_that_cannot_be_loaded_are_the_users_to_mend(forger: Any) -> None:
+    """A checks.py that does not even import is named, with what it said."""
+    (forger.run.pipelines / "checks.py").write_text("import nothing_like_this\n")
+    with pytest.raises(AskError, match="nothing_like_this"):
+        conclude(forger.run, "now")
