@@ -34,12 +34,16 @@ venv() {
     done
     if [ -z "$base" ]; then
         packages python3 python3-venv || true
-        python_works python3 || { say "needs Python 3.11 or newer with its venv module"; exit 2; }
         base=python3
+        if ! python_works python3; then
+            packages python3.11 python3.11-venv || true
+            base=python3.11
+        fi
+        python_works "$base" || { say "needs Python 3.11 or newer with its venv module"; exit 2; }
     fi
     [ -x .venv/bin/python ] || "$base" -m venv .venv
     PYTHON=$REPOSITORY/.venv/bin/python
     "$PYTHON" -m pip install -q --disable-pip-version-check -e ".$1"
 }
 
-EMULATION_PACKAGES="qemu-system-arm qemu-system-x86 nbdkit mmdebstrap e2fsprogs kmod debian-archive-keyring"
+EMULATION_PACKAGES="qemu-system-arm qemu-system-x86 nbdkit mmdebstrap fakeroot e2fsprogs kmod debian-archive-keyring"

@@ -31,7 +31,7 @@ def exec_(output: Output, /, dry_run: bool, **words: Any) -> int:
     lab = output.lab()
     plan = make_plan(Asked(**words), lab)
     used = [f"devices/{plan.line.type}.yaml", f"pipelines/{plan.pipeline_folder}/entry.yaml"]
-    for relative in (*used, *sorted({f"profiles/{name}.yaml" for name in plan.profile_names.values()})):
+    for relative in (*used, *sorted(f"profiles/{name}.yaml" for name in plan.profiles)):
         if lab.overrides(relative):
             output.say(f"using this lab's own {relative}")
     if dry_run:
@@ -122,6 +122,6 @@ def plan_text(plan: Plan) -> str:
         for cut in execution.cuts:
             at = f"random, {cut.fraction:.0%} into the body" if cut.fraction is not None else cut.point
             lines.append(f"  {cut.hold}: {cut.stage or 'the journal'}, {at}")
-    for scenario, checks in plan.checks.items():
-        lines.append(f"{scenario} must hold: " + ", ".join(check.check for check in checks if check.judge == "must_hold"))
+    for name, scenario in plan.scenarios.items():
+        lines.append(f"{name} ({scenario.judge.replace('_', ' ')}): " + ", ".join(use.check for use in scenario.checks))
     return "\n".join(lines)

@@ -5,6 +5,7 @@ This file, and what it imports from `runner.cli`, is the only code that prints o
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -99,8 +100,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except (click.Abort, KeyboardInterrupt):
         output.fail(Interrupted("interrupted"))
         sys.exit(Interrupted.exit_code)
-    except BrokenPipeError:
-        sys.stderr.close()
+    except BrokenPipeError:  # nobody reads a help text or a list any more; a run's own output never comes here
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
     except Exception as error:
         import traceback

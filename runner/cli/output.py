@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TextIO
 
 from runner.errors import RunnerError
 from runner.lab.where import Lab, find_lab
@@ -33,14 +34,14 @@ class Output:
 
     def say(self, text: str) -> None:
         """Something a person may want to know on the way."""
-        print(plain(text), file=sys.stderr if self.as_json else sys.stdout, flush=True)
+        _write(plain(text), sys.stderr if self.as_json else sys.stdout)
 
     def result(self, value: dict[str, Any], text: str, exit_code: int = 0) -> int:
         """The answer: `value` for a program, `text` for a person. Returns the exit status."""
         if self.as_json:
-            print(json.dumps({"schema": SCHEMA, "exit_code": exit_code, **value}), flush=True)
+            _write(json.dumps({"schema": SCHEMA, "exit_code": exit_code, **value}), sys.stdout)
         elif text:
-            print(plain(text), flush=True)
+            _write(plain(text), sys.stdout)
         return exit_code
 
     def fail(self, error: RunnerError) -> None:
@@ -53,6 +54,14 @@ class Output:
         body = {"kind": error.kind, **said[0], "all": said}
         print(json.dumps({"schema": SCHEMA, "exit_code": error.exit_code, "error": body}), flush=True)
         print(plain(first.found), file=sys.stderr, flush=True)
+
+
+def _write(text: str, stream: TextIO) -> None:
+    """A line, if anybody still listens: `runner exec … | head` must neither stop a run nor change its exit status."""
+    try:
+        print(text, file=stream, flush=True)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def columns(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:

@@ -102,13 +102,13 @@ def _problems(check: Check, evidence: Evidence, scenario: str) -> tuple[Problem,
 def _checks(folder: RunFolder, evidence: Evidence) -> list[tuple[str, str, str, str, Check]]:
     own = _entry_checks(folder)
     chosen = []
-    for scenario, uses in evidence.plan["checks"].items():
-        for use in uses:
+    for scenario, planned in evidence.plan["scenarios"].items():
+        for use in planned["checks"]:
             check = own.get(use["check"]) or GENERIC.get(use["check"])
             if check is None:
                 known = ", ".join(sorted({*own, *GENERIC}))
                 raise AskError(f"no check is called {use['check']!r}", expected=f"one of {known}", where=str(folder.run_config))
-            chosen.append((scenario, use["check"], use["severity"], use["judge"], check))
+            chosen.append((scenario, use["check"], use["severity"], planned["judge"], check))
     return chosen
 
 
@@ -133,8 +133,9 @@ def _row(evidence: Evidence, results: list[CheckResult]) -> tuple[str, str]:
     ending = evidence.ending or {"ending": "interrupted", "error": "the coordinator was killed"}
     if ending["ending"] != "ran":
         return ending["ending"], str(ending.get("error", "ended early")).splitlines()[0]
-    power_loss = any(cut.loss == "power_loss" for cut in evidence.cuts)
-    if power_loss and not evidence.note("disk_proof"):
+    real = all(cut.loss == "power_loss" for cut in evidence.cuts)
+    proof = evidence.note("disk_proof")
+    if any(cut.loss == "power_loss" for cut in evidence.cuts) and (proof is None or proof["found"] != proof["expected"]):
         return "lab", "the disk was never proven to lose unflushed writes: fault not reached"
     failed = [result for result in results if not result.held]
     counted = sum(cut.counted for cut in evidence.cuts)
@@ -144,14 +145,19 @@ def _row(evidence: Evidence, results: list[CheckResult]) -> tuple[str, str]:
         [result.severity for result in failed if result.judge == "observe"],
         counted,
         bar,
+        power_failed=real,
     )
     if failed:
         worst = min(failed, key=lambda result: SEVERITIES.index(result.severity))
         return row, f"{len(failed)} of {len(results)} checks failed; the worst: {worst.problems[0][0]}"
+    if evidence.plan["cuts_asked"] and not counted:
+        return "lab", f"none of {len(evidence.cuts)} cuts cost anything: fault not reached"
     if counted < bar:
         bound = failure_rate_bound(0, counted)
         said = f"failure rate at most {bound:.0%} (95 %)" if bound else "failure rate not bounded yet"
         return row, f"{counted} of {bar} cuts: {said}"
+    if not real:
+        return row, f"every check held over {counted} process crashes; the power was never cut"
     return row, f"every check held over {counted} counted cuts"
 
 
@@ -165,7 +171,6 @@ def _findings(evidence: Evidence, results: list[CheckResult], now: str) -> list[
         kind = "performance" if result.check.endswith("in_time") else "reliability"
         code = TYPE_CODES[kind]
         numbers[code] = numbers.get(code, 0) + 1
-        command = f"runner exec {plan['entry']} --device {plan['device']} --scenario {result.scenario} --seed {plan['seed']}"
         findings.append(
             Finding(
                 id=f"{plan['entry']}-{code}-{numbers[code]:03}",
@@ -179,15 +184,20 @@ def _findings(evidence: Evidence, results: list[CheckResult], now: str) -> list[
                 evidence=tuple(dict.fromkeys(where for _, where in result.problems)),
                 fingerprint=fingerprint(plan["entry"], result.scenario, result.check),
                 reproduction={
-                    "steps": [command],
-                    "frequency": "always" if len(result.problems) > 1 else "sometimes",
+                    "steps": [command_again(plan)],
                     "conditions": f"device {plan['device']} ({plan['type']['title']}), Stageflow {config['stageflow_version']}",
                 },
-                impact={"availability_risk": "medium" if kind == "performance" else "high", "workaround_available": False},
                 recommendation={"summary": f"Make this hold: {result.promise}"},
             )
         )
     return findings
+
+
+def command_again(plan: dict[str, Any]) -> str:
+    """The command that makes the same run once more, with the same cuts."""
+    words = ["runner exec", plan["entry"], "--device", plan["device"], "--seed", str(plan["seed"]), "--stageflow", plan["stageflow"]]
+    words += [f"--scenario {name}" for name in plan["scenarios"] if name != "baseline"] or ["--scenario baseline"]
+    return " ".join([*words, *(["--cuts", str(plan["cuts_asked"])] if plan["cuts_asked"] else [])])
 
 
 def cut_rows(evidence: Evidence) -> list[dict[str, Any]]:

@@ -148,7 +148,7 @@ def load_evidence(folder: RunFolder) -> Evidence:
     """Everything a judgement needs. Raises AskError when the folder's configuration cannot be read."""
     config = read_json(folder.run_config)
     coordinator = journal.read_file(str(folder.coordinator_journal))
-    witnessed = _witness(folder)
+    witnessed = _witness(folder, config["run_token"])
     ended = {r.payload["execution"]: r.payload for r in coordinator if r.kind == "execution_ended"}
     diverged = {r.payload["execution"]: r.payload for r in coordinator if r.kind == "diverged"}
     executions = []
@@ -186,8 +186,8 @@ def _cuts(coordinator: list[Record], execution: str, records: list[Record], file
         if record.kind == "mirrored":
             durable = max(durable, facts["sequence"])
             ended = ended or facts["kind"] in ENDS
-        elif record.kind == "held" and facts["point"] == "after_flush":
-            durable = max(durable, facts["sequence"])
+        elif record.kind == "held":
+            durable = max(durable, facts["flushed"])  # the device's own word, from before the cut
         elif record.kind == "cut":
             back = recovered.get(facts["hold"])
             cuts.append(
@@ -222,17 +222,19 @@ def _restored(records: list[Record], recovered: dict[str, Any] | None) -> Record
     return None
 
 
-def _witness(folder: RunFolder) -> list[Witnessed]:
-    """Every whole line. A device writes these, so nothing about them is trusted to be well-formed."""
+def _witness(folder: RunFolder, token: str) -> list[Witnessed]:
+    """Every whole line about this run. A device writes these, so nothing about them is trusted to be well-formed."""
     found: list[Witnessed] = []
     if not folder.witness.exists():
         return found
     for index, line in enumerate(folder.witness.read_bytes().split(b"\n")[:-1]):
         try:
             said = json.loads(line)
+            if said["run"] != token:
+                continue
             found.append(
                 Witnessed(index, str(said["execution"]), str(said["stage"]), int(said["life"]), str(said["boot"]), int(said["boottime_ns"]))
             )
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, RecursionError):
             continue
     return found

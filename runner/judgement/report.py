@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from runner.judgement.checks import running_again_limit
-from runner.judgement.conclude import CheckResult, Conclusion, cut_rows
+from runner.judgement.conclude import CheckResult, Conclusion, command_again, cut_rows
 from runner.judgement.evidence import Evidence
 from runner.lab.folder import RunFolder, read_json, write_json, write_text
 from runner.model.finding import Findings, Metadata
@@ -52,7 +52,7 @@ def _findings(config: dict[str, Any], now: str, status: Any, findings: list[Any]
 
 
 def _latency(evidence: Evidence) -> dict[str, dict[str, float]]:
-    """Each stage's duration in seconds in the baseline, as the device measured it."""
+    """Each stage's duration in seconds in each execution, as the device measured it."""
     return {
         execution.name: {r.payload["stage"]: round(r.payload["duration_ns"] / 1e9, 4) for r in execution.of_kind("stage_finished")}
         for execution in evidence.executions
@@ -98,7 +98,7 @@ def _readme(conclusion: Conclusion) -> str:
             "## How to Reproduce",
             "",
             "```bash",
-            f"runner exec {plan['entry']} --device {plan['device']} --cuts {max(1, plan['cuts_asked'])} --seed {plan['seed']}",
+            command_again(plan),
             f"runner report {conclusion.folder.run_id}    # the same conclusions again, from this folder alone",
             "```",
             "",

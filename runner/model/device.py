@@ -30,7 +30,6 @@ class DeviceType(Value):
     transport: str
     power: str
     loss: Loss  # what a cut of this device really is; a report never claims more
-    emulated: bool = False
     boot_limit_s: float = Field(60.0, gt=0, le=3600)
     stage_timeout_s: float = Field(60.0, gt=0, le=3600)
     emulation: Emulation | None = None

@@ -16,7 +16,6 @@ class CheckUse(Value):
 
     check: str
     severity: Severity
-    judge: Literal["must_hold", "observe"] = "must_hold"
 
 
 class Scenario(Value):
@@ -25,9 +24,10 @@ class Scenario(Value):
     pipeline: str = Field(pattern=r"^[a-z_][a-z0-9_]*$", description="a module beside entry.yaml")
     profile: str
     durability: Literal["journaled", "native"]
+    judge: Literal["must_hold", "observe"]  # observed: what fails is found and reported, and does not fail the run
     stages: tuple[str, ...] = Field(min_length=1)
     checks: tuple[CheckUse, ...] = Field(min_length=1)
-    limit_s: float = Field(600.0, gt=0, description="one execution, cuts and restarts apart")
+    limit_s: float = Field(600.0, gt=0, description="how long an execution may take to its next planned cut, or to its end")
 
 
 class Limits(Value):

@@ -40,7 +40,6 @@ class Finding(BaseModel):
     evidence: tuple[str, ...] = Field(min_length=1)  # "file:record" inside the run folder; no finding without
     fingerprint: str
     reproduction: dict[str, Any]
-    impact: dict[str, Any]
     recommendation: dict[str, Any]
 
 

@@ -30,18 +30,19 @@ TABLE: dict[str, Row] = {
 }
 
 
-def judge(failed_must_hold: Iterable[str], observed: Iterable[str], cuts_counted: int, bar: int) -> str:
+def judge(failed_must_hold: Iterable[str], observed: Iterable[str], cuts_counted: int, bar: int, *, power_failed: bool) -> str:
     """The row of a run that reached its end.
 
     `failed_must_hold` and `observed` are the severities of failed checks by what was asked of them. An
-    observed finding above low, or fewer counted cuts than the entry's bar, is a concern.
+    observed finding above low, fewer counted cuts than the entry's bar, or cuts that were only process
+    crashes (not `power_failed`) are concerns.
     """
     failed = set(failed_must_hold)
     if failed & {"critical", "high"}:
         return "must_hold_failed_badly"
     if failed:
         return "must_hold_failed"
-    if set(observed) & {"critical", "high", "medium"} or cuts_counted < bar:
+    if set(observed) & {"critical", "high", "medium"} or cuts_counted < bar or not power_failed:
         return "held_with_concerns"
     return "all_held"
 

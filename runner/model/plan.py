@@ -6,7 +6,7 @@ import re
 
 from runner.model.base import Value
 from runner.model.device import DeviceLine, DeviceType
-from runner.model.entry import CheckUse, CutBar, Limits
+from runner.model.entry import CutBar, Limits, Scenario
 from runner.model.profile import Profile
 
 
@@ -49,11 +49,10 @@ class Plan(Value):
     cuts_asked: int
     limits: Limits
     executions: tuple[ExecutionPlan, ...]
-    profiles: dict[str, Profile]  # by scenario
-    checks: dict[str, tuple[CheckUse, ...]]  # by scenario
+    scenarios: dict[str, Scenario]
+    profiles: dict[str, Profile]  # by their own names
     pipeline_folder: str  # the name of the entry's package on the device
     pipeline_source: str  # where it was read from on the coordinator
-    profile_names: dict[str, str]  # by scenario
 
     @property
     def identity(self) -> str:

@@ -29,5 +29,5 @@ class Profile(Value):
     """One file in `profiles/`."""
 
     title: str
-    faults: tuple[Fault, ...] = Field(min_length=1)
+    faults: tuple[Fault, ...] = Field(min_length=1, max_length=1)  # one: no two are combined yet
     severs: tuple[Literal["power"], ...] = ()

@@ -63,7 +63,9 @@ class Execution:
         self._held: dict[str, Any] | None = None
         self._host: subprocess.Popen[bytes] | None = None
         self._sampler = Sampler(folder, self._write_sample, self._flush)
-        self._stopped = False
+        self._stopped = False  # somebody abandoned it
+        self.ended = any(record.kind in ENDS for record in journal.records)
+        self.over = False  # its thread is done, whether the journal could say how or not
         self._opened_ns = boottime_ns()
 
     @classmethod
@@ -83,10 +85,6 @@ class Execution:
         journal = Journal.open(os.path.join(folder, "journal"))
         return cls(folder, journal, store, publish, life_began_ns) if journal.records else None
 
-    @property
-    def ended(self) -> bool:
-        return any(record.kind in ENDS for record in self.journal.records[-3:])
-
     def state(self) -> dict[str, Any]:
         """What a coordinator that attaches needs to know at once."""
         return {
@@ -99,6 +97,7 @@ class Execution:
         }
 
     def start(self, *, restore: bool) -> None:
+        self.over = False
         threading.Thread(target=self._live, args=(restore,), daemon=True, name="execution").start()
 
     def proceed(self) -> None:
@@ -112,13 +111,12 @@ class Execution:
             self.changed.notify_all()
 
     def abandon(self, reason: str) -> None:
-        """Ends the execution for good; its folder stays."""
+        """Ends the execution for good; its folder stays. `abandoned` is durable when this returns."""
         self._stopped = True
         self._proceed.set()
         if self._host is not None:
             self._host.kill()
-        if not self.ended:
-            self._promise("abandoned", {"reason": reason})
+        self._end("abandoned", {"reason": reason})
 
     # ---- the life of an execution, in order -------------------------------------------------------------
 
@@ -133,15 +131,21 @@ class Execution:
                 self._hold_new_journal()
             if replay is not None:
                 self._converse(ours, replay)
-        except Exception as error:  # whatever it was, it is said: in the journal if that still works, aloud anyway
-            self._publish({"event": "broken", "error": f"{type(error).__name__}: {error}"})
-            if not self._stopped:
-                self._promise("failed", {"error": f"supervisor: {type(error).__name__}: {error}"})
+        except Exception as error:
+            self._say_what_broke(f"{type(error).__name__}: {error}")
         finally:
             self._sampler.stop()
             if self._host is not None:
                 self._host.kill()
                 self._host.wait()
+            self.over = True
+
+    def _say_what_broke(self, error: str) -> None:
+        """In the journal, where that still works; aloud where it does not, because then nothing can be promised any more."""
+        try:
+            self._end("failed", {"error": f"supervisor: {error}"})
+        except OSError:
+            self._publish({"event": "broken", "error": error})
 
     def _spawn_host(self) -> socket.socket:
         spec = self._spec
@@ -155,6 +159,8 @@ class Execution:
                 stderr=log,
             )
         theirs.close()
+        if self._stopped:  # abandoned before there was a host to kill
+            self._host.kill()
         task = {
             "run": f"{spec['run']}/{spec['execution']}",
             "paths": [self._store.tree(spec["pipeline"]["tree"]), self._store.tree(spec["environment"]["tree"])],
@@ -170,7 +176,7 @@ class Execution:
         """Verifies what the journal promises; returns what to replay, or None when this journal must not go on."""
         wrong = damage(self._store.tree(self._spec["pipeline"]["tree"]), self._spec["pipeline"])
         if wrong:
-            self._promise("refused", {"reason": f"pipeline differs from the one that this journal began with: {wrong}"})
+            self._end("refused", {"reason": f"pipeline differs from the one that this journal began with: {wrong}"})
             return None
         before = list(self.journal.records)
         finished = finished_stages(before)
@@ -202,7 +208,7 @@ class Execution:
             if hold:
                 self._wait(hold, record)
             self._flush()
-        self._promise("resumed", {"restored_flushed_ns": boottime_ns(), "boot_id": boot_id()})
+        self._promise("resumed", {"restored_flushed_ns": boottime_ns()})
         return replay
 
     def _converse(self, ours: socket.socket, replay: dict[str, Any]) -> None:
@@ -214,13 +220,17 @@ class Execution:
             try:
                 message = channel.hear()
             except (EOFError, OSError):
-                if not self._stopped:
-                    self._promise("failed", {"error": f"the pipeline process ended early: {self._host_status()}"})
+                self._end("failed", {"error": f"the pipeline process ended early: {self._host_status()}"})
                 return
             said = message.pop("say")
             after_ack = None
             answer: dict[str, Any] = {"ack": True}
             if said == "ready":
+                self._write("host_ready", message)
+                if message["stages"] != self._spec["stages"]:
+                    planned = ", ".join(self._spec["stages"])
+                    self._end("failed", {"error": f"the pipeline's stages are {', '.join(message['stages'])}; planned: {planned}"})
+                    return
                 answer = {"replay": replay, "attempt": attempt}
             elif said == "start":
                 hold = self._arm(message["stage"], "started")
@@ -233,9 +243,9 @@ class Execution:
                 self._promise("stage_raised", message)
             elif said == "done":
                 results = finished_stages(self.journal.records)
-                self._promise("finished", {"state_sha256": state_hash(results), "stages": sorted(results)})
+                self._end("finished", {"state_sha256": state_hash(results), "stages": sorted(results)})
             elif said == "failed":
-                self._promise("failed", {"error": message["error"]})
+                self._end("failed", {"error": message["error"]})
                 return
             channel.tell(answer)
             if after_ack is not None:
@@ -251,7 +261,10 @@ class Execution:
         hold = next((armed for armed in (self._arm(stage, point) for point in points) if armed), None)
         point = hold["point"] if hold else ""
         with self.journal.lock:  # no sample may slip in between and flush what is held unflushed
-            record = self.journal.write("stage_finished", message)
+            try:
+                record = self.journal.write("stage_finished", message)
+            except ValueError as error:
+                raise ValueError(f"the output of stage {stage} cannot be journaled: {error}") from error
             if hold and point == "before_flush":
                 self._wait(hold, record)
             self.journal.flush()
@@ -286,6 +299,8 @@ class Execution:
     def _wait(self, hold: dict[str, Any], record: Record) -> None:
         """Tells the coordinator that the execution stands here, and stands until told to proceed."""
         self._proceed.clear()
+        if self._stopped:
+            return
         with self.journal.lock:
             if self.journal.flushed_sequence >= record.sequence:
                 self.journal.write("sample", {"metrics": sample(self._folder), "behind": hold["hold"]})
@@ -312,13 +327,24 @@ class Execution:
         self.journal.append(kind, payload)
         self._announce_flushed()
 
+    def _end(self, kind: str, payload: dict[str, Any]) -> None:
+        """The last record of this journal, once: whoever comes second finds that it has ended already."""
+        with self.journal.lock:
+            if not self.ended:
+                self.ended = True
+                self._promise(kind, payload)
+
     def _write(self, kind: str, payload: dict[str, Any]) -> Record:
         record = self.journal.write(kind, payload)
         self._publish_progress(payload.get("stage", ""))
         return record
 
     def _write_sample(self, payload: dict[str, Any]) -> None:
-        self._write("sample", payload)
+        with self.journal.lock:
+            if self.ended:
+                return
+            self.journal.write("sample", payload)
+        self._publish_progress("")
 
     def _flush(self) -> None:
         self.journal.flush()

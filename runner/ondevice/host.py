@@ -1,14 +1,14 @@
 """The host: one process that runs one Stageflow pipeline, one stage report at a time.
 
     supervisor                                host
-        │ ◄──────── ready {stageflow, import_s} ─┤   imports Stageflow and the pipeline at once
+        │ ◄──────── ready {stages, import_s} ───┤   imports Stageflow and the pipeline at once
         ├─ go {replay, …} ────────────────────► │
         │                         for every stage: WITNESS first, then
         │ ◄──────── start {stage} ──────────────┤
         ├─ ack ───────────────────────────────► │   the body runs
         │ ◄──────── end {stage, output, files} ─┤
         ├─ ack (the record is on the disk) ───► │   only now does Stageflow see the output
-        │ ◄──────── done {state_sha256, …} ─────┤
+        │ ◄──────── done ───────────────────────┤
 
 It works with every Stageflow from 0.5.0 to 1.2.0 because it uses none of its hooks: each stage's
 runner is wrapped before the graph is built. A finished stage that is replayed announces nothing and
@@ -124,6 +124,15 @@ def wrap(pipeline: Any, channel: Channel, witness: Witness, replay: dict[str, di
     return pipeline
 
 
+def stageflow_version(paths: list[str]) -> str:
+    """The release that is really installed where the pipeline imports from; "" if nothing says."""
+    for path in paths:
+        for name in os.listdir(path):
+            if name.startswith("stageflow_core-") and name.endswith(".dist-info"):
+                return name[len("stageflow_core-") : -len(".dist-info")]
+    return ""
+
+
 def main(fd: int) -> int:
     """Runs the one pipeline that the supervisor on the other end of `fd` names."""
     channel = Channel(socket.socket(fileno=fd))
@@ -134,7 +143,8 @@ def main(fd: int) -> int:
     try:
         pipeline = importlib.import_module(task["module"]).build()
         import_s = (time.monotonic_ns() - began) / 1e9
-        go = channel.call({"say": "ready", "stages": list(pipeline.stages), "import_s": round(import_s, 3)})
+        ready = {"stages": list(pipeline.stages), "import_s": round(import_s, 3), "stageflow": stageflow_version(task["paths"])}
+        go = channel.call({"say": "ready", **ready})
         witness = Witness(task["witness"], go["attempt"])
         graph = wrap(pipeline, channel, witness, go["replay"]).build()
         asyncio.run(graph.run(run_context(graph, task["run"], task["stage_timeout_s"])))

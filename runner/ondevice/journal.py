@@ -173,7 +173,10 @@ class Journal:
 
     @classmethod
     def open(cls, path: str) -> Journal:
-        """An existing journal, its torn tail cut off (durably) and the number of bytes cut remembered."""
+        """An existing journal, its torn tail cut off (durably) and the number of bytes cut remembered.
+
+        Every record that it holds is durable when this returns. Raises OSError when it is no journal.
+        """
         fd = os.open(path, os.O_RDWR)
         with open(path, "rb") as file:
             data = file.read()
@@ -183,7 +186,7 @@ class Journal:
             raise OSError(f"{path} does not begin with the journal header")
         if len(data) > whole:
             os.ftruncate(fd, whole)
-            fsync_file(fd)
+        fsync_file(fd)  # records that a crashed process wrote and never flushed become promises here
         os.lseek(fd, whole, os.SEEK_SET)
         return cls(path, fd, records, len(data) - whole)
 

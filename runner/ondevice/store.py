@@ -26,7 +26,8 @@ class Store:
             os.makedirs(path, mode=0o700, exist_ok=True)
 
     def missing(self, hashes: list[str]) -> list[str]:
-        """Those of `hashes` that are not here whole; a damaged blob is removed and counts as missing."""
+        """Those of `hashes` that are not here whole; a damaged blob is removed, a half-sent one forgotten."""
+        self._partial.clear()
         return [sha256 for sha256 in hashes if not self._have(sha256)]
 
     def piece(self, sha256: str, data: bytes) -> None:

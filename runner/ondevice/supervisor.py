@@ -60,7 +60,9 @@ class Supervisor:
                 self.execution = Execution.reopen(folder, self.store, self.publish, self._started_ns)
             except OSError as error:  # the journal is no journal any more: say so by answering without it
                 print(f"{folder}: {error}", file=sys.stderr, flush=True)
-            if self.execution and not self.execution.ended:
+            if self.execution and self.execution.ended:
+                self.execution.over = True
+            elif self.execution:
                 self.execution.start(restore=True)
 
     def publish(self, event: dict[str, Any]) -> None:
@@ -72,7 +74,7 @@ class Supervisor:
         listener.settimeout(IDLE_LIMIT_S / 10)
         busy = time.monotonic()
         while time.monotonic() - busy < IDLE_LIMIT_S:
-            if self._clients or (self.execution is not None and not self.execution.ended):
+            if self._clients or (self.execution is not None and not self.execution.over):
                 busy = time.monotonic()
             try:
                 connection, _ = listener.accept()
@@ -107,6 +109,8 @@ class Supervisor:
         """Starts an execution; its `began` record is durable when this answers."""
         if self.execution is not None and not self.execution.ended:
             raise ValueError("an execution is still under way here; abandon it first")
+        if self.execution is not None:
+            self.execution.journal.close()
         folder = os.path.join(self._runs, plain_name(spec["run"]), plain_name(spec["execution"]))
         self.execution = Execution.create(folder, spec, self.store, self.publish)
         client.follow(self.execution, 1)
@@ -156,10 +160,6 @@ class Supervisor:
         }
         return steps[step]()
 
-    def do_stop(self, client: Client) -> dict[str, Any]:
-        """Answers, then ends this process; what is under way is restored by the next one."""
-        threading.Timer(0.05, lambda: os.kill(os.getpid(), signal.SIGTERM)).start()
-        return {}
 
 
 class Client:
@@ -171,7 +171,7 @@ class Client:
         self._open = True
 
     def send(self, data: bytes) -> None:
-        """Sends whole frames; a coordinator that is gone or stuck is dropped, never waited for."""
+        """Sends whole frames; a coordinator that is gone is dropped, one that is stuck after 30 s."""
         try:
             with self._sending:
                 self._connection.sendall(data)
@@ -260,6 +260,7 @@ def install(state: str, archive: str) -> int:
     if store.missing([sha256]):
         store.piece(sha256, data)
         store.keep(sha256)
+    os.unlink(archive)
     print(os.path.join(store.unpack(sha256, [sha256], compile=True), "__main__.py"))
     return 0
 
@@ -279,18 +280,22 @@ def start(state: str, socket_path: str) -> int:
         if sha256 == own_sha256():
             return 0
         if pid:
-            os.kill(int(pid), signal.SIGTERM)
+            try:  # noqa: SIM105 - see above
+                os.kill(int(pid), signal.SIGTERM)
+            except ProcessLookupError:
+                pass
         if time.monotonic() > deadline:
             print(f"supervisor {pid} does not end", file=sys.stderr)
             return 70
         time.sleep(0.05)
+    os.ftruncate(lock, 0)  # a pid from before a crash or a boot must not be taken for ours
     ready, tell_ready = os.pipe()
     if os.fork():
         os.close(tell_ready)
         readable, _, _ = select.select([ready], [], [], START_LIMIT_S)
         return 0 if readable and os.read(ready, 1) == b"+" else 70
     os.setsid()
-    os.ftruncate(lock, 0)
+    signal.signal(signal.SIGTERM, lambda *_: os.killpg(os.getpgid(0), signal.SIGKILL))
     os.pwrite(lock, f"{os.getpid()} {own_sha256()}".encode(), 0)
     _to_log(os.path.join(state, "supervisor.log"))
     if os.path.exists(socket_path):
@@ -302,7 +307,6 @@ def start(state: str, socket_path: str) -> int:
     supervisor.restore()
     os.write(tell_ready, b"+")
     os.close(tell_ready)
-    signal.signal(signal.SIGTERM, lambda *_: os.killpg(os.getpgid(0), signal.SIGKILL))
     supervisor.serve(listener)
     os.unlink(socket_path)
     return 0

@@ -13,7 +13,7 @@ import asyncio
 import contextlib
 import shutil
 import uuid
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,7 @@ from runner.lab.folder import RunFolder, write_json
 from runner.lab.where import Lab, cache_root, state_root
 from runner.model.outcome import TABLE
 from runner.model.plan import Plan
+from runner.ondevice.execution import ENDS
 from runner.ondevice.journal import Journal
 from runner.story.execution import HOPELESS, run_execution
 from runner.story.plan import more_cuts
@@ -58,6 +59,8 @@ class Run:
     bundle: Bundle | None = None
     target: Target | None = None
     session: Session | None = None
+    endings: list[str] = field(default_factory=list)  # how each execution ended, in order
+    completed: bool = False  # every planned step was made
     baseline_s: dict[str, float] = field(default_factory=dict)  # each stage's duration without a fault
 
     @property
@@ -83,7 +86,10 @@ async def execute(
     """
     clock = clock or SystemClock()
     with Lease(state_root(), plan.identity, f"{plan.entry} in {lab.runs}"):
-        run = _open_folder(plan, lab, clock, emit)
+        try:
+            run = _open_folder(plan, lab, clock, emit)
+        except OSError as error:
+            raise LabError(f"no run folder can be made in {lab.runs}: {error}", do="free or grant the place") from error
         emit("folder", path=run.folder.root)
         trouble: RunnerError | None = None
         ending = "bug"
@@ -94,9 +100,12 @@ async def execute(
                 await _push(run)
                 await _environment(run)
                 await _executions(run)
+                run.completed = True
             ending = "ran"
         except (LabError, AskError) as error:  # whatever was asked, hardware has moved: it is the lab's now
             ending, trouble = "lab", error
+        except OSError as error:
+            ending, trouble = "lab", LabError(f"the coordinator's disk: {error}", do="free some space; what was mirrored is kept")
         except asyncio.CancelledError:
             ending, trouble = "interrupted", LabError("interrupted by the operator")
         except Exception as error:
@@ -130,6 +139,7 @@ def _open_folder(plan: Plan, lab: Lab, clock: Clock, emit: Emit) -> Run:
             "stageflow_version": plan.stageflow,
             "test_parameters": plan.model_dump(mode="json"),
             "agent_run_id": run_uuid,
+            "run_token": run.token,
         },
     )
     report.write_in_progress(folder)
@@ -138,7 +148,7 @@ def _open_folder(plan: Plan, lab: Lab, clock: Clock, emit: Emit) -> Run:
 
 @contextlib.asynccontextmanager
 async def _live_target(run: Run, adjust: Callable[[Target], None]) -> AsyncIterator[None]:
-    """The device powered, its session open, its keeper's lease renewed; afterwards all of it undone, shielded."""
+    """The device powered, its session open, its keeper's lease renewed; afterwards all of it undone, whatever happens."""
 
     def say(text: str) -> None:
         run.emit("say", text=text)
@@ -158,7 +168,7 @@ async def _live_target(run: Run, adjust: Callable[[Target], None]) -> AsyncItera
     finally:
         if renewal:
             renewal.cancel()
-        await asyncio.shield(_unwind(run, target))
+        await _to_the_end(_unwind(run, target))
 
 
 async def _renew(target: Target, clock: Clock) -> None:
@@ -168,21 +178,42 @@ async def _renew(target: Target, clock: Clock) -> None:
         await clock.sleep(LEASE_S / 6)
 
 
+async def _to_the_end(unwinding: Coroutine[Any, Any, None]) -> None:
+    """Waits for `unwinding` through any number of cancellations: a second ^C does not leave a board powered."""
+    task = asyncio.ensure_future(unwinding)
+    while not task.done():
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.shield(task)
+    task.result()
+
+
 async def _unwind(run: Run, target: Target) -> None:
-    """Everything off, in order; a failure here is noted and never hides what came before."""
-    try:
-        if run.session:
-            with contextlib.suppress(RunnerError):  # the session may have ended with what ended the run
-                await run.session.ask("abandon", reason="the run is over", timeout_s=10)
+    """Everything off, in order. Each step is tried whatever became of the one before, and none hides the first failure.
+
+    A run's folder on the device is forgotten only when every journal in it was mirrored to its end.
+    """
+
+    async def leave() -> None:
+        if run.session is None:
+            return
+        with contextlib.suppress(RunnerError):  # the session may have ended with what ended the run
+            await run.session.ask("abandon", reason="the run is over", timeout_s=10)
+            if run.endings and all(ending in ENDS for ending in run.endings) and run.completed:
                 await run.session.ask("forget", run=run.token, timeout_s=10)
-            await run.session.close()
+            else:
+                run.note("kept_on_device", run=run.token)
+        await run.session.close()
+
+    async def collect() -> None:
         collect_evidence(run)
-        await target.shut_down()
-        collect_evidence(run)
-        run.note("powered_off")
-    except (LabError, OSError) as error:
-        run.note("unwind_failed", error=str(error))
-        run.emit("say", text=f"unwinding failed: {error}")
+
+    for step in (leave, collect, target.shut_down, collect):
+        try:
+            await step()
+        except Exception as error:
+            run.emit("say", text=f"unwinding: {error}")
+            with contextlib.suppress(LabError):
+                run.note("unwind_failed", step=step.__name__, error=f"{type(error).__name__}: {error}")
 
 
 def collect_evidence(run: Run) -> None:
@@ -214,7 +245,7 @@ async def _push(run: Run) -> None:
     sent = await run.session.push(bundle.blobs)
     if sent:
         run.emit("say", text=f"pushed {sent / 1e6:.1f} MB")
-    await run.session.ask("unpack", tree=bundle.pipeline_tree, blobs=[bundle.pipeline_blob], compile=False)
+    await run.session.ask("unpack", tree=bundle.pipeline_tree, blobs=[bundle.pipeline_blob], compile=True)
     await run.session.ask("unpack", tree=bundle.environment_tree, blobs=list(bundle.environment_blobs), compile=True, timeout_s=600)
     run.note("pushed", bytes=sent, pipeline=bundle.pipeline_blob, environment=bundle.environment_tree)
 
@@ -258,7 +289,8 @@ async def _executions(run: Run) -> None:
             return
         run.emit("say", text=f"{missing} cuts hit nothing; making up for them")
         for execution in more_cuts(run.plan, missing, attempt):
-            await run_execution(run, execution)
+            if await run_execution(run, execution) in HOPELESS:
+                return
 
 
 def _conclude(run: Run, ending: str, trouble: RunnerError | None) -> Conclusion:

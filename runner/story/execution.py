@@ -3,16 +3,17 @@
     begin ─► (hold reached ─► cut ─► power on ─► recovered ─► follow on)* ─► ended
 
 What goes wrong with the *software under test* (a hold never reached, no recovery within the limit, records
-lost) is noted in the coordinator's journal as a result and ends the execution; only the lab's own failures
-raise.
+lost) is a result: it is noted in the coordinator's journal and ends the execution. Only the lab's own failures
+raise. A link that breaks without a cut is neither: we attach again and read on.
 """
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from runner.errors import LabError
+from runner.errors import LabError, RunnerError
 from runner.model.plan import CutPlan, ExecutionPlan
 from runner.ondevice.execution import ENDS
 from runner.ondevice.journal import Record
@@ -22,8 +23,9 @@ from runner.target.transports.base import LinkLost
 if TYPE_CHECKING:
     from runner.story.execute import Run
 
-
-HOPELESS = ("diverged", "not_recovered")  # endings after which this device has nothing more to show in this run
+HOPELESS = ("diverged", "not_recovered", "stuck")  # endings after which this device has nothing more to show in this run
+MAX_REATTACHMENTS = 5
+GIVE_UP_S = 15.0
 
 
 async def run_execution(run: Run, plan: ExecutionPlan) -> str:
@@ -31,82 +33,89 @@ async def run_execution(run: Run, plan: ExecutionPlan) -> str:
 
     Raises LabError when the lab cannot go on.
     """
+    assert run.session
     run.emit("execution_began", execution=plan)
-    began = run.clock.boottime_ns()
+    began_ns = run.clock.boottime_ns()
+    run.note("execution_began", execution=plan.name, scenario=plan.scenario)
     mirror = Mirror(run.folder.device_journal(plan.name))
     try:
         ending = await _live(run, plan, mirror)
+        if ending == "limit":
+            ending = await _give_up(run)
     except Diverged as error:
         ending = "diverged"
         run.note("diverged", execution=plan.name, mirrored=mirror.sequence, found=str(error))
     finally:
+        run.session.mirror = None  # a late record must not meet a closed file
         mirror.close()
     run.note("execution_ended", execution=plan.name, ending=ending, mirrored=mirror.sequence, chain=mirror.chain)
+    run.endings.append(ending)
     if not plan.cuts:
         run.baseline_s.update(_durations(mirror))
-    took_s = (run.clock.boottime_ns() - began) / 1e9
-    run.emit("execution_ended", execution=plan, ending=ending, duration_s=took_s)
+    run.emit("execution_ended", execution=plan, ending=ending, duration_s=(run.clock.boottime_ns() - began_ns) / 1e9)
     return ending
 
 
 async def _live(run: Run, plan: ExecutionPlan, mirror: Mirror) -> str:
-    assert run.session and run.bundle and run.target
-    run.note("execution_began", execution=plan.name, scenario=plan.scenario)
-    run.session.mirror = mirror
-    run.session.on_record = lambda record: _note_mirrored(run, plan, record)
+    assert run.session
+    _listen(run, plan, mirror)
     await run.session.ask("begin", spec=_spec(run, plan))
-    state: dict[str, Any] = {"held": None}
+    held: dict[str, Any] | None = None
     for cut in plan.cuts:
-        held = await _reach(run, plan, cut, state["held"])
-        if held is None:
-            return "ended_before_its_cuts" if any(r.kind in ENDS for r in mirror.records) else "limit"
-        await _cut(run, plan, cut, held)
+        found = held if held and held["hold"] == cut.hold else await _next(run, plan, mirror)
+        if isinstance(found, Record):
+            return "ended_before_its_cuts" if found.kind == "finished" else found.kind
+        if found is None:
+            return "limit"
+        await _cut(run, plan, cut, found)
         if not await _recover(run, plan, cut):
             return "not_recovered"
-        run.session.on_record = lambda record: _note_mirrored(run, plan, record)
-        state = await run.session.follow(mirror)
-        if not state["agrees"]:
-            raise Diverged(f"after the cut at {cut.hold} the device has {state['written']} records, or others than it had")
-    try:
-        end = await _patiently(run, plan, run.session.record(lambda record: record.kind in ENDS))
-    except asyncio.TimeoutError:
-        return "limit"
-    return end.kind
+        held = await _follow(run, plan, mirror, f"after the cut at {cut.hold}")
+    end = await _next(run, plan, mirror)
+    return end.kind if isinstance(end, Record) else "limit"
 
 
-async def _reach(run: Run, plan: ExecutionPlan, cut: CutPlan, held: dict[str, Any] | None) -> dict[str, Any] | None:
-    """Waits until execution stands at the cut's hold; None when it ended or ran out of time before."""
-    assert run.session
-    if held and held["hold"] == cut.hold:
-        return held
-    waiting = [
-        asyncio.ensure_future(run.session.event("held", "broken")),
-        asyncio.ensure_future(run.session.record(lambda record: record.kind in ENDS)),
-    ]
-    try:
-        done, _ = await asyncio.wait(waiting, timeout=plan.limit_s, return_when=asyncio.FIRST_COMPLETED)
-        if waiting[0] not in done:
-            for task in done:
-                task.result()  # a lost link is an error of the lab
-            return None
-        event: dict[str, Any] = waiting[0].result()  # type: ignore[assignment]
-    finally:
-        for task in waiting:
-            task.cancel()
-    if event["event"] == "broken":
-        raise LabError(f"the supervisor cannot go on: {event['error']}", do="look at the device's disk")
-    return event
+async def _next(run: Run, plan: ExecutionPlan, mirror: Mirror) -> Record | dict[str, Any] | None:
+    """What comes next: the last record, a hold that was reached, or None when the time is up.
+
+    A link that breaks meanwhile is joined again. Raises LabError when it cannot be, and when the device says
+    that its journal cannot be written.
+    """
+    for _ in range(MAX_REATTACHMENTS):
+        assert run.session
+        waiting: list[asyncio.Future[Any]] = [
+            asyncio.ensure_future(run.session.record(lambda record: record.kind in ENDS)),
+            asyncio.ensure_future(run.session.event("held", "broken")),
+        ]
+        try:
+            done, _pending = await asyncio.wait(waiting, timeout=plan.limit_s, return_when=asyncio.FIRST_COMPLETED)
+            found = [task.result() for task in waiting if task in done]
+        except LinkLost as error:
+            run.emit("say", text=f"{error}; attaching again")
+            held = await _reattach(run, plan, mirror, error)
+            if held:
+                return held
+            continue
+        finally:
+            for task in waiting:
+                task.cancel()
+        if found and isinstance(found[0], dict) and found[0]["event"] == "broken":
+            raise LabError(f"the device's journal cannot be written: {found[0]['error']}", do="look at the device's disk")
+        return found[0] if found else None
+    raise LabError(f"the link to the device broke {MAX_REATTACHMENTS} times in one wait")
 
 
 async def _cut(run: Run, plan: ExecutionPlan, cut: CutPlan, held: dict[str, Any]) -> None:
     """Takes the power away, here or a planned fraction into the stage's body, and notes what is known of it."""
     assert run.session and run.target
-    run.note("held", execution=plan.name, **{key: held[key] for key in ("hold", "stage", "point", "sequence", "written", "flushed")})
+    facts = ("hold", "stage", "point", "sequence", "written", "flushed")
+    run.note("held", execution=plan.name, **{key: held[key] for key in facts})
+    written = held["written"]
     if cut.fraction is not None:
         await run.session.ask("proceed")
         await run.clock.sleep(cut.fraction * run.baseline_s.get(cut.stage, 0.1))
-    known = {**held, **run.session.progress} if cut.fraction is not None else held
-    facts = await run.target.power.cut()
+        written = max(written, run.session.progress["written"])
+    done = await run.target.power.cut()
     await run.session.close()
     run.note(
         "cut",
@@ -115,20 +124,23 @@ async def _cut(run: Run, plan: ExecutionPlan, cut: CutPlan, held: dict[str, Any]
         stage=cut.stage,
         point="random" if cut.fraction is not None else cut.point,
         loss=run.target.loss,
-        written=max(known["written"], held["written"]),
+        written=written,
         witness_lines=run.target.home.witness.lines().count(b"\n"),
-        facts=facts,
+        facts=done,
     )
-    run.emit("cut", execution=plan, cut=cut, facts=facts)
+    run.emit("cut", execution=plan, cut=cut, facts=done)
 
 
 async def _recover(run: Run, plan: ExecutionPlan, cut: CutPlan) -> bool:
-    """Power on, and whether the supervisor answered within the device's limit."""
+    """Power on, and whether the supervisor answered within the device's limit. Raises LabError if the power itself failed."""
     assert run.target
-    powered = run.clock.boottime_ns()
+    powered_ns = run.clock.boottime_ns()
     try:
         run.session = await run.target.recover(run.target.type.boot_limit_s)
     except LinkLost as error:
+        facts = await run.target.power.facts()
+        if facts.get("on") is False:
+            raise LabError(f"the board lost its power while it was starting: {facts.get('last_end')}") from error
         run.note("not_recovered", execution=plan.name, hold=cut.hold, error=str(error))
         run.emit("say", text=str(error))
         return False
@@ -141,16 +153,62 @@ async def _recover(run: Run, plan: ExecutionPlan, cut: CutPlan) -> bool:
         hold=cut.hold,
         boot_id=hello["boot_id"],
         supervisor_started_ns=hello["supervisor_started_ns"],
-        power_on_boottime_ns=powered,
-        board_boot_s=max(0.0, round((read_ns - age_ns - powered) / 1e9, 3)),
+        power_on_boottime_ns=powered_ns,
+        board_boot_s=max(0.0, round((read_ns - age_ns - powered_ns) / 1e9, 3)),
         error_bound_s=round((hello["answered_boottime_ns"] - hello["asked_boottime_ns"]) / 2e9 + 0.01, 3),
     )
     return True
 
 
-async def _patiently(run: Run, plan: ExecutionPlan, waiting: Any) -> Record:
-    found: Record = await asyncio.wait_for(waiting, plan.limit_s)
-    return found
+async def _reattach(run: Run, plan: ExecutionPlan, mirror: Mirror, why: LinkLost) -> dict[str, Any] | None:
+    """A new session after a silence that nobody caused, read on from the mirror's end; the hold it stands at, if any."""
+    assert run.target and run.session
+    silent_ns = run.clock.boottime_ns()
+    await run.session.close()
+    run.session = await run.target.recover(run.target.type.boot_limit_s)
+    silence_s = round((run.clock.boottime_ns() - silent_ns) / 1e9, 3)
+    identity = {key: run.session.hello[key] for key in ("boot_id", "supervisor_started_ns")}
+    run.note("reattached", execution=plan.name, error=str(why), silence_s=silence_s, **identity)
+    return await _follow(run, plan, mirror, "after a broken link")
+
+
+async def _follow(run: Run, plan: ExecutionPlan, mirror: Mirror, when: str) -> dict[str, Any] | None:
+    """Reads on from the mirror's end; returns the hold at which the execution stands already. Raises Diverged."""
+    assert run.session
+    _listen(run, plan, mirror)
+    state = await run.session.follow(mirror)
+    if not state["agrees"]:
+        raise Diverged(f"{when} the device has {state['written']} records, or others than it had")
+    held: dict[str, Any] | None = state["held"]
+    return held
+
+
+def _listen(run: Run, plan: ExecutionPlan, mirror: Mirror) -> None:
+    assert run.session
+    run.session.mirror = mirror
+    run.session.on_record = _noting(run, plan)
+
+
+def _noting(run: Run, plan: ExecutionPlan) -> Callable[[Record], None]:
+    """Notes each promise of the device that the coordinator has on its own disk; samples are not worth a flush each."""
+
+    def note(record: Record) -> None:
+        if record.kind != "sample":
+            run.note("mirrored", execution=plan.name, sequence=record.sequence, kind=record.kind)
+            run.emit("record", execution=plan, record=record)
+
+    return note
+
+
+async def _give_up(run: Run) -> str:
+    """Ends an execution that ran out of time, its journal drained: "limit"; or "stuck" when even that does not work."""
+    assert run.session
+    try:
+        await run.session.ask("abandon", reason="the time limit is over", timeout_s=GIVE_UP_S)
+        await asyncio.wait_for(run.session.record(lambda record: record.kind in ENDS), GIVE_UP_S)
+    except (RunnerError, asyncio.TimeoutError):
+        return "stuck"
+    return "limit"
 
 
 def _spec(run: Run, plan: ExecutionPlan) -> dict[str, Any]:
@@ -171,13 +229,6 @@ def _spec(run: Run, plan: ExecutionPlan) -> dict[str, Any]:
         "witness": run.target.home.witness.path_on_device,
         "stage_timeout_s": run.plan.type.stage_timeout_s,
     }
-
-
-def _note_mirrored(run: Run, plan: ExecutionPlan, record: Record) -> None:
-    """Promises of the device that the coordinator has on its own disk; samples are not worth a flush each."""
-    if record.kind != "sample":
-        run.note("mirrored", execution=plan.name, sequence=record.sequence, kind=record.kind)
-        run.emit("record", execution=plan, record=record)
 
 
 def _durations(mirror: Mirror) -> dict[str, float]:

@@ -76,9 +76,8 @@ def make_plan(asked: Asked, lab: Lab) -> Plan:
         cuts_asked=sum(len(execution.cuts) for execution in executions),
         limits=entry.limits,
         executions=executions,
-        profiles={name: profile for name, profile in profiles.items() if profile is not None},
-        profile_names={name: entry.scenarios[name].profile for name in scenarios},
-        checks={name: entry.scenarios[name].checks for name in scenarios},
+        scenarios={name: entry.scenarios[name] for name in scenarios},
+        profiles={entry.scenarios[name].profile: profile for name, profile in profiles.items() if profile is not None},
         pipeline_folder=folder_name(entry.id),
         pipeline_source=str(reader.entry_folder(entry.id)),
     )
@@ -105,7 +104,7 @@ def executions_of(name: str, scenario: Scenario, profile: Profile, count: int, s
 def more_cuts(plan: Plan, count: int, attempt: int) -> list[ExecutionPlan]:
     """Executions that make up for `count` cuts that hit nothing, named apart and with cuts of their own."""
     for execution in plan.executions:
-        fault = plan.profiles[execution.scenario].faults[0]
+        fault = plan.profiles[plan.scenarios[execution.scenario].profile].faults[0]
         if execution.cuts and not isinstance(fault, Steady):
             extra = f"{execution.scenario}-extra{attempt}"
             in_stages = fault.model_copy(update={"points": ("before_flush",)})

@@ -155,4 +155,9 @@ def fetch_wheels(stageflow: str, hello: dict[str, Any], cache: Path, say: Callab
                 do="give the coordinator access to a package index once; afterwards the cache is enough",
             )
         (folder / "whole").touch()
-    return sorted(folder.glob("*.whl"))
+    wheels = sorted(folder.glob("*.whl"))
+    pins = lock.read_text(encoding="utf-8")
+    for wheel in wheels:  # the cache is only a cache: what it holds is checked each time
+        if f"sha256:{sha256(wheel.read_bytes())}" not in pins:
+            raise LabError(f"{wheel} is not the pinned wheel any more", expected=f"a hash of {lock.name}", do=f"remove {folder}")
+    return wheels

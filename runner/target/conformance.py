@@ -1,6 +1,6 @@
 """What every transport must do, executable: `await check_transport(make)`, in this tree or out of it.
 
-`make` returns a new, unopened transport to a device that has `cat`, `printf`, `true` and `sh`.
+`make` returns a new, unopened transport to a device that has `cat`, `printf`, `sleep`, `true` and `sh`.
 Each check is one function whose docstring is the promise; AssertionError names the promise that broke.
 """
 
@@ -61,13 +61,11 @@ async def a_command_that_hangs_is_given_up(transport: Transport) -> None:
     """A command that outlives its time limit raises LinkLost, and the transport goes on working."""
     stream = await transport.stream(["cat"])  # something else is open meanwhile
     try:
-        await transport.run(["sh", "-c", "exec sleep 30"], timeout_s=0.5)
+        await transport.run(["sleep", "3"], timeout_s=0.5)
     except LinkLost:
         pass
-    except ValueError:
-        return  # the fake has no clock to hang on
     else:
-        raise AssertionError("a command of 30 s ended within 0.5 s")
+        raise AssertionError("a command of 3 s ended within 0.5 s")
     assert (await transport.run(["true"])).exit_status == 0
     await stream.close()
 

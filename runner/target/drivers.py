@@ -51,6 +51,12 @@ async def make_target(request: Request) -> Target:
     from runner.target.target import Target
 
     power, home = await _maker(POWER, "power", request.type.power)(request)
+    if power.loss != request.type.loss:  # a crash must never be sold as a power loss, not even by mistake
+        raise AskError(
+            f"device type {request.line.type!r} says that a cut is a {request.type.loss}; its power driver makes a {power.loss}",
+            expected=f"loss: {power.loss}",
+            where=f"devices/{request.line.type}.yaml",
+        )
     transport = _maker(TRANSPORTS, "transports", request.type.transport)(request, power)
     return Target(request.name, request.type, transport, power, home, request.clock)
 

@@ -26,6 +26,7 @@ class Mirror:
         self.chain = journal.GENESIS
         self._file = open(path, "xb", buffering=0)  # noqa: SIM115 - lives as long as the execution
         self._write(journal.FILE_HEADER)
+        journal.fsync_folder(str(path.parent))
 
     @property
     def sequence(self) -> int:

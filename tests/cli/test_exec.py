@@ -33,7 +33,7 @@ def test_a_dry_run_shows_the_whole_plan_and_makes_nothing(runner: Runner, tmp_pa
     assert "EDGE-002 Power failure recovery on local" in said.out
     assert "recovery-1/1: the journal, created" in said.out
     assert len(re.findall(r"^  recovery-\d+/\d+: ", said.out, re.MULTILINE)) == 9
-    assert "recovery must hold: finished" in said.out
+    assert "recovery (must hold): finished" in said.out
     assert list(tmp_path.iterdir()) == []
 
 

@@ -177,7 +177,8 @@ def test_a_reader_that_went_away_is_no_error(runner: Runner, monkeypatch: pytest
         raise BrokenPipeError
 
     monkeypatch.setattr(module, "import_module", fails)
-    monkeypatch.setattr("sys.stderr.close", lambda: None, raising=False)
+    monkeypatch.setattr(module.os, "dup2", lambda *fds: None)
+    monkeypatch.setattr("sys.stdout.fileno", lambda: 1, raising=False)
     assert runner("run", "list").exit_code == 0
 
 

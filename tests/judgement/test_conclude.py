@@ -24,19 +24,24 @@ def test_nine_crashes_that_held_pass_with_concerns(real_run: RunFolder) -> None:
     assert said["run_dir"] == str(real_run.root)
 
 
-def test_with_the_bar_reached_it_is_a_pass(real_run: RunFolder) -> None:
-    """The bar is the entry's, as it was when the run was made."""
+def test_with_the_bar_reached_crashes_are_still_no_power_failure(real_run: RunFolder) -> None:
+    """The bar is the entry's, as it was when the run was made; but process crashes alone are never a full pass."""
     config = read_json(real_run.run_config)
     config["test_parameters"]["cuts"]["bar"] = 9
     write_json(real_run.run_config, config)
     conclusion = conclude(real_run, "now")
-    assert (conclusion.outcome.verdict, conclusion.reason) == ("PASS", "every check held over 9 counted cuts")
+    assert (conclusion.outcome.verdict, conclusion.reason) == (
+        "PASS_WITH_CONCERNS",
+        "every check held over 9 process crashes; the power was never cut",
+    )
 
 
 def set_checks(run: RunFolder, check: str, /, **changes: Any) -> None:
-    """Changes how the plan uses a check in the recovery."""
+    """Changes how the plan uses a check in the recovery, or how the recovery is judged."""
     config = read_json(run.run_config)
-    for use in config["test_parameters"]["checks"]["recovery"]:
+    recovery = config["test_parameters"]["scenarios"]["recovery"]
+    recovery["judge"] = changes.pop("judge", recovery["judge"])
+    for use in recovery["checks"]:
         if use["check"] == check:
             use.update(changes)
     write_json(run.run_config, config)
@@ -63,7 +68,9 @@ def test_one_failed_check_is_as_bad_as_the_entry_says(forger: Any, severity: str
     assert (finding.id, finding.severity, finding.type) == ("EDGE-002-REL-001", severity, "reliability")
     assert finding.created_at == "2026-11-21T20:00:00.000Z"
     assert finding.evidence[0].startswith("results/journal/device-recovery-1.journal#")
-    assert finding.reproduction["steps"] == ["runner exec EDGE-002 --device local --scenario recovery --seed 3"]
+    assert finding.reproduction["steps"] == [
+        "runner exec EDGE-002 --device local --seed 3 --stageflow 1.2.0 --scenario recovery --cuts 9"
+    ]
     assert "final state 000000000000, baseline" in finding.description
     assert conclusion.as_json()["findings"][severity] == 1
 
@@ -92,6 +99,15 @@ def test_a_power_loss_that_was_never_proven_blocks_the_run(forger: Any) -> None:
     conclusion = conclude(forger.run, "now")
     assert (conclusion.row, conclusion.outcome.verdict) == ("lab", None)
     assert "fault not reached" in conclusion.reason
+
+
+def test_cuts_that_cost_nothing_are_a_fault_not_reached(forger: Any) -> None:
+    """Had every crash come after the pipeline's end, nothing would have been tested: blocked, never a pass."""
+    instead = {"mirrored": {"kind": "finished"}, "cut": {"point": "random"}}
+    forger.rewrite(forger.run.coordinator_journal, lambda record: {**record.payload, **instead.get(record.kind, {})})
+    conclusion = conclude(forger.run, "now")
+    assert (conclusion.cuts["counted"], conclusion.outcome.verdict) == (0, None)
+    assert "cost anything" in conclusion.reason
 
 
 def test_an_unknown_check_is_told_with_all_that_there_are(real_run: RunFolder) -> None:

@@ -15,7 +15,7 @@ from runner.ondevice import journal
 pytestmark = pytest.mark.real
 
 ODD = b'{"execution": "recovery-1", "stage": "ingest", "life": "x", "boot": "", "boottime_ns": 1}'
-JOURNALED = {"began", "restored", "resumed", "stage_started", "stage_finished", "holding", "finished", "sample"}
+JOURNALED = {"began", "restored", "resumed", "stage_started", "stage_finished", "holding", "finished", "sample", "host_ready"}
 
 
 def test_a_real_run_reads_as_it_was_made(real_run: RunFolder) -> None:

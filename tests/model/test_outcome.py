@@ -52,8 +52,14 @@ def test_no_error_of_the_infrastructure_is_a_verdict() -> None:
 )
 def test_a_run_that_reached_its_end_has_one_row(failed: list[str], observed: list[str], cuts: int, row: str) -> None:
     """The worst failed `must_hold` decides; observations and missing cuts are concerns and never failures."""
-    assert judge(failed, observed, cuts, BAR) == row
-    assert judge(iter(failed), iter(observed), cuts, BAR) == row
+    assert judge(failed, observed, cuts, BAR, power_failed=True) == row
+    assert judge(iter(failed), iter(observed), cuts, BAR, power_failed=True) == row
+
+
+def test_process_crashes_are_never_a_full_pass() -> None:
+    """However many crashes were survived, the power has not failed yet; a failure stays a failure."""
+    assert judge([], [], BAR, BAR, power_failed=False) == "held_with_concerns"
+    assert judge(["high"], [], BAR, BAR, power_failed=False) == "must_hold_failed_badly"
 
 
 def test_severities_stand_from_worst_to_least() -> None:

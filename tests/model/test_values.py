@@ -34,8 +34,14 @@ def test_values_are_frozen() -> None:
 
 def test_a_profiles_fault_is_told_by_its_name() -> None:
     """`fault:` chooses the settings that may stand beside it."""
-    faults = Profile.model_validate({**PROFILE, "faults": [{"fault": "steady"}, CUT]}).faults
-    assert [type(fault) for fault in faults] == [Steady, PowerCut]
+    for fault, model in (({"fault": "steady"}, Steady), (CUT, PowerCut)):
+        assert [type(found) for found in Profile.model_validate({**PROFILE, "faults": [fault]}).faults] == [model]
+
+
+def test_a_second_fault_is_refused_and_not_ignored() -> None:
+    """Nothing combines two faults yet, so a profile that names two is a mistake."""
+    with pytest.raises(ValidationError, match="at most 1"):
+        Profile.model_validate({**PROFILE, "faults": [{"fault": "steady"}, CUT]})
 
 
 @pytest.mark.parametrize("name", ["pi-04", "local", "Rack2.pi_7", "7"])

@@ -192,13 +192,15 @@ def test_an_execution_that_never_began_is_nobodys(device: Device) -> None:
 
 
 @pytest.mark.parametrize("kind", ["finished", "failed", "refused", "abandoned"])
-def test_an_end_is_an_end_also_behind_a_late_sample(device: Device, kind: str) -> None:
-    """The sampler may write once more after the last promise."""
+def test_an_end_is_the_end(device: Device, kind: str) -> None:
+    """It is journaled once, and no late sample follows it."""
     execution = device.create()
     assert not execution.ended
-    execution.journal.append(kind, {})
-    execution.journal.write("sample", {})
+    execution._end(kind, {})
+    execution._end("failed", {"error": "too late"})
+    execution._write_sample({"metrics": {}})
     assert execution.ended
+    assert device.kinds() == ["began", kind]
 
 
 def test_abandoning_is_journaled_once(device: Device) -> None:

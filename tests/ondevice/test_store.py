@@ -21,14 +21,14 @@ NAME = hashlib.sha256(DATA).hexdigest()
 
 def test_a_blob_is_there_once_its_bytes_and_its_name_are_durable(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """File flushed, renamed, folder flushed, in this order; before that it is missing."""
-    seen: list[tuple[str, list[str]]] = []
+    seen: list[tuple[str, bool]] = []
 
     def watch(owner: Any, name: str) -> None:
         action = getattr(owner, name)
 
         def watched(*words: Any) -> None:
             action(*words)
-            seen.append((name, store.missing([NAME])))
+            seen.append((name, store._have(NAME)))
 
         monkeypatch.setattr(owner, name, watched)
 
@@ -36,9 +36,10 @@ def test_a_blob_is_there_once_its_bytes_and_its_name_are_durable(store: Store, t
         watch(owner, name)
     for start in range(0, len(DATA), 7000):
         store.piece(NAME, DATA[start : start + 7000])
-        assert store.missing([NAME]) == [NAME]
+        assert not store._have(NAME)
     store.keep(NAME)
-    assert seen == [("fsync_file", [NAME]), ("rename", []), ("fsync_folder", [])]
+    assert seen == [("fsync_file", False), ("rename", True), ("fsync_folder", True)]
+    assert store.missing([NAME]) == []
     assert (tmp_path / "blobs" / NAME).read_bytes() == DATA
 
 
@@ -122,6 +123,15 @@ def test_a_tree_needs_all_its_blobs(store: Store, push: Push) -> None:
     with pytest.raises(ValueError, match=NAME[:12]):
         store.unpack(NAME, [push({"a": b"1"}), NAME], compile=False)
     assert not Path(store.tree(NAME)).exists()
+
+
+def test_a_push_that_broke_off_is_begun_again(store: Store) -> None:
+    """Asking what is missing forgets half-sent blobs: the next pieces begin a new one."""
+    store.piece(NAME, DATA[:7000])
+    assert store.missing([NAME]) == [NAME]
+    store.piece(NAME, DATA)
+    store.keep(NAME)
+    assert store.missing([NAME]) == []
 
 
 def test_whole_is_written_last(store: Store, push: Callable[[dict[str, bytes]], str], monkeypatch: pytest.MonkeyPatch) -> None:

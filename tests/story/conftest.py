@@ -36,10 +36,23 @@ def run_edge_002(tmp_path: Path) -> Callable[..., Conclusion]:
     """`run_edge_002(("screen", "before_flush"), …, device=…, adjust=…)` gives the conclusion."""
     lab = Lab(builtin_root(), tmp_path / "runs", builtin=True)
 
-    def run(*cuts: tuple[str, str], device: str = "local", adjust: Callable[[Target], None] = lambda target: None) -> Conclusion:
-        events: list[tuple[str, dict[str, Any]]] = []
+    def run(
+        *cuts: tuple[str, str],
+        device: str = "local",
+        adjust: Callable[[Target], None] = lambda target: None,
+        judge: str = "must_hold",
+        loss: str = "",
+        boot_limit_s: float = 0,
+        **executions: Any,
+    ) -> Conclusion:
         plan = plan_with(lab, device, *cuts)
-        return asyncio.run(execute(plan, lab, lambda event, **facts: events.append((event, facts)), adjust=adjust))
+        changed = {key: value for key, value in {"loss": loss, "boot_limit_s": boot_limit_s}.items() if value}
+        update = {
+            "type": plan.type.model_copy(update=changed),
+            "executions": tuple(execution.model_copy(update=executions) for execution in plan.executions),
+            "scenarios": {name: scenario.model_copy(update={"judge": judge}) for name, scenario in plan.scenarios.items()},
+        }
+        return asyncio.run(execute(plan.model_copy(update=update), lab, lambda event, **facts: None, adjust=adjust))
 
     return run
 

@@ -35,6 +35,7 @@ FSYNC_DOES_NOTHING = (
     "def fsync_file(fd: int) -> None:\n",
     "def fsync_file(fd: int) -> None:\n    return\n\n\ndef unused(fd: int) -> None:\n",
 )
+JOURNAL_IS_NEVER_FLUSHED = ("journal.py", "self._guarded(lambda: fsync_file(self._fd))", "self._guarded(lambda: None)")
 NO_FOLDER_FSYNC = (
     "journal.py",
     "    fd = os.open(path, os.O_RDONLY)\n    try:\n        fsync_file(fd)\n",

@@ -16,6 +16,7 @@ import pytest
 from runner.judgement.conclude import Conclusion
 from runner.ondevice import journal
 from runner.target.target import Target
+from runner.target.transports.base import LinkLost
 
 from . import sabotage
 from .conftest import failed
@@ -117,6 +118,66 @@ def test_a_journal_without_crc_is_caught_on_a_torn_tail(run_edge_002: Run) -> No
     conclusion = run_edge_002(("screen", "after_flush"), adjust=lambda target: tearing(target, broken))
     assert "promises_kept" in failed(conclusion)
     assert conclusion.outcome.verdict == "FAIL"
+
+
+def test_a_pipeline_that_takes_too_long_fails_and_does_not_block(run_edge_002: Run) -> None:
+    """Not ending within the limit is a result about the software under test; its journal is drained to the end."""
+    conclusion = run_edge_002(("train", "after_ack"), limit_s=0.02)
+    assert (conclusion.outcome.status, conclusion.outcome.verdict) == ("completed", "FAIL")
+    assert [execution.ended["ending"] for execution in conclusion.evidence.executions] == ["limit", "limit"]
+    assert conclusion.evidence.of("baseline")[0].records[-1].kind == "abandoned"
+
+
+def test_stages_that_were_not_planned_are_refused(run_edge_002: Run) -> None:
+    """A pipeline with other stages than the entry says would leave stages uncut without anybody noticing."""
+    conclusion = run_edge_002(stages=("ingest", "seal"))
+    assert "planned: ingest, seal" in next(result for result in conclusion.results if result.check == "finished").problems[0][0]
+
+
+def test_a_link_that_breaks_is_joined_again(run_edge_002: Run) -> None:
+    """A broken link without a cut costs nothing: the next session reads on where the mirror ends."""
+    conclusion = run_edge_002(("train", "after_ack"), adjust=breaking_the_first_links)
+    assert failed(conclusion) == set()
+    again = [record.payload for record in conclusion.evidence.coordinator if record.kind == "reattached"]
+    assert [note["execution"] for note in again] == ["baseline-1"]
+
+
+def breaking_the_first_links(target: Target) -> None:
+    """The first stream breaks when the first stage is under way; later ones hold."""
+    stream_of = target.transport.stream
+    streams: list[object] = []
+
+    async def stream(argv: object) -> object:
+        made = await stream_of(argv)  # type: ignore[arg-type]
+        streams.append(made)
+        if len(streams) == 1:
+            read = made.read
+
+            async def breaking() -> bytes:
+                data = await read()
+                if b"host_ready" in data or b"stage_started" in data or b"stage_finished" in data:
+                    raise LinkLost("somebody stumbled over the cable")
+                return data
+
+            made.read = breaking  # type: ignore[method-assign]
+        return made
+
+    target.transport.stream = stream  # type: ignore[method-assign,assignment]
+
+
+def test_native_durability_is_observed_and_never_a_mask(run_edge_002: Run) -> None:
+    """Run natively, Stageflow does everything again after a crash: found and reported, without failing the run."""
+    conclusion = run_edge_002(("train", "after_ack"), durability="native", judge="observe")
+    assert "nothing_repeated" in failed(conclusion)
+    assert (conclusion.outcome.verdict, conclusion.outcome.exit_code) == ("PASS_WITH_CONCERNS", 0)
+    assert any(finding.severity == "critical" for finding in conclusion.findings)
+
+
+def test_a_type_that_calls_a_crash_a_power_loss_is_refused(run_edge_002: Run) -> None:
+    """What a cut is called is checked against the driver that makes it, before anything moves."""
+    conclusion = run_edge_002(("train", "after_ack"), loss="power_loss")
+    assert conclusion.outcome.exit_code == 3
+    assert "process_crash" in str(conclusion.trouble)
 
 
 def test_a_killed_coordinator_leaves_nothing_for_long(tmp_path: Path) -> None:

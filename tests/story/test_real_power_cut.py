@@ -44,9 +44,16 @@ def test_real_power_cuts_are_survived_and_proven(run_edge_002: Run) -> None:
 
 
 def test_a_supervisor_whose_fsync_does_nothing_is_caught(run_edge_002: Run) -> None:
-    """Acknowledged records that were never flushed are gone after a real cut, and the run fails for it."""
+    """Nothing that it keeps survives a real cut, not even its own installed self: it never gets past the disk proof."""
     broken = sabotage.using(sabotage.supervisor_with(sabotage.FSYNC_DOES_NOTHING))
-    conclusion = run_edge_002(("", "created"), ("screen", "after_ack"), device="qemu-pi", adjust=broken)
+    conclusion = run_edge_002(("screen", "after_ack"), device="qemu-pi", boot_limit_s=40, adjust=broken)
+    assert (conclusion.outcome.status, conclusion.outcome.verdict, conclusion.outcome.exit_code) == ("blocked", None, 3)
+
+
+def test_a_journal_that_is_never_flushed_is_caught(run_edge_002: Run) -> None:
+    """Records that were acknowledged and never flushed are gone after a real cut, and the run fails for exactly that."""
+    broken = sabotage.using(sabotage.supervisor_with(sabotage.JOURNAL_IS_NEVER_FLUSHED))
+    conclusion = run_edge_002(("screen", "after_ack"), device="qemu-pi", adjust=broken)
     assert "promises_kept" in failed(conclusion)
     assert conclusion.outcome.verdict == "FAIL"
 

@@ -1,6 +1,6 @@
 """A transport to a device that exists only in memory: for tests, ours and yours.
 
-It knows the four commands that the conformance suite speaks (`cat`, `printf`, `true`, `sh -c "exit N"`), and any
+It knows the commands that the conformance suite speaks (`cat`, `printf`, `sleep`, `true`, `sh -c "exit N"`), and any
 others that it is given: `FakeTransport({"name": coroutine})`, where the coroutine gets the arguments, a
 reader and a writer. `broken` makes the link fail from then on.
 """
@@ -58,13 +58,18 @@ async def _sh(argv: Sequence[str], stdin: Pipe, stdout: Pipe) -> int:
     return int(number)
 
 
+async def _sleep(argv: Sequence[str], stdin: Pipe, stdout: Pipe) -> int:
+    await asyncio.sleep(float(argv[1]))
+    return 0
+
+
 async def _true(argv: Sequence[str], stdin: Pipe, stdout: Pipe) -> int:
     return 0
 
 
 class FakeTransport:
     def __init__(self, commands: dict[str, Command] | None = None) -> None:
-        self._commands: dict[str, Command] = {"cat": _cat, "printf": _printf, "sh": _sh, "true": _true, **(commands or {})}
+        self._commands: dict[str, Command] = {"cat": _cat, "printf": _printf, "sh": _sh, "sleep": _sleep, "true": _true, **(commands or {})}
         self._tasks: set[asyncio.Task[int]] = set()
         self.broken = False
 

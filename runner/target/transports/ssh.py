@@ -73,9 +73,12 @@ class SshTransport:
         if self._connection is not None:
             return
         endpoint = self._find()
-        port = endpoint.port if endpoint.port is not None else ()
-        connecting = asyncssh.connect(endpoint.host, port, options=self._options(endpoint))
-        self._connection = await _translated(asyncio.wait_for(connecting, CONNECT_LIMIT_S), f"{endpoint.host}:{endpoint.port or 22}")
+
+        async def connect() -> asyncssh.SSHClientConnection:
+            port = endpoint.port if endpoint.port is not None else ()
+            return await asyncssh.connect(endpoint.host, port, options=self._options(endpoint))
+
+        self._connection = await _translated(asyncio.wait_for(connect(), CONNECT_LIMIT_S), f"{endpoint.host}:{endpoint.port or 22}")
 
     async def run(self, argv: Sequence[str], *, input: bytes = b"", timeout_s: float = 60.0) -> Completed:
         running = self._open().run(shlex.join(argv), input=input, encoding=None)
@@ -147,6 +150,8 @@ async def _translated(awaited: Awaitable[Result], what: str) -> Result:
         raise LinkLost(f"no answer from {what}") from error
     except (asyncssh.Error, OSError) as error:
         raise LinkLost(f"{what}: {error}") from error
+    except ValueError as error:  # asyncssh's errors about keys and configuration files
+        raise Refused(f"{what} cannot be tried: {error}", do="look at ~/.ssh/config and at the pinned key") from error
 
 
 def _bytes(data: bytes | str | None) -> bytes:
