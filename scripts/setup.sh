@@ -41,7 +41,7 @@ venv() {
         fi
         python_works "$base" || { say "needs Python 3.11 or newer with its venv module"; exit 2; }
     fi
-    [ -x .venv/bin/python ] || "$base" -m venv .venv
+    [ -x .venv/bin/python ] || { say "making a virtual environment in .venv"; "$base" -m venv .venv; }
     PYTHON=$REPOSITORY/.venv/bin/python
     "$PYTHON" -m pip install -q --disable-pip-version-check -e ".$1"
 }

@@ -53,9 +53,8 @@ async def _execute(output: Output, lab: Lab, plan: Plan) -> int:
         first = conclusion.trouble.complaints[0]
         where = first.where or str(conclusion.folder.root)
         value["error"] = {"kind": conclusion.row, "found": first.found, "expected": first.expected, "where": where, "do": first.do}
-    lines = [(conclusion.outcome.verdict or conclusion.outcome.status or "").replace("_", " ").upper() + f" · {conclusion.reason}"]
-    if conclusion.trouble is not None:
-        lines.append(str(conclusion.trouble))
+    said = str(conclusion.trouble) if conclusion.trouble is not None else conclusion.reason
+    lines = [(conclusion.outcome.verdict or conclusion.outcome.status or "").replace("_", " ").upper() + f" · {said}"]
     lines += [f"  {finding.severity}: {finding.title}: {finding.description.partition('Found: ')[2]}" for finding in conclusion.findings]
     lines.append(lab.shown(conclusion.folder.final_report).removeprefix("./"))
     if plan.type.loss == "process_crash":
@@ -68,6 +67,7 @@ class Progress:
 
     def __init__(self, output: Output, plan: Plan) -> None:
         self._print, self._plan = output.say, plan
+        self._made = 0  # cuts of the execution under way
 
     def __call__(self, event: str, **facts: Any) -> None:
         getattr(self, f"_{event}", lambda **_: None)(**facts)
@@ -76,11 +76,10 @@ class Progress:
         self._print(f"  {text}")
 
     def _execution_ended(self, execution: ExecutionPlan, ending: str, duration_s: float) -> None:
-        word = LOSS_WORDS[self._plan.type.loss][1 if len(execution.cuts) == 1 else 2]
-        cuts = f"   {len(execution.cuts)} {word}" if execution.cuts else ""
-        self._print(
-            f"{execution.name:<12} {len(execution.stages)} stages   {duration_s:5.1f} s{cuts}   {'ok' if ending == 'finished' else ending}"
-        )
+        made, self._made = self._made, 0
+        cuts = f"   {made} {LOSS_WORDS[self._plan.type.loss][1 if made == 1 else 2]}" if execution.cuts else ""
+        how = "ok" if ending == "finished" else ending
+        self._print(f"{execution.name:<12} {len(execution.stages)} stages   {duration_s:5.1f} s{cuts}   {how}")
 
     def _powered(self, facts: dict[str, Any]) -> None:
         if "accelerator" in facts:
@@ -90,8 +89,9 @@ class Progress:
         self._print(f"disk proof   flushed block: {found['flushed']}, unflushed block: {found['unflushed']}, cache: {found['write_cache']}")
 
     def _cut(self, execution: ExecutionPlan, cut: Any, facts: dict[str, Any]) -> None:
-        lost = facts.get("writes_lost")
-        said = f", {lost['count']} unflushed disk writes lost" if lost else ""
+        self._made += 1
+        lost = (facts.get("writes_lost") or {}).get("count")
+        said = "" if lost is None else ", 1 unflushed disk write lost" if lost == 1 else f", {lost} unflushed disk writes lost"
         point = "random" if cut.fraction is not None else cut.point
         self._print(f"  {LOSS_WORDS[self._plan.type.loss][1]} at {cut.stage or 'the journal'}, {point}{said}")
 

@@ -16,7 +16,7 @@ SCHEMA = "stageflow-runner/1"
 
 def plain(text: str) -> str:
     """`text` without anything that could move a terminal's cursor: devices are not trusted with ours."""
-    return "".join(c if c.isprintable() or c == "\n" else "�" for c in text)
+    return "".join(c if c.isprintable() or c in "\n\t" else "�" for c in text)
 
 
 class Output:

@@ -40,10 +40,11 @@ def run_list(output: Output) -> int:
         try:
             about = read_json(folder.findings)["metadata"]
             device = read_json(folder.run_config)["test_parameters"]["device"]
-            rows.append({**row, "device": device, "status": about["status"], "summary": about.get("summary", "")})
+            said = {"status": about["status"], "verdict": about.get("verdict", ""), "summary": about.get("summary", "")}
+            rows.append({**row, "device": device, **said})
         except (AskError, KeyError, TypeError) as error:  # one damaged folder does not hide the others
-            rows.append({**row, "device": "?", "status": "unreadable", "summary": str(error).partition("\n")[0]})
-    keys = ("run_id", "entry", "device", "status", "summary")
+            rows.append({**row, "device": "?", "status": "unreadable", "verdict": "", "summary": str(error).partition("\n")[0]})
+    keys = ("run_id", "entry", "device", "status", "verdict", "summary")
     text = columns(keys, [[row[key] for key in keys] for row in rows]) if rows else "no run yet: runner exec EDGE-002"
     return output.result({"runs": rows}, text)
 
@@ -65,7 +66,7 @@ def run_show(output: Output, name: str) -> int:
 @click.argument("name")
 @click.pass_obj
 def report(output: Output, name: str) -> int:
-    """Make NAME's findings, report and metrics again from its journals. Exits as the run did."""
+    """Make NAME's findings, report and metrics again from its journals. Exits 0 or 1 as the verdict says, 3 without one."""
     from runner.clock import SystemClock, iso
     from runner.judgement import report as writer
     from runner.judgement.conclude import conclude
@@ -77,7 +78,8 @@ def report(output: Output, name: str) -> int:
     writer.write(folder, conclusion)
     verdict = (conclusion.outcome.verdict or conclusion.outcome.status or "").replace("_", " ").upper()
     text = f"{verdict} · {conclusion.reason}\n{lab.shown(folder.final_report)}"
-    return output.result(conclusion.as_json(), text, conclusion.outcome.exit_code)
+    code = min(conclusion.outcome.exit_code, 3)
+    return output.result({**conclusion.as_json(), "exit_code": code}, text, code)
 
 
 @click.group()

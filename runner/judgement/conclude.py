@@ -49,6 +49,11 @@ class Conclusion:
         return TABLE[self.row]
 
     @property
+    def completed_at(self) -> str:
+        """When the run ended; for one that was killed, when this was concluded."""
+        return self.evidence.completed_at or self.generated_at
+
+    @property
     def cuts(self) -> dict[str, int]:
         cuts = self.evidence.cuts
         return {
@@ -85,7 +90,7 @@ def conclude(folder: RunFolder, generated_at: str) -> Conclusion:
         if ran
     ]
     row, reason = _row(evidence, results)
-    findings = _findings(evidence, results, generated_at)
+    findings = _findings(evidence, results, evidence.completed_at or generated_at)
     return Conclusion(folder, evidence, row, reason, results, findings, generated_at)
 
 
@@ -212,6 +217,7 @@ def cut_rows(evidence: Evidence) -> list[dict[str, Any]]:
             "vacuous": cut.vacuous,
             "counted": cut.counted,
             **clocks(execution, cut)._asdict(),
+            "host_wait_s": (cut.recovered or {}).get("host_wait_s"),
         }
         for execution in evidence.executions
         for cut in execution.cuts

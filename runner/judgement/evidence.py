@@ -15,6 +15,8 @@ from functools import cached_property
 from itertools import takewhile
 from typing import Any
 
+from runner.clock import iso
+from runner.errors import AskError
 from runner.lab.folder import RunFolder, read_json
 from runner.ondevice import journal
 from runner.ondevice.execution import ENDS
@@ -139,6 +141,12 @@ class Evidence:
         return next((record.payload for record in reversed(self.coordinator) if record.kind == kind), None)
 
     @property
+    def completed_at(self) -> str | None:
+        """When the run ended, by the coordinator's wall clock; None when it was killed."""
+        ends = [record.wall_ns for record in self.coordinator if record.kind == "run_ended"]
+        return iso(ends[-1]) if ends else None
+
+    @property
     def slowdown(self) -> float:
         """How much slower the device did a fixed piece of work than the coordinator's machine, in this run."""
         return float((self.note("benchmark") or {"slowdown": 1.0})["slowdown"])
@@ -147,7 +155,7 @@ class Evidence:
 def load_evidence(folder: RunFolder) -> Evidence:
     """Everything a judgement needs. Raises AskError when the folder's configuration cannot be read."""
     config = read_json(folder.run_config)
-    coordinator = journal.read_file(str(folder.coordinator_journal))
+    coordinator = _coordinator(folder)
     witnessed = _witness(folder, config["run_token"])
     ended = {r.payload["execution"]: r.payload for r in coordinator if r.kind == "execution_ended"}
     diverged = {r.payload["execution"]: r.payload for r in coordinator if r.kind == "diverged"}
@@ -173,6 +181,19 @@ def load_evidence(folder: RunFolder) -> Evidence:
         )
     ending = next((record.payload for record in coordinator if record.kind == "run_ended"), None)
     return Evidence(config, config["test_parameters"], coordinator, executions, ending)
+
+
+def _coordinator(folder: RunFolder) -> list[Record]:
+    """The coordinator's journal, whole. Raises AskError when it is missing or damaged: nothing can be concluded then."""
+    path = folder.coordinator_journal
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise AskError(f"{path} cannot be read: {error.strerror}", expected="the folder as `runner exec` left it") from error
+    records = journal.read(data)
+    if len(journal.FILE_HEADER) + sum(len(record.raw) for record in records) != len(data):
+        raise AskError(f"{path} is damaged behind record {len(records)}", expected="the folder as `runner exec` left it")
+    return records
 
 
 def _cuts(coordinator: list[Record], execution: str, records: list[Record], file: str) -> list[Cut]:

@@ -28,7 +28,9 @@ def write(folder: RunFolder, conclusion: Conclusion) -> None:
     config = conclusion.evidence.config
     findings = [finding.model_dump(mode="json") for finding in conclusion.findings]
     status = conclusion.outcome.status or "failed"
-    write_json(folder.findings, _findings(config, conclusion.generated_at, status, findings, conclusion.reason))
+    document = _findings(config, conclusion.completed_at, status, findings, conclusion.reason)
+    document["metadata"]["verdict"] = conclusion.outcome.verdict or "none"
+    write_json(folder.findings, document)
     write_json(folder.metrics / "cuts.json", cut_rows(conclusion.evidence))
     write_json(folder.metrics / "latency.json", _latency(conclusion.evidence))
     write_json(folder.metrics / "resource_usage.json", _resources(conclusion.evidence))
@@ -79,7 +81,7 @@ def _readme(conclusion: Conclusion) -> str:
             f"**Run ID**: {conclusion.folder.run_id}  ",
             f"**Status**: {outcome.status}  ",
             f"**Started**: {config['started_at']}  ",
-            f"**Completed**: {conclusion.generated_at}  ",
+            f"**Completed**: {conclusion.completed_at}  ",
             "",
             "## Quick Summary",
             "",
@@ -237,6 +239,7 @@ def _cut_table(conclusion: Conclusion) -> list[str]:
         "board boot s",
         f"state restored s (limit {limits['restored_s']:g})",
         f"running again s (limit {running_again_limit(conclusion.evidence):g})",
+        "of that, host wait s",
     )
     rows = [
         (
@@ -246,11 +249,12 @@ def _cut_table(conclusion: Conclusion) -> list[str]:
             _shown(row["writes_lost"]),
             _shown(row["records_lost"]),
             "yes" if row["counted"] else "no: vacuous",
-            *(_shown(row[clock]) for clock in ("board_boot_s", "restored_s", "running_again_s")),
+            *(_shown(row[clock]) for clock in ("board_boot_s", "restored_s", "running_again_s", "host_wait_s")),
         )
         for row in cut_rows(conclusion.evidence)
     ]
-    return _table(head, rows) if rows else ["None.", ""]
+    note = "A dash: this restart was itself cut, or the device cannot say. Host wait: the emulator was ready and got no processor."
+    return [*_table(head, rows), note, ""] if rows else ["None.", ""]
 
 
 def _shown(value: Any) -> str:

@@ -64,6 +64,7 @@ class Execution:
         self._host: subprocess.Popen[bytes] | None = None
         self._sampler = Sampler(folder, self._write_sample, self._flush)
         self._stopped = False  # somebody abandoned it
+        self._alone = False  # a hold was given up: nobody is there, and no further hold waits for anybody
         self.ended = any(record.kind in ENDS for record in journal.records)
         self.over = False  # its thread is done, whether the journal could say how or not
         self._opened_ns = boottime_ns()
@@ -284,6 +285,8 @@ class Execution:
     def _arm(self, stage: str, point: str) -> dict[str, Any] | None:
         """The hold planned here that no life has used yet, durably marked as used; else None."""
         used = {record.payload["hold"] for record in self.journal.records if record.kind == "holding"}
+        if self._alone:
+            return None
         left = [hold for hold in self._spec["holds"] if hold["hold"] not in used and hold["point"] != "created"]
         if not left or (left[0]["stage"], left[0]["point"]) != (stage, point):
             return None  # strictly in order: a later hold waits until every earlier one has been used
@@ -312,14 +315,15 @@ class Execution:
             "flushed": self.journal.flushed_sequence,
         }
         self._publish({"event": "held", **self._held})
-        self._proceed.wait(HOLD_LIMIT_S)
+        self._alone = not self._proceed.wait(HOLD_LIMIT_S)
         self._held = None
 
     def _await_mirror(self, record: Record) -> None:
         deadline = time.monotonic() + HOLD_LIMIT_S
         with self.changed:
-            while self.mirrored_sequence < record.sequence and time.monotonic() < deadline and not self._stopped:
+            while self.mirrored_sequence < record.sequence and not self._stopped and not self._alone:
                 self.changed.wait(1.0)
+                self._alone = time.monotonic() > deadline
 
     # ---- writing ----------------------------------------------------------------------------------------
 

@@ -309,6 +309,7 @@ def start(state: str, socket_path: str) -> int:
     os.close(tell_ready)
     supervisor.serve(listener)
     os.unlink(socket_path)
+    os.rmdir(os.path.dirname(socket_path))
     return 0
 
 

@@ -287,7 +287,7 @@ async def _executions(run: Run) -> None:
         missing = run.plan.cuts_asked - sum(cut.counted for cut in evidence.cuts)
         if missing <= 0 or evidence.stopped:
             return
-        run.emit("say", text=f"{missing} cuts hit nothing; making up for them")
+        run.emit("say", text=f"vacuous or missed: {missing} of {run.plan.cuts_asked} cuts; making up for them")
         for execution in more_cuts(run.plan, missing, attempt):
             if await run_execution(run, execution) in HOPELESS:
                 return

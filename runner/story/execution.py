@@ -154,6 +154,7 @@ async def _recover(run: Run, plan: ExecutionPlan, cut: CutPlan) -> bool:
         boot_id=hello["boot_id"],
         supervisor_started_ns=hello["supervisor_started_ns"],
         power_on_boottime_ns=powered_ns,
+        host_wait_s=await run.target.power.waited_s(),
         board_boot_s=max(0.0, round((read_ns - age_ns - powered_ns) / 1e9, 3)),
         error_bound_s=round((hello["answered_boottime_ns"] - hello["asked_boottime_ns"]) / 2e9 + 0.01, 3),
     )

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from runner.judgement.checks import GENERIC
-from runner.judgement.conclude import conclude
+from runner.judgement.conclude import conclude, cut_rows
 from runner.ondevice import journal
 
 pytestmark = pytest.mark.real
@@ -102,7 +102,7 @@ ELSEWHERE: dict[str, tuple[Forge, set[str]]] = {
         lambda f: f.drop(f.run.device_journal("baseline-1"), "finished"),
         {"baseline: finished", "baseline: promises_kept", *recovery("state_equal")},
     ),
-    "a journal with a tail": (longer, recovery("promises_kept")),
+    "a journal with a tail": (longer, recovery("promises_kept", "finished")),
     "an execution that ran out of time": (outside("execution_ended", 1, ending="limit"), recovery("finished")),
     "a device that never came back": (lambda f: f.drop(f.run.coordinator_journal, "recovered", -1), recovery("really_rebooted")),
     "a power loss without a reboot": (outside("cut", 0, loss="power_loss"), recovery("really_rebooted")),
@@ -162,3 +162,12 @@ def test_every_check_says_what_it_promises_and_where_it_was_broken(forger: Any) 
             file, _, record = where.partition("#")
             assert (forger.run.root / file).is_file()
             assert not record or record.isdigit()
+
+
+def test_the_hosts_wait_is_not_the_boards(forger: Any) -> None:
+    """A restart that was slow because the emulator got no processor is not too late; one that waited less than it overran is."""
+    forger.change(forger.recovery, "resumed", 0, restored_flushed_ns=2**60)
+    late = next(row["restored_s"] for row in cut_rows(conclude(forger.run, "now").evidence) if (row["restored_s"] or 0) > 5)
+    for waited, red in ((late - 4, False), (late - 6, True)):
+        forger.change(forger.run.coordinator_journal, "recovered", 0, host_wait_s=waited)
+        assert ("recovery: restored_in_time" in forger.red()) is red

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -107,3 +108,20 @@ def test_stages_say_in_which_life_they_began(real_run: RunFolder) -> None:
     lives = [seen.life for seen in evidence.executions[1].witnessed]
     assert lives == sorted(lives)
     assert {seen.life for seen in evidence.executions[0].witnessed} == {0}
+
+
+@pytest.mark.parametrize(
+    "damage", [lambda data: data[:-3], lambda data: data[:900] + b"\x00" + data[901:], lambda data: b""], ids=["cut", "flipped", "empty"]
+)
+def test_a_damaged_coordinator_journal_concludes_nothing(real_run: RunFolder, damage: Callable[[bytes], bytes]) -> None:
+    """Whoever damaged the only word from outside is told so; nothing is judged from what is left."""
+    real_run.coordinator_journal.write_bytes(damage(real_run.coordinator_journal.read_bytes()))
+    with pytest.raises(AskError, match="damaged behind record"):
+        load_evidence(real_run)
+
+
+def test_a_missing_coordinator_journal_concludes_nothing(real_run: RunFolder) -> None:
+    """The file is named."""
+    real_run.coordinator_journal.unlink()
+    with pytest.raises(AskError, match=r"coordinator\.journal cannot be read"):
+        load_evidence(real_run)

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from runner.ondevice import execution as execution_module
 from runner.ondevice.execution import Execution, find_current, point_to
 from runner.ondevice.journal import GENESIS, read_file
 from runner.ondevice.results import hash_files, state_hash
@@ -222,3 +223,14 @@ def test_the_current_execution_is_the_one_pointed_to(tmp_path: Path) -> None:
         (tmp_path / name / "journal").touch()
         os.utime(tmp_path / name / "journal", ns=(wall_ns, wall_ns))
         assert find_current(runs) == str(tmp_path / name)
+
+
+def test_a_hold_that_nobody_answered_is_the_last(device: Device, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A device whose coordinator is gone waits once and then goes on by itself, whatever holds are left."""
+    monkeypatch.setattr(execution_module, "HOLD_LIMIT_S", 0.01)
+    device.spec["holds"] = HOLDS
+    execution = device.create()
+    hold = execution._arm("ingest", "after_flush")
+    assert hold
+    execution._wait(hold, execution.journal.records[0])
+    assert execution._arm("", "during_resume") is None

@@ -208,12 +208,14 @@ class Process:
 
     def __init__(self, folder: Path, python: str) -> None:
         self.state, self.socket, self.python, self.archive = folder / "state", folder / "socket", python, folder / "supervisor.zip"
-        self.power = ProcessPower(self.state, SystemClock())
+        self.power = ProcessPower(self.state, self.state / "socket" / "none", SystemClock())
         self.ship({})
 
     def ship(self, more: dict[str, bytes]) -> None:
         """Pushes and installs the supervisor, or another version of it."""
-        self.archive.write_bytes(make_zip({**supervisor_sources(), **more}))
+        archive = make_zip({**supervisor_sources(), **more})
+        self.archive.write_bytes(archive)
+        self.sha256 = sha256(archive)
         self.script = self.run(str(self.archive), "install", str(self.state), str(self.archive)).strip()
 
     def run(self, *words: str) -> str:
@@ -250,7 +252,7 @@ def test_a_started_supervisor_answers_and_outlives_who_started_it(process: Proce
         for _ in range(2):
             session = await process.session()
             assert session.hello["protocol"] == frames.PROTOCOL_VERSION
-            assert session.hello["supervisor_sha256"] == sha256(process.archive.read_bytes())
+            assert session.hello["supervisor_sha256"] == process.sha256
             await session.close()
 
     asyncio.run(story())
@@ -266,7 +268,7 @@ def test_another_version_replaces_the_one_that_runs(process: Process) -> None:
 
     async def story() -> None:
         session = await process.session()
-        assert session.hello["supervisor_sha256"] == sha256(process.archive.read_bytes())
+        assert session.hello["supervisor_sha256"] == process.sha256
         await session.close()
 
     asyncio.run(story())

@@ -37,6 +37,12 @@ class Power(Protocol):
     async def facts(self) -> dict[str, Any]:
         """What acts here, for environment.json: emulator, accelerator and why, image, relay."""
 
+    async def waited_s(self) -> float | None:
+        """Seconds since power-on that the device's processor was kept waiting for a processor of this host.
+
+        None where there is no such thing (real boards), or where the host does not say.
+        """
+
     def endpoint(self) -> Endpoint | None:
         """Where SSH listens, if it is power that learns it (emulated boards); else None."""
 

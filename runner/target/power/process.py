@@ -11,6 +11,7 @@ import contextlib
 import fcntl
 import hashlib
 import os
+import shutil
 import signal
 import sys
 import tempfile
@@ -33,14 +34,14 @@ async def make(request: Request) -> tuple[ProcessPower, Home]:
     socket = Path(tempfile.gettempdir()) / f"runner-{os.getuid()}-{short}" / "supervisor"
     request.witness.touch()
     witness = FileWitness(str(request.witness), GrowingFile(request.witness))
-    return ProcessPower(state, request.clock), Home(sys.executable, str(state), str(socket), witness)
+    return ProcessPower(state, socket, request.clock), Home(sys.executable, str(state), str(socket), witness)
 
 
 class ProcessPower:
     loss: Loss = "process_crash"
 
-    def __init__(self, state: Path, clock: Clock) -> None:
-        self._state, self._clock = state, clock
+    def __init__(self, state: Path, socket: Path, clock: Clock) -> None:
+        self._state, self._socket, self._clock = state, socket, clock
 
     async def on(self) -> None:
         """Runs the `at-boot` hook, as a board would. A hook that fails leaves a device that is on and does not answer."""
@@ -65,6 +66,10 @@ class ProcessPower:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(pid, signal.SIGKILL)
             await self._wait_until_gone()
+        shutil.rmtree(self._socket.parent, ignore_errors=True)
+
+    async def waited_s(self) -> None:
+        return None
 
     async def renew(self, duration_s: float) -> None:
         return None

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 from runner.errors import AskError
@@ -78,6 +79,12 @@ class QemuPower:
 
     async def facts(self) -> dict[str, Any]:
         return await self._board.facts()
+
+    async def waited_s(self) -> float | None:
+        """By /proc/PID/task/*/schedstat of QEMU: the time that its hungriest thread was runnable and did not run."""
+        pid = (await self._board.facts())["pids"].get("qemu")
+        delays = [int(path.read_text().split()[1]) for path in Path(f"/proc/{pid}/task").glob("*/schedstat")]
+        return round(max(delays) / 1e9, 2) if delays else None
 
     def endpoint(self) -> Endpoint | None:
         return self._endpoint
