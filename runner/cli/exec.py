@@ -44,7 +44,7 @@ async def _execute(output: Output, lab: Lab, plan: Plan) -> int:
     from runner.story.execute import execute
 
     task = asyncio.ensure_future(execute(plan, lab, Progress(output, plan)))
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         asyncio.get_running_loop().add_signal_handler(number, task.cancel)
     conclusion = await task
     code = conclusion.outcome.exit_code

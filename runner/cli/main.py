@@ -5,7 +5,9 @@ This file, and what it imports from `runner.cli`, is the only code that prints o
 
 from __future__ import annotations
 
+import io
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -81,6 +83,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if as_json:
         words = ["--json", *(word for word in words if word != "--json")]  # it may stand anywhere
     output = Output(as_json, None)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.default_int_handler)  # asked to end is asked to end, however it is said
     try:
         status = cli.main(args=words, prog_name="runner", standalone_mode=False)
         sys.exit(status if isinstance(status, int) else 0)

@@ -47,20 +47,20 @@ class Output:
     def fail(self, error: RunnerError) -> None:
         """A failure: a sentence on standard error, and with --json the one object on standard output."""
         if not self.as_json:
-            print(plain(f"{error}"), file=sys.stderr, flush=True)
+            _write(plain(f"{error}"), sys.stderr)
             return
         first = error.complaints[0]
         said = [{"found": c.found, "expected": c.expected, "where": c.where, "do": c.do} for c in error.complaints]
         body = {"kind": error.kind, **said[0], "all": said}
-        print(json.dumps({"schema": SCHEMA, "exit_code": error.exit_code, "error": body}), flush=True)
-        print(plain(first.found), file=sys.stderr, flush=True)
+        _write(json.dumps({"schema": SCHEMA, "exit_code": error.exit_code, "error": body}), sys.stdout)
+        _write(plain(first.found), sys.stderr)
 
 
 def _write(text: str, stream: TextIO) -> None:
     """A line, if anybody still listens: `runner exec … | head` must neither stop a run nor change its exit status."""
     try:
         print(text, file=stream, flush=True)
-    except BrokenPipeError:
+    except OSError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 

@@ -36,7 +36,7 @@ def clocks(execution: Execution, cut: Cut) -> Clocks:
     again = next((line for line in execution.witnessed if line.life == life and line.boot == cut.restored.boot_id), None)
     return Clocks(
         boot,
-        (resumed.payload["restored_flushed_ns"] - started) / 1e9 if resumed else None,
+        (max(resumed.payload["restored_flushed_ns"], resumed.boottime_ns) - started) / 1e9 if resumed else None,
         (again.boottime_ns - started) / 1e9 if again else None,
     )
 
@@ -166,7 +166,13 @@ def restored_state_true(evidence: Evidence, scenario: str) -> list[Problem]:
 def restored_in_time(evidence: Evidence, scenario: str) -> list[Problem]:
     """After each cut whose restart was not itself cut, the state was restored in time, from the supervisor's process start."""
     limit = float(evidence.plan["limits"]["restored_s"])
-    return _too_late(evidence, scenario, limit, "restored_s", "state restored")
+    problems = _too_late(evidence, scenario, limit, "restored_s", "state restored")
+    for execution in evidence.of(scenario):
+        for cut, after in zip(execution.cuts, [*execution.cuts[1:], None], strict=False):
+            itself_cut = after is not None and after.point == "during_resume"
+            if cut.restored and clocks(execution, cut).restored_s is None and not itself_cut:
+                problems.append((f"nothing says when the state was restored after the cut at {cut.hold}", cut.where))
+    return problems
 
 
 def running_again_in_time(evidence: Evidence, scenario: str) -> list[Problem]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import sys
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from runner.errors import AskError, RunnerError
@@ -97,15 +98,21 @@ def conclude(folder: RunFolder, generated_at: str) -> Conclusion:
 def _problems(check: Check, evidence: Evidence, scenario: str) -> tuple[Problem, ...]:
     """What a check finds. One of the entry's own that raises has found that it is broken; one of ours is our bug."""
     try:
-        return tuple(check(evidence, scenario))
-    except Exception as error:
+        found = [(str(problem), str(where)) for problem, where in check(evidence, scenario)]
+    except (Exception, SystemExit) as error:
         if check in GENERIC.values():
             raise
-        return ((f"the check itself failed: {type(error).__name__}: {error}", "pipelines/checks.py"),)
+        found = [(f"the check itself failed: {type(error).__name__}: {error}", "pipelines/checks.py")]
+    return tuple((_one_line(problem), _one_line(where)) for problem, where in found)
+
+
+def _one_line(text: str) -> str:
+    """A device's words as one printable line: they must not become headings, or move anybody's cursor."""
+    return "".join(c if c.isprintable() else " " for c in text)[:2000]
 
 
 def _checks(folder: RunFolder, evidence: Evidence) -> list[tuple[str, str, str, str, Check]]:
-    own = _entry_checks(folder)
+    own = entry_checks(folder.pipelines)
     chosen = []
     for scenario, planned in evidence.plan["scenarios"].items():
         for use in planned["checks"]:
@@ -117,9 +124,9 @@ def _checks(folder: RunFolder, evidence: Evidence) -> list[tuple[str, str, str, 
     return chosen
 
 
-def _entry_checks(folder: RunFolder) -> dict[str, Check]:
-    """Public functions of the entry's own checks.py, as it was when the run was made."""
-    path = folder.pipelines / "checks.py"
+def entry_checks(folder: Path) -> dict[str, Check]:
+    """Public functions of the checks.py in an entry's folder. This runs it. Raises AskError when it cannot be loaded."""
+    path = folder / "checks.py"
     if not path.exists():
         return {}
     name = f"_entry_checks_{abs(hash(path))}"
@@ -129,7 +136,7 @@ def _entry_checks(folder: RunFolder) -> dict[str, Check]:
     sys.modules[name] = module
     try:
         spec.loader.exec_module(module)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise AskError(f"the entry's checks cannot be loaded: {type(error).__name__}: {error}", where=str(path)) from error
     return {key: value for key, value in vars(module).items() if callable(value) and not key.startswith("_")}
 
@@ -137,11 +144,13 @@ def _entry_checks(folder: RunFolder) -> dict[str, Check]:
 def _row(evidence: Evidence, results: list[CheckResult]) -> tuple[str, str]:
     ending = evidence.ending or {"ending": "interrupted", "error": "the coordinator was killed"}
     if ending["ending"] != "ran":
-        return ending["ending"], str(ending.get("error", "ended early")).splitlines()[0]
+        return ending["ending"], _one_line(str(ending.get("error", "ended early")).splitlines()[0])
     real = all(cut.loss == "power_loss" for cut in evidence.cuts)
     proof = evidence.note("disk_proof")
     if any(cut.loss == "power_loss" for cut in evidence.cuts) and (proof is None or proof["found"] != proof["expected"]):
         return "lab", "the disk was never proven to lose unflushed writes: fault not reached"
+    if not results:
+        return "lab", "the plan names no check: nothing was judged"
     failed = [result for result in results if not result.held]
     counted = sum(cut.counted for cut in evidence.cuts)
     bar = int(evidence.plan["cuts"]["bar"])

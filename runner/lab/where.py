@@ -27,13 +27,13 @@ def builtin_root() -> Path:
 def state_root() -> Path:
     """What must outlive a run and belongs to this user: leases, boards, the local device's own disk."""
     chosen = os.environ.get("RUNNER_STATE") or os.environ.get("XDG_STATE_HOME", "~/.local/state") + "/stageflow-runner"
-    return Path(chosen).expanduser()
+    return Path(chosen).expanduser().absolute()
 
 
 def cache_root() -> Path:
     """What can be made again: wheels, images."""
     chosen = os.environ.get("RUNNER_CACHE") or os.environ.get("XDG_CACHE_HOME", "~/.cache") + "/stageflow-runner"
-    return Path(chosen).expanduser()
+    return Path(chosen).expanduser().absolute()
 
 
 @dataclass(frozen=True)

@@ -65,6 +65,10 @@ class Source:
         self.data: Any = None
         self._lines: dict[PathOfKeys, int] = {(): 1}
         try:
+            if path.exists() and not path.is_file():
+                raise ValueError("no ordinary file")
+            if path.stat().st_size > MAX_BYTES:
+                raise ValueError(f"a file of {path.stat().st_size} bytes")
             raw = path.read_bytes()
             if len(raw) > MAX_BYTES:
                 raise ValueError(f"a file of {len(raw)} bytes")

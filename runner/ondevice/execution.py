@@ -232,7 +232,10 @@ class Execution:
                     planned = ", ".join(self._spec["stages"])
                     self._end("failed", {"error": f"the pipeline's stages are {', '.join(message['stages'])}; planned: {planned}"})
                     return
-                answer = {"replay": replay, "attempt": attempt}
+                channel.tell({"attempt": attempt, "replays": len(replay)})
+                for stage, result in replay.items():  # one frame each: together they may be larger than a frame
+                    channel.tell({"stage": stage, "result": result})
+                continue
             elif said == "start":
                 hold = self._arm(message["stage"], "started")
                 record = self._write("stage_started", {**message, "life": lives})
@@ -284,14 +287,16 @@ class Execution:
 
     def _arm(self, stage: str, point: str) -> dict[str, Any] | None:
         """The hold planned here that no life has used yet, durably marked as used; else None."""
-        used = {record.payload["hold"] for record in self.journal.records if record.kind == "holding"}
         if self._alone:
             return None
-        left = [hold for hold in self._spec["holds"] if hold["hold"] not in used and hold["point"] != "created"]
-        if not left or (left[0]["stage"], left[0]["point"]) != (stage, point):
-            return None  # strictly in order: a later hold waits until every earlier one has been used
-        self._promise("holding", left[0])
-        return dict(left[0])
+        passed = {record.payload["hold"] for record in self.journal.records if record.kind == "holding"}
+        passed |= {hold["hold"] for hold in self._spec["holds"] if hold["stage"] in finished_stages(self.journal.records)}
+        left = [hold for hold in self._spec["holds"] if hold["hold"] not in passed and hold["point"] != "created"]
+        for hold in left[:1] if point == "during_resume" else left:  # a resume is cut at its turn, stages as they come
+            if (hold["stage"], hold["point"]) == (stage, point):
+                self._promise("holding", hold)
+                return dict(hold)
+        return None
 
     def _hold_new_journal(self) -> None:
         for hold in self._spec["holds"]:

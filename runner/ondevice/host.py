@@ -2,7 +2,8 @@
 
     supervisor                                host
         │ ◄──────── ready {stages, import_s} ───┤   imports Stageflow and the pipeline at once
-        ├─ go {replay, …} ────────────────────► │
+        ├─ go {attempt, replays} ─────────────► │
+        ├─ {stage, result} for each replayed ─► │
         │                         for every stage: WITNESS first, then
         │ ◄──────── start {stage} ──────────────┤
         ├─ ack ───────────────────────────────► │   the body runs
@@ -70,6 +71,7 @@ class Wrapped:
             self._end(began, {"status": "raised", "error": f"{type(error).__name__}: {error}"[:2000]})
             raise
         data = getattr(output, "data", output) or {}
+        refuse_what_json_changes(self.name, data)
         report = {
             "status": getattr(getattr(output, "status", None), "value", "ok"),
             "data": data,
@@ -86,6 +88,16 @@ class Wrapped:
 
     def _end(self, began: int, report: dict[str, Any]) -> None:
         self.channel.call({"say": "end", "stage": self.name, "duration_ns": time.monotonic_ns() - began, **report})
+
+
+def refuse_what_json_changes(stage: str, data: Any) -> None:
+    """Raises TypeError for an output that would be another one when it is replayed from the journal."""
+    try:
+        same = json.loads(json.dumps(data, allow_nan=False)) == data
+    except ValueError as error:
+        raise TypeError(f"the output of stage {stage!r} is not JSON: {error}") from None
+    if not same:
+        raise TypeError(f"the output of stage {stage!r} changes when it is written as JSON (tuples, keys that are no strings)")
 
 
 def rebuild_output(journaled: dict[str, Any]) -> Any:
@@ -145,8 +157,9 @@ def main(fd: int) -> int:
         import_s = (time.monotonic_ns() - began) / 1e9
         ready = {"stages": list(pipeline.stages), "import_s": round(import_s, 3), "stageflow": stageflow_version(task["paths"])}
         go = channel.call({"say": "ready", **ready})
+        replay = {said["stage"]: said["result"] for said in (channel.hear() for _ in range(go["replays"]))}
         witness = Witness(task["witness"], go["attempt"])
-        graph = wrap(pipeline, channel, witness, go["replay"]).build()
+        graph = wrap(pipeline, channel, witness, replay).build()
         asyncio.run(graph.run(run_context(graph, task["run"], task["stage_timeout_s"])))
         channel.call({"say": "done"})
         return 0

@@ -1,12 +1,14 @@
 """What the coordinator pushed, kept by its hash: blobs, and the folder trees unpacked from them.
 
 blobs/<sha256>      said to be here only after fsync of the file and of the folder
-trees/<sha256>/     unpacked once; `.whole` is its last, fsynced file, so a half-unpacked tree is no tree
+trees/<sha256>/     unpacked once; `.whole` is its last, fsynced file, so a half-unpacked tree is no tree;
+                    it holds every file's hash, compiled ones too, and is checked before a tree is used again
 """
 
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import shutil
 
@@ -57,7 +59,7 @@ class Store:
         files with unchecked hashes, so that a slow board never compiles while it should be recovering.
         """
         path = self.tree(tree)
-        if os.path.exists(os.path.join(path, WHOLE)):
+        if whole(path):
             return path
         bad = self.missing(blobs)
         if bad:
@@ -81,7 +83,7 @@ class Store:
                     fsync_file(file.fileno())
             fsync_folder(folder)
         with open(os.path.join(path, WHOLE), "w") as file:
-            file.write("\n".join(blobs))
+            json.dump(_hashes(path), file)
             file.flush()
             fsync_file(file.fileno())
         fsync_folder(path)
@@ -104,6 +106,25 @@ class Store:
         except FileNotFoundError:
             pass
         return False
+
+
+def whole(path: str) -> bool:
+    """Whether the tree at `path` is exactly what was unpacked and compiled there."""
+    try:
+        with open(os.path.join(path, WHOLE)) as file:
+            return bool(json.load(file) == _hashes(path))
+    except (OSError, ValueError):
+        return False
+
+
+def _hashes(path: str) -> dict[str, str]:
+    found = {}
+    for folder, _, files in os.walk(path):
+        for name in files:
+            if name != WHOLE:
+                with open(os.path.join(folder, name), "rb") as file:
+                    found[os.path.relpath(os.path.join(folder, name), path)] = hashlib.sha256(file.read()).hexdigest()
+    return found
 
 
 def _plain(sha256: str) -> str:

@@ -239,12 +239,9 @@ def plain_name(name: str) -> str:
 
 
 def own_sha256() -> str:
-    """The hash of the zip that this supervisor was installed from, "" when it was not installed."""
-    try:
-        with open(os.path.join(os.path.dirname(sys.argv[0]), WHOLE)) as file:
-            return file.read().strip()
-    except OSError:
-        return ""
+    """The hash of the zip that this supervisor was installed from: its folder's name. "" when it was not installed."""
+    folder = os.path.dirname(os.path.abspath(sys.argv[0]))
+    return os.path.basename(folder) if os.path.exists(os.path.join(folder, WHOLE)) else ""
 
 
 def install(state: str, archive: str) -> int:

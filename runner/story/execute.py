@@ -23,7 +23,7 @@ from runner.clock import Clock, SystemClock, iso
 from runner.errors import AskError, BrokenPromise, LabError, RunnerError
 from runner.farm.lease import Lease
 from runner.judgement import report
-from runner.judgement.conclude import Conclusion, conclude
+from runner.judgement.conclude import Conclusion, conclude, entry_checks
 from runner.judgement.evidence import load_evidence
 from runner.lab.folder import RunFolder, write_json
 from runner.lab.where import Lab, cache_root, state_root
@@ -81,10 +81,12 @@ async def execute(
 ) -> Conclusion:
     """Carries out `plan` and concludes from the folder it leaves.
 
-    `adjust` may change the target before it is used; the tests put broken supervisors there. Raises LabError
-    only when not even a run folder could be made; everything later ends in a Conclusion.
+    `adjust` may change the target before it is used; the tests put broken supervisors there. Raises AskError when
+    the entry's checks cannot be loaded, LabError when the device is taken or no run folder can be made; everything
+    later ends in a Conclusion.
     """
     clock = clock or SystemClock()
+    entry_checks(Path(plan.pipeline_source))  # what cannot even be loaded is refused before anything moves
     with Lease(state_root(), plan.identity, f"{plan.entry} in {lab.runs}"):
         try:
             run = _open_folder(plan, lab, clock, emit)
@@ -123,7 +125,7 @@ def _open_folder(plan: Plan, lab: Lab, clock: Clock, emit: Emit) -> Run:
     began = {"entry": plan.entry, "device": plan.device, "runner_version": __version__, "agent_run_id": run_uuid}
     log = Journal.create(str(folder.coordinator_journal), "run_began", began)
     run = Run(plan, lab, folder, clock, emit, log, run_uuid)
-    shutil.copytree(plan.pipeline_source, folder.pipelines, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(plan.pipeline_source, folder.pipelines, symlinks=True, ignore=shutil.ignore_patterns("__pycache__", ".*"))
     write_json(
         folder.run_config,
         {

@@ -23,6 +23,25 @@ from runner.target.mirror import Mirror
 from runner.target.transports.base import LinkLost, Stream, Transport
 
 PIECE_BYTES = 256 * 1024
+_HELLO: dict[str, Any] = {  # what an answer must hold before anybody relies on it
+    "python_version": str,
+    "platform": str,
+    "machine": str,
+    "libc": str,
+    "os": str,
+    "cpu_count": int,
+    "boot_id": str,
+    "boottime_ns": int,
+    "supervisor_started_ns": int,
+    "memory_bytes": int,
+    "execution": (dict, type(None)),
+}
+_ANSWERS: dict[str, dict[str, Any]] = {
+    "missing": {"missing": list},
+    "follow": {"agrees": bool, "written": int},
+    "benchmark": {"duration_s": float},
+}
+_HELD = {"hold": str, "stage": str, "point": str, "sequence": int, "written": int, "flushed": int}
 MAX_QUEUED_EVENTS = 10_000
 
 
@@ -59,6 +78,9 @@ class Session:
         if session.hello.get("protocol") != frames.PROTOCOL_VERSION:
             await session.close()
             raise LabError(f"the device speaks protocol {session.hello.get('protocol')!r}", expected=str(frames.PROTOCOL_VERSION))
+        if not _holds(session.hello, _HELLO):
+            await session.close()
+            raise LabError("the device's hello lacks what every supervisor says", expected=", ".join(_HELLO))
         session.hello["asked_boottime_ns"] = asked  # the device's clocks were read between these two
         session.hello["answered_boottime_ns"] = answered
         return session
@@ -78,7 +100,7 @@ class Session:
         if "error" in answer:
             raise RemoteError(f"{do}: {answer['error']}")
         result = answer.get("ok")
-        if not isinstance(result, dict):
+        if not isinstance(result, dict) or not _holds(result, _ANSWERS.get(do, {})):
             raise LinkLost(f"the supervisor answered {do!r} with something that is no answer")
         return result
 
@@ -167,7 +189,7 @@ class Session:
         if "event" in message:
             if message["event"] == "progress" and isinstance(message.get("written"), int):
                 self.progress = message
-            elif not self._events.full():
+            elif not self._events.full() and (message["event"] != "held" or _holds(message, _HELD)):
                 self._events.put_nowait(message)
             return
         number = message.get("id")
@@ -183,3 +205,8 @@ class Session:
         with contextlib.suppress(asyncio.QueueFull):
             self._events.put_nowait({"event": "lost"})
         self._news.set()
+
+
+def _holds(message: dict[str, Any], shape: dict[str, Any]) -> bool:
+    """Whether each key of `shape` is there with a value of its type. Devices are not trusted to answer well."""
+    return all(isinstance(message.get(key), kind) for key, kind in shape.items())

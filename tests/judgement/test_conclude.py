@@ -103,8 +103,12 @@ def test_a_power_loss_that_was_never_proven_blocks_the_run(forger: Any) -> None:
 
 def test_cuts_that_cost_nothing_are_a_fault_not_reached(forger: Any) -> None:
     """Had every crash come after the pipeline's end, nothing would have been tested: blocked, never a pass."""
-    instead = {"mirrored": {"kind": "finished"}, "cut": {"point": "random"}}
-    forger.rewrite(forger.run.coordinator_journal, lambda record: {**record.payload, **instead.get(record.kind, {})})
+    def after_the_end(record: Any) -> dict[str, Any]:
+        acknowledged = record.kind == "cut" and record.payload["point"] in ("created", "after_ack")
+        instead = {"kind": "finished"} if record.kind == "mirrored" else {"point": "random"} if acknowledged else {}
+        return {**record.payload, **instead}
+
+    forger.rewrite(forger.run.coordinator_journal, after_the_end)
     conclusion = conclude(forger.run, "now")
     assert (conclusion.cuts["counted"], conclusion.outcome.verdict) == (0, None)
     assert "cost anything" in conclusion.reason
@@ -133,3 +137,24 @@ def test_checks_that_cannot_be_loaded_are_the_users_to_mend(forger: Any) -> None
     (forger.run.pipelines / "checks.py").write_text("import nothing_like_this\n")
     with pytest.raises(AskError, match="nothing_like_this"):
         conclude(forger.run, "now")
+
+
+@pytest.mark.real
+@pytest.mark.parametrize(
+    "body", ["raise SystemExit(0)", "return ['nope']", "return None", "return [('a', 'b', 'c')]"], ids=["exit", "str", "none", "triple"]
+)
+def test_no_check_can_end_or_confuse_the_judgement(forger: Any, body: str) -> None:
+    """Whatever an entry's own check does, it is that check which failed."""
+    checks = forger.run.pipelines / "checks.py"
+    checks.write_text(checks.read_text() + f"\n\ndef ledger_adds_up(evidence, scenario):\n    {body}\n")
+    results = {result.check: result for result in conclude(forger.run, "now").results}
+    assert not results["ledger_adds_up"].held
+
+
+@pytest.mark.real
+def test_a_plan_without_checks_judges_nothing(real_run: RunFolder) -> None:
+    """Nothing checked is nothing passed."""
+    config = read_json(real_run.run_config)
+    config["test_parameters"]["scenarios"] = {}
+    write_json(real_run.run_config, config)
+    assert conclude(real_run, "now").outcome.verdict is None

@@ -86,7 +86,7 @@ def test_a_thousand_million_aliases_cost_nothing(source: Make) -> None:
 def test_a_missing_file_is_a_complaint(tmp_path: Path) -> None:
     """So is a folder in its place."""
     assert told(Source(tmp_path / "none.yaml", "none.yaml"))[0][1] == "cannot be read: No such file or directory"
-    assert told(Source(tmp_path, "here"))[0][1] == "cannot be read: Is a directory"
+    assert told(Source(tmp_path, "here"))[0][1] == "cannot be read: no ordinary file"
 
 
 INVENTORY = """\

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from runner.ondevice.host import Witness, Wrapped, rebuild_output, wrap
+from runner.ondevice.host import Witness, Wrapped, rebuild_output, refuse_what_json_changes, wrap
 
 
 class StageStatus(enum.Enum):
@@ -188,3 +188,11 @@ def test_every_stage_of_a_pipeline_is_wrapped_and_nothing_else_changed(heard: He
 def test_no_witness_is_no_announcement() -> None:
     """An empty path means that nobody watches; the stage runs all the same."""
     Witness("", {}).announce("ingest")
+
+
+@pytest.mark.parametrize("data", [{"m": {1: "one"}}, {"t": (1, 2)}, {"n": float("nan")}, {"b": b"x"}, {"c": {"1": 1, 1: 2}}], ids=repr)
+def test_an_output_that_a_replay_would_change_is_refused(data: Any) -> None:
+    """What comes back from the journal must be what the stage returned, or a resumed pipeline is another pipeline."""
+    with pytest.raises(TypeError, match="output of stage 'train'"):
+        refuse_what_json_changes("train", data)
+    refuse_what_json_changes("train", {"a": [1, 2.5, "x", None, True, {"b": []}]})

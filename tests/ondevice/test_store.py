@@ -142,3 +142,15 @@ def test_whole_is_written_last(store: Store, push: Callable[[dict[str, bytes]], 
     monkeypatch.setattr(module, "fsync_file", lambda fd: seen.append((os.readlink(f"/proc/self/fd/{fd}"), os.path.exists(whole))))
     store.unpack(blob, [blob], compile=False)
     assert [there for path, there in seen if not path.endswith(WHOLE)] == [False]
+
+
+@pytest.mark.parametrize("name", ["pipe/a.py", "compiled"])
+def test_a_tree_that_was_changed_is_unpacked_again(store: Store, push: Callable[[dict[str, bytes]], str], name: str) -> None:
+    """Sources and compiled files alike: what is used again is what was pushed."""
+    blob = push({"pipe/a.py": b"VALUE = 1\n"})
+    path = Path(store.unpack(blob, [blob], compile=True))
+    changed = path / name if name != "compiled" else next(path.rglob("*.pyc"))
+    before = changed.read_bytes()
+    changed.write_bytes(before + b"#")
+    store.unpack(blob, [blob], compile=True)
+    assert changed.read_bytes() == before

@@ -43,9 +43,14 @@ def run_edge_002(tmp_path: Path) -> Callable[..., Conclusion]:
         judge: str = "must_hold",
         loss: str = "",
         boot_limit_s: float = 0,
+        fraction: tuple[float | None, ...] = (),
         **executions: Any,
     ) -> Conclusion:
         plan = plan_with(lab, device, *cuts)
+        if fraction:  # a cut with a fraction is a random one
+            baseline, recovery = plan.executions
+            made = tuple(cut.model_copy(update={"fraction": part}) for cut, part in zip(recovery.cuts, fraction, strict=True))
+            plan = plan.model_copy(update={"executions": (baseline, recovery.model_copy(update={"cuts": made}))})
         changed = {key: value for key, value in {"loss": loss, "boot_limit_s": boot_limit_s}.items() if value}
         update = {
             "type": plan.type.model_copy(update=changed),

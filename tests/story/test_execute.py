@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import signal
@@ -178,6 +179,43 @@ def test_a_type_that_calls_a_crash_a_power_loss_is_refused(run_edge_002: Run) ->
     conclusion = run_edge_002(("train", "after_ack"), loss="power_loss")
     assert conclusion.outcome.exit_code == 3
     assert "process_crash" in str(conclusion.trouble)
+
+
+def test_a_random_cut_that_comes_late_is_no_failure(run_edge_002: Run) -> None:
+    """When the pipeline has passed the next holds before the power goes, those cuts are missed, and made up for."""
+    conclusion = run_edge_002(("screen", "started"), ("aggregate", "after_ack"), fraction=(0.5, None), adjust=cutting_late)
+    assert failed(conclusion) == set()
+    assert conclusion.outcome.verdict == "PASS_WITH_CONCERNS"
+    assert conclusion.cuts["counted"] >= 2
+
+
+def cutting_late(target: Target) -> None:
+    """The first cut waits until the execution has reached its next hold, or its end."""
+    power_cut, cuts = target.power.cut, []
+
+    async def cut() -> dict[str, object]:
+        cuts.append(1)
+        if len(cuts) == 1:
+            await asyncio.sleep(0.5)  # the fault itself: a coordinator that is slow to act
+        return await power_cut()
+
+    target.power.cut = cut  # type: ignore[method-assign]
+
+
+def test_a_hold_that_the_device_gave_up_is_the_labs_trouble(run_edge_002: Run) -> None:
+    """A coordinator that was away for longer than the device waits does not judge the device by that."""
+    impatient = sabotage.supervisor_with(("execution.py", "HOLD_LIMIT_S = 120.0", "HOLD_LIMIT_S = 0.0"))
+    conclusion = run_edge_002(("screen", "after_flush"), adjust=sabotage.using(impatient))
+    assert (conclusion.outcome.status, conclusion.outcome.exit_code) == ("blocked", 3)
+    assert "gave up waiting" in str(conclusion.trouble)
+
+
+def test_a_restart_that_never_says_when_it_was_restored_is_caught(run_edge_002: Run) -> None:
+    """No measurement is no proof: a supervisor that leaves out its clock does not pass for it."""
+    silent = sabotage.supervisor_with(
+        ("execution.py", 'self._promise("resumed", {"restored_flushed_ns": boottime_ns()})', 'self._promise("unheard", {})')
+    )
+    assert "restored_in_time" in failed(run_edge_002(("screen", "after_flush"), adjust=sabotage.using(silent)))
 
 
 def test_a_killed_coordinator_leaves_nothing_for_long(tmp_path: Path) -> None:

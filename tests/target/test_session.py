@@ -20,7 +20,14 @@ from runner.target.transports.fake import FakeTransport, Pipe
 
 RECORDS = [journal.encode(number, "ab" * 16, 1, 2, "stage_raised", {"stage": f"s{number}"}) for number in (1, 2, 3)]
 GARBAGE = b"\r\n[  12.1] random: crng init done \xa5\x5a\x01\r\n"
-HELLO = {"protocol": frames.PROTOCOL_VERSION, "boottime_ns": 5}
+HELLO = {
+    "protocol": frames.PROTOCOL_VERSION,
+    **dict.fromkeys(("python_version", "platform", "machine", "libc", "os", "boot_id"), "x"),
+    **dict.fromkeys(("cpu_count", "boottime_ns", "supervisor_started_ns", "memory_bytes"), 5),
+    "execution": None,
+}
+AGREES = {"agrees": True, "written": 3}
+HELD = {"event": "held", "hold": "", "stage": "train", "point": "after_flush", "sequence": 1, "written": 1, "flushed": 1}
 
 
 class Supervisor:
@@ -98,9 +105,9 @@ def test_answers_find_their_questions_through_garbage(talk: Callable[..., Superv
     async def story(session: Session, supervisor: Supervisor) -> None:
         supervisor.before = GARBAGE
         answers = await asyncio.gather(*(session.ask("canary" if number % 2 else "benchmark") for number in range(20)))
-        assert answers == [{"duration_s": 1}, {"flushed": "new"}] * 10
+        assert answers == [{"duration_s": 1.0}, {"flushed": "new"}] * 10
 
-    talk(Supervisor(benchmark={"duration_s": 1}, canary={"flushed": "new"}), story)
+    talk(Supervisor(benchmark={"duration_s": 1.0}, canary={"flushed": "new"}), story)
 
 
 def test_an_answer_that_says_error_is_the_devices_error(talk: Callable[..., Supervisor]) -> None:
@@ -196,7 +203,7 @@ def test_each_record_is_mirrored_once_and_acknowledged_once(talk: Callable[..., 
 
     async def story(session: Session, supervisor: Supervisor) -> None:
         session.on_record = lambda record: seen.append(record.sequence)
-        assert await session.follow(mirror) == {"agrees": True}
+        assert await session.follow(mirror) == AGREES
         for record in (*RECORDS[:2], *RECORDS):
             await supervisor.stdout.write(encode(RECORD, record.raw) + GARBAGE)
         found = await session.record(lambda record: record.payload["stage"] == "s3")
@@ -204,7 +211,7 @@ def test_each_record_is_mirrored_once_and_acknowledged_once(talk: Callable[..., 
         while supervisor.count("mirrored") < 3:
             await asyncio.sleep(0)
 
-    supervisor = talk(Supervisor(follow={"agrees": True}), story)
+    supervisor = talk(Supervisor(follow=AGREES), story)
     assert seen == [1, 2, 3]
     assert [request["sequence"] for request in supervisor.asked if request["do"] == "mirrored"] == [1, 2, 3]
     (followed,) = [request for request in supervisor.asked if request["do"] == "follow"]
@@ -220,7 +227,7 @@ def test_the_next_session_follows_on_from_the_mirror(talk: Callable[..., Supervi
         await session.follow(mirror)
         assert await session.record(lambda record: True) == RECORDS[0]  # already there
 
-    (followed,) = [request for request in talk(Supervisor(follow={}), story).asked if request["do"] == "follow"]
+    (followed,) = [request for request in talk(Supervisor(follow=AGREES), story).asked if request["do"] == "follow"]
     assert (followed["from_sequence"], followed["chain"]) == (2, mirror.chain)
 
 
@@ -233,7 +240,7 @@ def test_a_record_that_does_not_follow_is_never_acknowledged(talk: Callable[...,
         with pytest.raises(Exception, match="record 3 arrived after 0"):
             await session.record(lambda record: True)
 
-    assert talk(Supervisor(follow={}), story).count("mirrored") == 0
+    assert talk(Supervisor(follow=AGREES), story).count("mirrored") == 0
     assert mirror.sequence == 0
 
 
@@ -242,8 +249,8 @@ def test_events_come_in_order_and_progress_is_the_latest(talk: Callable[..., Sup
 
     async def story(session: Session, supervisor: Supervisor) -> None:
         said: list[dict[str, Any]] = [
-            {"event": "progress", "written": 1}, {"event": "noise"}, {"event": "held", "hold": "a"},
-            {"event": "progress", "written": 2}, {"event": "held", "hold": "b"},
+            {"event": "progress", "written": 1}, {"event": "noise"}, {**HELD, "hold": "a"},
+            {"event": "progress", "written": 2}, {**HELD, "hold": "b"},
         ]  # fmt: skip
         await supervisor.stdout.write(b"".join(encode_json(event) for event in said))
         assert [(await session.event("held", "broken"))["hold"] for _ in range(2)] == ["a", "b"]
@@ -288,7 +295,7 @@ def test_a_hostile_json_frame_is_a_lost_link_and_not_our_bug(payload: bytes) -> 
         decoder = frames.Decoder()
         while data := await stdin.read():  # type: ignore[attr-defined]
             for request in (frame.json() for frame in decoder.feed(data)):
-                hello = frames.encode_json({"id": request["id"], "ok": {"protocol": frames.PROTOCOL_VERSION}})
+                hello = frames.encode_json({"id": request["id"], "ok": HELLO})
                 await stdout.write(hello if request["do"] == "hello" else frames.encode(frames.JSON, payload))  # type: ignore[attr-defined]
         return 0
 
@@ -299,3 +306,14 @@ def test_a_hostile_json_frame_is_a_lost_link_and_not_our_bug(payload: bytes) -> 
         await session.close()
 
     asyncio.run(story())
+
+
+def test_a_hold_without_its_facts_is_no_hold(talk: Callable[..., Supervisor]) -> None:
+    """A cut is never made, and never judged, by an event that does not say where the device stands."""
+
+    async def story(session: Session, supervisor: Supervisor) -> None:
+        for event in ({**HELD, "flushed": "x"}, {"event": "held"}, {**HELD, "hold": "real"}):
+            await supervisor.stdout.write(encode_json(event))
+        assert (await session.event("held"))["hold"] == "real"
+
+    talk(Supervisor(), story)

@@ -15,6 +15,7 @@ import shutil
 import signal
 import sys
 import tempfile
+import time
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,8 @@ from runner.model.device import Loss
 from runner.target.drivers import Request
 from runner.target.growing import GrowingFile
 from runner.target.target import FileWitness, Home
+
+STARTING_LIMIT_S = 5.0
 
 
 async def make(request: Request) -> tuple[ProcessPower, Home]:
@@ -48,8 +51,15 @@ class ProcessPower:
         hook = self._state / "at-boot"
         if hook.exists() and self._running() is None:
             nothing = asyncio.subprocess.DEVNULL
-            process = await asyncio.create_subprocess_exec(str(hook), stdin=nothing, stdout=nothing, stderr=nothing)
-            await process.wait()
+            process = await asyncio.create_subprocess_exec(
+                str(hook), stdin=nothing, stdout=nothing, stderr=nothing, start_new_session=True
+            )
+            try:
+                await process.wait()
+            except asyncio.CancelledError:  # what it may have started by now holds the lock, and `off` finds it
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(process.pid, signal.SIGKILL)
+                raise
 
     async def cut(self) -> dict[str, Any]:
         pid = self._running()
@@ -88,15 +98,21 @@ class ProcessPower:
 
     def _running(self) -> int | None:
         """The pid that holds the supervisor's lock. A free lock means that there is none, whatever the file says."""
-        try:
-            with open(self._state / "supervisor.lock", "rb") as lock:
-                try:
-                    fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
-                    return None
-                except BlockingIOError:
-                    return int(lock.read().split()[0])
-        except (FileNotFoundError, IndexError):
-            return None
+        deadline = time.monotonic() + STARTING_LIMIT_S
+        while time.monotonic() < deadline:
+            try:
+                with open(self._state / "supervisor.lock", "rb") as lock:
+                    try:
+                        fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+                        return None
+                    except BlockingIOError:
+                        said = lock.read().split()
+            except FileNotFoundError:
+                return None
+            if said:
+                return int(said[0])
+            time.sleep(0.005)  # it has the lock and is about to say who it is
+        return None
 
     async def _wait_until_gone(self) -> None:
         deadline = self._clock.boottime_ns() + 10_000_000_000

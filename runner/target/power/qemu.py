@@ -78,7 +78,11 @@ class QemuPower:
         return {"writes": log.writes, "flushes": log.flushes}
 
     async def facts(self) -> dict[str, Any]:
-        return await self._board.facts()
+        """The keeper's, and whether somebody else holds the emulator stopped (SIGSTOP, a debugger)."""
+        facts = await self._board.facts()
+        stat = Path(f"/proc/{facts['pids'].get('qemu')}/stat")
+        state = stat.read_text().rpartition(")")[2].split()[0] if stat.exists() else ""
+        return {**facts, "frozen": state in ("T", "t")}
 
     async def waited_s(self) -> float | None:
         """By /proc/PID/task/*/schedstat of QEMU: the time that its hungriest thread was runnable and did not run."""

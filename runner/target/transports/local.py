@@ -26,6 +26,9 @@ class LocalTransport:
         process = await _spawn(argv)
         try:
             stdout, stderr = await asyncio.wait_for(process.communicate(input), timeout_s)
+        except asyncio.CancelledError:
+            process.kill()
+            raise
         except asyncio.TimeoutError:
             process.kill()
             await process.wait()
