@@ -94,7 +94,7 @@ def refuse_what_json_changes(stage: str, data: Any) -> None:
     """Raises TypeError for an output that would be another one when it is replayed from the journal."""
     try:
         same = json.loads(json.dumps(data, allow_nan=False)) == data
-    except ValueError as error:
+    except (TypeError, ValueError) as error:
         raise TypeError(f"the output of stage {stage!r} is not JSON: {error}") from None
     if not same:
         raise TypeError(f"the output of stage {stage!r} changes when it is written as JSON (tuples, keys that are no strings)")
