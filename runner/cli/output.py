@@ -56,8 +56,10 @@ class Output:
         _write(plain(first.found), sys.stderr)
 
 
-def _write(text: str, stream: TextIO) -> None:
+def _write(text: str, stream: TextIO | None) -> None:
     """A line, if anybody still listens: `runner exec … | head` must neither stop a run nor change its exit status."""
+    if stream is None:  # closed before we began; print() would take standard output in its place
+        return
     try:
         print(text, file=stream, flush=True)
     except OSError:

@@ -50,3 +50,12 @@ def test_columns_line_up() -> None:
     """Each as wide as its widest cell, and no blanks at the end of a line."""
     assert columns(("name", "n"), [("a", 1), ("longer", 22)]) == "name    n\na       1\nlonger  22"
     assert columns(("name",), []) == "name"
+
+
+def test_a_closed_standard_error_never_becomes_standard_output(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """`runner --json … 2>&-` still prints exactly one object."""
+    monkeypatch.setattr("sys.stderr", None)
+    output = Output(True, None)
+    output.say("on the way")
+    assert output.result({"a": 1}, "") == 0
+    assert json.loads(capsys.readouterr().out)["a"] == 1
