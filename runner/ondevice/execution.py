@@ -41,7 +41,6 @@ from .results import damage, finished_stages, state_hash
 from .sampler import Sampler, sample
 from .store import Store
 
-HOLD_POINTS = ("created", "started", "before_flush", "after_flush", "after_ack", "during_resume")
 HOLD_LIMIT_S = 120.0  # a hold whose coordinator never comes back is given up, and the run goes on by itself
 ENDS = ("finished", "failed", "refused", "abandoned")
 
@@ -228,7 +227,7 @@ class Execution:
             answer: dict[str, Any] = {"ack": True}
             if said == "ready":
                 self._write("host_ready", message)
-                if message["stages"] != self._spec["stages"]:
+                if sorted(message["stages"]) != sorted(self._spec["stages"]):
                     planned = ", ".join(self._spec["stages"])
                     self._end("failed", {"error": f"the pipeline's stages are {', '.join(message['stages'])}; planned: {planned}"})
                     return
