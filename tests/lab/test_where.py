@@ -98,3 +98,13 @@ def test_state_and_cache_lie_where_the_user_says(find: Callable[[], Path], own: 
     assert find() == Path("/x/stageflow-runner")
     monkeypatch.delenv(xdg)
     assert find().is_relative_to("/home/lab")
+
+
+@pytest.mark.parametrize(("find", "variable"), [(state_root, "RUNNER_STATE"), (cache_root, "RUNNER_CACHE")])
+def test_a_relative_folder_is_made_absolute(
+    find: Callable[[], Path], variable: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Hosts run in a working folder of their own: a path that means another place there would break every run."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv(variable, "st")
+    assert find() == tmp_path / "st"

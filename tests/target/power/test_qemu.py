@@ -1,0 +1,46 @@
+"""The emulated board's power, as far as it can be asked without a board."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from runner.target.power.qemu import QemuPower
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+
+
+def power_of(pid: int, folder: Path) -> QemuPower:
+    async def facts() -> dict[str, Any]:
+        return {"on": True, "pids": {"qemu": pid}}
+
+    board = SimpleNamespace(facts=facts, disk_log=folder / "disk", console=folder / "console", keeper_log=folder / "keeper")
+    return QemuPower(board, lambda text: None)  # type: ignore[arg-type]
+
+
+def test_an_emulator_that_somebody_stopped_is_told_from_one_that_runs(tmp_path: Path) -> None:
+    """SIGSTOP from outside is the lab's doing: without this a board that cannot answer would be judged for it."""
+    process = subprocess.Popen(["sleep", "60"])
+    try:
+        power = power_of(process.pid, tmp_path)
+        assert asyncio.run(power.facts())["frozen"] is False
+        os.kill(process.pid, signal.SIGSTOP)
+        os.waitid(os.P_PID, process.pid, os.WSTOPPED)
+        assert asyncio.run(power.facts())["frozen"] is True
+    finally:
+        process.kill()
+        process.wait()
+
+
+def test_the_hosts_wait_is_a_figure_or_nothing(tmp_path: Path) -> None:
+    """Seconds for a process that is there, None for one that is not; never a made-up zero."""
+    assert (asyncio.run(power_of(os.getpid(), tmp_path).waited_s()) or 0.0) >= 0.0
+    assert asyncio.run(power_of(2**22 + 1, tmp_path).waited_s()) is None
