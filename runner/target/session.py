@@ -141,7 +141,8 @@ class Session:
             await self._news.wait()
 
     async def close(self) -> None:
-        """Ends the session; never raises."""
+        """Ends the session; never raises. Whoever asks afterwards hears at once that it is closed."""
+        self._lost = self._lost or LinkLost("the session is closed")
         self._reader.cancel()
         with contextlib.suppress(asyncio.CancelledError, Exception):
             await self._reader

@@ -317,3 +317,14 @@ def test_a_hold_without_its_facts_is_no_hold(talk: Callable[..., Supervisor]) ->
         assert (await session.event("held"))["hold"] == "real"
 
     talk(Supervisor(), story)
+
+
+def test_a_closed_session_answers_at_once(talk: Callable[..., Supervisor]) -> None:
+    """Nobody waits out a time limit for a session that is over: ^C behind a cut unwinds without a pause."""
+
+    async def story(session: Session, supervisor: Supervisor) -> None:
+        await session.close()
+        with pytest.raises(LinkLost, match="closed"):
+            await session.ask("abandon", timeout_s=1000)
+
+    talk(Supervisor(), story)
