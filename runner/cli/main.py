@@ -20,9 +20,9 @@ from runner.errors import AskError, BrokenPromise, RunnerError
 
 COMMANDS: dict[str, tuple[str, str]] = {
     "exec": ("runner.cli.exec:exec_", "Run an entry of the roadmap on a device."),
-    "run": ("runner.cli.show:run", "List and show runs."),
-    "report": ("runner.cli.show:report", "Make a run's conclusions again from its folder."),
-    "entry": ("runner.cli.show:entry", "List and show roadmap entries."),
+    "run": ("runner.cli.run:run", "List and show runs."),
+    "report": ("runner.cli.run:report", "Make a run's conclusions again from its folder."),
+    "entry": ("runner.cli.entry:entry", "List and show roadmap entries."),
     "device": ("runner.cli.show:device", "List and show devices; pin their host keys."),
     "profile": ("runner.cli.show:profile", "List and show profiles."),
     "schema": ("runner.cli.lab:schema", "Print the JSON Schema of a lab file."),

@@ -71,3 +71,9 @@ def columns(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
     table = [[str(cell) for cell in row] for row in (head, *rows)]
     widths = [max(len(row[place]) for row in table) for place in range(len(head))]
     return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in table)
+
+
+def file_text(lab: Lab, relative: str) -> str:
+    path = lab.file(relative)
+    assert path
+    return f"{lab.shown(path)}\n\n{path.read_text(encoding='utf-8').rstrip()}"

@@ -161,7 +161,6 @@ class Supervisor:
         return steps[step]()
 
 
-
 class Client:
     """One attached coordinator."""
 

@@ -74,9 +74,7 @@ def test_the_supervisor_is_the_ondevice_folder_and_nothing_else() -> None:
     assert supervisor_zip() == supervisor_zip()
 
 
-@pytest.mark.parametrize(
-    ("words", "status", "said"), [([], 64, "usage: "), (["attach", "/none"], 69, "no supervisor answers")]
-)
+@pytest.mark.parametrize(("words", "status", "said"), [([], 64, "usage: "), (["attach", "/none"], 69, "no supervisor answers")])
 def test_the_supervisors_zip_runs_by_itself(tmp_path: Path, words: list[str], status: int, said: str) -> None:
     """With Python alone, from an empty folder, without this project to be found."""
     path = tmp_path / "supervisor.zip"

@@ -56,9 +56,7 @@ class KeeperGone(LabError):
 class Board:
     """One emulated board in one folder. Methods raise LabError; what it says ends with the log that tells more."""
 
-    def __init__(
-        self, name: str, folder: Path, spec: MachineSpec, cache: Path, lease_s: float = 120.0, disk_mib: int = 1024
-    ) -> None:
+    def __init__(self, name: str, folder: Path, spec: MachineSpec, cache: Path, lease_s: float = 120.0, disk_mib: int = 1024) -> None:
         self.name = name
         self.folder = folder.absolute()
         self.spec = spec

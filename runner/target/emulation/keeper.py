@@ -44,6 +44,7 @@ from runner.target.emulation.tap import Tap, open_tap
 
 LISTED_WRITES, CUT_WRITES = 4096, 64
 
+
 def lease_is_over(now_s: float, renewed_s: float, seconds: float) -> bool:
     """Whether a lease of `seconds`, renewed at `renewed_s`, has run out at `now_s` (all on the boot-time clock)."""
     return now_s - renewed_s >= seconds

@@ -134,9 +134,7 @@ def free_port() -> int:
 # --- The accelerator
 
 
-def choose_accelerator(
-    spec: MachineSpec, image: Image, memory: Path, progress: Callable[[str], None]
-) -> Accelerator:
+def choose_accelerator(spec: MachineSpec, image: Image, memory: Path, progress: Callable[[str], None]) -> Accelerator:
     """`spec.accelerator`, with `auto` resolved by what this host really does; takes up to `PROBE_LIMIT_S`, once.
 
     KVM is taken only when a machine has booted with it: hosts exist that offer /dev/kvm and hang every guest. The

@@ -1,6 +1,6 @@
 """The host's end of a board's data NIC: a tap in a network namespace without a name, so nothing can be left behind.
 
-    guest data0 10.77.0.2 ── QEMU ── tap data0 10.77.0.1, alone in a namespace that only two descriptors keep alive
+guest data0 10.77.0.2 ── QEMU ── tap data0 10.77.0.1, alone in a namespace that only two descriptors keep alive
 """
 
 from __future__ import annotations

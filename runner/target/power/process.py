@@ -51,9 +51,7 @@ class ProcessPower:
         hook = self._state / "at-boot"
         if hook.exists() and self._running() is None:
             nothing = asyncio.subprocess.DEVNULL
-            process = await asyncio.create_subprocess_exec(
-                str(hook), stdin=nothing, stdout=nothing, stderr=nothing, start_new_session=True
-            )
+            process = await asyncio.create_subprocess_exec(str(hook), stdin=nothing, stdout=nothing, stderr=nothing, start_new_session=True)
             try:
                 await process.wait()
             except asyncio.CancelledError:  # what it may have started by now holds the lock, and `off` finds it

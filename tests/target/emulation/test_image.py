@@ -46,9 +46,7 @@ def test_an_unknown_architecture_is_the_askers_fault(tmp_path: Path) -> None:
 def test_missing_tools_are_named_all_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """One error, every package, and the line that installs them."""
     monkeypatch.setattr("shutil.which", lambda *_, **__: None)
-    assert {"mmdebstrap", "e2fsprogs", "kmod", "nbdkit", "qemu-system-arm"} <= set(
-        image.missing_tools(["aarch64"])
-    )
+    assert {"mmdebstrap", "e2fsprogs", "kmod", "nbdkit", "qemu-system-arm"} <= set(image.missing_tools(["aarch64"]))
     with pytest.raises(LabError, match="mmdebstrap") as raised:
         image.refuse_missing_tools(["x86_64"])
     assert "apt-get install -y" in str(raised.value)

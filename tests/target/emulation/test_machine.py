@@ -38,10 +38,7 @@ def test_disks() -> None:
     """The root disk is read-only, with its commas doubled; the data disk keeps its flushes and hides nothing."""
     root, data = values(qemu_arguments(tcg(ARM64), IMAGE, WIRING), "-drive")
     assert root == "if=none,id=root,format=raw,readonly=on,file=/c/root,,1.ext4"
-    assert data == (
-        "if=none,id=data,format=raw,cache=writeback,detect-zeroes=off,discard=ignore,"
-        "file=nbd+unix:///?socket=nbd-T0.sock"
-    )
+    assert data == ("if=none,id=data,format=raw,cache=writeback,detect-zeroes=off,discard=ignore,file=nbd+unix:///?socket=nbd-T0.sock")
 
 
 def test_only_loopback_is_forwarded_and_the_guest_is_restricted() -> None:
