@@ -15,7 +15,7 @@ import pytest
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 PACKAGE = REPOSITORY / "runner"
-GROUND = {"errors", "clock"}
+GROUND = {"errors", "clock", "disk_log"}
 ONDEVICE = sorted((PACKAGE / "ondevice").glob("*.py"))
 Table = dict[str, set[str]]
 

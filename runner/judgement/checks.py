@@ -222,17 +222,13 @@ def _too_late(evidence: Evidence, scenario: str, limit_s: float, clock: str, nou
     return problems
 
 
-GENERIC: dict[str, Check] = {
-    check.__name__: check
-    for check in (
-        finished,
-        nothing_repeated,
-        every_stage_witnessed,
-        state_equal,
-        promises_kept,
-        restored_state_true,
-        restored_in_time,
-        running_again_in_time,
-        really_rebooted,
-    )
+_BY_CATEGORY: dict[str, tuple[Check, ...]] = {  # the six of a run's own tests/
+    "correctness": (finished, state_equal),
+    "reliability": (nothing_repeated, promises_kept, restored_state_true, really_rebooted),
+    "performance": (restored_in_time, running_again_in_time),
+    "security": (),
+    "scalability": (),
+    "observability": (every_stage_witnessed,),
 }
+CATEGORIES: dict[str, str] = {check.__name__: category for category, checks in _BY_CATEGORY.items() for check in checks}
+GENERIC: dict[str, Check] = {check.__name__: check for checks in _BY_CATEGORY.values() for check in checks}

@@ -1,35 +1,17 @@
-"""From a run folder to a conclusion: run every check, apply the one table, make findings of what failed."""
+"""From a run folder to a conclusion: judge it, and make findings of what failed."""
 
 from __future__ import annotations
 
-import importlib.util
-import sys
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
-from runner.errors import AskError, RunnerError
-from runner.judgement.checks import GENERIC, Check, Problem, clocks
+from runner.errors import RunnerError
+from runner.judgement.checks import clocks
 from runner.judgement.evidence import Evidence, load_evidence
+from runner.judgement.judge import CheckResult, run_checks, verdict
 from runner.lab.folder import RunFolder
 from runner.model.finding import TYPE_CODES, Finding, fingerprint
-from runner.model.outcome import SEVERITIES, TABLE, Row, failure_rate_bound, judge
-
-
-@dataclass(frozen=True)
-class CheckResult:
-    """One check in one scenario, and every problem it found."""
-
-    scenario: str
-    check: str
-    promise: str
-    severity: str
-    judge: str
-    problems: tuple[Problem, ...]
-
-    @property
-    def held(self) -> bool:
-        return not self.problems
+from runner.model.outcome import SEVERITIES, TABLE, Row
 
 
 @dataclass
@@ -84,95 +66,10 @@ class Conclusion:
 def conclude(folder: RunFolder, generated_at: str) -> Conclusion:
     """Judges a run folder; needs nothing else. Raises AskError when the folder cannot be read."""
     evidence = load_evidence(folder)
-    ran = evidence.ending is not None and evidence.ending["ending"] == "ran"
-    results = [  # a run that the lab cut short says nothing about the software under test
-        CheckResult(scenario, name, (check.__doc__ or name).strip(), severity, how, _problems(check, evidence, scenario))
-        for scenario, name, severity, how, check in _checks(folder, evidence)
-        if ran
-    ]
-    row, reason = _row(evidence, results)
-    findings = _findings(evidence, results, evidence.completed_at or generated_at)
+    results = run_checks(folder, evidence)
+    row, reason = verdict(folder, evidence, results)
+    findings = _findings(evidence, results if TABLE[row].verdict else [], evidence.completed_at or generated_at)
     return Conclusion(folder, evidence, row, reason, results, findings, generated_at)
-
-
-def _problems(check: Check, evidence: Evidence, scenario: str) -> tuple[Problem, ...]:
-    """What a check finds. One of the entry's own that raises has found that it is broken; one of ours is our bug."""
-    try:
-        found = [(str(problem), str(where)) for problem, where in check(evidence, scenario)]
-    except (Exception, SystemExit) as error:
-        if check in GENERIC.values():
-            raise
-        found = [(f"the check itself failed: {type(error).__name__}: {error}", "pipelines/checks.py")]
-    return tuple((_one_line(problem), _one_line(where)) for problem, where in found)
-
-
-def _one_line(text: str) -> str:
-    """A device's words as one printable line: they must not become headings, or move anybody's cursor."""
-    return "".join(c if c.isprintable() else " " for c in text)[:2000]
-
-
-def _checks(folder: RunFolder, evidence: Evidence) -> list[tuple[str, str, str, str, Check]]:
-    own = entry_checks(folder.pipelines)
-    chosen = []
-    for scenario, planned in evidence.plan["scenarios"].items():
-        for use in planned["checks"]:
-            check = own.get(use["check"]) or GENERIC.get(use["check"])
-            if check is None:
-                known = ", ".join(sorted({*own, *GENERIC}))
-                raise AskError(f"no check is called {use['check']!r}", expected=f"one of {known}", where=str(folder.run_config))
-            chosen.append((scenario, use["check"], use["severity"], planned["judge"], check))
-    return chosen
-
-
-def entry_checks(folder: Path) -> dict[str, Check]:
-    """Public functions of the checks.py in an entry's folder. This runs it. Raises AskError when it cannot be loaded."""
-    path = folder / "checks.py"
-    if not path.exists():
-        return {}
-    name = f"_entry_checks_{abs(hash(path))}"
-    spec = importlib.util.spec_from_file_location(name, path)
-    assert spec and spec.loader
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    try:
-        spec.loader.exec_module(module)
-    except (Exception, SystemExit) as error:
-        raise AskError(f"the entry's checks cannot be loaded: {type(error).__name__}: {error}", where=str(path)) from error
-    return {key: value for key, value in vars(module).items() if callable(value) and not key.startswith("_")}
-
-
-def _row(evidence: Evidence, results: list[CheckResult]) -> tuple[str, str]:
-    ending = evidence.ending or {"ending": "interrupted", "error": "the coordinator was killed"}
-    if ending["ending"] != "ran":
-        return ending["ending"], _one_line(str(ending.get("error", "ended early")).splitlines()[0])
-    real = all(cut.loss == "power_loss" for cut in evidence.cuts)
-    proof = evidence.note("disk_proof")
-    if any(cut.loss == "power_loss" for cut in evidence.cuts) and (proof is None or proof["found"] != proof["expected"]):
-        return "lab", "the disk was never proven to lose unflushed writes: fault not reached"
-    if not results:
-        return "lab", "the plan names no check: nothing was judged"
-    failed = [result for result in results if not result.held]
-    counted = sum(cut.counted for cut in evidence.cuts)
-    bar = int(evidence.plan["cuts"]["bar"])
-    row = judge(
-        [result.severity for result in failed if result.judge == "must_hold"],
-        [result.severity for result in failed if result.judge == "observe"],
-        counted,
-        bar,
-        power_failed=real,
-    )
-    if failed:
-        worst = min(failed, key=lambda result: SEVERITIES.index(result.severity))
-        return row, f"{len(failed)} of {len(results)} checks failed; the worst: {worst.problems[0][0]}"
-    if evidence.plan["cuts_asked"] and not counted:
-        return "lab", f"none of {len(evidence.cuts)} cuts cost anything: fault not reached"
-    if counted < bar:
-        bound = failure_rate_bound(0, counted)
-        said = f"failure rate at most {bound:.0%} (95 %)" if bound else "failure rate not bounded yet"
-        return row, f"{counted} of {bar} cuts: {said}"
-    if not real:
-        return row, f"every check held over {counted} process crashes; the power was never cut"
-    return row, f"every check held over {counted} counted cuts"
 
 
 def _findings(evidence: Evidence, results: list[CheckResult], now: str) -> list[Finding]:

@@ -19,9 +19,8 @@ from runner.clock import iso
 from runner.errors import AskError
 from runner.lab.folder import RunFolder, read_json
 from runner.ondevice import journal
-from runner.ondevice.execution import ENDS
 from runner.ondevice.journal import Record
-from runner.ondevice.results import finished_stages, well_formed
+from runner.ondevice.results import ENDS, finished_stages, well_formed
 
 
 @dataclass(frozen=True)

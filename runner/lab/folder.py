@@ -14,6 +14,7 @@ runs/EDGE-002/run-2026-11-21-001/
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from collections.abc import Iterable
@@ -47,6 +48,11 @@ class RunFolder:
 
     def device_journal(self, execution: str) -> Path:
         return self.journals / f"device-{execution}.journal"
+
+    def log(self, execution: str, wall_ns: int) -> Path:
+        """Where the log of one execution that ended at `wall_ns` goes."""
+        stamp = datetime.fromtimestamp(wall_ns / 1e9, tz=UTC).strftime("%Y%m%d_%H%M%S")
+        return self.logs / f"run_{execution}_{stamp}.log"
 
     @classmethod
     def create(cls, runs: Path, entry: str, wall_ns: int) -> RunFolder:
@@ -93,13 +99,29 @@ class RunFolder:
                 yield cls(path)
 
 
+def seals(folder: RunFolder) -> dict[str, dict[str, Any]]:
+    """Size and SHA-256 of every piece of evidence but the coordinator's own journal, which is where these are kept."""
+    places = (*folder.journals.glob("*"), *folder.logs.glob("run_*.log"))
+    evidence = sorted(path for path in places if path.is_file() and path != folder.coordinator_journal)
+    return {
+        str(path.relative_to(folder.root)): {"bytes": path.stat().st_size, "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
+        for path in evidence
+    }
+
+
 def write_json(path: Path, value: Any) -> None:
     """Writes whole or not at all; LabError (the coordinator's disk) when it cannot."""
-    write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+    write_text(path, json_text(value))
+
+
+def json_text(value: Any) -> str:
+    """JSON as every file of a run folder has it."""
+    return json.dumps(value, indent=2, ensure_ascii=False) + "\n"
 
 
 def write_text(path: Path, text: str) -> None:
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         part = path.with_name(path.name + ".part")
         part.write_text(text, encoding="utf-8")
         os.replace(part, path)

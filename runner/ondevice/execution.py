@@ -37,12 +37,11 @@ from typing import Any, Callable
 
 from .channel import Channel
 from .journal import Journal, Record, boot_id, boottime_ns, fsync_file, fsync_folder
-from .results import damage, finished_stages, state_hash
+from .results import ENDS, damage, finished_stages, state_hash
 from .sampler import Sampler, sample
 from .store import Store
 
 HOLD_LIMIT_S = 120.0  # a hold whose coordinator never comes back is given up, and the run goes on by itself
-ENDS = ("finished", "failed", "refused", "abandoned")
 
 IMPORTED_NS = boottime_ns()  # the interpreter is up and this file is loaded: where a restart's time goes
 

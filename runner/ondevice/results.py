@@ -13,6 +13,7 @@ from typing import Any
 
 from .journal import Record
 
+ENDS = ("finished", "failed", "refused", "abandoned")  # the kinds of record that end a journal
 FILES_KEY = "files"  # an output's list of files that the stage wrote, relative to its working folder
 _KEPT = ("status", "data", "files", "error", "version")
 

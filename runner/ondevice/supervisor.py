@@ -31,6 +31,7 @@ from .journal import GENESIS, fsync_folder
 from .store import WHOLE, Store
 
 START_LIMIT_S = 60.0
+LOG_LIMIT_BYTES = 256 * 1024  # of one execution's log, from its end
 IDLE_LIMIT_S = 120.0  # a supervisor that nobody needs any more ends by itself
 NOBODY_THERE = 69  # exit status of `attach` when no supervisor answers
 
@@ -147,6 +148,16 @@ class Supervisor:
         shutil.rmtree(os.path.join(self._runs, plain_name(run)), ignore_errors=True)
         self.execution = None
         return {}
+
+    def do_log(self, client: Client, run: str, execution: str) -> dict[str, Any]:
+        """The end of what the pipeline's processes printed, as text."""
+        try:
+            with open(os.path.join(self._runs, plain_name(run), plain_name(execution), "host.log"), "rb") as file:
+                size = file.seek(0, os.SEEK_END)
+                file.seek(max(0, size - LOG_LIMIT_BYTES))
+                return {"text": file.read(LOG_LIMIT_BYTES).decode("utf-8", "replace"), "bytes": size}
+        except FileNotFoundError:
+            return {"text": "", "bytes": 0}
 
     def do_benchmark(self, client: Client) -> dict[str, Any]:
         return facts.benchmark()

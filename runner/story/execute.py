@@ -23,14 +23,15 @@ from runner.clock import Clock, SystemClock, iso
 from runner.errors import AskError, BrokenPromise, LabError, RunnerError
 from runner.farm.lease import Lease
 from runner.judgement import report
-from runner.judgement.conclude import Conclusion, conclude, entry_checks
+from runner.judgement.conclude import Conclusion, conclude
 from runner.judgement.evidence import load_evidence
-from runner.lab.folder import RunFolder, write_json
+from runner.judgement.judge import entry_checks
+from runner.lab.folder import RunFolder, seals, write_json
 from runner.lab.where import Lab, cache_root, state_root
 from runner.model.outcome import TABLE
 from runner.model.plan import Plan
-from runner.ondevice.execution import ENDS
 from runner.ondevice.journal import Journal
+from runner.ondevice.results import ENDS
 from runner.story.execution import HOPELESS, run_execution
 from runner.story.plan import more_cuts
 from runner.story.prove import prove_disk
@@ -209,7 +210,10 @@ async def _unwind(run: Run, target: Target) -> None:
     async def collect() -> None:
         collect_evidence(run)
 
-    for step in (leave, collect, target.shut_down, collect):
+    async def seal() -> None:
+        run.note("sealed", files=seals(run.folder))
+
+    for step in (leave, collect, target.shut_down, collect, seal):
         try:
             await step()
         except Exception as error:

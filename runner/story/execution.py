@@ -10,13 +10,15 @@ raise. A link that breaks without a cut is neither: we attach again and read on.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from runner.errors import LabError, RunnerError
+from runner.lab.folder import write_text
 from runner.model.plan import CutPlan, ExecutionPlan
-from runner.ondevice.execution import ENDS
 from runner.ondevice.journal import Record
+from runner.ondevice.results import ENDS
 from runner.target.mirror import Diverged, Mirror
 from runner.target.transports.base import LinkLost
 
@@ -47,6 +49,7 @@ async def run_execution(run: Run, plan: ExecutionPlan) -> str:
         run.note("diverged", execution=plan.name, mirrored=mirror.sequence, found=str(error))
     finally:
         run.session.mirror = None  # a late record must not meet a closed file
+        await _keep_log(run, plan)
         mirror.close()
     run.note("execution_ended", execution=plan.name, ending=ending, mirrored=mirror.sequence, chain=mirror.chain)
     run.endings.append(ending)
@@ -54,6 +57,16 @@ async def run_execution(run: Run, plan: ExecutionPlan) -> str:
         run.baseline_s.update(_durations(mirror))
     run.emit("execution_ended", execution=plan, ending=ending, duration_s=(run.clock.boottime_ns() - began_ns) / 1e9)
     return ending
+
+
+async def _keep_log(run: Run, plan: ExecutionPlan) -> None:
+    """What the pipeline printed, into results/logs; where the device no longer answers there is none."""
+    assert run.session
+    with contextlib.suppress(RunnerError):  # whatever ended the session has been heard of already
+        said = await run.session.ask("log", run=run.token, execution=plan.name, timeout_s=GIVE_UP_S)
+        left_out = said["bytes"] - len(said["text"].encode())
+        head = f"[the first {left_out} bytes were left on the device]\n" if left_out > 0 else ""
+        write_text(run.folder.log(plan.name, run.clock.wall_ns()), head + said["text"])
 
 
 async def _live(run: Run, plan: ExecutionPlan, mirror: Mirror) -> str:
@@ -160,8 +173,7 @@ async def _recover(run: Run, plan: ExecutionPlan, cut: CutPlan) -> bool:
         "recovered",
         execution=plan.name,
         hold=cut.hold,
-        boot_id=hello["boot_id"],
-        supervisor_started_ns=hello["supervisor_started_ns"],
+        **run.session.identity,
         power_on_boottime_ns=powered_ns,
         host_wait_s=await run.target.power.waited_s(),
         board_boot_s=max(0.0, round((read_ns - age_ns - powered_ns) / 1e9, 3)),
@@ -177,8 +189,7 @@ async def _reattach(run: Run, plan: ExecutionPlan, mirror: Mirror, why: LinkLost
     await run.session.close()
     run.session = await run.target.recover(run.target.type.boot_limit_s)
     silence_s = round((run.clock.boottime_ns() - silent_ns) / 1e9, 3)
-    identity = {key: run.session.hello[key] for key in ("boot_id", "supervisor_started_ns")}
-    run.note("reattached", execution=plan.name, error=str(why), silence_s=silence_s, **identity)
+    run.note("reattached", execution=plan.name, error=str(why), silence_s=silence_s, **run.session.identity)
     return await _follow(run, plan, mirror, "after a broken link")
 
 

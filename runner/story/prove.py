@@ -52,5 +52,5 @@ async def _try_once(run: Run) -> dict[str, Any]:
     read = await run.session.ask("canary", step="read")
     found = {**prepared, "fsync_arrived": after["flushes"] > before["flushes"], **read}
     run.note("disk_proof", found=found, expected=EXPECTED, cut=facts, flushes=[before["flushes"], after["flushes"]])
-    run.note("reattached", **{key: run.session.hello[key] for key in ("boot_id", "supervisor_started_ns")})
+    run.note("reattached", **run.session.identity)
     return found

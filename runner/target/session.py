@@ -36,10 +36,12 @@ _HELLO: dict[str, Any] = {  # what an answer must hold before anybody relies on 
     "memory_bytes": int,
     "execution": (dict, type(None)),
 }
+_IDENTITY = ("boot_id", "supervisor_started_ns", "boottime_ns", "asked_boottime_ns", "answered_boottime_ns")
 _ANSWERS: dict[str, dict[str, Any]] = {
     "missing": {"missing": list},
     "follow": {"agrees": bool, "written": int},
     "benchmark": {"duration_s": float},
+    "log": {"text": str, "bytes": int},
 }
 _HELD = {"hold": str, "stage": str, "point": str, "sequence": int, "written": int, "flushed": int}
 MAX_QUEUED_EVENTS = 10_000
@@ -84,6 +86,11 @@ class Session:
         session.hello["asked_boottime_ns"] = asked  # the device's clocks were read between these two
         session.hello["answered_boottime_ns"] = answered
         return session
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """Which boot and which supervisor process answers here, and both clocks read at one moment (`Timeline` needs them)."""
+        return {key: self.hello[key] for key in _IDENTITY}
 
     async def ask(self, do: str, *, timeout_s: float = 60.0, **arguments: Any) -> dict[str, Any]:
         """The answer to one request. Raises RemoteError, or LinkLost when the link breaks or time is up."""

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from runner.judgement.conclude import conclude
-from runner.lab.folder import RunFolder
+from runner.lab.folder import RunFolder, seals
 from runner.ondevice import journal
 from runner.ondevice.journal import Record
 
@@ -42,7 +42,7 @@ class Forger:
         self.rewrite(path, self._nth(path, kind, number, lambda payload: {**payload, **changes}))
 
     def seal(self) -> None:
-        """Makes the coordinator's own word on how the journal ended fit the forged one."""
+        """Makes the coordinator's own word on how the journal ended, and the hashes of the evidence, fit what was forged."""
         records = journal.read_file(str(self.recovery))
         chain = journal.GENESIS
         for record in records:
@@ -50,7 +50,8 @@ class Forger:
 
         def sealed(record: Record) -> dict[str, Any]:
             ended = record.kind == "execution_ended" and record.payload["execution"] == "recovery-1"
-            return {**record.payload, **({"mirrored": len(records), "chain": chain} if ended else {})}
+            changed = {"mirrored": len(records), "chain": chain} if ended else {"files": seals(self.run)} if record.kind == "sealed" else {}
+            return {**record.payload, **changed}
 
         self.rewrite(self.run.coordinator_journal, sealed)
 

@@ -24,8 +24,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from runner.disk_log import DiskLog, Write
 from runner.errors import LabError
-from runner.target.emulation.disk import DiskLog, Write, create_data_disk
+from runner.target.emulation.disk import create_data_disk
 from runner.target.emulation.image import ensure_image, refuse_missing_tools
 from runner.target.emulation.machine import MachineSpec, choose_accelerator
 from runner.target.emulation.messages import CONFIG, DISK, DISK_LOG, LOG, SOCKET, Config, CutFacts

@@ -25,8 +25,9 @@ from collections.abc import Awaitable, Callable
 from dataclasses import asdict
 from pathlib import Path
 
+from runner.disk_log import DiskLogReader
 from runner.errors import LabError, RunnerError
-from runner.target.emulation.disk import DiskLogReader, nbdkit_arguments
+from runner.target.emulation.disk import nbdkit_arguments
 from runner.target.emulation.machine import Wiring, free_port, qemu_arguments, tool_version
 from runner.target.emulation.messages import CONFIG, DISK, DISK_LOG, LOCK, SOCKET, Config, CutFacts, Moment, Reply
 from runner.target.emulation.processes import (

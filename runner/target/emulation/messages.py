@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from runner.target.emulation.disk import Write
+from runner.disk_log import Write
 from runner.target.emulation.image import Image
 from runner.target.emulation.machine import Accelerator, MachineSpec
 

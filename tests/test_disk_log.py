@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from runner.target.emulation.disk import DiskLogReader, Write, read_disk_log, unflushed
+from runner.disk_log import DiskLogReader, Write, read_disk_log, unflushed
 
 REAL = """\
 2026-11-21 20:04:58.206520 Ready thread_model=3

@@ -1,111 +1,20 @@
-"""A conclusion as files: findings.json, FINAL_REPORT.md, README.md, metrics. Remade from the folder at any time."""
+"""FINAL_REPORT.md: all sections of the format; one with nothing behind it says so, and no figure is invented."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from runner.judgement.checks import running_again_limit
-from runner.judgement.conclude import CheckResult, Conclusion, command_again, cut_rows
+from runner.judgement.conclude import Conclusion, cut_rows
 from runner.judgement.evidence import Evidence
-from runner.lab.folder import RunFolder, read_json, write_json, write_text
-from runner.model.finding import Findings, Metadata
+from runner.judgement.judge import CheckResult
+from runner.judgement.report.markdown import NOT_PART, table, verdict_words
+from runner.model.finding import Finding
 from runner.model.outcome import SEVERITIES, failure_rate_bound
 
-NOT_PART = "Not part of this run."
 
-
-def write_in_progress(folder: RunFolder) -> None:
-    """The required files, saying that the run is under way; a killed run leaves these."""
-    config = read_json(folder.run_config)
-    write_json(folder.findings, _findings(config, config["started_at"], "in_progress", [], "the run is under way"))
-    write_json(folder.environment, {})
-    write_text(folder.final_report, f"# {config['roadmap_entry_id']}: in progress\n\nMade again by `runner report`.\n")
-    write_text(folder.readme, f"# {config['roadmap_entry_id']}: in progress\n")
-
-
-def write(folder: RunFolder, conclusion: Conclusion) -> None:
-    """Every derived file. Only the generation time differs when the same folder is written again."""
-    config = conclusion.evidence.config
-    findings = [finding.model_dump(mode="json") for finding in conclusion.findings]
-    status = conclusion.outcome.status or "failed"
-    document = _findings(config, conclusion.completed_at, status, findings, conclusion.reason)
-    document["metadata"]["verdict"] = conclusion.outcome.verdict or "none"
-    write_json(folder.findings, document)
-    write_json(folder.metrics / "cuts.json", cut_rows(conclusion.evidence))
-    write_json(folder.metrics / "latency.json", _latency(conclusion.evidence))
-    write_json(folder.metrics / "resource_usage.json", _resources(conclusion.evidence))
-    write_text(folder.final_report, _final_report(conclusion))
-    write_text(folder.readme, _readme(conclusion))
-
-
-def _findings(config: dict[str, Any], now: str, status: Any, findings: list[Any], summary: str) -> dict[str, Any]:
-    metadata = Metadata(
-        roadmap_entry_id=config["roadmap_entry_id"],
-        roadmap_entry_title=config["roadmap_entry_title"],
-        agent_run_id=config["agent_run_id"],
-        started_at=config["started_at"],
-        completed_at=now,
-        status=status,
-        stageflow_version=config["stageflow_version"],
-        total_findings=len(findings),
-        summary=summary,
-    )
-    return Findings(metadata=metadata, findings=tuple(findings)).model_dump(mode="json", exclude_none=True)
-
-
-def _latency(evidence: Evidence) -> dict[str, dict[str, float]]:
-    """Each stage's duration in seconds in each execution, as the device measured it."""
-    return {
-        execution.name: {r.payload["stage"]: round(r.payload["duration_ns"] / 1e9, 4) for r in execution.of_kind("stage_finished")}
-        for execution in evidence.executions
-    }
-
-
-def _resources(evidence: Evidence) -> dict[str, Any]:
-    """The last sample of each execution; every sample is in its journal."""
-    return {
-        execution.name: {"samples": len(samples), "last": samples[-1].payload["metrics"]}
-        for execution in evidence.executions
-        if (samples := execution.of_kind("sample"))
-    }
-
-
-def _readme(conclusion: Conclusion) -> str:
-    config, outcome = conclusion.evidence.config, conclusion.outcome
-    key = [f"- {f.severity}: {f.title} (`{f.id}`)" for f in conclusion.findings] or ["- none"]
-    plan = conclusion.evidence.plan
-    return "\n".join(
-        [
-            f"# {config['roadmap_entry_id']}: {config['roadmap_entry_title']}",
-            "",
-            f"**Run ID**: {conclusion.folder.run_id}  ",
-            f"**Status**: {outcome.status}  ",
-            f"**Started**: {config['started_at']}  ",
-            f"**Completed**: {conclusion.completed_at}  ",
-            "",
-            "## Quick Summary",
-            "",
-            f"{_verdict(conclusion)} on device `{plan['device']}` ({plan['type']['title']}). {conclusion.reason}.",
-            "",
-            "## Key Findings",
-            "",
-            *key,
-            "",
-            "## Files",
-            "",
-            f"- `findings.json` - {len(conclusion.findings)} findings logged",
-            "- `FINAL_REPORT.md` - Detailed analysis",
-            "- `results/journal/` - both journals and the witness: everything else is computed from these",
-            "",
-            "## How to Reproduce",
-            "",
-            "```bash",
-            command_again(plan),
-            f"runner report {conclusion.folder.run_id}    # the same conclusions again, from this folder alone",
-            "```",
-            "",
-        ]
-    )
+def files(conclusion: Conclusion) -> dict[str, str]:
+    return {"FINAL_REPORT.md": _final_report(conclusion)}
 
 
 def _final_report(conclusion: Conclusion) -> str:
@@ -117,7 +26,7 @@ def _final_report(conclusion: Conclusion) -> str:
     lines = [
         f"# Final report: {config['roadmap_entry_id']} {config['roadmap_entry_title']}",
         "",
-        *_table(
+        *table(
             ("", ""),
             [
                 ("Run", conclusion.folder.run_id),
@@ -130,9 +39,9 @@ def _final_report(conclusion: Conclusion) -> str:
         ),
         "## Executive summary",
         "",
-        f"**{_verdict(conclusion)}**: {conclusion.reason}.",
+        f"**{verdict_words(conclusion)}**: {conclusion.reason}.",
         "",
-        *_table(
+        *table(
             ("metric", "value"),
             [
                 ("total findings", len(conclusion.findings)),
@@ -157,7 +66,7 @@ def _final_report(conclusion: Conclusion) -> str:
         *_disk_proof(evidence),
         "## 3 Pipelines",
         "",
-        *_table(
+        *table(
             ("execution", "pipeline", "durability", "stages", "cuts", "ended as"),
             [
                 (e.name, p["module"], p["durability"], len(p["stages"]), len(e.cuts), e.ended.get("ending", "never ended"))
@@ -169,7 +78,7 @@ def _final_report(conclusion: Conclusion) -> str:
         "",
         "### 4.1 Correctness and 4.2 reliability",
         "",
-        *_table(
+        *table(
             ("scenario", "check", "judge", "severity", "result"),
             [(r.scenario, r.promise, r.judge, r.severity, _result(r)) for r in conclusion.results],
         ),
@@ -206,10 +115,6 @@ def _final_report(conclusion: Conclusion) -> str:
     return "\n".join(str(line) for line in lines)
 
 
-def _verdict(conclusion: Conclusion) -> str:
-    return conclusion.outcome.verdict or f"no verdict ({conclusion.outcome.status})"
-
-
 def _planned(plan: dict[str, Any], name: str, scenario: str) -> dict[str, Any]:
     planned = [e for e in plan["executions"] if e["name"] == name] or [e for e in plan["executions"] if e["scenario"] == scenario]
     return dict(planned[-1])
@@ -223,7 +128,7 @@ def _disk_proof(evidence: Evidence) -> list[str]:
     return [
         "Before the first cut the disk was proven to lose what is not flushed, and only that:",
         "",
-        *_table(("proof", "found", "expected"), rows),
+        *table(("proof", "found", "expected"), rows),
     ]
 
 
@@ -254,7 +159,7 @@ def _cut_table(conclusion: Conclusion) -> list[str]:
         for row in cut_rows(conclusion.evidence)
     ]
     note = "A dash: this restart was itself cut, or the device cannot say. Host wait: the emulator was ready and got no processor."
-    return [*_table(head, rows), note, ""] if rows else ["None.", ""]
+    return [*table(head, rows), note, ""] if rows else ["None.", ""]
 
 
 def _shown(value: Any) -> str:
@@ -269,16 +174,7 @@ def _result(result: CheckResult) -> str:
     )
 
 
-def _finding(finding: Any) -> str:
+def _finding(finding: Finding) -> str:
     evidence = ", ".join(f"`{where}`" for where in finding.evidence[:5])
     head = f"### {finding.id} ({finding.severity}): {finding.title}"
-    return f"{head}\n\n{finding.description}\n\nEvidence: {evidence}. Again: `{finding.reproduction['steps'][0]}`\n"
-
-
-def _table(head: tuple[str, ...], rows: list[tuple[Any, ...]]) -> list[str]:
-    """A Markdown table; cells are one line and cannot break out of their column."""
-
-    def line(cells: tuple[Any, ...]) -> str:
-        return "| " + " | ".join(str(cell).replace("|", "\\|").replace("\n", " ") for cell in cells) + " |"
-
-    return [line(head), "|" + " --- |" * len(head), *[line(row) for row in rows], ""]
+    return f"{head}\n\n{finding.description}\n\nEvidence: {evidence}. Again: `{finding.reproduction.steps[0]}`\n"

@@ -1,0 +1,87 @@
+"""Is the evidence what the run left? Asked before anything is judged; a folder that was altered gets no verdict.
+
+The coordinator's journal is the root: its last records hold the hash of every other piece of evidence, and what it
+says about disk writes is counted again from the disk server's own log. Nothing is signed: somebody who rewrites
+everything, checksums and hashes included, into a story without a contradiction is not found out here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from runner.disk_log import DiskLog, read_power_ons
+from runner.judgement.checks import Problem
+from runner.judgement.evidence import Evidence
+from runner.lab.folder import RunFolder, seals
+from runner.ondevice.journal import Record
+
+Integrity = Callable[[RunFolder, Evidence], list[Problem]]
+
+
+def evidence_unaltered(folder: RunFolder, evidence: Evidence) -> list[Problem]:
+    """Every journal, log and witness line is byte for byte what it was when the run ended."""
+    where = str(folder.coordinator_journal.relative_to(folder.root))
+    sealed = evidence.note("sealed")
+    if sealed is None:
+        return [("the record with the hashes of the evidence is missing", where)]
+    found = seals(folder)
+    problems: list[Problem] = [(f"{name} is gone", where) for name in sealed["files"] if name not in found]
+    problems += [
+        (f"{name} is not what it was when the run ended", name) for name, said in sealed["files"].items() if said != found.get(name, said)
+    ]
+    return problems + [(f"{name} was added after the run", name) for name in found if name not in sealed["files"]]
+
+
+def losses_recounted(folder: RunFolder, evidence: Evidence) -> list[Problem]:
+    """What each power cut is said to have cost is what the disk server's log shows, request by request."""
+    losses = _losses(evidence)
+    if not losses:
+        return []
+    log, where = folder.journals / "disk.log", str((folder.journals / "disk.log").relative_to(folder.root))
+    data = log.read_bytes() if log.exists() else b""
+    power_ons = read_power_ons(data)[:-1]  # the last one ended in order
+    unseen = len(losses) - len(power_ons)
+    if unseen == 1 and b" Ready " not in data.partition(b"\n")[0]:
+        losses = losses[1:]  # the board was on already when this run began
+    elif unseen:
+        return [(f"{len(losses)} power losses are claimed, the disk's log shows {len(power_ons)}", where)]
+    problems: list[Problem] = []
+    for record, shown in zip(losses, power_ons, strict=True):
+        said = _said(record)
+        if said != _counted(shown):
+            claim = f"{record.payload.get('hold', 'the disk proof')}: {_words(said)} claimed, {_words(_counted(shown))} in the disk's log"
+            problems.append((claim, f"{folder.coordinator_journal.relative_to(folder.root)}#{record.sequence}"))
+    return problems
+
+
+INTEGRITY: dict[str, Integrity] = {check.__name__: check for check in (evidence_unaltered, losses_recounted)}
+
+
+def contradictions(folder: RunFolder, evidence: Evidence) -> list[Problem]:
+    """Everything that is wrong with the evidence of a run that came to its end."""
+    return [problem for check in INTEGRITY.values() for problem in check(folder, evidence)]
+
+
+def _losses(evidence: Evidence) -> list[Record]:
+    """The coordinator's records of cuts whose disk writes somebody counted, the disk proof's included."""
+    return [r for r in evidence.coordinator if r.kind in ("disk_proof", "cut") and isinstance(_facts(r).get("writes_lost"), dict)]
+
+
+def _facts(record: Record) -> dict[str, object]:
+    found = record.payload.get("cut" if record.kind == "disk_proof" else "facts")
+    return found if isinstance(found, dict) else {}
+
+
+def _said(record: Record) -> tuple[object, ...]:
+    facts = _facts(record)
+    lost = facts["writes_lost"]
+    assert isinstance(lost, dict)
+    return lost.get("count"), lost.get("bytes"), facts.get("writes"), facts.get("flushes")
+
+
+def _counted(log: DiskLog) -> tuple[object, ...]:
+    return len(log.uncovered), sum(write.length for write in log.uncovered), log.writes, log.flushes
+
+
+def _words(counts: tuple[object, ...]) -> str:
+    return "{} writes lost ({} bytes) of {}, {} flushes".format(*counts)

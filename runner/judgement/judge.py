@@ -1,0 +1,131 @@
+"""Evidence in, judgement out: every check of the plan is run, and the one table applied to what failed.
+
+Standard library only: this file, and all that it imports, is copied into each run folder's `tests/`, so that anybody
+judges the run again with pytest and nothing of ours.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from runner.errors import AskError
+from runner.judgement.checks import CATEGORIES, GENERIC, Check, Problem
+from runner.judgement.evidence import Evidence
+from runner.judgement.integrity import contradictions
+from runner.lab.folder import RunFolder
+from runner.model.outcome import SEVERITIES, failure_rate_bound, judge
+
+
+@dataclass(frozen=True)
+class CheckResult:
+    """One check in one scenario, and every problem it found."""
+
+    scenario: str
+    check: str
+    category: str
+    promise: str
+    severity: str
+    judge: str
+    problems: tuple[Problem, ...]
+
+    @property
+    def held(self) -> bool:
+        return not self.problems
+
+
+def run_checks(folder: RunFolder, evidence: Evidence) -> list[CheckResult]:
+    """Every check of every scenario, in the plan's order. A run that the lab cut short says nothing of the software: none."""
+    if evidence.ending is None or evidence.ending["ending"] != "ran":
+        return []
+    return [
+        CheckResult(scenario, name, category, (check.__doc__ or name).strip(), severity, how, _problems(check, evidence, scenario))
+        for scenario, name, category, severity, how, check in _chosen(folder, evidence)
+    ]
+
+
+def _problems(check: Check, evidence: Evidence, scenario: str) -> tuple[Problem, ...]:
+    """What a check finds. One of the entry's own that raises has found that it is broken; one of ours is our bug."""
+    try:
+        found = [(str(problem), str(where)) for problem, where in check(evidence, scenario)]
+    except (Exception, SystemExit) as error:
+        if check in GENERIC.values():
+            raise
+        found = [(f"the check itself failed: {type(error).__name__}: {error}", "pipelines/checks.py")]
+    return tuple((one_line(problem), one_line(where)) for problem, where in found)
+
+
+def one_line(text: str) -> str:
+    """A device's words as one printable line: they must not become headings, or move anybody's cursor."""
+    return "".join(c if c.isprintable() else " " for c in text)[:2000]
+
+
+def _chosen(folder: RunFolder, evidence: Evidence) -> list[tuple[str, str, str, str, str, Check]]:
+    own = entry_checks(folder.pipelines)
+    chosen = []
+    for scenario, planned in evidence.plan["scenarios"].items():
+        for use in planned["checks"]:
+            check = own.get(use["check"]) or GENERIC.get(use["check"])
+            if check is None:
+                known = ", ".join(sorted({*own, *GENERIC}))
+                raise AskError(f"no check is called {use['check']!r}", expected=f"one of {known}", where=str(folder.run_config))
+            category = use.get("category") or CATEGORIES.get(use["check"], "correctness")
+            chosen.append((scenario, use["check"], category, use["severity"], planned["judge"], check))
+    return chosen
+
+
+def entry_checks(folder: Path) -> dict[str, Check]:
+    """Public functions of the checks.py in an entry's folder. This runs it. Raises AskError when it cannot be loaded."""
+    path = folder / "checks.py"
+    if not path.exists():
+        return {}
+    name = f"_entry_checks_{abs(hash(path))}"
+    spec = importlib.util.spec_from_file_location(name, path)
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    try:
+        spec.loader.exec_module(module)
+    except (Exception, SystemExit) as error:
+        raise AskError(f"the entry's checks cannot be loaded: {type(error).__name__}: {error}", where=str(path)) from error
+    return {key: value for key, value in vars(module).items() if callable(value) and not key.startswith("_")}
+
+
+def verdict(folder: RunFolder, evidence: Evidence, results: list[CheckResult]) -> tuple[str, str]:
+    """The row of the table that this run is, and the reason in one line."""
+    ending = evidence.ending or {"ending": "interrupted", "error": "the coordinator was killed"}
+    if ending["ending"] != "ran":
+        return ending["ending"], one_line(str(ending.get("error", "ended early")).splitlines()[0])
+    wrong = contradictions(folder, evidence)
+    if wrong:
+        return "lab", f"the evidence contradicts itself: {one_line(wrong[0][0])}" + (f" (+{len(wrong) - 1})" if wrong[1:] else "")
+    real = all(cut.loss == "power_loss" for cut in evidence.cuts)
+    proof = evidence.note("disk_proof")
+    if any(cut.loss == "power_loss" for cut in evidence.cuts) and (proof is None or proof["found"] != proof["expected"]):
+        return "lab", "the disk was never proven to lose unflushed writes: fault not reached"
+    if not results:
+        return "lab", "the plan names no check: nothing was judged"
+    failed = [result for result in results if not result.held]
+    counted = sum(cut.counted for cut in evidence.cuts)
+    bar = int(evidence.plan["cuts"]["bar"])
+    row = judge(
+        [result.severity for result in failed if result.judge == "must_hold"],
+        [result.severity for result in failed if result.judge == "observe"],
+        counted,
+        bar,
+        power_failed=real,
+    )
+    if failed:
+        worst = min(failed, key=lambda result: SEVERITIES.index(result.severity))
+        return row, f"{len(failed)} of {len(results)} checks failed; the worst: {worst.problems[0][0]}"
+    if evidence.plan["cuts_asked"] and not counted:
+        return "lab", f"none of {len(evidence.cuts)} cuts cost anything: fault not reached"
+    if counted < bar:
+        bound = failure_rate_bound(0, counted)
+        said = f"failure rate at most {bound:.0%} (95 %)" if bound else "failure rate not bounded yet"
+        return row, f"{counted} of {bar} cuts: {said}"
+    if not real:
+        return row, f"every check held over {counted} process crashes; the power was never cut"
+    return row, f"every check held over {counted} counted cuts"
