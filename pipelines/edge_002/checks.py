@@ -40,3 +40,38 @@ def files_match_outputs(evidence, scenario):
             if len(result["files"]) != 1 or sorted(result["files"]) != sorted(result["data"].get("files", [])):
                 problems.append((f"{execution.name}: {stage} names {sorted(result['files'])}", execution.journal_file))
     return problems
+
+
+def shards_add_up(evidence, scenario):
+    """Each pipeline of the stress merged every believable reading exactly once, as computed again here."""
+    total, meters, rows = 0, set(), 0
+    with _READINGS.open(newline="") as file:
+        for row in csv.DictReader(file):
+            if row["watt_hours"].isdigit() and int(row["watt_hours"]) <= 6000:
+                total, rows = total + int(row["watt_hours"]), rows + 1
+                meters.add(row["meter"])
+    expected = {"meters": len(meters), "total_watt_hours": total, "rows": rows}
+    problems = []
+    for execution in evidence.of(scenario):
+        merges = [stage for stage in execution.outputs if stage.partition("@")[0] == "merge"]
+        for stage in merges:
+            found = {key: execution.outputs[stage]["data"].get(key) for key in expected}
+            if found != expected:
+                problems.append((f"{execution.name}: {stage} has {found}, expected {expected}", execution.journal_file))
+        if len({execution.outputs[stage]["data"].get("digest") for stage in merges}) > 1:
+            problems.append((f"{execution.name}: its pipelines came to different digests", execution.journal_file))
+    return problems
+
+
+def alarms_sent_once(evidence, scenario):
+    """Every alarm went out exactly once, restarts or not. Nobody but the outbox itself would tell."""
+    problems = []
+    for execution in evidence.of(scenario):
+        if "tally" in execution.outputs:
+            data = execution.outputs["tally"]["data"]
+            if data["gone_out"] != data["distinct"]:
+                twice = data["gone_out"] - data["distinct"]
+                found = f"{execution.name}: {twice} of {data['gone_out']} alarms went out again, and every stage says ok"
+                where = [execution.where(r) for r in execution.of_kind("stage_finished") if r.payload["stage"] == "tally"]
+                problems.append((found, where[-1]))
+    return problems

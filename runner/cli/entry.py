@@ -1,50 +1,226 @@
-"""`entry`: the entries of the roadmap."""
+"""`entry`: the roadmap and its entries: what there is, what comes next, and a new one from nothing to green."""
 
 from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from runner.cli.output import Output, columns, file_text
-from runner.lab.load import Reader, entry_id_of
+from runner.errors import AskError, Complaint
+
+if TYPE_CHECKING:
+    from runner.lab.load import Reader
+    from runner.lab.roadmap import Tried
+    from runner.lab.where import Lab
+    from runner.model.entry import Entry
+    from runner.model.roadmap import Roadmap, RoadmapEntry
+
+OPEN = ("open", "confirmed", "in_progress")  # a finding that nobody has settled
+ROW = ("id", "phase", "priority", "risk", "state", "here", "title")
 
 
 @click.group()
 def entry() -> None:
-    """List and show roadmap entries."""
+    """The roadmap: list, show, next; make, check and brief an entry."""
 
 
 @entry.command("list")
+@click.option("--tier", type=click.IntRange(1, 10), help="Only this tier of the roadmap.")
+@click.option("--phase", type=click.IntRange(1, 5), help="Only this phase of the execution order.")
+@click.option("--priority", type=click.Choice(["P0", "P1", "P2"], case_sensitive=False), help="Only this priority.")
+@click.option("--industry", help="Only industries with this word in their name.")
+@click.option("--untested", is_flag=True, help="Only entries without a completed run.")
+@click.option("--here", "here_only", is_flag=True, help="Only entries that have a pipeline folder.")
 @click.pass_obj
-def entry_list(output: Output) -> int:
-    """Entries that have pipelines here."""
-    lab = output.lab()
-    reader = Reader(lab)
-    entries = [reader.entry(entry_id_of(name), "runner entry list") for name in lab.names("pipelines", "*/entry.yaml")]
-    reader.finish()
-    rows = [
-        {
-            "id": found[0].id,
-            "priority": found[0].priority,
-            "risk": found[0].risk,
-            "title": found[0].title,
-            "scenarios": list(found[0].scenarios),
-        }
-        for found in entries
-        if found
+def entry_list(output: Output, /, industry: str | None, untested: bool, here_only: bool, **wanted: Any) -> int:
+    """Every entry of the roadmap, and those of this lab's own; tested or not is read from runs/."""
+    from runner.lab.roadmap import STATES
+    from runner.lab.yaml_source import nearest, one_of
+
+    rows = _rows(output.lab())
+    industries = {row["industry"] for row in rows}
+    if industry and not any(industry.lower() in name.lower() for name in industries):
+        raise AskError(
+            f"no industry is called {industry!r}{nearest(industry, industries)}", expected=one_of(industries), where="--industry"
+        )
+    chosen = [
+        row
+        for row in rows
+        if all(value is None or row[key] == value for key, value in wanted.items())
+        and (not industry or industry.lower() in row["industry"].lower())
+        and not (untested and row["state"] == "tested")
+        and not (here_only and not row["here"])
     ]
-    text = columns(("id", "priority", "risk", "title"), [[row[key] for key in ("id", "priority", "risk", "title")] for row in rows])
-    return output.result({"entries": rows}, text)
+    cells = [["-" if row[key] is None else {True: "yes", False: "-"}.get(row[key]) or row[key] for key in ROW] for row in chosen]
+    counts = ", ".join(f"{sum(row['state'] == state for row in chosen)} {state}" for state in STATES)
+    text = f"{columns(ROW, cells)}\n{len(chosen)} of {len(rows)} entries: {counts}\nnext: runner entry next"
+    return output.result({"entries": chosen}, text)
 
 
 @entry.command("show")
 @click.argument("name")
 @click.pass_obj
 def entry_show(output: Output, name: str) -> int:
-    """One entry: scenarios, checks, limits."""
-    reader = Reader(output.lab())
-    found = reader.entry(name, "runner entry show")
-    reader.finish()
+    """One entry: its row of the roadmap, its runs, and its scenarios, checks and limits if it has a folder."""
+    from runner.lab.load import folder_name
+    from runner.lab.roadmap import state_of
+
+    known = Known(output.lab(), name, "runner entry show")
+    value = {
+        "roadmap": known.row.model_dump(mode="json") if known.row else None,
+        "state": state_of(known.runs),
+        "runs": [asdict(run) for run in known.runs],
+        "open_findings": known.open_findings,
+        "entry": known.entry.model_dump(mode="json") if known.entry else None,
+    }
+    row = known.row
+    lines = [f"{row.id} {row.title}", f"{row.priority}, {row.risk} · phase {row.phase} · tier {row.tier}, {row.section}"] if row else []
+    lines += [f"industry: {row.industry} · deployment mode: {row.deployment_mode}"] if row else [f"{known.id} is not in the roadmap"]
+    lines += [str(value["state"])]
+    lines += [f"  {run.run_id}  {run.device}  {run.status}  {run.verdict}  {run.summary}" for run in known.runs]
+    lines += [f"  open: {one['id']} ({one['severity']}) {one['title']}" for one in known.open_findings]
+    if known.entry:
+        lines += ["", file_text(known.lab, f"pipelines/{folder_name(known.id)}/entry.yaml")]
+    else:
+        lines += [f"no folder here; to make one: runner entry new {known.id}"]
+    return output.result(value, "\n".join(lines))
+
+
+@entry.command("next")
+@click.option("--runnable", is_flag=True, help="Only entries that have a pipeline folder.")
+@click.pass_obj
+def entry_next(output: Output, runnable: bool) -> int:
+    """The next entry without a completed run, in execution order: phase, then priority, then risk."""
+    from runner.lab.roadmap import here, next_entry, read_roadmap, state_of, tried
+
+    lab = output.lab()
+    runs, folders = tried(lab.runs), here(lab)
+    row, why = next_entry(read_roadmap(lab), runs, folders if runnable else None)
+    if row is None:
+        return output.result({"entry": None, "why": why}, why)
+    do = f"runner exec {row.id}" if row.id in folders else f"runner entry new {row.id}"
+    found = {**row.model_dump(mode="json"), "state": state_of(runs.get(row.id, [])), "here": row.id in folders}
+    return output.result({"entry": found, "why": why, "do": do}, f"{row.id} {row.title}\nwhy: {why}\nnext: {do}")
+
+
+@entry.command("new")
+@click.argument("name")
+@click.pass_obj
+def entry_new(output: Output, name: str) -> int:
+    """Make a folder for entry NAME of the roadmap, from templates: it runs at once, and is then yours to change."""
+    from runner.lab.new_entry import new_entry
+    from runner.lab.roadmap import known_id, read_roadmap
+
+    lab = output.lab()
+    roadmap = read_roadmap(lab)
+    row = roadmap.find(known_id(name, roadmap, (), "runner entry new"))
+    assert row
+    folder = new_entry(lab, row)
+    shown = lab.shown(folder)
+    follow = f"runner entry check {row.id} && runner exec {row.id} --scenario baseline"
+    text = f"{shown}\nnext: {follow}\nthen: {shown}/entry.yaml says how to make it yours"
+    return output.result({"id": row.id, "folder": str(folder)}, text)
+
+
+@entry.command("check")
+@click.argument("name")
+@click.option("--device", help="Plan for this device of the inventory (default: local, else the first).")
+@click.pass_obj
+def entry_check(output: Output, name: str, device: str | None) -> int:
+    """Read all of entry NAME without running any of it: every complaint at once, each with its file and line."""
+    from runner.lab.check_entry import check_folder
+    from runner.lab.load import Reader, folder_name
+    from runner.lab.roadmap import here, known_id, read_roadmap
+    from runner.story.plan import Asked, make_plan
+
+    lab = output.lab()
+    roadmap = read_roadmap(lab)
+    entry_id = known_id(name, roadmap, here(lab), "runner entry check")
+    row = roadmap.find(entry_id)
+    if lab.file(f"pipelines/{folder_name(entry_id)}/entry.yaml") is None:
+        raise AskError(f"{entry_id} has no folder here", expected="an entry with one", do=f"runner entry new {entry_id}")
+    reader = Reader(lab)
+    inventory, found = reader.inventory(), reader.entry(entry_id, "runner entry check")
+    if found:
+        check_folder(reader, *found, row)
+    devices = list(inventory[0].devices) if inventory else []
+    planned = device or ("local" if "local" in devices else next(iter(devices), "local"))
+    complaints: list[Complaint] = list(reader.complaints)
+    plan = None
+    try:
+        plan = make_plan(Asked(entry_id, device=planned), lab)
+    except AskError as error:
+        complaints += error.complaints
+    if complaints or plan is None:
+        raise AskError.of(dict.fromkeys(complaints))
+    checks = sum(len(scenario.checks) for scenario in plan.scenarios.values())
+    about = "agrees with the roadmap" if row else "is not in the roadmap: nothing to compare with"
+    text = f"{entry_id} is sound: {len(plan.scenarios)} scenarios, {checks} checks, {plan.cuts_asked} cuts; it {about}"
+    checked = {"id": entry_id, "scenarios": list(plan.scenarios), "checks": checks, "in_roadmap": row is not None}
+    return output.result({"checked": checked}, f"{text}\nnext: runner exec {entry_id} --device {planned} --scenario baseline")
+
+
+@entry.command("brief")
+@click.argument("name")
+@click.option("--device", default="local", show_default=True, help="A device of the inventory.")
+@click.pass_obj
+def entry_brief(output: Output, name: str, device: str) -> int:
+    """The brief for an AI agent that tests entry NAME on a device, as Markdown; --json gives variables and sections."""
+    from runner.lab.brief import make_brief
+    from runner.story.plan import Asked, find_device
+
+    known = Known(output.lab(quiet=True), name, "runner entry brief")
+    found = find_device(Asked(entry=known.id, device=device), known.reader)
+    known.reader.finish()
     assert found
-    return output.result(
-        {"entry": found[0].model_dump(mode="json")}, file_text(reader.lab, f"pipelines/{name.lower().replace('-', '_')}/entry.yaml")
-    )
+    runs = known.lab.shown(known.lab.runs).removeprefix("./")
+    brief = make_brief(known.row, known.entry, (device, *found), known.runs, known.open_findings, runs)
+    sections = [{"title": section.title, "text": section.text} for section in brief.sections]
+    return output.result({"brief": {"variables": brief.variables, "device": device, "sections": sections}}, brief.markdown())
+
+
+class Known:
+    """All that a lab knows of one entry today. Raises AskError for a name that nobody knows, and for files that are wrong."""
+
+    def __init__(self, lab: Lab, name: str, where: str) -> None:
+        from runner.judgement.collection import collect
+        from runner.lab.load import Reader
+        from runner.lab.roadmap import here, known_id, read_roadmap, tried
+
+        roadmap: Roadmap = read_roadmap(lab)
+        folders = here(lab)
+        self.lab = lab
+        self.id = known_id(name, roadmap, folders, where)
+        self.row: RoadmapEntry | None = roadmap.find(self.id)
+        self.reader: Reader = Reader(lab)
+        found = self.reader.entry(self.id, where) if self.id in folders else None
+        self.reader.finish()
+        self.entry: Entry | None = found[0] if found else None
+        self.runs: list[Tried] = tried(lab.runs, self.id).get(self.id, [])
+        cases = collect(lab.runs).cases
+        self.open_findings = [case.row() for case in cases if case.latest.entry == self.id and case.status in OPEN]
+
+
+def _rows(lab: Lab) -> list[dict[str, Any]]:
+    """Every entry as one flat row: the roadmap's in its order, then those of the lab's own. An entry.yaml refines its row."""
+    from runner.lab.load import Reader
+    from runner.lab.roadmap import here, read_roadmap, state_of, tried
+
+    roadmap, runs, reader = read_roadmap(lab), tried(lab.runs), Reader(lab)
+    entries = {entry_id: reader.entry(entry_id, "runner entry list") for entry_id in here(lab)}
+    reader.finish()
+    rows: dict[str, dict[str, Any]] = {row.id: row.model_dump(mode="json") for row in roadmap.entries}
+    for found in entries.values():
+        assert found
+        own = found[0]
+        refined = {key: getattr(own, key) for key in ("id", "title", "priority", "risk", "industry", "deployment_mode")}
+        rows[own.id] = {"phase": None, "tier": None, "section": None, **rows.get(own.id, {}), **refined}
+    for entry_id, row in rows.items():
+        found = entries.get(entry_id)
+        row["state"] = state_of(runs.get(entry_id, []))
+        row["runs"] = len(runs.get(entry_id, []))
+        row["here"] = found is not None
+        row["scenarios"] = list(found[0].scenarios) if found else []
+    return list(rows.values())

@@ -10,6 +10,7 @@ import click
 
 from runner.cli.output import Output
 from runner.lab.where import Lab
+from runner.model.finding import Finding
 from runner.model.plan import ExecutionPlan, Plan
 from runner.story.plan import Asked, make_plan
 
@@ -55,11 +56,17 @@ async def _execute(output: Output, lab: Lab, plan: Plan) -> int:
         value["error"] = {"kind": conclusion.row, "found": first.found, "expected": first.expected, "where": where, "do": first.do}
     said = str(conclusion.trouble) if conclusion.trouble is not None else conclusion.reason
     lines = [(conclusion.outcome.verdict or conclusion.outcome.status or "").replace("_", " ").upper() + f" · {said}"]
-    lines += [f"  {finding.severity}: {finding.title}: {finding.description.partition('Found: ')[2]}" for finding in conclusion.findings]
+    lines += [f"  {finding.severity}: {finding.title}: {_first(finding)}" for finding in conclusion.findings]
     lines.append(lab.shown(conclusion.folder.final_report).removeprefix("./"))
     if plan.type.loss == "process_crash":
         lines.append("next: runner doctor   (what a real power cut needs)")
     return output.result(value, "\n".join(lines), code)
+
+
+def _first(finding: Finding) -> str:
+    """The first of what was found, and how much more there is."""
+    first, *more = finding.description.partition("Found: ")[2].split("; ")
+    return f"{first} (+{len(more)})" if more else first
 
 
 class Progress:
@@ -95,6 +102,12 @@ class Progress:
         point = "random" if cut.fraction is not None else cut.point
         self._print(f"  {LOSS_WORDS[self._plan.type.loss][1]} at {cut.stage or 'the journal'}, {point}{said}")
 
+    def _damaged(self, damage: str) -> None:
+        self._say(f"{damage.replace('_', ' ')} while the power was off")
+
+    def _refused(self, by: str, reason: str) -> None:
+        self._say(f"refused by the {by}: {reason}")
+
     def _concluded(self, conclusion: Any, row: Any) -> None:
         from runner.judgement.checks import running_again_limit
         from runner.judgement.conclude import cut_rows
@@ -104,7 +117,7 @@ class Progress:
         again = [row["running_again_s"] for row in rows if row["running_again_s"] is not None]
         if times:
             limit = conclusion.evidence.plan["limits"]["restored_s"]
-            repeated = sum(len(r.problems) for r in conclusion.results if r.check == "nothing_repeated")
+            repeated = sum(len(r.problems) for r in conclusion.results if (r.check, r.judge) == ("nothing_repeated", "must_hold"))
             text = f"{repeated} repeated, restored in {max(times):.1f} s (limit {limit:g})"
             if again:
                 text += f", running again in {max(again):.1f} s (limit {running_again_limit(conclusion.evidence):g})"

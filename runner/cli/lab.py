@@ -28,11 +28,11 @@ def schema(output: Output, name: str) -> int:
 
     from runner.model.device import DeviceType, Inventory
     from runner.model.entry import Entry
-    from runner.model.finding import Findings
+    from runner.model.finding import Findings, findings_schema
     from runner.model.profile import Profile
 
     models: dict[str, type[BaseModel]] = dict(zip(SCHEMAS, (Inventory, DeviceType, Profile, Entry, Findings), strict=True))
-    found = models[name].model_json_schema()
+    found = findings_schema() if name == "findings" else models[name].model_json_schema()
     return output.result({"json_schema": found}, json.dumps(found, indent=2))
 
 

@@ -1,13 +1,19 @@
-"""`run`, `report`: look at runs, and make their derived files again."""
+"""`run`, `report`: look at runs, make their derived files again, check their folders, and make old ones small."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from runner.cli.output import Output, columns
 from runner.errors import AskError
+
+if TYPE_CHECKING:
+    from runner.lab.archive import Fate
+    from runner.lab.folder import RunFolder
 
 
 class RunGroup(click.Group):
@@ -16,13 +22,13 @@ class RunGroup(click.Group):
     def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:
         if args and args[0] not in self.commands and not args[0].startswith("-"):
             do = f"runner exec {' '.join(args)}"
-            raise AskError(f"`runner run` has no command {args[0]!r}", expected="list or show", do=do)
+            raise AskError(f"`runner run` has no command {args[0]!r}", expected="one of " + ", ".join(self.commands), do=do)
         return super().resolve_command(ctx, args)
 
 
 @click.group(cls=RunGroup)
 def run() -> None:
-    """List and show runs."""
+    """List, show, verify, archive and prune runs."""
 
 
 @run.command("list")
@@ -59,6 +65,108 @@ def run_show(output: Output, name: str) -> int:
     return output.result({"run": conclusion.as_json()}, folder.final_report.read_text(encoding="utf-8"))
 
 
+@run.command("verify")
+@click.argument("name")
+@click.pass_obj
+def run_verify(output: Output, name: str) -> int:
+    """Hold NAME's folder against the format: which rule is broken, and where. Exits 1 when one is. Runs the folder's checks.py."""
+    from runner.clock import SystemClock, iso
+    from runner.judgement.verify import verify
+    from runner.lab.folder import RunFolder
+
+    folder = RunFolder.find(output.lab().runs, name)
+    held = verify(folder, iso(SystemClock().wall_ns()))
+    broken, idle = [one for one in held if one.problems], [one.rule.name for one in held if one.problems is None]
+    lines = []
+    for one in broken:
+        (found, where), *more = one.problems or ()
+        lines.append(f"{where}: {found}" + (f" (+{len(more)} more: --json)" if more else "") + f" [{one.rule.name}: {one.rule.sentence}]")
+    lines.append(
+        f"{len(held) - len(broken) - len(idle)} rules hold, {len(broken)} broken, {len(idle)} do not apply: {', '.join(idle) or '-'}"
+    )
+    return output.result({"run_dir": str(folder.root), "rules": [one.as_json() for one in held]}, "\n".join(lines), 1 if broken else 0)
+
+
+@run.command("archive")
+@click.argument("names", nargs=-1, metavar="[RUN]...")
+@click.option("--older-than", default="90d", show_default=True, metavar="AGE", help="Only runs that ended so long ago: 90d, 12w, 36h.")
+@click.option("--restore", is_flag=True, help="Put back what was archived of the named runs.")
+@click.option("--dry-run", is_flag=True, help="Say what would happen, with sizes, and do nothing.")
+@click.pass_obj
+def run_archive(output: Output, names: tuple[str, ...], older_than: str, restore: bool, dry_run: bool) -> int:
+    """Compress what is not kept for ever: logs, traces, metrics and mock data of scale, of runs older than 90 days.
+
+    Findings, reports, configuration, journals, pipelines and tests stay in the folder, which can still be judged.
+    """
+    from runner.clock import SystemClock
+    from runner.lab import archive as archiving
+
+    runs, now = output.lab().runs, SystemClock().wall_ns()
+    if restore:
+        return _restore(output, _chosen(runs, names) if names else [], dry_run)
+    fates = archiving.plan_archive(runs, _chosen(runs, names), now, archiving.parse_age(older_than))
+    return _carry_out(output, fates, dry_run, "archive", lambda fate: archiving.archive(fate.run, fate.files, now))
+
+
+@run.command("prune")
+@click.argument("names", nargs=-1, metavar="[RUN]...")
+@click.option("--older-than", default="365d", show_default=True, metavar="AGE", help="Only runs that ended so long ago: 365d, 52w.")
+@click.option("--dry-run", is_flag=True, help="Say what would be deleted, with sizes, and do nothing.")
+@click.pass_obj
+def run_prune(output: Output, names: tuple[str, ...], older_than: str, dry_run: bool) -> int:
+    """Delete archives of old runs. Never a run folder, and nothing that a finding, a decision or a link refers to."""
+    from runner.clock import SystemClock
+    from runner.lab import archive as archiving
+
+    runs, now = output.lab().runs, SystemClock().wall_ns()
+    fates = archiving.plan_prune(runs, _chosen(runs, names), now, archiving.parse_age(older_than))
+    return _carry_out(output, fates, dry_run, "delete", lambda fate: archiving.prune(fate.run, now))
+
+
+def _chosen(runs: Path, names: tuple[str, ...]) -> list[RunFolder]:
+    """The runs that were named, or all. Only those of this lab: what refers to them is looked for there."""
+    from runner.lab.folder import RunFolder
+
+    found = [RunFolder.find(runs, name) for name in names] or list(RunFolder.every(runs))
+    for folder in found:
+        if not folder.root.resolve().is_relative_to(runs.resolve()):
+            raise AskError(f"{folder.root} is no run of this lab", expected=f"a folder below {runs}", do="name its lab with --lab")
+    return found
+
+
+def _carry_out(output: Output, fates: list[Fate], dry_run: bool, verb: str, act: Callable[[Fate], int | None]) -> int:
+    """Does to each run what was decided, or only tells. The first that fails ends it; what was done before stays done."""
+    lines, rows = [], []
+    said = f"would {verb}" if dry_run else f"{verb}d"
+    for fate in fates:
+        name = f"{fate.run.root.parent.name}/{fate.run.run_id}"
+        done = None if dry_run or fate.left else act(fate)
+        if fate.left:
+            lines.append(f"{name}: left: {fate.left}")
+        else:
+            became = f" → {done} bytes in {fate.run.archive}" if done is not None else ""
+            lines.append(f"{name}: {said} {len(fate.files)} files, {fate.bytes} bytes{became}")
+            lines += [f"    {size:>12}  {path}" for path, size in fate.files.items()] if dry_run else []
+        files = [{"path": path, "bytes": size} for path, size in fate.files.items()]
+        rows.append({"run_dir": str(fate.run.root), "left": fate.left, "bytes": fate.bytes, "files": files, "archive_bytes": done})
+    gone = [fate for fate in fates if not fate.left]
+    lines.append(f"{said}: {len(gone)} runs, {sum(fate.bytes for fate in gone)} bytes; left: {len(fates) - len(gone)}")
+    return output.result({"dry_run": dry_run, "runs": rows}, "\n".join(lines))
+
+
+def _restore(output: Output, chosen: list[RunFolder], dry_run: bool) -> int:
+    from runner.lab.archive import contents, restore
+
+    if not chosen:
+        raise AskError("no run is named", expected="runner run archive --restore RUN", do="runner run list")
+    back = {folder: sorted(contents(folder.archive)) if dry_run and folder.archive.is_file() else restore(folder) for folder in chosen}
+    rows = [{"run_dir": str(folder.root), "restored": names} for folder, names in back.items()]
+    said = [
+        f"{folder.root.parent.name}/{folder.run_id}: {'would be ' * dry_run}restored: {len(names)} files" for folder, names in back.items()
+    ]
+    return output.result({"dry_run": dry_run, "runs": rows}, "\n".join(said))
+
+
 @click.command()
 @click.argument("name")
 @click.pass_obj
@@ -71,6 +179,10 @@ def report(output: Output, name: str) -> int:
 
     lab = output.lab()
     folder = RunFolder.find(lab.runs, name)
+    if folder.archive_note.exists():
+        gone = not folder.archive.exists()
+        do = "leave it as it is: what the report was made from is gone" if gone else f"runner run archive --restore {name}"
+        raise AskError(f"{folder.run_id} is archived, and its report is made from logs, too", expected="a whole folder", do=do)
     conclusion = conclude(folder, iso(SystemClock().wall_ns()))
     writer.write(folder, conclusion)
     verdict = (conclusion.outcome.verdict or conclusion.outcome.status or "").replace("_", " ").upper()

@@ -43,11 +43,7 @@ def clocks(execution: Execution, cut: Cut) -> Clocks:
 
 def finished(evidence: Evidence, scenario: str) -> list[Problem]:
     """Every planned execution ran and reached the end of its pipeline, cuts or no cuts."""
-    problems = []
-    ran = {execution.name for execution in evidence.executions}
-    for planned in evidence.plan["executions"]:
-        if planned["scenario"] == scenario and planned["name"] not in ran:
-            problems.append((f"{planned['name']} was planned and never ran", "config/run_config.json"))
+    problems = _never_ran(evidence, scenario)
     for execution in evidence.of(scenario):
         ending = execution.ended.get("ending", "never ended")
         last = next((record for record in reversed(execution.records) if record.kind != "sample"), None)
@@ -57,6 +53,12 @@ def finished(evidence: Evidence, scenario: str) -> list[Problem]:
             why = (last.payload.get("error") or last.payload.get("reason")) if last else "its journal is empty"
             problems.append((f"{execution.name} ended as {ending!r}" + (f": {why}" if why else ""), execution.journal_file))
     return problems
+
+
+def _never_ran(evidence: Evidence, scenario: str) -> list[Problem]:
+    ran = {execution.name for execution in evidence.executions}
+    owed = [planned["name"] for planned in evidence.plan["executions"] if planned["scenario"] == scenario]
+    return [(f"{name} was planned and never ran", "config/run_config.json") for name in owed if name not in ran]
 
 
 def nothing_repeated(evidence: Evidence, scenario: str) -> list[Problem]:
@@ -222,12 +224,51 @@ def _too_late(evidence: Evidence, scenario: str, limit_s: float, clock: str, nou
     return problems
 
 
+def damage_refused(evidence: Evidence, scenario: str) -> list[Problem]:
+    """What was damaged on the disk while the power was off is never gone on with: it is refused, and the reason is said."""
+    problems = _never_ran(evidence, scenario)
+    damaged = {record.payload["hold"] for record in evidence.coordinator if record.kind == "damaged"}
+    refusals = {record.payload["execution"]: record.payload for record in evidence.coordinator if record.kind == "refused"}
+    for execution in evidence.of(scenario):
+        refusal = refusals.get(execution.name)
+        for cut in execution.cuts:
+            ran = [line.stage for line in execution.witnessed if _after(line, cut)]
+            if cut.hold not in damaged:
+                problems.append((f"{cut.hold}: nothing was damaged", cut.where))
+            elif execution.ended.get("ending") != "refused" or refusal is None or not refusal.get("reason"):
+                problems.append((f"{cut.hold}: {cut.damage} was not refused: {execution.ended.get('ending', 'never ended')}", cut.where))
+            elif refusal["by"] == "device" and ran:
+                problems.append((f"{cut.hold}: {cut.damage} was refused, but only after {', '.join(ran)} began", cut.where))
+        if not execution.cuts:
+            problems.append((f"{execution.name}: its disk was never damaged", execution.journal_file))
+    return problems
+
+
+def ran_at_once(evidence: Evidence, scenario: str) -> list[Problem]:
+    """Pipelines that were to run at once did: each began before any other had come to its end."""
+    problems = []
+    for execution in evidence.of(scenario):
+        spans: dict[tuple[str, str], tuple[int, int]] = {}
+        for record in execution.records:
+            if record.kind in ("stage_started", "stage_finished"):
+                key = (record.boot_id, record.payload["stage"].partition("@")[2])
+                first, _ = spans.get(key, (record.sequence, 0))
+                spans[key] = (first, record.sequence)
+        for boot in {boot for boot, _ in spans}:
+            mine = {lane: span for (of, lane), span in spans.items() if of == boot}
+            if len(mine) > 1 and max(first for first, _ in mine.values()) > min(last for _, last in mine.values()):
+                problems.append((f"{execution.name}: its pipelines ran one after the other", execution.journal_file))
+        if len({lane for _, lane in spans}) < 2:
+            problems.append((f"{execution.name}: only one pipeline ran", execution.journal_file))
+    return problems
+
+
 _BY_CATEGORY: dict[str, tuple[Check, ...]] = {  # the six of a run's own tests/
     "correctness": (finished, state_equal),
     "reliability": (nothing_repeated, promises_kept, restored_state_true, really_rebooted),
     "performance": (restored_in_time, running_again_in_time),
-    "security": (),
-    "scalability": (),
+    "security": (damage_refused,),
+    "scalability": (ran_at_once,),
     "observability": (every_stage_witnessed,),
 }
 CATEGORIES: dict[str, str] = {check.__name__: category for category, checks in _BY_CATEGORY.items() for check in checks}

@@ -8,10 +8,13 @@ from typing import Any
 from runner.errors import RunnerError
 from runner.judgement.checks import clocks
 from runner.judgement.evidence import Evidence, load_evidence
+from runner.judgement.findings import command_again, make_findings
 from runner.judgement.judge import CheckResult, run_checks, verdict
 from runner.lab.folder import RunFolder
-from runner.model.finding import TYPE_CODES, Finding, fingerprint
+from runner.model.finding import Finding
 from runner.model.outcome import SEVERITIES, TABLE, Row
+
+__all__ = ["Conclusion", "command_again", "conclude", "cut_rows"]
 
 
 @dataclass
@@ -38,7 +41,7 @@ class Conclusion:
 
     @property
     def cuts(self) -> dict[str, int]:
-        cuts = self.evidence.cuts
+        cuts = self.evidence.counting
         return {
             "asked": int(self.evidence.plan["cuts_asked"]),
             "made": len(cuts),
@@ -68,47 +71,8 @@ def conclude(folder: RunFolder, generated_at: str) -> Conclusion:
     evidence = load_evidence(folder)
     results = run_checks(folder, evidence)
     row, reason = verdict(folder, evidence, results)
-    findings = _findings(evidence, results if TABLE[row].verdict else [], evidence.completed_at or generated_at)
+    findings = make_findings(evidence, results if TABLE[row].verdict else [], evidence.completed_at or generated_at)
     return Conclusion(folder, evidence, row, reason, results, findings, generated_at)
-
-
-def _findings(evidence: Evidence, results: list[CheckResult], now: str) -> list[Finding]:
-    plan, config = evidence.plan, evidence.config
-    numbers: dict[str, int] = {}
-    findings = []
-    for result in results:
-        if result.held:
-            continue
-        kind = "performance" if result.check.endswith("in_time") else "reliability"
-        code = TYPE_CODES[kind]
-        numbers[code] = numbers.get(code, 0) + 1
-        findings.append(
-            Finding(
-                id=f"{plan['entry']}-{code}-{numbers[code]:03}",
-                type=kind,  # type: ignore[arg-type]
-                severity=result.severity,  # type: ignore[arg-type]
-                title=f"{result.scenario}: does not hold: {result.check.replace('_', ' ')}",
-                description=f"{result.promise} Found: " + "; ".join(problem for problem, _ in result.problems[:10]),
-                created_at=now,
-                component=f"{result.scenario} pipeline",
-                device=plan["device"],
-                evidence=tuple(dict.fromkeys(where for _, where in result.problems)),
-                fingerprint=fingerprint(plan["entry"], result.scenario, result.check),
-                reproduction={
-                    "steps": [command_again(plan)],
-                    "conditions": f"device {plan['device']} ({plan['type']['title']}), Stageflow {config['stageflow_version']}",
-                },
-                recommendation={"summary": f"Make this hold: {result.promise}"},
-            )
-        )
-    return findings
-
-
-def command_again(plan: dict[str, Any]) -> str:
-    """The command that makes the same run once more, with the same cuts."""
-    words = ["runner exec", plan["entry"], "--device", plan["device"], "--seed", str(plan["seed"]), "--stageflow", plan["stageflow"]]
-    words += [f"--scenario {name}" for name in plan["scenarios"] if name != "baseline"] or ["--scenario baseline"]
-    return " ".join([*words, *(["--cuts", str(plan["cuts_asked"])] if plan["cuts_asked"] else [])])
 
 
 def cut_rows(evidence: Evidence) -> list[dict[str, Any]]:
@@ -121,6 +85,7 @@ def cut_rows(evidence: Evidence) -> list[dict[str, Any]]:
             "writes_lost": cut.writes_lost,
             "records_lost": cut.records_lost,
             "vacuous": cut.vacuous,
+            "damage": cut.damage,
             "counted": cut.counted,
             **clocks(execution, cut)._asdict(),
             "host_wait_s": (cut.recovered or {}).get("host_wait_s"),

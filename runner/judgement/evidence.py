@@ -51,6 +51,7 @@ class Cut:
     recovered: dict[str, Any] | None
     restored: Record | None
     ended_before: bool
+    damage: str  # what was done to the disk while the power was off; "" for a plain cut
 
     @property
     def writes_lost(self) -> int | None:
@@ -78,8 +79,11 @@ class Cut:
 
     @property
     def counted(self) -> bool:
-        """Vacuous cuts do not count, except behind an acknowledgement, where having nothing to lose is the point."""
-        return not self.vacuous or self.point in ("after_ack", "created")
+        """Vacuous cuts do not count, except behind an acknowledgement, where having nothing to lose is the point.
+
+        Nor do those whose disk was damaged meanwhile: they show what is refused, and not what survives.
+        """
+        return not self.damage and (not self.vacuous or self.point in ("after_ack", "created"))
 
 
 @dataclass(frozen=True)
@@ -128,9 +132,20 @@ class Evidence:
         return [cut for execution in self.executions for cut in execution.cuts]
 
     @property
+    def counting(self) -> list[Cut]:
+        """The cuts that speak for or against the bar: where what is shown must hold, and nothing was damaged."""
+        return [cut for execution in self._binding for cut in execution.cuts]
+
+    @property
     def stopped(self) -> bool:
-        """Whether an execution ended in a way that makes further cuts pointless."""
-        return any(execution.ended.get("ending") != "finished" for execution in self.executions)
+        """Whether an execution that had to finish did not: further cuts are pointless then."""
+        return any(execution.ended.get("ending") != "finished" for execution in self._binding)
+
+    @property
+    def _binding(self) -> list[Execution]:
+        """Executions that must finish: where checks must hold, and no disk was damaged on purpose."""
+        must_hold = {name for name, scenario in self.plan["scenarios"].items() if scenario["judge"] == "must_hold"}
+        return [e for e in self.executions if e.scenario in must_hold and not any(cut.damage for cut in e.cuts)]
 
     def of(self, scenario: str) -> list[Execution]:
         return [execution for execution in self.executions if execution.scenario == scenario]
@@ -224,6 +239,7 @@ def _cuts(coordinator: list[Record], execution: str, records: list[Record], file
                     recovered=back,
                     restored=_restored(records, back),
                     ended_before=ended,
+                    damage=str(facts.get("damage", "")),
                 )
             )
     return cuts

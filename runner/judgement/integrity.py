@@ -12,20 +12,22 @@ from collections.abc import Callable
 from runner.disk_log import DiskLog, read_power_ons
 from runner.judgement.checks import Problem
 from runner.judgement.evidence import Evidence
-from runner.lab.folder import RunFolder, seals
+from runner.lab.folder import RunFolder, archived, seals
 from runner.ondevice.journal import Record
 
 Integrity = Callable[[RunFolder, Evidence], list[Problem]]
 
 
 def evidence_unaltered(folder: RunFolder, evidence: Evidence) -> list[Problem]:
-    """Every journal, log and witness line is byte for byte what it was when the run ended."""
+    """Every journal, log and witness line is byte for byte what it was when the run ended, or archived as such."""
     where = str(folder.coordinator_journal.relative_to(folder.root))
     sealed = evidence.note("sealed")
     if sealed is None:
         return [("the record with the hashes of the evidence is missing", where)]
-    found = seals(folder)
-    problems: list[Problem] = [(f"{name} is gone", where) for name in sealed["files"] if name not in found]
+    found, moved = seals(folder), archived(folder)
+    problems: list[Problem] = [
+        (f"{name} is gone", where) for name, said in sealed["files"].items() if name not in found and moved.get(name) != said
+    ]
     problems += [
         (f"{name} is not what it was when the run ended", name) for name, said in sealed["files"].items() if said != found.get(name, said)
     ]
@@ -55,6 +57,13 @@ def losses_recounted(folder: RunFolder, evidence: Evidence) -> list[Problem]:
 
 
 INTEGRITY: dict[str, Integrity] = {check.__name__: check for check in (evidence_unaltered, losses_recounted)}
+
+
+def questions(evidence: Evidence) -> dict[str, Integrity]:
+    """What this evidence can be asked: everything once the run came to its end, and whether it was altered as soon as it was sealed."""
+    if evidence.ending is not None and evidence.ending["ending"] == "ran":
+        return INTEGRITY
+    return {"evidence_unaltered": evidence_unaltered} if evidence.note("sealed") else {}
 
 
 def contradictions(folder: RunFolder, evidence: Evidence) -> list[Problem]:

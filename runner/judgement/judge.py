@@ -108,7 +108,7 @@ def verdict(folder: RunFolder, evidence: Evidence, results: list[CheckResult]) -
     if not results:
         return "lab", "the plan names no check: nothing was judged"
     failed = [result for result in results if not result.held]
-    counted = sum(cut.counted for cut in evidence.cuts)
+    counted = sum(cut.counted for cut in evidence.counting)
     bar = int(evidence.plan["cuts"]["bar"])
     row = judge(
         [result.severity for result in failed if result.judge == "must_hold"],
@@ -119,9 +119,17 @@ def verdict(folder: RunFolder, evidence: Evidence, results: list[CheckResult]) -
     )
     if failed:
         worst = min(failed, key=lambda result: SEVERITIES.index(result.severity))
-        return row, f"{len(failed)} of {len(results)} checks failed; the worst: {worst.problems[0][0]}"
+        observed = sum(result.judge == "observe" for result in failed)
+        what = (
+            "checks failed"
+            if not observed
+            else "promises are not kept, observed only"
+            if observed == len(failed)
+            else f"checks failed ({observed} observed)"
+        )
+        return row, f"{len(failed)} of {len(results)} {what}; the worst: {worst.problems[0][0]}"
     if evidence.plan["cuts_asked"] and not counted:
-        return "lab", f"none of {len(evidence.cuts)} cuts cost anything: fault not reached"
+        return "lab", f"none of {len(evidence.counting)} cuts cost anything: fault not reached"
     if counted < bar:
         bound = failure_rate_bound(0, counted)
         said = f"failure rate at most {bound:.0%} (95 %)" if bound else "failure rate not bounded yet"

@@ -10,6 +10,7 @@ runs/EDGE-002/run-2026-11-21-001/
         disk.log  console.log                      emulated boards: each disk request, and the console
     pipelines/                                     what ran, and the entry's checks.py
     results/metrics/  results/logs/  dx_evaluation/
+    results/archived.json                          after 90 days: what was moved to ../archive/run-2026-11-21-001.tar.gz
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from typing import Any
 from runner.errors import AskError, LabError
 
 STATEMENT = "not part of this run\n"
+ARCHIVED = ("results/logs", "results/metrics", "results/traces", "mocks/data/scale", "pipelines/mocks/data/scale")  # not kept for ever
 
 
 class RunFolder:
@@ -45,6 +47,8 @@ class RunFolder:
         self.logs = root / "results" / "logs"
         self.dx = root / "dx_evaluation"
         self.pipelines = root / "pipelines"  # what ran: a copy of the entry, its checks.py included
+        self.archive = root.parent / "archive" / f"{root.name}.tar.gz"
+        self.archive_note = root / "results" / "archived.json"  # what lies in the archive; it stays here
 
     def device_journal(self, execution: str) -> Path:
         return self.journals / f"device-{execution}.journal"
@@ -103,10 +107,31 @@ def seals(folder: RunFolder) -> dict[str, dict[str, Any]]:
     """Size and SHA-256 of every piece of evidence but the coordinator's own journal, which is where these are kept."""
     places = (*folder.journals.glob("*"), *folder.logs.glob("run_*.log"))
     evidence = sorted(path for path in places if path.is_file() and path != folder.coordinator_journal)
-    return {
-        str(path.relative_to(folder.root)): {"bytes": path.stat().st_size, "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
-        for path in evidence
-    }
+    return {str(path.relative_to(folder.root)): seal(path) for path in evidence}
+
+
+def seal(path: Path) -> dict[str, Any]:
+    """Size and SHA-256 of one file."""
+    with path.open("rb") as file:
+        return {"bytes": path.stat().st_size, "sha256": hashlib.file_digest(file, "sha256").hexdigest()}
+
+
+def archived(folder: RunFolder) -> dict[str, dict[str, Any]]:
+    """Size and SHA-256 of each file that was moved to the run's archive, as the note left behind says; nothing without one.
+
+    What is kept for ever is never among them, whatever the note says. Raises AskError when the note is damaged.
+    """
+    if not folder.archive_note.exists():
+        return {}
+    note = read_json(folder.archive_note)
+    if not isinstance(note, dict) or not isinstance(note.get("files"), dict):
+        raise AskError(f"{folder.archive_note} is no note of an archive", expected="the file as `runner run archive` wrote it")
+    return {name: said for name, said in note["files"].items() if may_be_archived(name)}
+
+
+def may_be_archived(name: str) -> bool:
+    """Whether a path inside a run folder is one of those that are not kept for ever."""
+    return ".." not in name.split("/") and name.startswith(tuple(f"{place}/" for place in ARCHIVED))
 
 
 def write_json(path: Path, value: Any) -> None:

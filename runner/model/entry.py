@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
 from runner.model.base import Name, Value
 
+EntryId = Annotated[str, Field(pattern=r"^[A-Z0-9]+(-[A-Z0-9]+)*-[0-9]{3}$", max_length=64)]
+Category = Literal["correctness", "reliability", "performance", "security", "scalability", "observability"]
 Severity = Literal["critical", "high", "medium", "low", "info"]
 
 
@@ -16,6 +18,7 @@ class CheckUse(Value):
 
     check: str
     severity: Severity
+    category: Category | None = Field(None, description="which of a run's test files it belongs to; known for checks that every entry has")
 
 
 class Scenario(Value):
@@ -27,6 +30,8 @@ class Scenario(Value):
     judge: Literal["must_hold", "observe"]  # observed: what fails is found and reported, and does not fail the run
     stages: tuple[str, ...] = Field(min_length=1)
     checks: tuple[CheckUse, ...] = Field(min_length=1)
+    lanes: int = Field(1, ge=1, le=16, description="how many of this pipeline run at once")
+    cuts: int | None = Field(None, ge=1, description="at most so many cuts, unless the scenario is asked for by name")
     limit_s: float = Field(600.0, gt=0, description="how long an execution may take to its next planned cut, or to its end")
 
 
@@ -48,7 +53,7 @@ class CutBar(Value):
 class Entry(Value):
     """`pipelines/<entry>/entry.yaml`."""
 
-    id: str = Field(pattern=r"^[A-Z0-9]+-[0-9]{3}$")
+    id: EntryId
     title: str
     priority: Literal["P0", "P1", "P2"]
     risk: Literal["Catastrophic", "Severe", "High", "Moderate", "Low"]

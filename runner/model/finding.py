@@ -21,7 +21,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 from pydantic_core import core_schema
 
-from runner.model.entry import Severity
+from runner.model.entry import EntryId, Severity
 
 FindingType = Literal["bug", "security", "performance", "reliability", "dx", "improvement", "documentation", "feature_request"]
 FindingStatus = Literal["open", "confirmed", "in_progress", "resolved", "wont_fix", "duplicate"]
@@ -49,7 +49,6 @@ STATUS_AFTER: dict[ResolutionType, FindingStatus] = {  # `by_design` is met agai
 }
 
 Moment = Annotated[str, Field(json_schema_extra={"format": "date-time"})]  # as runner.clock.iso writes it: sorts as text
-EntryId = Annotated[str, Field(pattern=r"^[A-Z0-9]+(-[A-Z0-9]+)*-[0-9]{3}$", max_length=64)]
 FindingId = Annotated[str, Field(pattern=rf"^[A-Z0-9]+(-[A-Z0-9]+)*-({'|'.join(TYPE_CODES.values())})-[0-9]{{3,}}$", max_length=80)]
 Said = Annotated[str, Field(pattern=r"\S")]  # words that say something
 

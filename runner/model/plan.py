@@ -7,16 +7,25 @@ import re
 from runner.model.base import Value
 from runner.model.device import DeviceLine, DeviceType
 from runner.model.entry import CutBar, Limits, Scenario
-from runner.model.profile import Profile
+from runner.model.profile import Damage, Profile
+
+
+class TamperPlan(Value):
+    """What is damaged while the power is off, and the seed of where."""
+
+    damage: Damage
+    seed: int
 
 
 class CutPlan(Value):
-    """One cut: where execution is held, and for a random cut how far into the stage's body it falls (0 to 1)."""
+    """One cut: where execution is held, for a random cut how far into the stage's body it falls (0 to 1), and what is
+    damaged before the power comes back."""
 
     hold: str  # unique in the run: "<execution>/<number>"
     stage: str
     point: str  # where the supervisor holds; see runner/ondevice/execution.py
     fraction: float | None = None
+    tamper: TamperPlan | None = None
 
 
 class ExecutionPlan(Value):
@@ -29,6 +38,7 @@ class ExecutionPlan(Value):
     stages: tuple[str, ...]
     cuts: tuple[CutPlan, ...]
     limit_s: float
+    lanes: int = 1  # this many pipelines at once; with more than one, a stage is called "name@lane"
 
 
 class Plan(Value):
@@ -46,7 +56,8 @@ class Plan(Value):
     type: DeviceType
     seed: int
     cuts: CutBar
-    cuts_asked: int
+    cuts_asked: int  # cuts that may count: in scenarios that must hold, and without damage done meanwhile
+    command: str = ""  # the same plan once more
     limits: Limits
     executions: tuple[ExecutionPlan, ...]
     scenarios: dict[str, Scenario]

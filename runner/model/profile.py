@@ -22,7 +22,21 @@ class PowerCut(Value):
     points: tuple[Literal["created", "before_flush", "after_flush", "after_ack", "random", "during_resume"], ...] = Field(min_length=1)
 
 
-Fault = Annotated[Steady | PowerCut, Field(discriminator="fault")]
+Damage = Literal["bit_flip", "torn_tail", "foreign_journal", "changed_pipeline"]
+
+
+class Tamper(Value):
+    """Each image: the power is cut, what lies on the disk is damaged while it is off, and the power comes back.
+
+    `bit_flip` and `torn_tail` (whole 512-byte sectors lost) hit what was promised, at seeded places; `foreign_journal` is
+    another execution's; `changed_pipeline` changes the code that the journal began with.
+    """
+
+    fault: Literal["tamper"]
+    damage: tuple[Damage, ...] = Field(min_length=1)
+
+
+Fault = Annotated[Steady | PowerCut | Tamper, Field(discriminator="fault")]
 
 
 class Profile(Value):

@@ -36,7 +36,7 @@ import time
 from typing import Any, Callable
 
 from .channel import Channel
-from .journal import Journal, Record, boot_id, boottime_ns, fsync_file, fsync_folder
+from .journal import FILE_HEADER, Journal, Record, boot_id, boottime_ns, find_record, fsync_file, fsync_folder
 from .results import ENDS, damage, finished_stages, state_hash
 from .sampler import Sampler, sample
 from .store import Store
@@ -59,7 +59,9 @@ class Execution:
         self._spec: dict[str, Any] = journal.records[0].payload
         self._proceed = threading.Event()
         self._held: dict[str, Any] | None = None
-        self._host: subprocess.Popen[bytes] | None = None
+        self._hosts: list[subprocess.Popen[bytes]] = []  # one process per pipeline
+        self._done = 0  # pipelines that came to their end
+        self._turn = threading.Lock()  # one hold at a time
         self._sampler = Sampler(folder, self._write_sample, self._flush)
         self._stopped = False  # somebody abandoned it
         self._alone = False  # a hold was given up: nobody is there, and no further hold waits for anybody
@@ -70,7 +72,8 @@ class Execution:
     @classmethod
     def create(cls, folder: str, spec: dict[str, Any], store: Store, publish: Publish) -> Execution:
         """A new execution whose first record, `began` with the whole spec, is durable when this returns."""
-        os.makedirs(os.path.join(folder, "work"), mode=0o700)
+        for lane in lanes(spec):
+            os.makedirs(os.path.join(folder, "work", lane), mode=0o700)
         runs = os.path.dirname(os.path.dirname(folder))
         point_to(runs, os.path.relpath(folder, runs))
         for parent in (runs, os.path.dirname(folder)):
@@ -80,8 +83,12 @@ class Execution:
 
     @classmethod
     def reopen(cls, folder: str, store: Store, publish: Publish, life_began_ns: int) -> Execution | None:
-        """The execution that a restart interrupted, or None if the journal does not even hold `began`."""
-        journal = Journal.open(os.path.join(folder, "journal"))
+        """The execution that a restart interrupted, or None if the journal does not even hold `began`.
+
+        Raises Refused for a journal that must not go on: another execution's, or damaged before its end. It is left as found.
+        """
+        name = os.path.join(os.path.basename(os.path.dirname(folder)), os.path.basename(folder))
+        journal = Journal.open(os.path.join(folder, "journal"), lambda data, records: refuse(data, records, name))
         return cls(folder, journal, store, publish, life_began_ns) if journal.records else None
 
     def state(self) -> dict[str, Any]:
@@ -94,6 +101,15 @@ class Execution:
             "held": self._held,
             "ended": self.ended,
         }
+
+    def path_of(self, what: str) -> str:
+        """The journal's path, or that of a file of the pipeline. Raises ValueError for any other file."""
+        pipeline = self._spec["pipeline"]
+        if what == "journal":
+            return self.journal.path
+        if what not in pipeline["files"]:
+            raise ValueError(f"{what!r} is neither the journal nor a file of the pipeline")
+        return os.path.join(self._store.tree(pipeline["tree"]), what)
 
     def start(self, *, restore: bool) -> None:
         self.over = False
@@ -113,8 +129,7 @@ class Execution:
         """Ends the execution for good; its folder stays. `abandoned` is durable when this returns."""
         self._stopped = True
         self._proceed.set()
-        if self._host is not None:
-            self._host.kill()
+        self._kill_hosts()
         self._end("abandoned", {"reason": reason})
 
     # ---- the life of an execution, in order -------------------------------------------------------------
@@ -122,22 +137,41 @@ class Execution:
     def _live(self, restore: bool) -> None:
         try:
             self._sampler.start()
-            ours = self._spawn_host()  # its imports run while the journal is verified
+            if restore and self._pipeline_differs():
+                return
+            ends = [(lane, self._spawn_host(lane)) for lane in lanes(self._spec)]  # their imports run while the journal is verified
             if restore:
                 replay = self._restore()
             else:
                 replay = {}
                 self._hold_new_journal()
-            if replay is not None:
-                self._converse(ours, replay)
+            others = [threading.Thread(target=self._attend, args=(end, lane, replay), daemon=True) for lane, end in ends[1:]]
+            for thread in others:
+                thread.start()
+            lane, ours = ends[0]
+            self._attend(ours, lane, replay)
+            for thread in others:
+                thread.join()
         except Exception as error:
             self._say_what_broke(f"{type(error).__name__}: {error}")
         finally:
             self._sampler.stop()
-            if self._host is not None:
-                self._host.kill()
-                self._host.wait()
+            self._kill_hosts()
             self.over = True
+
+    def _attend(self, ours: socket.socket, lane: str, replay: dict[str, Any]) -> None:
+        """One pipeline's conversation to its end; what breaks in it ends the execution, and so the other pipelines."""
+        try:
+            self._converse(ours, lane, replay)
+        except Exception as error:
+            self._say_what_broke(f"{type(error).__name__}: {error}")
+        if self.ended:
+            self._kill_hosts()
+
+    def _kill_hosts(self) -> None:
+        for host in list(self._hosts):
+            host.kill()
+            host.wait()
 
     def _say_what_broke(self, error: str) -> None:
         """In the journal, where that still works; aloud where it does not, because then nothing can be promised any more."""
@@ -146,11 +180,11 @@ class Execution:
         except OSError:
             self._publish({"event": "broken", "error": error})
 
-    def _spawn_host(self) -> socket.socket:
+    def _spawn_host(self, lane: str) -> socket.socket:
         spec = self._spec
         ours, theirs = socket.socketpair()
         with open(os.path.join(self._folder, "host.log"), "ab") as log:
-            self._host = subprocess.Popen(
+            host = subprocess.Popen(
                 [sys.executable, os.path.abspath(sys.argv[0]), "host", str(theirs.fileno())],
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,
@@ -158,12 +192,14 @@ class Execution:
                 stderr=log,
             )
         theirs.close()
+        self._hosts.append(host)
         if self._stopped:  # abandoned before there was a host to kill
-            self._host.kill()
+            host.kill()
         task = {
             "run": f"{spec['run']}/{spec['execution']}",
             "paths": [self._store.tree(spec["pipeline"]["tree"]), self._store.tree(spec["environment"]["tree"])],
-            "work": os.path.join(self._folder, "work"),
+            "work": os.path.join(self._folder, "work", lane),
+            "lane": lane,
             "module": spec["pipeline"]["module"],
             "witness": spec["witness"],
             "stage_timeout_s": spec["stage_timeout_s"],
@@ -171,12 +207,15 @@ class Execution:
         Channel(ours).tell(task)
         return ours
 
-    def _restore(self) -> dict[str, Any] | None:
-        """Verifies what the journal promises; returns what to replay, or None when this journal must not go on."""
+    def _pipeline_differs(self) -> bool:
+        """Whether the pipeline is another one than the journal began with: then none of it is run, and the journal ends."""
         wrong = damage(self._store.tree(self._spec["pipeline"]["tree"]), self._spec["pipeline"])
         if wrong:
             self._end("refused", {"reason": f"pipeline differs from the one that this journal began with: {wrong}"})
-            return None
+        return bool(wrong)
+
+    def _restore(self) -> dict[str, Any]:
+        """Verifies what the journal promises; returns what to replay."""
         before = list(self.journal.records)
         finished = finished_stages(before)
         work = os.path.join(self._folder, "work")
@@ -210,25 +249,27 @@ class Execution:
         self._promise("resumed", {"restored_flushed_ns": boottime_ns()})
         return replay
 
-    def _converse(self, ours: socket.socket, replay: dict[str, Any]) -> None:
-        """Answers the host until it is done. Every answer to an `end` is sent after the flush."""
+    def _converse(self, ours: socket.socket, lane: str, replay: dict[str, Any]) -> None:
+        """Answers one host until it is done. Every answer to an `end` is sent after the flush."""
         channel = Channel(ours)
+        planned = [stage for stage in self._spec["stages"] if lane_of(stage) == lane]
+        replay = {stage: result for stage, result in replay.items() if lane_of(stage) == lane}
         lives = sum(record.kind == "restored" for record in self.journal.records)
         attempt = {"run": self._spec["run"], "execution": self._spec["execution"], "life": lives, "boot": boot_id()}
         while True:
             try:
                 message = channel.hear()
             except (EOFError, OSError):
-                self._end("failed", {"error": f"the pipeline process ended early: {self._host_status()}"})
+                self._end("failed", {"error": f"the pipeline process ended early: {self._host_status(lane)}"})
                 return
             said = message.pop("say")
             after_ack = None
             answer: dict[str, Any] = {"ack": True}
             if said == "ready":
                 self._write("host_ready", message)
-                if sorted(message["stages"]) != sorted(self._spec["stages"]):
-                    planned = ", ".join(self._spec["stages"])
-                    self._end("failed", {"error": f"the pipeline's stages are {', '.join(message['stages'])}; planned: {planned}"})
+                if sorted(message["stages"]) != sorted(planned):
+                    wrong = f"the pipeline's stages are {', '.join(message['stages'])}; planned: {', '.join(planned)}"
+                    self._end("failed", {"error": wrong})
                     return
                 channel.tell({"attempt": attempt, "replays": len(replay)})
                 for stage, result in replay.items():  # one frame each: together they may be larger than a frame
@@ -243,7 +284,7 @@ class Execution:
                 after_ack = self._finish_stage(message)
             elif said == "end":
                 self._promise("stage_raised", message)
-            elif said == "done":
+            elif said == "done" and self._last_one():
                 results = finished_stages(self.journal.records)
                 self._end("finished", {"state_sha256": state_hash(results), "stages": sorted(results)})
             elif said == "failed":
@@ -276,17 +317,32 @@ class Execution:
         self._publish_progress(stage)
         return (hold, record) if point == "after_ack" else None
 
-    def _host_status(self) -> str:
-        assert self._host is not None
-        code = self._host.wait()
+    def _last_one(self) -> bool:
+        """Whether with this one every pipeline has come to its end."""
+        with self.journal.lock:
+            self._done += 1
+            return self._done == len(self._hosts)
+
+    def _host_status(self, lane: str) -> str:
+        code = self._hosts[lanes(self._spec).index(lane)].wait()
         return f"signal {signal.Signals(-code).name}" if code < 0 else f"exit status {code}, see host.log"
 
     # ---- holds ------------------------------------------------------------------------------------------
 
     def _arm(self, stage: str, point: str) -> dict[str, Any] | None:
-        """The hold planned here that no life has used yet, durably marked as used; else None."""
-        if self._alone:
-            return None
+        """The hold planned here that no life has used yet, durably marked as used; else None.
+
+        Whoever gets one has the turn until `_wait` is over: pipelines that run at once stand at holds one after the other.
+        """
+        while not self._turn.acquire(timeout=0.5):
+            if self.ended or self._stopped:
+                return None
+        found = None if self._alone else self._next_hold(stage, point)
+        if found is None:
+            self._turn.release()
+        return found
+
+    def _next_hold(self, stage: str, point: str) -> dict[str, Any] | None:
         passed = {record.payload["hold"] for record in self.journal.records if record.kind == "holding"}
         passed |= {hold["hold"] for hold in self._spec["holds"] if hold["stage"] in finished_stages(self.journal.records)}
         left = [hold for hold in self._spec["holds"] if hold["hold"] not in passed and hold["point"] != "created"]
@@ -304,6 +360,13 @@ class Execution:
 
     def _wait(self, hold: dict[str, Any], record: Record) -> None:
         """Tells the coordinator that the execution stands here, and stands until told to proceed."""
+        try:
+            self._stand(hold, record)
+        finally:
+            if self._turn.locked():
+                self._turn.release()
+
+    def _stand(self, hold: dict[str, Any], record: Record) -> None:
         self._proceed.clear()
         if self._stopped:
             return
@@ -364,6 +427,34 @@ class Execution:
     def _publish_progress(self, stage: str) -> None:
         written, flushed = self.journal.written_sequence, self.journal.flushed_sequence
         self._publish({"event": "progress", "stage": stage, "written": written, "flushed": flushed})
+
+
+class Refused(Exception):
+    """A journal that must not go on, and why."""
+
+
+def refuse(data: bytes, records: list[Record], name: str) -> None:
+    """Raises Refused for a journal that is not that of `name` ("run/execution"), or that is damaged *before* its end.
+
+    A power cut tears the last records off, never one that whole records follow.
+    """
+    if data[: len(FILE_HEADER)] != FILE_HEADER:
+        raise Refused("the journal does not begin as journals do")
+    end = len(FILE_HEADER) + sum(len(record.raw) for record in records)
+    behind = find_record(data, end + 1, len(records) + 1) if len(data) > end else None
+    if behind is not None:
+        raise Refused(f"the journal is damaged at byte {end}, behind record {len(records)}: record {behind.sequence} after it is whole")
+    if records and name != f"{records[0].payload.get('run')}/{records[0].payload.get('execution')}":
+        raise Refused(f"the journal is that of {records[0].payload.get('run')}/{records[0].payload.get('execution')}")
+
+
+def lanes(spec: dict[str, Any]) -> list[str]:
+    """The pipelines that run at once, by name; a single one has none."""
+    return [str(number) for number in range(1, spec["lanes"] + 1)] if spec.get("lanes", 1) > 1 else [""]
+
+
+def lane_of(stage: str) -> str:
+    return stage.partition("@")[2]
 
 
 def point_to(runs: str, execution: str) -> None:

@@ -58,6 +58,7 @@ class Wrapped:
     channel: Channel
     witness: Witness
     replay: dict[str, Any] | None
+    lane: str = ""  # set where several pipelines run at once
 
     async def execute(self, ctx: Any) -> Any:
         if self.replay is not None:
@@ -77,7 +78,7 @@ class Wrapped:
             "data": data,
             "error": getattr(output, "error", None),
             "version": getattr(output, "version", None),
-            "files": hash_files(".", data.get(FILES_KEY, [])),
+            "files": {os.path.join(self.lane, path): sha for path, sha in hash_files(".", data.get(FILES_KEY, [])).items()},
         }
         self._end(began, report)
         return output
@@ -126,11 +127,17 @@ def run_context(graph: Any, run_token: str, stage_timeout_s: float) -> Any:
     return StageContext(snapshot, StageInputs(snapshot), "pipeline", PipelineTimer())
 
 
-def wrap(pipeline: Any, channel: Channel, witness: Witness, replay: dict[str, dict[str, Any]]) -> Any:
+def in_lane(stage: str, lane: str) -> str:
+    """What a stage is called in the journal: by its own name, and where several pipelines run at once by its lane, too."""
+    return f"{stage}@{lane}" if lane else stage
+
+
+def wrap(pipeline: Any, channel: Channel, witness: Witness, replay: dict[str, dict[str, Any]], lane: str = "") -> Any:
     """The same pipeline with each stage's runner wrapped. Works on a fresh `build()` only."""
     for name, spec in list(pipeline.stages.items()):
         config = dict(getattr(spec, "config", None) or {})
-        wrapped = Wrapped(name, spec.runner, config, channel, witness, replay.get(name))
+        known_as = in_lane(name, lane)
+        wrapped = Wrapped(known_as, spec.runner, config, channel, witness, replay.get(known_as), lane)
         changed: dict[str, Any] = {"runner": wrapped, **({"config": {}} if config else {})}
         pipeline.stages[name] = dataclasses.replace(spec, **changed)
     return pipeline
@@ -155,12 +162,17 @@ def main(fd: int) -> int:
     try:
         pipeline = importlib.import_module(task["module"]).build()
         import_s = (time.monotonic_ns() - began) / 1e9
-        ready = {"stages": list(pipeline.stages), "import_s": round(import_s, 3), "stageflow": stageflow_version(task["paths"])}
+        lane = task["lane"]
+        ready = {
+            "stages": [in_lane(name, lane) for name in pipeline.stages],
+            "import_s": round(import_s, 3),
+            "stageflow": stageflow_version(task["paths"]),
+        }
         go = channel.call({"say": "ready", **ready})
         replay = {said["stage"]: said["result"] for said in (channel.hear() for _ in range(go["replays"]))}
         witness = Witness(task["witness"], go["attempt"])
-        graph = wrap(pipeline, channel, witness, replay).build()
-        asyncio.run(graph.run(run_context(graph, task["run"], task["stage_timeout_s"])))
+        graph = wrap(pipeline, channel, witness, replay, lane).build()
+        asyncio.run(graph.run(run_context(graph, f"{task['run']}/{lane}", task["stage_timeout_s"])))
         channel.call({"say": "done"})
         return 0
     except EOFError:

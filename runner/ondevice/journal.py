@@ -15,11 +15,12 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import struct
 import threading
 import time
 import zlib
-from typing import Any, NamedTuple
+from typing import Any, Callable, NamedTuple
 
 MAX_RECORD_BYTES = 1024 * 1024
 FILE_HEADER = b"RJNL\x01\x00\x00\x00"
@@ -27,6 +28,7 @@ GENESIS = "0" * 64  # the chain before the first record
 
 _PREFIX = struct.Struct(">II")
 _BODY = struct.Struct(">Q16sqqB")
+_LIKE_A_RECORD = re.compile(rb"(?=\x00[\x00-\x10].{6}\x00{4})", re.DOTALL)  # a length up to 1 MiB, a CRC, a number below 2**32
 
 
 class Record(NamedTuple):
@@ -130,6 +132,15 @@ def read(data: bytes) -> list[Record]:
         offset += len(record.raw)
 
 
+def find_record(data: bytes, offset: int, least: int) -> Record | None:
+    """The first whole record that begins at or after `offset` and is numbered `least` or higher; None if there is none."""
+    for match in _LIKE_A_RECORD.finditer(data, offset):
+        record = decode(data, match.start())
+        if record is not None and record.sequence >= least:
+            return record
+    return None
+
+
 def read_file(path: str) -> list[Record]:
     with open(path, "rb") as file:
         return read(file.read())
@@ -172,15 +183,17 @@ class Journal:
         return cls(path, fd, [first], 0)
 
     @classmethod
-    def open(cls, path: str) -> Journal:
+    def open(cls, path: str, refuse: Callable[[bytes, list[Record]], None] = lambda data, records: None) -> Journal:
         """An existing journal, its torn tail cut off (durably) and the number of bytes cut remembered.
 
-        Every record that it holds is durable when this returns. Raises OSError when it is no journal.
+        Every record that it holds is durable when this returns. Raises OSError when it is no journal, and what `refuse`
+        raises on its bytes and whole records; the file is then left as it was found.
         """
-        fd = os.open(path, os.O_RDWR)
         with open(path, "rb") as file:
             data = file.read()
         records = read(data)
+        refuse(data, records)
+        fd = os.open(path, os.O_RDWR)
         whole = len(FILE_HEADER) + sum(len(record.raw) for record in records)
         if data[: len(FILE_HEADER)] != FILE_HEADER:
             raise OSError(f"{path} does not begin with the journal header")

@@ -26,9 +26,9 @@ import time
 from typing import Any, Callable
 
 from . import facts, frames
-from .execution import Execution, find_current
+from .execution import Execution, Refused, find_current
 from .journal import GENESIS, fsync_folder
-from .store import WHOLE, Store
+from .store import WHOLE, Store, locate
 
 START_LIMIT_S = 60.0
 LOG_LIMIT_BYTES = 256 * 1024  # of one execution's log, from its end
@@ -49,6 +49,7 @@ class Supervisor:
         self._sha256 = own_sha256()
         self._clients: list[Client] = []
         self.execution: Execution | None = None
+        self.refused: dict[str, str] | None = None  # the execution that a restart found and would not go on with, and why
 
     def restore(self) -> None:
         """Goes on, by itself and at once, with the execution that a crash or power cut interrupted.
@@ -59,7 +60,8 @@ class Supervisor:
         if folder:
             try:
                 self.execution = Execution.reopen(folder, self.store, self.publish, self._started_ns)
-            except OSError as error:  # the journal is no journal any more: say so by answering without it
+            except (Refused, OSError) as error:
+                self.refused = {"execution": os.path.relpath(folder, self._runs), "reason": str(error)}
                 print(f"{folder}: {error}", file=sys.stderr, flush=True)
             if self.execution and self.execution.ended:
                 self.execution.over = True
@@ -113,7 +115,7 @@ class Supervisor:
         if self.execution is not None:
             self.execution.journal.close()
         folder = os.path.join(self._runs, plain_name(spec["run"]), plain_name(spec["execution"]))
-        self.execution = Execution.create(folder, spec, self.store, self.publish)
+        self.execution, self.refused = Execution.create(folder, spec, self.store, self.publish), None
         client.follow(self.execution, 1)
         self.execution.start(restore=False)
         return {}
@@ -121,7 +123,7 @@ class Supervisor:
     def do_follow(self, client: Client, from_sequence: int, chain: str) -> dict[str, Any]:
         """Streams flushed records from `from_sequence` on, if this journal's chain before it is `chain`."""
         if self.execution is None:
-            return {"agrees": False, "written": 0, "chain": GENESIS}
+            return {"agrees": False, "written": 0, "chain": GENESIS, "refused": (self.refused or {}).get("reason", "")}
         journal = self.execution.journal
         agrees = from_sequence <= journal.flushed_sequence + 1 and journal.chains[from_sequence - 1] == chain
         if agrees:
@@ -158,6 +160,12 @@ class Supervisor:
                 return {"text": file.read(LOG_LIMIT_BYTES).decode("utf-8", "replace"), "bytes": size}
         except FileNotFoundError:
             return {"text": "", "bytes": 0}
+
+    def do_locate(self, client: Client, what: str) -> dict[str, Any]:
+        """Where a file of the current execution lies: its "journal", or a file of its pipeline by name. For whoever damages it."""
+        if self.execution is None:
+            raise ValueError("no execution is under way here")
+        return locate(self.execution.path_of(what))
 
     def do_benchmark(self, client: Client) -> dict[str, Any]:
         return facts.benchmark()

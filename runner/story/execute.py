@@ -251,9 +251,16 @@ async def _push(run: Run) -> None:
     sent = await run.session.push(bundle.blobs)
     if sent:
         run.emit("say", text=f"pushed {sent / 1e6:.1f} MB")
+    await unpack(run)
+    run.note("pushed", bytes=sent, pipeline=bundle.pipeline_blob, environment=bundle.environment_tree)
+
+
+async def unpack(run: Run) -> None:
+    """The pipeline and its environment, ready to run on the device; each is checked there, and made anew where it is damaged."""
+    assert run.session and run.bundle
+    bundle = run.bundle
     await run.session.ask("unpack", tree=bundle.pipeline_tree, blobs=[bundle.pipeline_blob], compile=True)
     await run.session.ask("unpack", tree=bundle.environment_tree, blobs=list(bundle.environment_blobs), compile=True, timeout_s=600)
-    run.note("pushed", bytes=sent, pipeline=bundle.pipeline_blob, environment=bundle.environment_tree)
 
 
 async def _environment(run: Run) -> None:
@@ -287,10 +294,12 @@ async def _executions(run: Run) -> None:
     for execution in run.plan.executions:
         if await run_execution(run, execution) in HOPELESS:
             return
+        if any(cut.tamper for cut in execution.cuts):
+            await unpack(run)
     for attempt in range(1, MAX_EXTRA_ROUNDS + 1):
         collect_evidence(run)
         evidence = load_evidence(run.folder)
-        missing = run.plan.cuts_asked - sum(cut.counted for cut in evidence.cuts)
+        missing = run.plan.cuts_asked - sum(cut.counted for cut in evidence.counting)
         if missing <= 0 or evidence.stopped:
             return
         run.emit("say", text=f"vacuous or missed: {missing} of {run.plan.cuts_asked} cuts; making up for them")

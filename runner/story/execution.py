@@ -11,12 +11,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import hashlib
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from runner.errors import LabError, RunnerError
+from runner.faults import tamper
 from runner.lab.folder import write_text
-from runner.model.plan import CutPlan, ExecutionPlan
+from runner.model.plan import CutPlan, ExecutionPlan, TamperPlan
+from runner.ondevice import journal
 from runner.ondevice.journal import Record
 from runner.ondevice.results import ENDS
 from runner.target.mirror import Diverged, Mirror
@@ -24,6 +27,11 @@ from runner.target.transports.base import LinkLost
 
 if TYPE_CHECKING:
     from runner.story.execute import Run
+
+
+class Refused(LabError):
+    """The device found a journal that it would not go on with, and says why."""
+
 
 HOPELESS = ("diverged", "not_recovered", "stuck")  # endings after which this device has nothing more to show in this run
 MAX_REATTACHMENTS = 5
@@ -44,13 +52,20 @@ async def run_execution(run: Run, plan: ExecutionPlan) -> str:
         ending = await _live(run, plan, mirror)
         if ending == "limit":
             ending = await _give_up(run)
+    except Refused as error:
+        ending = "refused"
+        _refusal(run, plan, "device", str(error))
     except Diverged as error:
         ending = "diverged"
         run.note("diverged", execution=plan.name, mirrored=mirror.sequence, found=str(error))
+        if any(cut.tamper for cut in plan.cuts):  # the device is well; only what it kept is not, and it is not gone on with
+            ending = await _refuse(run, plan, str(error))
     finally:
         run.session.mirror = None  # a late record must not meet a closed file
         await _keep_log(run, plan)
         mirror.close()
+    if ending == "refused" and mirror.records and mirror.records[-1].kind == "refused":
+        _refusal(run, plan, "device", str(mirror.records[-1].payload.get("reason", "")))
     run.note("execution_ended", execution=plan.name, ending=ending, mirrored=mirror.sequence, chain=mirror.chain)
     run.endings.append(ending)
     if not plan.cuts:
@@ -132,9 +147,10 @@ async def _cut(run: Run, plan: ExecutionPlan, cut: CutPlan, held: dict[str, Any]
     facts = ("hold", "stage", "point", "sequence", "written", "flushed")
     run.note("held", execution=plan.name, **{key: held[key] for key in facts})
     written = held["written"]
+    place = await _locate(run, cut) if cut.tamper else None
     if cut.fraction is not None:
         await run.session.ask("proceed")
-        await run.clock.sleep(cut.fraction * run.baseline_s.get(cut.stage, 0.1))
+        await run.clock.sleep(cut.fraction * run.baseline_s.get(cut.stage.partition("@")[0], 0.1))
         written = max(written, run.session.progress["written"])
     done = await run.target.power.cut()
     await run.session.close()
@@ -148,8 +164,59 @@ async def _cut(run: Run, plan: ExecutionPlan, cut: CutPlan, held: dict[str, Any]
         written=written,
         witness_lines=run.target.home.witness.lines().count(b"\n"),
         facts=done,
+        **({"damage": cut.tamper.damage} if cut.tamper else {}),
     )
     run.emit("cut", execution=plan, cut=cut, facts=done)
+    if cut.tamper and place:
+        await _damage(run, plan, cut, cut.tamper, place, held["flushed"])
+
+
+async def _locate(run: Run, cut: CutPlan) -> dict[str, Any]:
+    """Where that which this cut is to damage lies on the device's disk."""
+    assert run.session and run.bundle and cut.tamper
+    what = "journal"
+    if cut.tamper.damage == "changed_pipeline":
+        code = sorted(name for name in run.bundle.pipeline_files if name.endswith(".py") and "__init__" not in name)
+        what = code[cut.tamper.seed % len(code)]
+    return await run.session.ask("locate", what=what)
+
+
+async def _damage(run: Run, plan: ExecutionPlan, cut: CutPlan, tamper_plan: TamperPlan, place: dict[str, Any], flushed: int) -> None:
+    """Writes the damage into the device's storage while its power is off, and notes each byte range of it.
+
+    Raises LabError when the device's storage cannot be reached, or does not hold what was promised even before the damage.
+    """
+    assert run.target
+    storage = run.target.power.storage()
+    if storage is None:
+        raise LabError(f"nobody reaches the disk of {run.target.name} while it is off", do="leave out the scenarios that damage it")
+    content = storage.read(place)
+    promised = len(content)
+    foreign = b""
+    if tamper_plan.damage != "changed_pipeline":
+        records = journal.read(content)[:flushed]
+        if len(records) < flushed:
+            raise LabError(f"the journal on the disk of {run.target.name} holds {len(records)} records; {flushed} were promised")
+        promised = len(journal.FILE_HEADER) + sum(len(record.raw) for record in records)
+        foreign = run.folder.device_journal(run.plan.executions[0].name).read_bytes()
+    made = tamper.edits(tamper_plan, content, promised, foreign)
+    for edit in made:
+        storage.write(place, edit.offset, edit.data)
+    after = storage.read(place)
+    if after == content:
+        raise LabError(f"writing to the disk of {run.target.name} changed nothing: damage not reached")
+    run.note(
+        "damaged",
+        execution=plan.name,
+        hold=cut.hold,
+        damage=tamper_plan.damage,
+        file=place["path"],
+        promised_bytes=promised,
+        edits=[{"offset": edit.offset, "bytes": len(edit.data)} for edit in made],
+        sha256_before=hashlib.sha256(content).hexdigest(),
+        sha256_after=hashlib.sha256(after).hexdigest(),
+    )
+    run.emit("damaged", damage=tamper_plan.damage)
 
 
 async def _recover(run: Run, plan: ExecutionPlan, cut: CutPlan) -> bool:
@@ -198,6 +265,8 @@ async def _follow(run: Run, plan: ExecutionPlan, mirror: Mirror, when: str) -> d
     assert run.session
     _listen(run, plan, mirror)
     state = await run.session.follow(mirror)
+    if state.get("refused"):
+        raise Refused(str(state["refused"])[:500])
     if not state["agrees"]:
         raise Diverged(f"{when} the device has {state['written']} records, or others than it had")
     held: dict[str, Any] | None = state.get("held")
@@ -221,6 +290,23 @@ def _noting(run: Run, plan: ExecutionPlan) -> Callable[[Record], None]:
     return note
 
 
+async def _refuse(run: Run, plan: ExecutionPlan, reason: str) -> str:
+    """Ends an execution whose journal is not the one that was mirrored: "refused"; "stuck" when the device does not obey."""
+    assert run.session
+    try:
+        await run.session.ask("abandon", reason=f"refused by the coordinator: {reason}", timeout_s=GIVE_UP_S)
+    except RunnerError:
+        return "stuck"
+    _refusal(run, plan, "coordinator", reason)
+    return "refused"
+
+
+def _refusal(run: Run, plan: ExecutionPlan, by: str, reason: str) -> None:
+    """A journal is not gone on with: who says so, and why."""
+    run.note("refused", execution=plan.name, by=by, reason=reason)
+    run.emit("refused", by=by, reason=reason)
+
+
 async def _give_up(run: Run) -> str:
     """Ends an execution that ran out of time, its journal drained: "limit"; or "stuck" when even that does not work."""
     assert run.session
@@ -240,6 +326,7 @@ def _spec(run: Run, plan: ExecutionPlan) -> dict[str, Any]:
         "execution": plan.name,
         "durability": plan.durability,
         "stages": list(plan.stages),
+        "lanes": plan.lanes,
         "holds": [{"hold": cut.hold, "stage": cut.stage, "point": cut.point} for cut in plan.cuts],
         "pipeline": {
             "tree": run.bundle.pipeline_tree,

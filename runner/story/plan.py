@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import ast
+import shlex
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from runner.errors import AskError
-from runner.faults import power_cut, steady
+from runner.faults import power_cut, steady, tamper
 from runner.judgement.checks import GENERIC
 from runner.lab.load import Reader, folder_name
 from runner.lab.where import Lab
 from runner.lab.yaml_source import Source, nearest, one_of
 from runner.model.device import DeviceLine, DeviceType
 from runner.model.entry import Entry, Scenario
-from runner.model.plan import ExecutionPlan, Plan
-from runner.model.profile import Profile, Steady
+from runner.model.plan import CutPlan, ExecutionPlan, Plan
+from runner.model.profile import PowerCut, Profile, Steady
 from runner.target.bundle import stageflow_versions
 from runner.target.drivers import known
 
@@ -58,7 +60,7 @@ def make_plan(asked: Asked, lab: Lab) -> Plan:
         execution
         for name, profile in profiles.items()
         if profile is not None
-        for execution in executions_of(name, entry.scenarios[name], profile, count, asked.seed)
+        for execution in executions_of(name, entry.scenarios[name], profile, _capped(count, name, asked, entry), asked.seed)
     )
     return Plan(
         entry=entry.id,
@@ -73,7 +75,8 @@ def make_plan(asked: Asked, lab: Lab) -> Plan:
         type=device_type,
         seed=asked.seed,
         cuts=entry.cuts,
-        cuts_asked=sum(len(execution.cuts) for execution in executions),
+        cuts_asked=sum(may_count(execution, cut, entry.scenarios) for execution in executions for cut in execution.cuts),
+        command=_command(asked, stageflow),
         limits=entry.limits,
         executions=executions,
         scenarios={name: entry.scenarios[name] for name in scenarios},
@@ -86,26 +89,54 @@ def make_plan(asked: Asked, lab: Lab) -> Plan:
 def executions_of(name: str, scenario: Scenario, profile: Profile, count: int, seed: int) -> list[ExecutionPlan]:
     """The executions of one scenario: what its profile's faults make of `count` and `seed`."""
     fault = profile.faults[0]
-    schedules = steady.schedule(name) if isinstance(fault, Steady) else power_cut.schedule(fault, name, scenario.stages, count, seed)
+    stages = scenario.stages
+    if scenario.lanes > 1:
+        stages = tuple(f"{stage}@{lane}" for stage in scenario.stages for lane in range(1, scenario.lanes + 1))
+    if isinstance(fault, Steady):
+        schedules = steady.schedule(name)
+    elif isinstance(fault, PowerCut):
+        schedules = power_cut.schedule(fault, name, stages, count, seed)
+    else:
+        schedules = tamper.schedule(fault, name, stages, count, seed)
     return [
         ExecutionPlan(
             name=f"{name}-{number}",
             scenario=name,
             module=scenario.pipeline,
             durability=scenario.durability,
-            stages=scenario.stages,
+            stages=stages,
             cuts=cuts,
             limit_s=scenario.limit_s,
+            lanes=scenario.lanes,
         )
         for number, cuts in enumerate(schedules, 1)
     ]
+
+
+def may_count(execution: ExecutionPlan, cut: CutPlan, scenarios: Mapping[str, Scenario]) -> bool:
+    """Whether a cut can count towards the entry's bar: it is a plain one, and what it shows must hold."""
+    return cut.tamper is None and scenarios[execution.scenario].judge == "must_hold"
+
+
+def _capped(count: int, name: str, asked: Asked, entry: Entry) -> int:
+    """How many cuts a scenario makes: `count`, or less where the entry caps it and nobody asked for it by name."""
+    cap = entry.scenarios[name].cuts
+    return count if cap is None or (asked.cuts is not None and name in asked.scenarios) else min(count, cap)
+
+
+def _command(asked: Asked, stageflow: str) -> str:
+    """The command line that gives this very plan, all that depends on defaults said."""
+    words = ["runner", "exec", asked.entry, "--device", asked.device, "--seed", str(asked.seed), "--stageflow", stageflow]
+    words += [word for name in asked.scenarios for word in ("--scenario", name)]
+    words += ["--cuts", str(asked.cuts)] if asked.cuts is not None else ["--quick"] if asked.quick else []
+    return shlex.join(words)
 
 
 def more_cuts(plan: Plan, count: int, attempt: int) -> list[ExecutionPlan]:
     """Executions that make up for `count` cuts that hit nothing, named apart and with cuts of their own."""
     for execution in plan.executions:
         fault = plan.profiles[plan.scenarios[execution.scenario].profile].faults[0]
-        if execution.cuts and not isinstance(fault, Steady):
+        if isinstance(fault, PowerCut) and plan.scenarios[execution.scenario].judge == "must_hold":
             extra = f"{execution.scenario}-extra{attempt}"
             in_stages = fault.model_copy(update={"points": ("before_flush",)})
             schedules = power_cut.schedule(in_stages, extra, execution.stages, count, plan.seed + 1000 * attempt)

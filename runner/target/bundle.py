@@ -22,6 +22,7 @@ from runner.errors import AskError, LabError
 _PACKAGE = Path(__file__).resolve().parent.parent
 FETCH_LIMIT_S = 300
 _NOT_SHIPPED = {"entry.yaml", "checks.py"}
+_LEFT_OUT = ("__pycache__", "tests")  # folders: nothing on the device needs them, and they must not change its hash
 
 
 def sha256(data: bytes) -> str:
@@ -53,8 +54,9 @@ def supervisor_zip() -> bytes:
 
 def pipeline_sources(folder: Path, name: str) -> dict[str, bytes]:
     """An entry's pipelines, stages and data as the files of one package called `name`."""
-    paths = (path for path in folder.rglob("*") if path.is_file() and "__pycache__" not in path.parts)
-    return {f"{name}/{p.relative_to(folder)}": p.read_bytes() for p in paths if p.name not in _NOT_SHIPPED}
+    files = {path.relative_to(folder): path for path in folder.rglob("*") if path.is_file() and path.name not in _NOT_SHIPPED}
+    shipped = {inside: path for inside, path in files.items() if not any(p in _LEFT_OUT or p.startswith(".") for p in inside.parts)}
+    return {f"{name}/{inside}": path.read_bytes() for inside, path in shipped.items()}
 
 
 @dataclass(frozen=True)

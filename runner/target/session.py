@@ -41,6 +41,7 @@ _ANSWERS: dict[str, dict[str, Any]] = {
     "missing": {"missing": list},
     "follow": {"agrees": bool, "written": int},
     "benchmark": {"duration_s": float},
+    "locate": {"path": str, "size": int, "extents": list},
     "log": {"text": str, "bytes": int},
 }
 _HELD = {"hold": str, "stage": str, "point": str, "sequence": int, "written": int, "flushed": int}

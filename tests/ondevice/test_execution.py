@@ -83,38 +83,38 @@ def test_a_new_execution_is_durable_up_to_its_folders_name(device: Device, monke
 def test_holds_are_met_as_stages_come_and_a_resume_is_cut_at_its_turn(device: Device) -> None:
     """Stages may end in any order; a resume is cut only when every hold before it was used or passed."""
     execution = device.create(holds=HOLDS)
-    assert execution._arm("ingest", "started") is None
-    assert execution._arm("", "during_resume") is None
-    assert execution._arm("train", "started") == HOLDS[3]
-    assert execution._arm("ingest", "after_flush") == HOLDS[0]
-    assert execution._arm("ingest", "after_flush") is None
-    assert execution._arm("", "during_resume") == HOLDS[1]
-    assert execution._arm("train", "before_flush") == HOLDS[2]
+    assert execution._next_hold("ingest", "started") is None
+    assert execution._next_hold("", "during_resume") is None
+    assert execution._next_hold("train", "started") == HOLDS[3]
+    assert execution._next_hold("ingest", "after_flush") == HOLDS[0]
+    assert execution._next_hold("ingest", "after_flush") is None
+    assert execution._next_hold("", "during_resume") == HOLDS[1]
+    assert execution._next_hold("train", "before_flush") == HOLDS[2]
 
 
 def test_a_hold_whose_stage_has_ended_is_passed(device: Device) -> None:
     """A random cut that came late must not keep a later resume from being cut."""
     execution = device.create(holds=HOLDS)
     execution.journal.append("stage_finished", {"stage": "ingest", "status": "ok", "data": {}, "files": {}, "duration_ns": 1})
-    assert execution._arm("ingest", "after_flush") is None
-    assert execution._arm("", "during_resume") == HOLDS[1]
+    assert execution._next_hold("ingest", "after_flush") is None
+    assert execution._next_hold("", "during_resume") == HOLDS[1]
 
 
 def test_a_new_journal_is_held_without_another_flush(device: Device) -> None:
     """The hold at `created` is not in the order of the others: only a first life meets it, and nothing marks it."""
     execution = device.create(holds=[{"hold": "recovery-1/0", "stage": "", "point": "created"}, *HOLDS])
-    assert execution._arm("", "created") is None
-    assert execution._arm("ingest", "after_flush") == HOLDS[0]
+    assert execution._next_hold("", "created") is None
+    assert execution._next_hold("ingest", "after_flush") == HOLDS[0]
 
 
 def test_no_hold_is_used_twice_over_restarts(device: Device) -> None:
     """It is durably marked before anybody stands there, so that the next life passes it by."""
     execution = device.create(holds=HOLDS)
-    assert execution._arm("ingest", "after_flush") is not None
+    assert execution._next_hold("ingest", "after_flush") is not None
     assert execution.journal.flushed_sequence == execution.journal.written_sequence
     restarted = device.restart()
-    assert restarted._arm("ingest", "after_flush") is None
-    assert restarted._arm("", "during_resume") == HOLDS[1]
+    assert restarted._next_hold("ingest", "after_flush") is None
+    assert restarted._next_hold("", "during_resume") == HOLDS[1]
 
 
 def test_what_was_promised_is_restored_and_what_comes_next_is_named(device: Device) -> None:
@@ -236,7 +236,7 @@ def test_a_hold_that_nobody_answered_is_the_last(device: Device, monkeypatch: py
     monkeypatch.setattr(execution_module, "HOLD_LIMIT_S", 0.01)
     device.spec["holds"] = HOLDS
     execution = device.create()
-    hold = execution._arm("ingest", "after_flush")
+    hold = execution._next_hold("ingest", "after_flush")
     assert hold
     execution._wait(hold, execution.journal.records[0])
-    assert execution._arm("", "during_resume") is None
+    assert execution._next_hold("", "during_resume") is None

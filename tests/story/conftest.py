@@ -23,7 +23,7 @@ def cut(execution: str, number: int, stage: str, point: str) -> CutPlan:
 
 def plan_with(lab: Lab, device: str, *cuts: tuple[str, str]) -> Plan:
     """EDGE-002 with exactly these (stage, point) cuts in one recovery."""
-    plan = make_plan(Asked("EDGE-002", device=device, quick=True), lab)
+    plan = make_plan(Asked("EDGE-002", device=device, scenarios=("recovery",), quick=True), lab)
     baseline, recovery = plan.executions[0], plan.executions[1]
     chosen = tuple(cut("recovery-1", number, stage, point) for number, (stage, point) in enumerate(cuts, 1))
     return plan.model_copy(update={"executions": (baseline, recovery.model_copy(update={"cuts": chosen})), "cuts_asked": len(chosen)})

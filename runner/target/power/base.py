@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 from runner.model.device import Loss
 from runner.target.growing import GrowingFile
+from runner.target.storage import Storage
 from runner.target.transports.base import Endpoint
 
 
@@ -42,6 +43,9 @@ class Power(Protocol):
 
         None where there is no such thing (real boards), or where the host does not say.
         """
+
+    def storage(self) -> Storage | None:
+        """The device's files, for use while its power is off; None where nobody reaches them (real boards)."""
 
     def endpoint(self) -> Endpoint | None:
         """Where SSH listens, if it is power that learns it (emulated boards); else None."""

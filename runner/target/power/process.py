@@ -24,6 +24,7 @@ from runner.errors import LabError
 from runner.model.device import Loss
 from runner.target.drivers import Request
 from runner.target.growing import GrowingFile
+from runner.target.storage import Storage
 from runner.target.target import FileWitness, Home
 
 STARTING_LIMIT_S = 5.0
@@ -87,6 +88,9 @@ class ProcessPower:
 
     async def facts(self) -> dict[str, Any]:
         return {"power": "process group of the supervisor", "state": "this machine's own file system"}
+
+    def storage(self) -> Storage:
+        return Storage(self._state, extents=False)
 
     def endpoint(self) -> None:
         return None

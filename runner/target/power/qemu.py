@@ -16,7 +16,9 @@ from runner.model.device import Loss
 from runner.target.drivers import Request
 from runner.target.emulation.board import Board
 from runner.target.emulation.machine import MachineSpec
+from runner.target.emulation.messages import DISK
 from runner.target.growing import GrowingFile
+from runner.target.storage import Storage
 from runner.target.target import FileWitness, Home
 from runner.target.transports.base import Endpoint
 
@@ -89,6 +91,9 @@ class QemuPower:
         pid = (await self._board.facts())["pids"].get("qemu")
         delays = [int(path.read_text().split()[1]) for path in Path(f"/proc/{pid}/task").glob("*/schedstat")]
         return round(max(delays) / 1e9, 2) if delays else None
+
+    def storage(self) -> Storage:
+        return Storage(self._board.folder / DISK, extents=True)
 
     def endpoint(self) -> Endpoint | None:
         return self._endpoint
