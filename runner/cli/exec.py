@@ -112,7 +112,7 @@ class Progress:
         from runner.judgement.checks import running_again_limit
         from runner.judgement.conclude import cut_rows
 
-        rows = cut_rows(conclusion.evidence)
+        rows = [row for row in cut_rows(conclusion.evidence) if row["may_count"]]
         times = [row["restored_s"] for row in rows if row["restored_s"] is not None]
         again = [row["running_again_s"] for row in rows if row["running_again_s"] is not None]
         if times:

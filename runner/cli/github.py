@@ -23,7 +23,7 @@ def announce(conclusion: Conclusion, environment: Mapping[str, str], say: Callab
     """Says each finding by `say` and appends the summary, where `environment` is a GitHub step's. Never raises for its disk."""
     if environment.get("GITHUB_ACTIONS") != "true":
         return
-    for line in annotations(conclusion):
+    for line in annotated(conclusion):
         say(line)
     path = environment.get("GITHUB_STEP_SUMMARY")
     if path:
@@ -34,15 +34,15 @@ def announce(conclusion: Conclusion, environment: Mapping[str, str], say: Callab
             say(command("warning", "step summary", f"{path} cannot be written: {error.strerror}"))
 
 
-def annotations(conclusion: Conclusion) -> Iterator[str]:
+def annotated(conclusion: Conclusion) -> Iterator[str]:
     """One line per finding, the worst first. In a run that passes nothing is an error: what was observed is a warning."""
-    from runner.model.outcome import SEVERITIES
+    from runner.judgement.report.markdown import by_severity
 
     run, outcome = f"{conclusion.evidence.plan['entry']} {conclusion.folder.run_id}", conclusion.outcome
     if outcome.verdict is None:
         yield command("error", f"{run}: {outcome.status}", conclusion.reason)
     given = dict.fromkeys(LEVELS.values(), 0)
-    for finding in sorted(conclusion.findings, key=lambda finding: SEVERITIES.index(finding.severity)):
+    for finding in by_severity(conclusion.findings):
         level = LEVELS[finding.severity]
         level = "warning" if level == "error" and outcome.exit_code == 0 else level
         given[level] += 1
@@ -60,10 +60,10 @@ def command(level: str, title: str, message: str) -> str:
 def summary(conclusion: Conclusion) -> str:
     """The verdict with its reason, the findings, and the tables of checks and cuts, as Markdown."""
     from runner.judgement.report.final_report import check_table, cut_table
-    from runner.judgement.report.markdown import table, verdict_words, words
+    from runner.judgement.report.markdown import by_severity, table, verdict_words, words
 
     plan = conclusion.evidence.plan
-    findings = [(f.id, f.severity, words(f.title)) for f in conclusion.findings]
+    findings = [(f.id, f.severity, words(f.title)) for f in by_severity(conclusion.findings)]
     parts = [
         [f"## {words(plan['entry'])} on {words(plan['device'])}: {verdict_words(conclusion)}", "", f"{words(conclusion.reason)}.", ""],
         ["### Findings", "", *table(("id", "severity", "title"), findings)] if findings else [],

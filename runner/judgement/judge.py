@@ -119,15 +119,8 @@ def verdict(folder: RunFolder, evidence: Evidence, results: list[CheckResult]) -
     )
     if failed:
         worst = min(failed, key=lambda result: SEVERITIES.index(result.severity))
-        observed = sum(result.judge == "observe" for result in failed)
-        what = (
-            "checks failed"
-            if not observed
-            else "promises are not kept, observed only"
-            if observed == len(failed)
-            else f"checks failed ({observed} observed)"
-        )
-        return row, f"{len(failed)} of {len(results)} {what}; the worst: {worst.problems[0][0]}"
+        said = f"{len(failed)} of {len(results)} checks failed{_observed(failed)}"
+        return row, f"{said}; the worst: {worst.problems[0][0]}"
     if evidence.plan["cuts_asked"] and not counted:
         return "lab", f"none of {len(evidence.counting)} cuts cost anything: fault not reached"
     if counted < bar:
@@ -137,3 +130,9 @@ def verdict(folder: RunFolder, evidence: Evidence, results: list[CheckResult]) -
     if not real:
         return row, f"every check held over {counted} process crashes; the power was never cut"
     return row, f"every check held over {counted} counted cuts"
+
+
+def _observed(failed: list[CheckResult]) -> str:
+    """How many of the failed checks were only observed, in words."""
+    observed = sum(result.judge == "observe" for result in failed)
+    return "" if not observed else ", all only observed" if observed == len(failed) else f", {observed} of them only observed"

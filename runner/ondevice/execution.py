@@ -139,7 +139,9 @@ class Execution:
             self._sampler.start()
             if restore and self._pipeline_differs():
                 return
-            ends = [(lane, self._spawn_host(lane)) for lane in lanes(self._spec)]  # their imports run while the journal is verified
+            witness = os.open(self._spec["witness"], os.O_WRONLY | os.O_APPEND)  # once: a serial port has one opener
+            ends = [(lane, self._spawn_host(lane, witness)) for lane in lanes(self._spec)]  # they import while we verify
+            os.close(witness)
             if restore:
                 replay = self._restore()
             else:
@@ -180,13 +182,13 @@ class Execution:
         except OSError:
             self._publish({"event": "broken", "error": error})
 
-    def _spawn_host(self, lane: str) -> socket.socket:
+    def _spawn_host(self, lane: str, witness: int) -> socket.socket:
         spec = self._spec
         ours, theirs = socket.socketpair()
         with open(os.path.join(self._folder, "host.log"), "ab") as log:
             host = subprocess.Popen(
                 [sys.executable, os.path.abspath(sys.argv[0]), "host", str(theirs.fileno())],
-                pass_fds=[theirs.fileno()],
+                pass_fds=[theirs.fileno(), witness],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -201,7 +203,7 @@ class Execution:
             "work": os.path.join(self._folder, "work", lane),
             "lane": lane,
             "module": spec["pipeline"]["module"],
-            "witness": spec["witness"],
+            "witness": witness,
             "stage_timeout_s": spec["stage_timeout_s"],
         }
         Channel(ours).tell(task)

@@ -38,14 +38,12 @@ from .results import FILES_KEY, hash_files
 class Witness:
     """A line to somewhere outside this machine's disks, written before a stage body does any work."""
 
-    def __init__(self, path: str, attempt: dict[str, Any]) -> None:
-        self._fd = os.open(path, os.O_WRONLY | os.O_APPEND) if path else -1
-        self._attempt = attempt
+    def __init__(self, fd: int, attempt: dict[str, Any]) -> None:
+        self._fd, self._attempt = fd, attempt
 
     def announce(self, stage: str) -> None:
-        if self._fd >= 0:
-            line = {**self._attempt, "stage": stage, "boottime_ns": boottime_ns()}
-            os.write(self._fd, json.dumps(line, sort_keys=True).encode() + b"\n")
+        line = {**self._attempt, "stage": stage, "boottime_ns": boottime_ns()}
+        os.write(self._fd, json.dumps(line, sort_keys=True).encode() + b"\n")
 
 
 @dataclasses.dataclass

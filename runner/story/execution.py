@@ -268,7 +268,8 @@ async def _follow(run: Run, plan: ExecutionPlan, mirror: Mirror, when: str) -> d
     if state.get("refused"):
         raise Refused(str(state["refused"])[:500])
     if not state["agrees"]:
-        raise Diverged(f"{when} the device has {state['written']} records, or others than it had")
+        known, now = mirror.sequence, state["written"]
+        raise Diverged(f"{when}: the {known} records that were acknowledged are not what the device's journal ({now} now) begins with")
     held: dict[str, Any] | None = state.get("held")
     return held
 

@@ -89,7 +89,7 @@ def test_the_summary_is_appended(failed: Conclusion, tmp_path: Path) -> None:
     text = path.read_text()
     assert text.startswith("before\n## EDGE-002 on local: FAIL\n\nledger lost.\n")
     assert re.findall(r"^### (\w+)", text, re.MULTILINE) == ["Findings", "Cuts", "Checks"]
-    assert text.count("| held |") == len(failed.results)
+    assert text.count("| held |") == sum(result.held for result in failed.results)
     assert "| EDGE-002-REL-001 | critical |" in text
 
 

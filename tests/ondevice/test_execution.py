@@ -184,7 +184,7 @@ def test_a_journal_of_another_pipeline_is_refused(device: Device, tmp_path: Path
     device.finish(device.create(), "ingest")
     (tmp_path / "trees" / device.spec["pipeline"]["tree"] / "pipe/baseline.py").write_text("def build(): evil()")
     restarted = device.restart()
-    assert restarted._restore() is None
+    assert restarted._pipeline_differs()
     last = restarted.journal.records[-1]
     assert (last.kind, restarted.ended) == ("refused", True)
     assert "pipe/baseline.py: hash " in last.payload["reason"]
@@ -236,7 +236,7 @@ def test_a_hold_that_nobody_answered_is_the_last(device: Device, monkeypatch: py
     monkeypatch.setattr(execution_module, "HOLD_LIMIT_S", 0.01)
     device.spec["holds"] = HOLDS
     execution = device.create()
-    hold = execution._next_hold("ingest", "after_flush")
+    hold = execution._arm("ingest", "after_flush")
     assert hold
     execution._wait(hold, execution.journal.records[0])
-    assert execution._next_hold("", "during_resume") is None
+    assert execution._arm("", "during_resume") is None

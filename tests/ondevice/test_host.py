@@ -185,11 +185,6 @@ def test_every_stage_of_a_pipeline_is_wrapped_and_nothing_else_changed(heard: He
     assert [word for word in heard.order if word.startswith("body")] == ["body ingest"]
 
 
-def test_no_witness_is_no_announcement() -> None:
-    """An empty path means that nobody watches; the stage runs all the same."""
-    Witness("", {}).announce("ingest")
-
-
 @pytest.mark.parametrize("data", [{"m": {1: "one"}}, {"t": (1, 2)}, {"n": float("nan")}, {"b": b"x"}, {"c": {"1": 1, 1: 2}}], ids=repr)
 def test_an_output_that_a_replay_would_change_is_refused(data: Any) -> None:
     """What comes back from the journal must be what the stage returned, or a resumed pipeline is another pipeline."""

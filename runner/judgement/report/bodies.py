@@ -13,10 +13,12 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from runner.judgement.evidence import Cut, Evidence, Execution
+from runner.judgement.report.markup import clean
 from runner.judgement.timeline import Timeline
 from runner.ondevice.journal import Record
 
 WITNESS = "results/journal/witness.jsonl"
+LONGEST_NAME = 120  # of a stage, as it is shown
 
 
 class Body(NamedTuple):
@@ -103,7 +105,7 @@ class _Killers:
         hold, off_s = self.of(boot, boottime_ns)
         how = "killed by the cut at " + hold + (", known from the witness alone" if lost else "") if hold else "its end is not recorded"
         ending = ("lost" if lost else "killed") if hold else "open"
-        return Body(stage, life, began_s, None if began_s is None else max(off_s, began_s), ending, how, where)
+        return Body(clean(stage, LONGEST_NAME), life, began_s, None if began_s is None else max(off_s, began_s), ending, how, where)
 
 
 def _recorded(execution: Execution, timeline: Timeline, killers: _Killers) -> Iterable[Body]:
@@ -124,7 +126,12 @@ def _recorded(execution: Execution, timeline: Timeline, killers: _Killers) -> It
             well = record.kind == "stage_finished" and status == "ok"
             times = timeline.at(start), timeline.at(record)
             yield Body(
-                record.payload["stage"], life, *times, "finished" if well else "failed", f"finished: {status}", execution.where(start)
+                clean(record.payload["stage"], LONGEST_NAME),
+                life,
+                *times,
+                "finished" if well else "failed",
+                f"finished: {status}",
+                execution.where(start),
             )
 
 
@@ -158,7 +165,7 @@ def _lives(execution: Execution, timeline: Timeline, killers: _Killers) -> Itera
             began_s,
             None if began_s is None else max(off_s, began_s),
             back.get(record.sequence),
-            [str(stage) for stage in said.get("replay", [])],
+            [clean(str(stage), LONGEST_NAME) for stage in said.get("replay", [])],
             {str(stage): str(why) for stage, why in said.get("rejected", {}).items()},
             execution.where(record),
         )

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from itertools import pairwise
 from typing import Any
 
 from runner.judgement.report.bodies import Body, Course
@@ -19,7 +20,7 @@ from runner.judgement.report.markup import MAX_ROWS, Child, Markup, details, joi
 from runner.judgement.report.series import COLUMNS, SLICES, Series, Telemetry
 from runner.judgement.timeline import Timeline
 
-HEIGHT = 200  # of a telemetry plot, in the units of its path
+HEIGHT = 100  # of a telemetry plot, in the units of its path
 MAX_STAGE_ROWS = 120  # beyond these, an execution's stages share its row
 _STEPS_S = (0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 10800, 21600, 43200)
 
@@ -43,7 +44,9 @@ class Axis:
 
 
 def short(value: float) -> str:
-    """Three digits, and never an exponent in between."""
+    """Three digits, and no exponent."""
+    if 0 < abs(value) < 0.001:
+        return "<0.001" if value > 0 else ">-0.001"
     return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
 
 
@@ -141,6 +144,8 @@ def power_row(axis: Axis, timeline: Timeline, cut_rows: list[dict[str, Any]], *,
 def sample_row(axis: Axis, found: Telemetry) -> Markup:
     """Where there is telemetry at all: every gap is a gap here, however short."""
     shapes = [tag("rect", x=axis.x(a), width=axis.width(a, b), y="5", height="4", class_="sampled") for a, b in found.present]
+    gaps = [(before[1], after[0]) for before, after in pairwise(found.present)]
+    shapes += [tag("rect", x=axis.x(a), width=axis.width(a, b), y="4", height="6", class_="gap") for a, b in gaps]
     says = f"{found.samples} samples in {len(found.present)} unbroken stretches"
     return row(join("Telemetry ", tag("span", f"{found.samples} samples", class_="unit")), _plot(says, *shapes), "thin")
 
@@ -154,7 +159,7 @@ def series_row(number: int, one: Series) -> Markup:
         points = [(column.at, round((high - value) * y)) for column in stretch for value in dict.fromkeys((column.first, column.then))]
         return "M" + " ".join(f"{x} {y}" for x, y in points) + ("h0" if len(points) == 1 else "")
 
-    line = tag("path", d="".join(stroke(stretch) for stretch in one.stretches), class_="line")
+    line = tag("path", d=Markup("".join(stroke(stretch) for stretch in one.stretches)), class_="line")
     stretched = tag("svg", line, viewBox=f"0 0 {COLUMNS} {HEIGHT}", preserveAspectRatio="none", y="9%", width="100%", height="82%")
     figures = f"lowest {one.lowest:,.2f}, mean {one.mean:,.2f}, highest {one.highest:,.2f} {one.unit}"
     says = f"{one.title}, {one.unit}" if one.unit else one.title

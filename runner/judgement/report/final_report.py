@@ -9,26 +9,32 @@ import json
 from typing import Any
 
 from runner.judgement.checks import CATEGORIES, running_again_limit
-from runner.judgement.conclude import Conclusion, command_again, cut_rows
+from runner.judgement.conclude import Conclusion, cut_rows
 from runner.judgement.evidence import Evidence, Execution
+from runner.judgement.findings import command_again
 from runner.judgement.judge import CheckResult
 from runner.judgement.report.logs import Log, read_logs, silence
-from runner.judgement.report.markdown import NOT_MEASURED, NOT_PART, code, link, table, verdict_words, words
+from runner.judgement.report.markdown import NOT_MEASURED, NOT_PART, by_severity, code, link, table, verdict_words, words
 from runner.judgement.report.metrics import percentiles, readings, stage_durations, throughput
 from runner.judgement.report.not_part import filled
 from runner.judgement.timeline import Timeline
 from runner.lab.folder import RunFolder
 from runner.model.finding import Finding, fingerprint
-from runner.model.outcome import SEVERITIES, failure_rate_bound
+from runner.model.outcome import failure_rate_bound
 
 TECHNIQUES: dict[str, tuple[str, ...]] = {  # how a failure is found that nobody reports; which checks do it
     "golden output": ("state_equal",),
     "state audit": ("restored_state_true", "promises_kept", "files_match_outputs", "nothing_lost"),
     "metric validation": ("losses_recounted",),  # of the evidence itself: writes lost are counted again from the disk's own log
     "log analysis": (),  # section 5.5
-    "side-effect check": ("nothing_repeated", "every_stage_witnessed"),
-    "invariants": ("finished", "really_rebooted"),  # and whatever the entry's own checks demand of its data
-    "differential testing": ("ledger_adds_up",),
+    "side-effect check": ("nothing_repeated", "every_stage_witnessed", "alarms_sent_once"),
+    "invariants": (
+        "finished",
+        "really_rebooted",
+        "damage_refused",
+        "ran_at_once",
+    ),  # and whatever the entry's own checks demand of its data
+    "differential testing": ("ledger_adds_up", "shards_add_up"),
 }
 SECTIONS = ("correctness", "reliability", "performance", "security", "scalability", "observability")  # 4.1 to 4.6
 PRIORITIES = {"critical": "P0", "high": "P1", "medium": "P2", "low": "P3", "info": "P3"}
@@ -238,20 +244,28 @@ def cut_table(conclusion: Conclusion) -> list[str]:
         f"running again s (limit {running_again_limit(conclusion.evidence):g})",
         "of that, host wait s",
     )
+    counting = {cut.hold for cut in conclusion.evidence.counting}
     rows = [
         (
             row["hold"],
             row["stage"],
-            row["point"],
+            row["point"] + (f", {words(row['damage'])}" if row["damage"] else ""),
             _shown(row["writes_lost"]),
             _shown(row["records_lost"]),
-            "yes" if row["counted"] else "no: vacuous" if row["vacuous"] else "no",
+            _counts(row, row["hold"] in counting),
             *(_shown(row[clock]) for clock in ("board_boot_s", "restored_s", "running_again_s", "host_wait_s")),
         )
         for row in cut_rows(conclusion.evidence)
     ]
     note = "A dash: this restart was itself cut, or the device cannot say. Host wait: the emulator was ready and got no processor."
     return [*table(head, rows), note, ""] if rows else ["None.", ""]
+
+
+def _counts(row: dict[str, Any], counting: bool) -> str:
+    """Whether a cut counts towards the bar, and why not."""
+    if row["damage"]:
+        return "no: the disk was damaged"
+    return "yes" if row["counted"] and counting else "no: observed" if row["counted"] else "no: vacuous"
 
 
 def _performance(conclusion: Conclusion) -> list[str]:
@@ -351,14 +365,15 @@ def _shown(value: Any) -> str:
 def _findings(conclusion: Conclusion) -> list[str]:
     if not conclusion.findings:
         return ["None." if conclusion.outcome.verdict else "None: nothing was judged.", ""]
-    rows = [(f.id, f.severity, f.type, words(f.title), f.status) for f in conclusion.findings]
-    return [*table(("id", "severity", "type", "title", "status"), rows), *(line for f in conclusion.findings for line in _finding(f))]
+    findings = by_severity(conclusion.findings)
+    rows = [(f.id, f.severity, f.type, words(f.title), f.status) for f in findings]
+    return [*table(("id", "severity", "type", "title", "status"), rows), *(line for f in findings for line in _finding(f))]
 
 
 def _finding(finding: Finding) -> list[str]:
     again = finding.reproduction.steps[0] if finding.reproduction and finding.reproduction.steps else ""
     return [
-        f"### {finding.id} ({finding.severity}): {words(finding.title)}",
+        f"#### {finding.id} ({finding.severity}): {words(finding.title)}",
         "",
         words(finding.description),
         "",
@@ -429,9 +444,8 @@ def _recommendations(conclusion: Conclusion) -> list[str]:
         return ["Nothing was judged: repair what the reason names, then run again.", ""]
     rows = [
         (PRIORITIES[finding.severity], words(finding.recommendation.summary), finding.id)
-        for severity in SEVERITIES
-        for finding in conclusion.findings
-        if finding.severity == severity and finding.recommendation and finding.recommendation.summary
+        for finding in by_severity(conclusion.findings)
+        if finding.recommendation and finding.recommendation.summary
     ]
     return table(("priority", "recommendation", "finding"), rows) if rows else ["None: nothing failed.", ""]
 

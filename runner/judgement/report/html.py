@@ -123,11 +123,13 @@ def _summary(conclusion: Conclusion, timeline: Timeline) -> Child:
     failed = sum(not result.held for result in results)
     required = [result for result in results if result.judge == "must_hold"]
     bound = failure_rate_bound(sum(not result.held for result in required), cuts["counted"]) if required else None
+    others = len(evidence.cuts) - cuts["made"]
+    aside = f"; {others} more only observed, or with damage done" if others else ""
     counts = {severity: sum(finding.severity == severity for finding in conclusion.findings) for severity in SEVERITIES}
     found = ", ".join(f"{number} {severity}" for severity, number in counts.items() if number)
     numbers: list[tuple[str, Child, str]] = [
         ("Cuts asked", cuts["asked"], f"a cut here is {_cut_words(evidence)}"),
-        ("Cuts made", cuts["made"], f"{cuts['vacuous']} vacuous: they cost nothing"),
+        ("Cuts made", cuts["made"], f"{cuts['vacuous']} vacuous: they cost nothing{aside}"),
         ("Cuts counted", cuts["counted"], f"the entry's bar is {evidence.plan['cuts']['bar']}"),
         ("Failure rate", f"≤ {bound:.1%}" if bound else "–", "upper bound, 95 % sure" if bound else "no bound: a failure, or too few cuts"),
         ("Checks held", f"{len(results) - failed} of {len(results)}", f"{failed} failed" if results else "nothing was judged"),

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from pathlib import PurePosixPath
 from typing import Any
 from urllib.parse import quote
 
 from runner.judgement.conclude import Conclusion
 from runner.judgement.judge import one_line
+from runner.model.finding import Finding
+from runner.model.outcome import SEVERITIES
 
 NOT_PART = "Not part of this run."
 NOT_MEASURED = "not measured"
@@ -16,6 +19,11 @@ NOT_MEASURED = "not measured"
 
 def verdict_words(conclusion: Conclusion) -> str:
     return conclusion.outcome.verdict or f"no verdict ({conclusion.outcome.status})"
+
+
+def by_severity(findings: Iterable[Finding]) -> list[Finding]:
+    """The worst first; equals as they stand."""
+    return sorted(findings, key=lambda finding: SEVERITIES.index(finding.severity))
 
 
 def words(text: object) -> str:

@@ -20,7 +20,7 @@ _VOID = {"meta", "input", "br"}
 
 
 class Markup(str):
-    """Text that is HTML already."""
+    """Text that is HTML already, and as long as it is."""
 
     __slots__ = ()
 
@@ -54,7 +54,7 @@ def _text(child: Child) -> str:
 
 def _attribute(key: str, value: Any) -> str:
     name = key.rstrip("_").replace("_", "-")
-    return f" {name}" if value is True else f' {name}="{escape(clean(str(value)))}"'
+    return f" {name}" if value is True else f' {name}="{value if isinstance(value, Markup) else escape(clean(str(value)))}"'
 
 
 def clean(text: str, longest: int = 2000) -> str:

@@ -32,6 +32,7 @@ COUNTERS = (
     ".packets",
     ".faults",
 )  # what the sampler counts since boot; everything else is a gauge
+LARGEST = 2**63  # no counter goes beyond
 MAX_SERIES = 200  # of one execution; a device may invent names without end
 
 
@@ -145,38 +146,37 @@ def sampled_lives(execution: Execution) -> Iterator[list[Record]]:
         yield life
 
 
-def readings(name: str, life: list[Record]) -> list[tuple[Record, float]]:
-    """One series of a life: each sample that holds it as a finite number."""
-    having = ((record, record.payload["metrics"].get(name)) for record in life)
-    return [(record, float(value)) for record, value in having if _finite(value)]
-
-
-def _finite(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 2**63  # NaN is not less
+def readings(name: str, life: list[Record]) -> Iterator[tuple[Record, float]]:
+    """One series of a life: each sample that holds it as a finite number (NaN is neither above nor below anything)."""
+    for record in life:
+        value = record.payload["metrics"].get(name)
+        if type(value) in (int, float) and -LARGEST < value < LARGEST:
+            yield record, value
 
 
 def is_counter(name: str) -> bool:
     return name.partition("{")[0].endswith(COUNTERS)
 
 
-def rates(name: str, life: list[Record]) -> list[tuple[Record, float, float]]:
+def rates(name: str, life: list[Record]) -> Iterator[tuple[Record, float, float]]:
     """A counter's growth between consecutive samples of one life: (later sample, seconds, growth). One that fell was reset."""
-    pairs = pairwise(readings(name, life))
-    steps = [(after, (after.boottime_ns - before.boottime_ns) / 1e9, b - a) for (before, a), (after, b) in pairs]
-    return [step for step in steps if step[1] > 0 and step[2] >= 0]
+    for (before, low), (after, high) in pairwise(readings(name, life)):
+        if high >= low and after.boottime_ns > before.boottime_ns:
+            yield after, (after.boottime_ns - before.boottime_ns) / 1e9, high - low
 
 
 def _summary(name: str, lives: list[list[Record]]) -> dict[str, Any]:
     """Min, mean, max and last; {} where there is nothing, and where a counter was read once only."""
     if is_counter(name):
-        steps = [step for life in lives for step in rates(name, life)]
-        values = [grown / took_s for _, took_s, grown in steps]
-        mean = sum(grown for _, _, grown in steps) / sum(took_s for _, took_s, _ in steps) if steps else 0.0
+        values, total, total_s = [], 0.0, 0.0
+        for _, took_s, grown in (step for life in lives for step in rates(name, life)):
+            values.append(grown / took_s)
+            total, total_s = total + grown, total_s + took_s
     else:
         values = [value for life in lives for _, value in readings(name, life)]
-        mean = sum(values) / len(values) if values else 0.0
+        total, total_s = sum(values), len(values)
     if not values:
         return {}
-    shown = {"min": min(values), "mean": mean, "max": max(values), "last": values[-1]}
+    shown = {"min": min(values), "mean": total / total_s, "max": max(values), "last": values[-1]}
     kind = "counter, per second" if is_counter(name) else "gauge"
     return {"kind": kind, "values": len(values), **{key: round(value, 3) for key, value in shown.items()}}

@@ -124,7 +124,7 @@ def _clocks(evidence: Evidence, rows: list[dict[str, Any]]) -> list[Markup]:
 def _cut_table(evidence: Evidence, rows: list[dict[str, Any]]) -> Markup:
     limit, again = f"{evidence.plan['limits']['restored_s']:g}", f"{running_again_limit(evidence):g}"
     head = ["cut", "#", "stage", "point", "writes lost", "records lost", "vacuous", "counted"]
-    head += ["board boot, s", f"restored, s (limit {limit})", f"running again, s (limit {again})", "host wait, s", "evidence"]
+    head += ["board boot, s", f"restored, s (limit {limit})", f"running again, s (limit {again})", "host wait, s", "coordinator's record"]
     keys = ["stage", "point", "writes_lost", "records_lost", "vacuous", "counted"]
     keys += ["board_boot_s", "restored_s", "running_again_s", "host_wait_s"]
     damaged = any(cut.damage for cut in evidence.cuts)
@@ -153,5 +153,5 @@ def _lives_table(ran: list[Course]) -> Markup:
 
 
 def _reference(number: int, cut: Cut) -> Markup:
-    words = code(cut.where.rpartition("/")[2])
+    words = code("#" + cut.where.rpartition("#")[2])
     return tag("a", words, href=f"#cut-{number}") if number <= MAX_ROWS else words

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from runner.judgement.conclude import Conclusion, command_again
-from runner.judgement.report.markdown import code, verdict_words, words
+from runner.judgement.report.markdown import by_severity, code, verdict_words, words
 
 FILES = {
     "report.html": "the same in a browser, with its timelines; opens offline",
@@ -23,7 +23,7 @@ def files(conclusion: Conclusion) -> dict[str, str]:
 def _readme(conclusion: Conclusion) -> str:
     evidence, outcome = conclusion.evidence, conclusion.outcome
     config, plan = evidence.config, evidence.plan
-    key = [f"- {f.severity}: {words(f.title)} (`{f.id}`)" for f in conclusion.findings] or ["- none"]
+    key = [f"- {f.severity}: {words(f.title)} (`{f.id}`)" for f in by_severity(conclusion.findings)] or ["- none"]
     where = f"runs/{config['roadmap_entry_id']}/{conclusion.folder.run_id}"
     return "\n".join(
         [

@@ -21,7 +21,7 @@
   const timeline = document.querySelector(".timeline");
   if (!timeline) return;
   const end = Number(timeline.dataset.end);
-  const COLUMNS = 1000, HEIGHT = 200;
+  const COLUMNS = 1000, HEIGHT = 100;
   const rows = [...timeline.querySelectorAll(".series")].map((row) => {
     const low = Number(row.dataset.low), high = Number(row.dataset.high);
     const at = new Map(); // column → the lowest and highest value in it
