@@ -125,7 +125,7 @@ def runner_process(run_python: Callable[..., Any]) -> Callable[..., subprocess.C
 def real_lab(tmp_path_factory: pytest.TempPathFactory, runner_process: Callable[..., Any]) -> Path:
     """A new lab in which EDGE-002 ran once for real: nine crashes on the local device."""
     root, state = tmp_path_factory.mktemp("lab"), tmp_path_factory.mktemp("state")
-    for words in (("init", str(root)), ("--lab", str(root), "exec", "EDGE-002", "--cuts", "9", "--seed", "3")):
+    for words in (("init", str(root)), ("--lab", str(root), "exec", "EDGE-002", "--scenario", "recovery", "--cuts", "9", "--seed", "3")):
         done = runner_process(*words, cwd=root, RUNNER_STATE=str(state))
         assert done.returncode == 0, done.stdout + done.stderr
     return root

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 from typing import Any
 
@@ -42,6 +43,7 @@ def exec_(output: Output, /, dry_run: bool, **words: Any) -> int:
 
 
 async def _execute(output: Output, lab: Lab, plan: Plan) -> int:
+    from runner.cli.github import announce
     from runner.story.execute import execute
 
     task = asyncio.ensure_future(execute(plan, lab, Progress(output, plan)))
@@ -60,6 +62,7 @@ async def _execute(output: Output, lab: Lab, plan: Plan) -> int:
     lines.append(lab.shown(conclusion.folder.final_report).removeprefix("./"))
     if plan.type.loss == "process_crash":
         lines.append("next: runner doctor   (what a real power cut needs)")
+    announce(conclusion, os.environ, output.say)
     return output.result(value, "\n".join(lines), code)
 
 

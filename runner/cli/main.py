@@ -20,7 +20,7 @@ from runner.errors import AskError, BrokenPromise, RunnerError
 
 COMMANDS: dict[str, tuple[str, str]] = {
     "exec": ("runner.cli.exec:exec_", "Run an entry of the roadmap on a device."),
-    "run": ("runner.cli.run:run", "List and show runs."),
+    "run": ("runner.cli.run:run", "List, show, verify, archive and prune runs."),
     "report": ("runner.cli.run:report", "Make a run's conclusions again from its folder."),
     "finding": ("runner.cli.finding:finding", "List, show and settle findings; gather, export, import them."),
     "entry": ("runner.cli.entry:entry", "The roadmap: list, show, next; make, check and brief an entry."),

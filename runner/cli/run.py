@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,7 +23,8 @@ class RunGroup(click.Group):
     def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:
         if args and args[0] not in self.commands and not args[0].startswith("-"):
             do = f"runner exec {' '.join(args)}"
-            raise AskError(f"`runner run` has no command {args[0]!r}", expected="one of " + ", ".join(self.commands), do=do)
+            others = ", ".join(name for name in self.commands if name not in ("list", "show"))
+            raise AskError(f"`runner run` has no command {args[0]!r}", expected=f"list or show; also {others}", do=do)
         return super().resolve_command(ctx, args)
 
 
@@ -172,6 +174,7 @@ def _restore(output: Output, chosen: list[RunFolder], dry_run: bool) -> int:
 @click.pass_obj
 def report(output: Output, name: str) -> int:
     """Make NAME's findings, report and metrics again from its journals. Exits 0 or 1 as the verdict says, 3 without one."""
+    from runner.cli.github import announce
     from runner.clock import SystemClock, iso
     from runner.judgement import report as writer
     from runner.judgement.conclude import conclude
@@ -185,6 +188,7 @@ def report(output: Output, name: str) -> int:
         raise AskError(f"{folder.run_id} is archived, and its report is made from logs, too", expected="a whole folder", do=do)
     conclusion = conclude(folder, iso(SystemClock().wall_ns()))
     writer.write(folder, conclusion)
+    announce(conclusion, os.environ, output.say)
     verdict = (conclusion.outcome.verdict or conclusion.outcome.status or "").replace("_", " ").upper()
     text = f"{verdict} · {conclusion.reason}\n{lab.shown(folder.final_report)}"
     code = min(conclusion.outcome.exit_code, 3)

@@ -238,11 +238,19 @@ def _cuts(coordinator: list[Record], execution: str, records: list[Record], file
                     facts=facts["facts"],
                     recovered=back,
                     restored=_restored(records, back),
-                    ended_before=ended,
+                    ended_before=ended or _ended_before(records, back),
                     damage=str(facts.get("damage", "")),
                 )
             )
     return cuts
+
+
+def _ended_before(records: list[Record], recovered: dict[str, Any] | None) -> bool:
+    """Whether the journal had come to its end before the cut, though nobody had heard of it yet."""
+    end = next((record for record in records if record.kind in ENDS), None)
+    if end is None or recovered is None:
+        return False
+    return end.boot_id != recovered["boot_id"] or end.boottime_ns < recovered["supervisor_started_ns"]
 
 
 def _restored(records: list[Record], recovered: dict[str, Any] | None) -> Record | None:

@@ -76,7 +76,7 @@ def _advice(result: CheckResult, native: bool) -> str:
 def command_again(plan: dict[str, Any], scenario: str = "") -> str:
     """The command that makes the same run once more; with a scenario, only that one of it, with the same cuts."""
     if not scenario:
-        return str(plan["command"])
+        return str(plan.get("command") or f"runner exec {plan['entry']} --device {plan['device']} --seed {plan['seed']}")
     cuts = sum(len(execution["cuts"]) for execution in plan["executions"] if execution["scenario"] == scenario)
     words = ["runner exec", plan["entry"], "--device", plan["device"], "--seed", str(plan["seed"]), "--stageflow", plan["stageflow"]]
     return " ".join([*words, "--scenario", scenario, *(["--cuts", str(cuts)] if cuts else [])])

@@ -69,7 +69,7 @@ class Timeline:
                 changes.append(PowerChange(self.coordinator_s(record.boottime_ns), False, ""))
         return changes
 
-    @property
+    @cached_property
     def _offsets(self) -> dict[str, int]:
         return {boot: offset for boot, (offset, _) in self._anchors.items()}
 

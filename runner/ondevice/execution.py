@@ -62,6 +62,7 @@ class Execution:
         self._hosts: list[subprocess.Popen[bytes]] = []  # one process per pipeline
         self._done = 0  # pipelines that came to their end
         self._turn = threading.Lock()  # one hold at a time
+        self._together = threading.Barrier(len(lanes(self._spec)))  # pipelines that run at once begin at once
         self._sampler = Sampler(folder, self._write_sample, self._flush)
         self._stopped = False  # somebody abandoned it
         self._alone = False  # a hold was given up: nobody is there, and no further hold waits for anybody
@@ -129,6 +130,7 @@ class Execution:
         """Ends the execution for good; its folder stays. `abandoned` is durable when this returns."""
         self._stopped = True
         self._proceed.set()
+        self._together.abort()
         self._kill_hosts()
         self._end("abandoned", {"reason": reason})
 
@@ -165,9 +167,12 @@ class Execution:
         """One pipeline's conversation to its end; what breaks in it ends the execution, and so the other pipelines."""
         try:
             self._converse(ours, lane, replay)
+        except threading.BrokenBarrierError:
+            pass  # another pipeline ended the execution before all had begun
         except Exception as error:
             self._say_what_broke(f"{type(error).__name__}: {error}")
         if self.ended:
+            self._together.abort()
             self._kill_hosts()
 
     def _kill_hosts(self) -> None:
@@ -273,6 +278,7 @@ class Execution:
                     wrong = f"the pipeline's stages are {', '.join(message['stages'])}; planned: {', '.join(planned)}"
                     self._end("failed", {"error": wrong})
                     return
+                self._together.wait()
                 channel.tell({"attempt": attempt, "replays": len(replay)})
                 for stage, result in replay.items():  # one frame each: together they may be larger than a frame
                     channel.tell({"stage": stage, "result": result})

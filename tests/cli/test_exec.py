@@ -42,8 +42,8 @@ def test_a_plan_in_json_is_the_plan_that_would_be_kept(runner: Runner) -> None:
     words = ("--json", "exec", "EDGE-002", "--dry-run")
     plan = runner(*words, "--seed", "3", "--cuts", "9").json["plan"]
     assert runner(*words, "--seed", "3", "--cuts", "9").json["plan"] == plan
-    assert (plan["cuts_asked"], plan["seed"], plan["device"]) == (9, 3, "local")
-    assert [runner(*words, *more).json["plan"]["cuts_asked"] for more in ((), ("--quick",))] == [12, 3]
+    assert (plan["cuts_asked"], plan["seed"], plan["device"]) == (9 + 2, 3, "local")  # the entry caps the stress's at 2
+    assert [runner(*words, *more).json["plan"]["cuts_asked"] for more in ((), ("--quick",))] == [12 + 2, 3 + 2]
     assert runner(*words, "--scenario", "baseline").json["plan"]["cuts_asked"] == 0
 
 

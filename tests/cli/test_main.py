@@ -46,7 +46,7 @@ WRONG: dict[str, tuple[tuple[str, ...], str, str, str, str]] = {
     "unknown scenario": (
         ("exec", "EDGE-002", "--scenario", "recover"),
         "no scenario is called 'recover' (did you mean 'recovery'?)",
-        "baseline, recovery",
+        "adversarial, baseline, chaos, recovery, stress",
         "--scenario",
         "",
     ),

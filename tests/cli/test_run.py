@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -53,7 +52,7 @@ def test_a_dry_run_says_what_would_happen_with_sizes_and_does_nothing(runner: Ru
 def test_archive_restore_prune(runner: Runner, lab: Path) -> None:
     """The whole life of old logs, by hand."""
     name, words = "run-2020-01-01-001", ("--lab", str(lab), "run")
-    assert f"archived 1 files, 6 bytes → {0}"[:22] in runner(*words, "archive", name).out
+    assert "archived 1 files, 6 bytes → " in runner(*words, "archive", name).out
     assert not (old(lab).root / LOG).exists()
     assert "restored: 1 files" in runner(*words, "archive", "--restore", name).out
     assert (old(lab).root / LOG).read_text() == "hello\n"
@@ -98,7 +97,7 @@ def test_a_folder_that_is_hardly_one_breaks_rules_and_nothing_else(runner: Runne
     assert any(line.startswith("README.md: is missing (+") and "[required_files: " in line for line in lines)
     rules = runner("--json", "--lab", str(lab), "run", "verify", "run-2020-01-01-001").json["rules"]
     assert sum(rule["result"] == "broken" for rule in rules) == len(lines) - 2  # the lab, and the count
-    assert {"found", "where"} == set(json.loads(json.dumps(rules[1]["problems"][0])))
+    assert {"found", "where"} == set(rules[1]["problems"][0])
 
 
 @pytest.mark.real
@@ -115,4 +114,4 @@ def test_of_a_run_that_was_altered_it_is_said_where(runner: Runner, real_run: Ru
 
 def test_what_was_meant_is_named(runner: Runner) -> None:
     """`run` with a word that is no command lists those that are."""
-    assert "list, show, verify, archive, prune" in runner("run", "EDGE-002").err
+    assert "list or show; also verify, archive, prune" in runner("run", "EDGE-002").err

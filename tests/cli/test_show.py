@@ -72,7 +72,7 @@ def test_devices_say_what_a_cut_of_them_is(runner: Runner) -> None:
 def test_profiles_say_what_they_sever(runner: Runner) -> None:
     """With their faults, from the list and from the file."""
     rows = {row["name"]: (row["faults"], row["severs"]) for row in runner("--json", "profile", "list").json["profiles"]}
-    assert rows == {"power-cuts": (["power_cut"], ["power"]), "steady": (["steady"], [])}
+    assert rows == {"journal-damage": (["tamper"], ["power"]), "power-cuts": (["power_cut"], ["power"]), "steady": (["steady"], [])}
     assert "points: [before_flush" in runner("profile", "show", "power-cuts").out
 
 

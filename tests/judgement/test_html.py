@@ -146,15 +146,12 @@ def test_the_page_fetches_nothing(run: MadeRun) -> None:
 
 
 def test_the_same_conclusion_gives_the_same_bytes(run: MadeRun) -> None:
-    """Only the time of generation differs between two pages, and it stands there once; the negative control is another time."""
+    """Whenever it is made: the time of generation stands in FINAL_REPORT.md alone."""
     conclusion = run.conclusion()
     text = html.files(conclusion)["report.html"]
     assert text == html.files(run.conclusion())["report.html"]
-    assert text.count(GENERATED_AT) == 1
     conclusion.generated_at = "2026-02-01T00:00:00.000Z"
-    later = html.files(conclusion)["report.html"]
-    assert later != text
-    assert later.replace("2026-02-01T00:00:00.000Z", GENERATED_AT) == text
+    assert html.files(conclusion)["report.html"] == text
 
 
 def test_it_can_be_read_by_keyboard_and_screen_reader(run: MadeRun) -> None:
@@ -249,7 +246,6 @@ def test_a_run_that_was_cut_short_has_a_page(tmp_path: Path, records: int) -> No
     for words in ("no verdict (blocked)", "pi-04 did not answer within 60 s", "never: the coordinator was killed", "No cut was made."):
         assert words in found.said[main]
     assert "PASS" not in found.said[main] and "FAIL" not in found.said[main]
-    assert found.text.count(GENERATED_AT) == 1
 
 
 def test_nothing_that_a_device_wrote_becomes_markup(run: MadeRun) -> None:

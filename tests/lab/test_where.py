@@ -75,7 +75,7 @@ def test_names_are_ours_and_the_labs_together(labs: dict[str, Path]) -> None:
     (lab.root / "profiles").mkdir()
     for name in ("steady", "a-mine"):
         (lab.root / f"profiles/{name}.yaml").write_text("")
-    assert list(lab.names("profiles", "*.yaml")) == ["a-mine.yaml", "power-cuts.yaml", "steady.yaml"]
+    assert list(lab.names("profiles", "*.yaml")) == ["a-mine.yaml", "journal-damage.yaml", "power-cuts.yaml", "steady.yaml"]
     assert "edge_002/entry.yaml" in lab.names("pipelines", "*/entry.yaml")
 
 

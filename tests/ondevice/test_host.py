@@ -6,6 +6,7 @@ import asyncio
 import dataclasses
 import enum
 import json
+import os
 import sys
 import types
 from pathlib import Path
@@ -87,7 +88,7 @@ def witness(tmp_path: Path, heard: Heard) -> Witness:
             super().announce(stage)
             heard.order.append(f"witness {stage}")
 
-    return Watched(str(file), {"run": "R", "execution": "recovery-1", "life": 2, "boot": "b0"})
+    return Watched(os.open(file, os.O_WRONLY | os.O_APPEND), {"run": "R", "execution": "recovery-1", "life": 2, "boot": "b0"})
 
 
 def run(runner: Any, heard: Any, witness: Witness, replay: dict[str, Any] | None = None, config: dict[str, Any] | None = None) -> Any:

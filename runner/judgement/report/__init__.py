@@ -7,10 +7,23 @@ and only the generation time differs between two conclusions of one folder. Noth
 from __future__ import annotations
 
 from runner.judgement.conclude import Conclusion
-from runner.judgement.report import final_report, findings_json, metrics, readme
+from runner.judgement.report import (
+    events,
+    final_report,
+    findings_json,
+    html,
+    junit,
+    logs,
+    metrics,
+    not_part,
+    readme,
+    self_tests,
+    traces,
+)
 from runner.lab.folder import RunFolder, read_json, write_json, write_text
 
-PARTS = (findings_json, metrics, final_report, readme)  # in this order they are written; each has `files(conclusion)`
+# in this order they are written; each has `files(conclusion)`
+PARTS = (findings_json, metrics, logs, traces, events, junit, self_tests, not_part, html, final_report, readme)
 
 
 def derived(conclusion: Conclusion) -> dict[str, str]:

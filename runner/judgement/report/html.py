@@ -57,7 +57,7 @@ def _page(conclusion: Conclusion) -> str:
         tag("header", tag("div", tag("p", _subtitle(conclusion), class_="over"), tag("h1", title)), _theme()),
         tag("nav", tag("ul", [tag("li", tag("a", name, href=f"#{name.lower()}")) for name in SECTIONS]), aria_label="Sections"),
         tag("main", sections),
-        tag("footer", f"Computed from the journals, at {conclusion.generated_at}; no figure on this page was entered by hand."),
+        tag("footer", "Computed from the journals; no figure on this page was entered by hand."),
         tag("script", script),
     ]
     return f"<!DOCTYPE html>\n{tag('html', tag('head', head), tag('body', body), lang='en')}\n"
