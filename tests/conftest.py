@@ -123,18 +123,38 @@ def runner_process(run_python: Callable[..., Any]) -> Callable[..., subprocess.C
 
 @pytest.fixture(scope="session")
 def real_lab(tmp_path_factory: pytest.TempPathFactory, runner_process: Callable[..., Any]) -> Path:
-    """A new lab in which EDGE-002 ran once for real: nine crashes on the local device."""
+    """A new lab in which EDGE-002's recovery ran once for real: nine crashes on the local device."""
+    return _lab_after(tmp_path_factory, runner_process, "--scenario", "recovery", "--cuts", "9")
+
+
+@pytest.fixture(scope="session")
+def whole_lab(tmp_path_factory: pytest.TempPathFactory, runner_process: Callable[..., Any]) -> Path:
+    """A new lab in which all five scenarios of EDGE-002 ran once for real, on the local device."""
+    return _lab_after(tmp_path_factory, runner_process)
+
+
+def _lab_after(tmp_path_factory: pytest.TempPathFactory, runner_process: Callable[..., Any], *words: str) -> Path:
     root, state = tmp_path_factory.mktemp("lab"), tmp_path_factory.mktemp("state")
-    for words in (("init", str(root)), ("--lab", str(root), "exec", "EDGE-002", "--scenario", "recovery", "--cuts", "9", "--seed", "3")):
-        done = runner_process(*words, cwd=root, RUNNER_STATE=str(state))
+    for line in (("init", str(root)), ("--lab", str(root), "exec", "EDGE-002", "--seed", "3", *words)):
+        done = runner_process(*line, cwd=root, RUNNER_STATE=str(state))
         assert done.returncode == 0, done.stdout + done.stderr
     return root
 
 
 @pytest.fixture
 def real_run(real_lab: Path, tmp_path: Path) -> RunFolder:
-    """A copy of that run, to be forged at will."""
-    (original,) = RunFolder.every(real_lab / "runs")
+    """A copy of the run of `real_lab`, to be forged at will."""
+    return _copy_of_its_run(real_lab, tmp_path)
+
+
+@pytest.fixture
+def whole_run(whole_lab: Path, tmp_path: Path) -> RunFolder:
+    """A copy of the run of `whole_lab`, to be forged at will."""
+    return _copy_of_its_run(whole_lab, tmp_path)
+
+
+def _copy_of_its_run(lab: Path, tmp_path: Path) -> RunFolder:
+    (original,) = RunFolder.every(lab / "runs")
     copy = tmp_path / "runs" / original.root.parent.name / original.run_id
     shutil.copytree(original.root, copy)
     return RunFolder(copy)

@@ -458,7 +458,7 @@ RULES: tuple[Rule, ...] = (
     Rule("references", "Everything that a finding names as evidence is there", references),
     Rule("pipeline_files", "Every pipeline that was planned is there", pipeline_files),
     Rule("test_files", "tests/ has one file for each of the six categories, and no other", category_files),
-    Rule("log_names", "Logs are called run_*.log", _named("results/logs/*", _LOG, "run_*.log")),
+    Rule("log_names", "Logs are called run_*.log", _named("results/logs/*.log", _LOG, "run_*.log")),
     Rule(
         "trace_names",
         "Traces are called trace_{YYYYMMDD}_{HHMMSS}_{scenario}.json",

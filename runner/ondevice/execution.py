@@ -406,9 +406,12 @@ class Execution:
         self._announce_flushed()
 
     def _end(self, kind: str, payload: dict[str, Any]) -> None:
-        """The last record of this journal, once: whoever comes second finds that it has ended already."""
+        """The last record of this journal, once: whoever comes second finds that it has ended already.
+
+        What breaks because somebody abandoned the execution, such as its killed pipelines, is not how it ended.
+        """
         with self.journal.lock:
-            if not self.ended:
+            if not self.ended and (kind == "abandoned" or not self._stopped):
                 self.ended = True
                 self._promise(kind, payload)
 

@@ -65,10 +65,11 @@ def test_one_failed_check_is_as_bad_as_the_entry_says(forger: Any, severity: str
     conclusion = conclude(forger.run, "2026-11-21T20:00:00.000Z")
     assert conclusion.row == row
     (finding,) = conclusion.findings
-    assert (finding.id, finding.severity, finding.type) == ("EDGE-002-REL-001", severity, "reliability")
+    assert (finding.id, finding.severity, finding.type) == ("EDGE-002-BUG-001", severity, "bug")
     assert finding.created_at == conclusion.evidence.completed_at  # when the run ended, however often it is judged again
     assert finding.evidence[0].startswith("results/journal/device-recovery-1.journal#")
-    assert list(finding.reproduction.steps) == ["runner exec EDGE-002 --device local --seed 3 --stageflow 1.2.0 --scenario recovery --cuts 9"]
+    again = "runner exec EDGE-002 --device local --seed 3 --stageflow 1.2.0 --scenario recovery --cuts 9"
+    assert finding.reproduction and finding.reproduction.steps[0] == again
     assert "final state 000000000000, baseline" in finding.description
     assert conclusion.as_json()["findings"][severity] == 1
 

@@ -133,9 +133,9 @@ def sections(text: str) -> dict[str, str]:
     return dict(zip(parts[1::2], parts[2::2], strict=True))
 
 
-def test_every_section_of_the_format_is_there_in_order(real_run: RunFolder) -> None:
+def test_every_section_of_the_format_is_there_in_order(whole_run: RunFolder) -> None:
     """With nothing behind it, it says so; none is left out."""
-    found = sections(final_report.files(conclude(real_run, "now"))["FINAL_REPORT.md"])
+    found = sections(final_report.files(conclude(whole_run, "now"))["FINAL_REPORT.md"])
     assert list(found) == SECTIONS
     assert [name for name, text in found.items() if text.strip() == "Not part of this run."] == ["1 Research", "6 Developer experience"]
 
@@ -204,9 +204,9 @@ def test_every_link_of_the_report_leads_to_a_file(forger: Any) -> None:
     assert [target for target in targets if target not in made and not (forger.run.root / target).is_file()] == []
 
 
-def test_what_the_framework_itself_lost_is_feedback_to_it(real_run: RunFolder) -> None:
+def test_what_the_framework_itself_lost_is_feedback_to_it(whole_run: RunFolder) -> None:
     """Observed scenarios with native durability: what failed there stands in section 8 by its id, and nothing else does."""
-    conclusion = conclude(real_run, "now")
+    conclusion = conclude(whole_run, "now")
     native = {name for name, s in conclusion.evidence.plan["scenarios"].items() if (s["durability"], s["judge"]) == ("native", "observe")}
     assert native == {"chaos"}
     section = sections(final_report.files(conclusion)["FINAL_REPORT.md"])["8 Framework feedback"]
@@ -217,9 +217,9 @@ def test_what_the_framework_itself_lost_is_feedback_to_it(real_run: RunFolder) -
     assert "nothing was found" in sections(final_report.files(well)["FINAL_REPORT.md"])["8 Framework feedback"]
 
 
-def test_a_cut_that_does_not_count_says_why(real_run: RunFolder) -> None:
+def test_a_cut_that_does_not_count_says_why(whole_run: RunFolder) -> None:
     """As many yes as the bar is compared with; observed scenarios and damaged disks never count."""
-    conclusion = conclude(real_run, "now")
+    conclusion = conclude(whole_run, "now")
     cuts = [row.split(" | ") for row in final_report.cut_table(conclusion)[2:-3]]
     said = {row[0].removeprefix("| "): row[5] for row in cuts}
     assert list(said.values()).count("yes") == conclusion.cuts["counted"]

@@ -182,7 +182,7 @@ def _held(result: CheckResult) -> Markup:
 
 def _repeat(conclusion: Conclusion) -> Child:
     evidence, folder = conclusion.evidence, conclusion.folder
-    here = f"{folder.root.parent.name}/{folder.run_id}"
+    here = f"{conclusion.evidence.plan['entry']}/{folder.run_id}"
     sealed = (evidence.note("sealed") or {}).get("files", {})
     seals = [(code(name), said["bytes"], code(said["sha256"])) for name, said in sealed.items()]
     return [

@@ -20,18 +20,9 @@ from runner.judgement.evidence import Evidence, Execution
 from runner.judgement.judge import one_line
 from runner.judgement.timeline import Timeline
 from runner.lab.folder import json_text
+from runner.model.metrics import is_counter
 from runner.ondevice.journal import Record
 
-COUNTERS = (
-    ".time",
-    ".io",
-    ".count",
-    ".dropped",
-    ".errors",
-    ".operations",
-    ".packets",
-    ".faults",
-)  # what the sampler counts since boot; everything else is a gauge
 LARGEST = 2**63  # no counter goes beyond
 MAX_SERIES = 200  # of one execution; a device may invent names without end
 
@@ -152,10 +143,6 @@ def readings(name: str, life: list[Record]) -> Iterator[tuple[Record, float]]:
         value = record.payload["metrics"].get(name)
         if type(value) in (int, float) and -LARGEST < value < LARGEST:
             yield record, value
-
-
-def is_counter(name: str) -> bool:
-    return name.partition("{")[0].endswith(COUNTERS)
 
 
 def rates(name: str, life: list[Record]) -> Iterator[tuple[Record, float, float]]:

@@ -4,12 +4,11 @@
             ──▶ columns: lowest and highest value of each column, in the order in which they came
 
 A counter becomes a rate: its difference within one boot, over the seconds between (CPU: over all CPU time). A device is not
-trusted to send numbers, nor to send few names. Standard names and their units: `runner/ondevice/sampler.py`.
+trusted to send numbers, nor to send few names. What each name is, and its unit: `runner/model/metrics.py`.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
@@ -18,6 +17,7 @@ from typing import Any, NamedTuple
 
 from runner.judgement.evidence import Evidence
 from runner.judgement.timeline import Timeline
+from runner.model.metrics import Metric, metric_of
 
 COLUMNS = 1_000
 SLICES = 24  # rows of a series' table
@@ -26,7 +26,6 @@ LEAST_STEP_S = 0.25  # between two readings of a rate; counters tick too coarsel
 LEAST_GAP_S = 3.0  # silence from here on is a gap, or three times the usual interval where that is longer
 
 _BUSY, _IDLE = "system.cpu.time{cpu.mode=busy}", "system.cpu.time{cpu.mode=idle}"
-_COUNTERS = re.compile(r"\.(time|io|count|dropped|errors|operations|packets|faults)(\{|$)")
 _TITLES = {  # in this order they are shown; what is not named here comes behind, under its own name
     _BUSY: "CPU busy",
     "system.memory.usage{system.memory.state=used}": "Memory used",
@@ -45,6 +44,7 @@ class Sample(NamedTuple):
     at_s: float
     boot: str
     metrics: dict[str, Any]
+    execution: str
 
 
 class Column(NamedTuple):
@@ -100,7 +100,7 @@ class Telemetry:
 
 def telemetry(evidence: Evidence, timeline: Timeline) -> Telemetry:
     """Every series that was sampled, merged over all executions. Samples without a place in time are not shown."""
-    samples = list(_samples(evidence, timeline))
+    samples = samples_of(evidence, timeline)
     if not samples:
         return Telemetry(0, [], [], 0)
     steps = [after.at_s - before.at_s for before, after in pairwise(samples) if after.boot == before.boot]
@@ -112,7 +112,7 @@ def telemetry(evidence: Evidence, timeline: Timeline) -> Telemetry:
     return Telemetry(len(samples), present, [one for one in drawn if one.stretches], len(chosen[MAX_SERIES:]))
 
 
-def _samples(evidence: Evidence, timeline: Timeline) -> Iterable[Sample]:
+def samples_of(evidence: Evidence, timeline: Timeline) -> list[Sample]:
     """All samples in the order of time. Those outside of the run, by more than the clocks' error, are not believed."""
     offsets: dict[str, float | None] = {}  # when each boot's clock stood at zero
     allowed_s = timeline.error_s + 1.0
@@ -123,7 +123,7 @@ def _samples(evidence: Evidence, timeline: Timeline) -> Iterable[Sample]:
                 offsets[record.boot_id] = timeline.device_s(record.boot_id, 0)
             zero_s = offsets[record.boot_id]
             if zero_s is not None and -allowed_s <= (at_s := zero_s + record.boottime_ns / 1e9) <= timeline.end_s + allowed_s:
-                found.append(Sample(at_s, record.boot_id, record.payload["metrics"]))
+                found.append(Sample(at_s, record.boot_id, record.payload["metrics"], execution.name))
     return sorted(found, key=lambda sample: sample.at_s)
 
 
@@ -133,14 +133,14 @@ def _rank(name: str) -> int:
 
 
 def _series(name: str, samples: list[Sample], gap_s: float, end_s: float) -> Series:
-    rank, counter = _rank(name), _COUNTERS.search(name) is not None
+    rank, metric = _rank(name), metric_of(name)
     if name == _BUSY:
-        stretches = _rates(((s.at_s, s.boot, v, v + (_number(s.metrics.get(_IDLE)) or 0.0)) for s, v in _readings(name, samples)), gap_s)
-    elif counter:
+        stretches = _rates(((s.at_s, s.boot, v, v + (number(s.metrics.get(_IDLE)) or 0.0)) for s, v in _readings(name, samples)), gap_s)
+    elif metric.kind == "counter":
         stretches = _rates(((s.at_s, s.boot, v, s.at_s) for s, v in _readings(name, samples)), gap_s)
     else:
         stretches = _stretches(((s.at_s, s.boot, v) for s, v in _readings(name, samples)), gap_s)
-    factor, unit = _unit(name, counter, max((value for stretch in stretches for _, value in stretch), default=0.0))
+    factor, unit = _unit(name, metric, max((value for stretch in stretches for _, value in stretch), default=0.0))
     known = list(_TITLES.values())
     title = known[rank] if rank < len(known) else name
     return Series(name, title, unit, rank < len(known), [_columns(stretch, end_s, factor) for stretch in stretches])
@@ -148,12 +148,12 @@ def _series(name: str, samples: list[Sample], gap_s: float, end_s: float) -> Ser
 
 def _readings(name: str, samples: list[Sample]) -> Iterator[tuple[Sample, float]]:
     for sample in samples:
-        value = _number(sample.metrics.get(name))
+        value = number(sample.metrics.get(name))
         if value is not None:
             yield sample, value
 
 
-def _number(value: Any) -> float | None:
+def number(value: Any) -> float | None:
     """The value, if it is a number that can be drawn: not NaN, not infinite, not one to choke on."""
     return value if type(value) in (int, float) and -1e18 < value < 1e18 else None
 
@@ -184,19 +184,15 @@ def _rates(readings: Iterable[tuple[float, str, float, float]], gap_s: float) ->
     return [stretch for stretch in stretches if stretch]
 
 
-def _unit(name: str, counter: bool, highest: float) -> tuple[float, str]:
+def _unit(name: str, metric: Metric, highest: float) -> tuple[float, str]:
     """What to multiply a value by, and the unit that it has then."""
-    base = name.partition("{")[0]
+    per_s = "/s" if metric.kind == "counter" else ""
     if name == _BUSY:
         return 100.0, "%"
-    if base.endswith((".io", ".usage", ".available")):
+    if metric.unit == "By":
         size, unit = next(((size, unit) for size, unit in _BINARY if highest >= size), _BINARY[-1])
-        return 1 / size, unit + ("/s" if counter else "")
-    if base == "hw.temperature":
-        return 1.0, "°C"
-    if base.endswith(".time"):
-        return 1.0, "s/s"
-    return 1.0, "/s" if counter else ""
+        return 1 / size, unit + per_s
+    return 1.0, {"Cel": "°C", "s": "s"}.get(metric.unit, "") + per_s
 
 
 def _columns(stretch: Stretch, end_s: float, factor: float) -> list[Column]:
