@@ -8,13 +8,11 @@ from typing import Any
 from runner.errors import RunnerError
 from runner.judgement.checks import clocks
 from runner.judgement.evidence import Evidence, load_evidence
-from runner.judgement.findings import command_again, make_findings
+from runner.judgement.findings import make_findings
 from runner.judgement.judge import CheckResult, run_checks, verdict
 from runner.lab.folder import RunFolder
 from runner.model.finding import Finding
 from runner.model.outcome import SEVERITIES, TABLE, Row
-
-__all__ = ["Conclusion", "command_again", "conclude", "cut_rows"]
 
 
 @dataclass

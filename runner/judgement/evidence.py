@@ -250,7 +250,7 @@ def _ended_before(records: list[Record], recovered: dict[str, Any] | None) -> bo
     end = next((record for record in records if record.kind in ENDS), None)
     if end is None or recovered is None:
         return False
-    return end.boot_id != recovered["boot_id"] or end.boottime_ns < recovered["supervisor_started_ns"]
+    return bool(end.boot_id != recovered["boot_id"] or end.boottime_ns < recovered["supervisor_started_ns"])
 
 
 def _restored(records: list[Record], recovered: dict[str, Any] | None) -> Record | None:

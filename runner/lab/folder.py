@@ -147,7 +147,7 @@ def json_text(value: Any) -> str:
 def write_text(path: Path, text: str) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        part = path.with_name(path.name + ".part")
+        part = path.with_name(f"{path.name}.{os.getpid()}.part")  # two writers of one file must not share it
         part.write_text(text, encoding="utf-8")
         os.replace(part, path)
     except OSError as error:

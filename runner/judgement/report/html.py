@@ -17,8 +17,9 @@ from functools import cache
 from importlib.resources import files as package_files
 
 from runner.errors import AskError
-from runner.judgement.conclude import Conclusion, command_again, cut_rows
+from runner.judgement.conclude import Conclusion, cut_rows
 from runner.judgement.evidence import Evidence
+from runner.judgement.findings import command_again
 from runner.judgement.judge import CheckResult
 from runner.judgement.report.bodies import courses
 from runner.judgement.report.charts import moment

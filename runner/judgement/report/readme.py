@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from runner.judgement.conclude import Conclusion, command_again
+from runner.judgement.conclude import Conclusion
+from runner.judgement.findings import command_again
 from runner.judgement.report.markdown import by_severity, code, verdict_words, words
 
 FILES = {

@@ -12,7 +12,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from runner.judgement.conclude import Conclusion, command_again
+from runner.judgement.conclude import Conclusion
+from runner.judgement.findings import command_again
 
 HERE = Path(__file__).resolve().parent
 PACKAGE = HERE.parents[2]
