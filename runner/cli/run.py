@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from runner.cli.export import run_export
 from runner.cli.output import Output, columns
 from runner.errors import AskError
 
@@ -30,7 +31,7 @@ class RunGroup(click.Group):
 
 @click.group(cls=RunGroup)
 def run() -> None:
-    """List, show, verify, archive and prune runs."""
+    """List, show, verify, archive, prune and export runs."""
 
 
 @run.command("list")
@@ -123,6 +124,9 @@ def run_prune(output: Output, names: tuple[str, ...], older_than: str, dry_run: 
     runs, now = output.lab().runs, SystemClock().wall_ns()
     fates = archiving.plan_prune(runs, _chosen(runs, names), now, archiving.parse_age(older_than))
     return _carry_out(output, fates, dry_run, "delete", lambda fate: archiving.prune(fate.run, now))
+
+
+run.add_command(run_export)
 
 
 def _chosen(runs: Path, names: tuple[str, ...]) -> list[RunFolder]:

@@ -248,18 +248,16 @@ def ran_at_once(evidence: Evidence, scenario: str) -> list[Problem]:
     """Pipelines that were to run at once did: each began before any other had come to its end."""
     problems = []
     for execution in evidence.of(scenario):
-        spans: dict[tuple[str, str], tuple[int, int]] = {}
+        spans: dict[str, tuple[int, int]] = {}  # each pipeline's first and last record
         for record in execution.records:
             if record.kind in ("stage_started", "stage_finished"):
-                key = (record.boot_id, record.payload["stage"].partition("@")[2])
-                first, _ = spans.get(key, (record.sequence, 0))
-                spans[key] = (first, record.sequence)
-        for boot in {boot for boot, _ in spans}:
-            mine = {lane: span for (of, lane), span in spans.items() if of == boot}
-            if len(mine) > 1 and max(first for first, _ in mine.values()) > min(last for _, last in mine.values()):
-                problems.append((f"{execution.name}: its pipelines ran one after the other", execution.journal_file))
-        if len({lane for _, lane in spans}) < 2:
+                lane = record.payload["stage"].partition("@")[2]
+                first, _ = spans.get(lane, (record.sequence, 0))
+                spans[lane] = (first, record.sequence)
+        if len(spans) < 2:
             problems.append((f"{execution.name}: only one pipeline ran", execution.journal_file))
+        elif max(first for first, _ in spans.values()) > min(last for _, last in spans.values()):
+            problems.append((f"{execution.name}: its pipelines ran one after the other", execution.journal_file))
     return problems
 
 

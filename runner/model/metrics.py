@@ -36,6 +36,7 @@ METRICS: dict[str, Metric] = {
     "stageflow_runner.restart.duration": Metric("gauge", "s", "How long a restart took after a cut, by each of the three clocks"),
     "stageflow_runner.cut.writes_lost": Metric("gauge", "{write}", "Accepted disk writes that a cut cost"),
     "stageflow_runner.cut.records_lost": Metric("gauge", "{record}", "Journal records that were written before a cut and gone after it"),
+    "stageflow_runner.telemetry.left_out": Metric("gauge", "{series}", "Series that were sampled and are not exported"),
 }
 _UNKNOWN = {  # by the last word of a name that is not in the table
     "time": Metric("counter", "s", ""),

@@ -35,6 +35,7 @@ class Refused(LabError):
 
 HOPELESS = ("diverged", "not_recovered", "stuck")  # endings after which this device has nothing more to show in this run
 MAX_REATTACHMENTS = 5
+EMPTY = hashlib.sha256().hexdigest()  # of a file with no bit that could be flipped
 GIVE_UP_S = 15.0
 
 
@@ -176,7 +177,7 @@ async def _locate(run: Run, cut: CutPlan) -> dict[str, Any]:
     assert run.session and run.bundle and cut.tamper
     what = "journal"
     if cut.tamper.damage == "changed_pipeline":
-        code = sorted(name for name in run.bundle.pipeline_files if name.endswith(".py") and "__init__" not in name)
+        code = sorted(name for name, sha256 in run.bundle.pipeline_files.items() if name.endswith(".py") and sha256 != EMPTY)
         what = code[cut.tamper.seed % len(code)]
     return await run.session.ask("locate", what=what)
 
@@ -191,6 +192,8 @@ async def _damage(run: Run, plan: ExecutionPlan, cut: CutPlan, tamper_plan: Tamp
     if storage is None:
         raise LabError(f"nobody reaches the disk of {run.target.name} while it is off", do="leave out the scenarios that damage it")
     content = storage.read(place)
+    if not content:
+        raise LabError(f"the device says that {place['path']!r} is empty: there is nothing to damage")
     promised = len(content)
     foreign = b""
     if tamper_plan.damage != "changed_pipeline":

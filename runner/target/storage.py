@@ -52,30 +52,50 @@ class Storage:
                 if begin < end:
                     left -= os.pwrite(fd, data[begin - offset : end - offset], piece.physical + begin - piece.logical)
         if left:
-            raise LabError(f"{left} of {len(data)} bytes at {offset} of {place['path']} lie nowhere on its disk")
+            raise LabError(f"{left} of {len(data)} bytes at {offset} of {place['path']!r} lie nowhere on its disk")
 
     def _find(self, place: dict[str, Any]) -> tuple[Path, list[Piece]]:
         """The file to open, and its pieces in it."""
-        size, path = place["size"], Path(str(place["path"])).resolve()
+        size = place["size"]
         if not 0 <= size <= MAX_FILE_BYTES:
-            raise LabError(f"the device says that {path} has {size} bytes", expected=f"at most {MAX_FILE_BYTES}")
+            raise LabError(f"the device says that {place['path']!r} has {size} bytes", expected=f"at most {MAX_FILE_BYTES}")
         if not self._extents:
-            if not path.is_relative_to(self._medium.resolve()):
-                raise LabError(f"the device says that its file is {path}", expected=f"one below {self._medium}")
-            return path, [Piece(0, 0, min(size, path.stat().st_size))]
+            path = self._below(place["path"])
+            return path, [Piece(0, 0, min(size, _size(path)))]
         try:
             pieces = [Piece(*(int(number) for number in extent)) for extent in place["extents"]]
-        except (TypeError, ValueError) as error:
-            raise LabError(f"where the device says that {path} lies is no place: {error}") from error
-        return self._medium, list(_inside(pieces, size, self._medium.stat().st_size))
+        except (TypeError, ValueError, OverflowError) as error:
+            raise LabError(f"where the device says that {place['path']!r} lies is no place: {error}") from error
+        return self._medium, list(_inside(pieces, size, _size(self._medium)))
+
+    def _below(self, said: str) -> Path:
+        """The plain file of that path, links followed. Raises LabError when it is none, or does not lie in the folder."""
+        with contextlib.suppress(OSError, ValueError, RuntimeError):  # no such file, no name of a file, links in a circle
+            path = Path(said).resolve(strict=True)
+            if path.is_relative_to(self._medium.resolve()) and path.is_file():
+                return path
+        raise LabError(f"the device says that its file is {said!r}", expected=f"a file below {self._medium}")
 
 
 def _inside(pieces: Iterable[Piece], size: int, medium_size: int) -> Iterator[Piece]:
-    """The pieces that are really part of a file of `size` bytes on a medium of `medium_size`, cut to the file's end."""
-    for piece in pieces:
+    """The pieces that are really part of a file of `size` bytes on a medium of `medium_size`, cut to the file's end.
+
+    In the file's order. Of those that claim the same bytes only the first, so that no work is larger than the file.
+    """
+    end = 0
+    for piece in sorted(pieces):
         length = min(piece.length, size - piece.logical)
-        if piece.logical >= 0 and length > 0 and 0 < piece.physical <= medium_size - length:
+        if piece.logical >= end and length > 0 and 0 < piece.physical <= medium_size - length:
             yield piece._replace(length=length)
+            end = piece.logical + length
+
+
+def _size(path: Path) -> int:
+    """In bytes. Raises LabError when there is no such file."""
+    try:
+        return path.stat().st_size
+    except OSError as error:
+        raise LabError(f"{path} cannot be opened: {error.strerror}") from error
 
 
 @contextlib.contextmanager

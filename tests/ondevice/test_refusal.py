@@ -18,7 +18,7 @@ import pytest
 
 from runner.ondevice import frames, journal
 from runner.ondevice.execution import Execution, Refused, point_to, refuse
-from runner.ondevice.journal import FILE_HEADER, Journal, Record, encode, find_record, read
+from runner.ondevice.journal import FILE_HEADER, Record, encode, find_record, read
 from runner.ondevice.store import Store, locate
 from runner.ondevice.supervisor import LOG_LIMIT_BYTES, Client, Supervisor
 

@@ -1,0 +1,64 @@
+"""`run export`: a run for other programs, to a file or to standard output."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import click
+
+from runner.cli.output import Output
+from runner.errors import AskError
+from runner.judgement.export import FORMATS, TEXT, export
+
+
+@click.command("export")
+@click.argument("name", metavar="RUN")
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(list(FORMATS)),
+    required=True,
+    help="otlp: trace, metrics and findings as JSON lines; openmetrics: for Prometheus; parquet: a row per reading; ctrf: the checks.",
+)
+@click.option("--output", "file", metavar="FILE|-", default="-", help="Where to (default: standard output).")
+@click.pass_obj
+def run_export(output: Output, name: str, form: str, file: str) -> int:
+    """RUN's telemetry, trace and checks in a format that other programs read. Runs the folder's checks.py."""
+    from runner.judgement.conclude import conclude
+    from runner.lab.folder import RunFolder, read_json
+
+    lab = output.lab(quiet=file == "-")
+    if file == "-" and output.as_json:
+        raise AskError("--json and the export both want standard output", expected="--output FILE")
+    if file == "-" and form not in TEXT and sys.stdout.isatty():
+        raise AskError(f"{form} is nothing to look at", expected="--output FILE, or a pipe")
+    folder = RunFolder.find(lab.runs, name)
+    pieces = export(conclude(folder, read_json(folder.findings)["metadata"]["completed_at"]), form)
+    if file == "-":
+        for piece in pieces:
+            sys.stdout.buffer.write(piece)
+        sys.stdout.buffer.flush()
+        return 0
+    written = _write(Path(file), pieces)
+    return output.result({"run_id": folder.run_id, "format": form, "file": file, "bytes": written}, f"{written} bytes of {form} in {file}")
+
+
+def _write(path: Path, pieces: Iterator[bytes]) -> int:
+    """The file, whole or not at all; its length. Raises AskError when it cannot be written; what was there stays then."""
+    if path.exists() and not path.is_file():
+        raise AskError(f"{path} is no file", expected="--output FILE, or - for standard output")
+    part = path.with_name(path.name + ".part")
+    try:
+        with part.open("wb") as out:
+            written = sum(out.write(piece) for piece in pieces)
+        os.replace(part, path)
+    except OSError as error:
+        raise AskError(f"{path} cannot be written: {error.strerror}", do="free or grant the place") from error
+    finally:
+        with suppress(OSError):
+            part.unlink()
+    return written

@@ -1,0 +1,134 @@
+"""Five scenarios in one plan: how many cuts each makes, what of them counts, and that the plan's own command gives it again."""
+
+from __future__ import annotations
+
+import itertools
+import shlex
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from runner.cli.exec import exec_
+from runner.judgement.findings import command_again
+from runner.lab.where import Lab, builtin_root
+from runner.model.plan import Plan
+from runner.story.plan import Asked, make_plan, may_count, more_cuts
+
+LAB = Lab(builtin_root(), Path("runs"), builtin=True)
+SCENARIOS = ("baseline", "recovery", "stress", "chaos", "adversarial")
+ASKED = [
+    *(Asked("EDGE-002", quick=quick, seed=seed) for quick, seed in itertools.product((False, True), (1, -7))),
+    *(Asked("EDGE-002", cuts=cuts) for cuts in (1, 5, 50)),
+    *(Asked("EDGE-002", scenarios=(name,)) for name in SCENARIOS),
+    *(Asked("EDGE-002", scenarios=(name,), cuts=cuts, seed=9) for name, cuts in itertools.product(SCENARIOS[2:], (1, 33))),
+    *(Asked("EDGE-002", scenarios=pair, quick=True) for pair in itertools.combinations(SCENARIOS[2:], 2)),
+    Asked("EDGE-002", scenarios=("stress", "stress"), cuts=6),
+    Asked("EDGE-002", cuts=4, quick=True),
+    Asked("EDGE-002", device="qemu-pi", stageflow="0.5.0"),
+]
+
+
+def typed(command: str) -> Plan:
+    """The plan of a whole command line, as the command line reads it."""
+    program, verb, *words = shlex.split(command)
+    assert (program, verb) == ("runner", "exec")
+    said = exec_.make_context("exec", words).params
+    assert said.pop("dry_run") is False
+    return make_plan(Asked(**said), LAB)
+
+
+def cuts_of(plan: Plan) -> dict[str, int]:
+    """How many cuts each scenario makes, those without any left out."""
+    made = {name: sum(len(each.cuts) for each in plan.executions if each.scenario == name) for name in SCENARIOS}
+    return {name: count for name, count in made.items() if count}
+
+
+@pytest.fixture(scope="module")
+def plans() -> dict[Asked, Plan]:
+    return {asked: make_plan(asked, LAB) for asked in ASKED}
+
+
+Plans = dict[Asked, Plan]
+
+
+@pytest.mark.parametrize(
+    ("words", "cuts", "counting"),
+    [
+        ({}, {"recovery": 12, "stress": 2, "chaos": 2, "adversarial": 12}, 14),
+        ({"quick": True}, {"recovery": 3, "stress": 2, "chaos": 2, "adversarial": 3}, 5),
+        ({"cuts": 1}, {"recovery": 1, "stress": 1, "chaos": 1, "adversarial": 1}, 2),
+        ({"cuts": 50}, {"recovery": 50, "stress": 2, "chaos": 2, "adversarial": 12}, 52),
+        ({"scenarios": ("stress",)}, {"stress": 2}, 2),
+        ({"scenarios": ("stress",), "cuts": 20}, {"stress": 20}, 20),
+        ({"scenarios": ("stress",), "quick": True}, {"stress": 2}, 2),
+        ({"scenarios": ("chaos",), "cuts": 7}, {"chaos": 7}, 0),
+        ({"scenarios": ("adversarial",), "cuts": 40}, {"adversarial": 40}, 0),
+        ({"scenarios": ("recovery", "adversarial"), "cuts": 20}, {"recovery": 20, "adversarial": 20}, 20),
+        ({"scenarios": ("baseline",), "cuts": 20}, {}, 0),
+    ],
+    ids=str,
+)
+def test_a_cap_holds_unless_the_scenario_is_asked_for_by_name_with_a_count(
+    words: dict[str, Any], cuts: dict[str, int], counting: int
+) -> None:
+    """And only plain cuts of what must hold are asked to count: damaged disks and what is observed speak for nothing else."""
+    plan = make_plan(Asked("EDGE-002", **words), LAB)
+    assert (cuts_of(plan), plan.cuts_asked) == (cuts, counting)
+
+
+def test_the_plans_command_gives_the_same_plan(plans: Plans) -> None:
+    """Typed again as it stands, defaults or not: every execution, every cut, and the command itself."""
+    for asked, plan in plans.items():
+        again = typed(plan.command)
+        assert again == plan, asked
+        assert again.executions, asked
+    assert len({str(plan.executions) for plan in plans.values()}) > len(plans) // 2  # the control: other words, other plans
+
+
+def test_a_findings_command_gives_the_same_cuts_of_its_scenario(plans: Plans) -> None:
+    """Its scenario alone, each cut at the same place with the same damage, whatever had capped them."""
+    for asked, plan in plans.items():
+        for name in plan.scenarios:
+            again = typed(command_again(plan.model_dump(mode="json"), name))
+            assert set(again.scenarios) == {"baseline", name}
+            assert [e for e in again.executions if e.scenario == name] == [e for e in plan.executions if e.scenario == name], asked
+
+
+def test_the_whole_command_line_says_the_same(runner: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Through the real program, once."""
+    monkeypatch.chdir(tmp_path)
+    plan = make_plan(Asked("EDGE-002", scenarios=("adversarial",), cuts=4), LAB)
+    said = runner("--json", *shlex.split(plan.command)[1:], "--dry-run")
+    assert said.json["plan"]["executions"] == plan.model_dump(mode="json")["executions"]
+
+
+def test_what_may_count_is_asked_and_holds_are_unique(plans: Plans) -> None:
+    """The sum that decides whether cuts are made up for is that of `may_count`; no two cuts of a run have one name."""
+    for plan in plans.values():
+        cuts = [(execution, cut) for execution in plan.executions for cut in execution.cuts]
+        assert plan.cuts_asked == sum(may_count(*each, plan.scenarios) for each in cuts)
+        assert all((cut.tamper is not None) == (execution.scenario == "adversarial") for execution, cut in cuts)
+        assert len({cut.hold for _, cut in cuts}) == len(cuts)
+
+
+def test_lanes_are_stages_of_their_own(plans: Plans) -> None:
+    """Each stage once for each lane, the lanes side by side, and cuts over all of them; other scenarios have none."""
+    for plan in plans.values():
+        for execution in plan.executions:
+            scenario = plan.scenarios[execution.scenario]
+            assert execution.lanes == scenario.lanes == (2 if execution.scenario == "stress" else 1)
+            lanes = [""] if scenario.lanes == 1 else ["@1", "@2"]
+            assert list(execution.stages) == [stage + lane for stage in scenario.stages for lane in lanes]
+            assert {cut.stage for cut in execution.cuts if cut.stage} <= set(execution.stages)
+
+
+def test_missing_cuts_are_made_up_for_with_plain_ones_only(plans: Plans) -> None:
+    """Never by observed executions, and never by damaging more disks."""
+    for plan in plans.values():
+        extra = more_cuts(plan, 3, 1)
+        assert bool(extra) == bool({"recovery", "stress"} & set(plan.scenarios))
+        assert sum(len(execution.cuts) for execution in extra) == (3 if extra else 0)
+        assert all(may_count(execution, cut, plan.scenarios) for execution in extra for cut in execution.cuts)
+        assert not {execution.name for execution in extra} & {execution.name for execution in plan.executions}
