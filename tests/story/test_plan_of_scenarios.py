@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import shlex
 from collections.abc import Callable
@@ -30,6 +31,7 @@ ASKED = [
 ]
 
 
+@functools.cache
 def typed(command: str) -> Plan:
     """The plan of a whole command line, as the command line reads it."""
     program, verb, *words = shlex.split(command)
