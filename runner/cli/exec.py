@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+from collections.abc import Iterable
 from typing import Any
 
 import click
@@ -12,6 +13,7 @@ import click
 from runner.cli.output import Output
 from runner.lab.where import Lab
 from runner.model.finding import Finding
+from runner.model.outcome import SEVERITIES
 from runner.model.plan import ExecutionPlan, Plan
 from runner.story.plan import Asked, make_plan
 
@@ -26,9 +28,10 @@ LOSS_WORDS = {"process_crash": ("process crash, not a power cut", "crash", "cras
 @click.option("--seed", type=int, default=1, show_default=True, help="Chooses where the cuts fall.")
 @click.option("--quick", is_flag=True, help="As few cuts as the entry calls quick.")
 @click.option("--stageflow", metavar="VERSION", help="The Stageflow release to test (default: the entry's).")
+@click.option("--fail-on", type=click.Choice(SEVERITIES), help="Exit with 1 for any finding at least so severe, observed ones included.")
 @click.option("--dry-run", is_flag=True, help="Print the plan; nothing moves.")
 @click.pass_obj
-def exec_(output: Output, /, dry_run: bool, **words: Any) -> int:
+def exec_(output: Output, /, dry_run: bool, fail_on: str | None, **words: Any) -> int:
     """Run ENTRY of the roadmap on a device, for example: runner exec EDGE-002 --device qemu-pi"""
     lab = output.lab()
     plan = make_plan(Asked(**words), lab)
@@ -39,10 +42,10 @@ def exec_(output: Output, /, dry_run: bool, **words: Any) -> int:
     if dry_run:
         return output.result({"plan": plan.model_dump(mode="json")}, plan_text(plan))
     output.say(f"{plan.device}: {LOSS_WORDS[plan.type.loss][0]}")
-    return asyncio.run(_execute(output, lab, plan))
+    return asyncio.run(_execute(output, lab, plan, fail_on))
 
 
-async def _execute(output: Output, lab: Lab, plan: Plan) -> int:
+async def _execute(output: Output, lab: Lab, plan: Plan, fail_on: str | None) -> int:
     from runner.cli.github import announce
     from runner.story.execute import execute
 
@@ -50,8 +53,8 @@ async def _execute(output: Output, lab: Lab, plan: Plan) -> int:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         asyncio.get_running_loop().add_signal_handler(number, task.cancel)
     conclusion = await task
-    code = conclusion.outcome.exit_code
-    value: dict[str, Any] = conclusion.as_json()
+    code = exit_code(conclusion.outcome.exit_code, [finding.severity for finding in conclusion.findings], fail_on)
+    value: dict[str, Any] = {**conclusion.as_json(), "exit_code": code}
     if conclusion.trouble is not None and code not in (0, 1):
         first = conclusion.trouble.complaints[0]
         where = first.where or str(conclusion.folder.root)
@@ -72,11 +75,18 @@ def _first(finding: Finding) -> str:
     return f"{first} (+{len(more)})" if more else first
 
 
+def exit_code(code: int, severities: Iterable[str], fail_on: str | None) -> int:
+    """The table's exit status, tightened: a run that passed exits with 1 for a finding at least as severe as `fail_on`."""
+    severe = SEVERITIES[: SEVERITIES.index(fail_on) + 1] if fail_on else ()
+    return 1 if code == 0 and set(severities) & set(severe) else code
+
+
 class Progress:
     """Turns the story's events into lines."""
 
     def __init__(self, output: Output, plan: Plan) -> None:
         self._print, self._plan = output.say, plan
+        self._width = max(12, *(len(execution.name) for execution in plan.executions))
         self._made = 0  # cuts of the execution under way
 
     def __call__(self, event: str, **facts: Any) -> None:
@@ -89,7 +99,7 @@ class Progress:
         made, self._made = self._made, 0
         cuts = f"   {made} {LOSS_WORDS[self._plan.type.loss][1 if made == 1 else 2]}" if execution.cuts else ""
         how = "ok" if ending == "finished" else ending
-        self._print(f"{execution.name:<12} {len(execution.stages)} stages   {duration_s:5.1f} s{cuts}   {how}")
+        self._print(f"{execution.name:<{self._width}} {len(execution.stages)} stages   {duration_s:5.1f} s{cuts}   {how}")
 
     def _powered(self, facts: dict[str, Any]) -> None:
         if "accelerator" in facts:
@@ -115,6 +125,8 @@ class Progress:
         from runner.judgement.checks import running_again_limit
         from runner.judgement.conclude import cut_rows
 
+        if not conclusion.results:  # nothing was judged
+            return
         rows = [row for row in cut_rows(conclusion.evidence) if row["may_count"]]
         times = [row["restored_s"] for row in rows if row["restored_s"] is not None]
         again = [row["running_again_s"] for row in rows if row["running_again_s"] is not None]
@@ -137,6 +149,7 @@ def plan_text(plan: Plan) -> str:
         lines.append(f"{execution.name}: {execution.module}, {execution.durability}, {' → '.join(execution.stages)}")
         for cut in execution.cuts:
             at = f"random, {cut.fraction:.0%} into the body" if cut.fraction is not None else cut.point
+            at += f", then {cut.tamper.damage.replace('_', ' ')} while the power is off" if cut.tamper else ""
             lines.append(f"  {cut.hold}: {cut.stage or 'the journal'}, {at}")
     for name, scenario in plan.scenarios.items():
         lines.append(f"{name} ({scenario.judge.replace('_', ' ')}): " + ", ".join(use.check for use in scenario.checks))

@@ -25,7 +25,7 @@ def schedule(settings: PowerCut, scenario: str, stages: Sequence[str], count: in
     One cut falls on the new journal ("created") and one into a resume, where the profile names them and the
     count leaves room. The same arguments give the same cuts.
     """
-    chance = random.Random(seed)
+    chance = random.Random(f"{scenario} {seed}")  # each scenario has cuts of its own
     special = [point for point, least in _NO_STAGE.items() if point in settings.points and count >= least]
     in_stages = [point for point in settings.points if point not in _NO_STAGE] or ["random"]
     shift = chance.randrange(len(in_stages))

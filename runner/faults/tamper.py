@@ -30,7 +30,7 @@ def schedule(settings: Tamper, scenario: str, stages: Sequence[str], count: int,
 
     The power goes behind a stage's flush, the stages in turn from the second on, so that there is something to damage.
     """
-    chance = random.Random(seed)
+    chance = random.Random(f"{scenario} {seed}")
     seeded = [damage for damage in settings.damage if damage in SEEDED]
     kinds = list(settings.damage[:count])
     kinds += [seeded[number % len(seeded)] for number in range(count - len(kinds))] if seeded else []
@@ -48,14 +48,16 @@ def schedule(settings: Tamper, scenario: str, stages: Sequence[str], count: int,
     ]
 
 
-def edits(plan: TamperPlan, content: bytes, promised: int, foreign: bytes) -> list[Edit]:
+def edits(plan: TamperPlan, content: bytes, promised: int, foreign: bytes, spans: Sequence[tuple[int, int]] = ()) -> list[Edit]:
     """The writes that damage a file of this `content`, whose first `promised` bytes were promised.
 
-    `content` is the journal, or for `changed_pipeline` a file of the pipeline; `foreign` is another journal, whole records.
+    `content` is the journal, or for `changed_pipeline` a file of the pipeline; `foreign` is another journal, whole records;
+    `spans` are the promised records, [begin, end) in bytes.
     """
     chance = random.Random(plan.seed)
     if plan.damage in ("bit_flip", "changed_pipeline"):
-        offset = chance.randrange(promised)
+        begin, end = chance.choice(spans) if spans else (0, promised)  # a record first, or the longest would get them all
+        offset = chance.randrange(begin, end)
         return [Edit(offset, bytes([content[offset] ^ 1 << chance.randrange(8)]))]
     if plan.damage == "torn_tail":
         last = (promised - 1) // SECTOR_BYTES

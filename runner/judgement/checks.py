@@ -65,12 +65,12 @@ def nothing_repeated(evidence: Evidence, scenario: str) -> list[Problem]:
     """No stage whose end was promised before a cut began again after it, by the word of the witness outside."""
     problems = []
     for execution in evidence.of(scenario):
-        for cut in execution.cuts:
-            promised = set(finished_stages(execution.records[: cut.durable_sequence]))
-            for line in execution.witnessed:
-                if line.stage in promised and _after(line, cut):
-                    said = f"{line.stage} began again after the cut at {cut.hold}, though its end was promised"
-                    problems.append((said, f"results/journal/witness.jsonl:{line.index + 1}"))
+        promised = {cut.hold: set(finished_stages(execution.records[: cut.durable_sequence])) for cut in execution.cuts}
+        for line in execution.witnessed:
+            behind = [cut.hold for cut in execution.cuts if line.stage in promised[cut.hold] and _after(line, cut)]
+            if behind:
+                said = f"{line.stage} began again after the cut at {behind[-1]}, though its end was promised"
+                problems.append((said, f"results/journal/witness.jsonl:{line.index + 1}"))
         seen: set[tuple[Any, ...]] = set()
         for line in execution.witnessed:
             once = (line.stage, line.life, line.boot)

@@ -10,6 +10,7 @@ Standard library only, and no hardware: the same folder gives the same facts on 
 from __future__ import annotations
 
 import json
+from collections import Counter
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import takewhile
@@ -135,6 +136,11 @@ class Evidence:
     def counting(self) -> list[Cut]:
         """The cuts that speak for or against the bar: where what is shown must hold, and nothing was damaged."""
         return [cut for execution in self._binding for cut in execution.cuts]
+
+    @property
+    def counted_by_scenario(self) -> dict[str, int]:
+        """Scenario → how many of its cuts counted."""
+        return Counter(execution.scenario for execution in self._binding for cut in execution.cuts if cut.counted)
 
     @property
     def stopped(self) -> bool:

@@ -17,6 +17,10 @@ _KINDS = {
     "scalability": ("performance", "availability_risk"),
     "observability": ("reliability", "data_risk"),
 }
+_WORKAROUND = {
+    "workaround_available": True,
+    "workaround_description": "`durability: journaled` keeps what has finished; the stage in flight still runs again",
+}
 _SHOWN = 10  # problems that a description repeats; all of them are in `evidence`
 
 
@@ -44,7 +48,7 @@ def _finding(evidence: Evidence, result: CheckResult, name: str, now: str) -> Fi
             "id": name,
             "type": kind,
             "severity": result.severity,
-            "title": f"{result.scenario}: does not hold: {result.check.replace('_', ' ')}",
+            "title": f"{result.scenario}: not kept: {result.check.replace('_', ' ')}",
             "description": f"{result.promise} Found: {shown}{more}",
             "created_at": now,
             "component": stageflow if native else f"{result.scenario} pipeline",
@@ -56,12 +60,7 @@ def _finding(evidence: Evidence, result: CheckResult, name: str, now: str) -> Fi
                 "steps": [command_again(plan, result.scenario), "read the evidence named above in the new run's folder"],
                 "conditions": f"device {plan['device']} ({plan['type']['title']}), {stageflow}, seed {plan['seed']}",
             },
-            "impact": {risk: "none" if result.severity == "info" else result.severity, "workaround_available": native}
-            | (
-                {"workaround_description": "`durability: journaled`: each finished stage is journaled before the next one begins"}
-                if native
-                else {}
-            ),
+            "impact": {risk: "none" if result.severity == "info" else result.severity, **(_WORKAROUND if native else {})},
             "recommendation": {"summary": _advice(result, native)},
         }
     )

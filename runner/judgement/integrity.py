@@ -19,7 +19,7 @@ Integrity = Callable[[RunFolder, Evidence], list[Problem]]
 
 
 def evidence_unaltered(folder: RunFolder, evidence: Evidence) -> list[Problem]:
-    """Every journal, log and witness line is byte for byte what it was when the run ended, or archived as such."""
+    """Journals, logs, witness, plan, pipelines and checks are byte for byte what they were when the run ended, or archived so."""
     where = str(folder.coordinator_journal.relative_to(folder.root))
     sealed = evidence.note("sealed")
     if sealed is None:

@@ -86,10 +86,13 @@ def entry_checks(folder: Path) -> dict[str, Check]:
     assert spec and spec.loader
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
+    kept, sys.dont_write_bytecode = sys.dont_write_bytecode, True  # nothing is added to a folder by looking at it
     try:
         spec.loader.exec_module(module)
     except (Exception, SystemExit) as error:
         raise AskError(f"the entry's checks cannot be loaded: {type(error).__name__}: {error}", where=str(path)) from error
+    finally:
+        sys.dont_write_bytecode = kept
     return {key: value for key, value in vars(module).items() if callable(value) and not key.startswith("_")}
 
 

@@ -26,7 +26,7 @@ from typing import Any
 from runner.errors import AskError, LabError
 
 STATEMENT = "not part of this run\n"
-ARCHIVED = ("results/logs", "results/metrics", "results/traces", "mocks/data/scale", "pipelines/mocks/data/scale")  # not kept for ever
+ARCHIVED = ("results/logs", "results/metrics", "results/traces", "mocks/data/scale")  # not kept for ever
 
 
 class RunFolder:
@@ -104,9 +104,13 @@ class RunFolder:
 
 
 def seals(folder: RunFolder) -> dict[str, dict[str, Any]]:
-    """Size and SHA-256 of every piece of evidence but the coordinator's own journal, which is where these are kept."""
-    places = (*folder.journals.glob("*"), *folder.logs.glob("run_*.log"))
-    evidence = sorted(path for path in places if path.is_file() and path != folder.coordinator_journal)
+    """Size and SHA-256 of all that a judgement rests on: evidence, plan, and what ran and checks it.
+
+    All but the coordinator's own journal, which is where these are kept.
+    """
+    found = (*folder.journals.glob("*"), *folder.logs.glob("run_*.log"))
+    places = (*found, folder.run_config, folder.environment, *folder.pipelines.rglob("*"))
+    evidence = sorted(path for path in places if path.is_file() and path != folder.coordinator_journal and path.suffix != ".pyc")
     return {str(path.relative_to(folder.root)): seal(path) for path in evidence}
 
 

@@ -132,6 +132,15 @@ def read(data: bytes) -> list[Record]:
         offset += len(record.raw)
 
 
+def spans(records: list[Record]) -> list[tuple[int, int]]:
+    """Where each record lies in its file: first byte, and first byte behind it."""
+    found, begin = [], len(FILE_HEADER)
+    for record in records:
+        found.append((begin, begin + len(record.raw)))
+        begin += len(record.raw)
+    return found
+
+
 def find_record(data: bytes, offset: int, least: int) -> Record | None:
     """The first whole record that begins at or after `offset` and is numbered `least` or higher; None if there is none."""
     for match in _LIKE_A_RECORD.finditer(data, offset):

@@ -34,7 +34,7 @@ from runner.model.plan import Plan
 from runner.ondevice.journal import Journal
 from runner.ondevice.results import ENDS
 from runner.story.execution import HOPELESS, run_execution
-from runner.story.plan import more_cuts
+from runner.story.plan import missing_cuts, more_cuts
 from runner.story.prove import prove_disk
 from runner.target.bundle import Bundle, fetch_wheels, make_bundle
 from runner.target.drivers import Request, make_target
@@ -300,10 +300,10 @@ async def _executions(run: Run) -> None:
     for attempt in range(1, MAX_EXTRA_ROUNDS + 1):
         collect_evidence(run)
         evidence = load_evidence(run.folder)
-        missing = run.plan.cuts_asked - sum(cut.counted for cut in evidence.counting)
-        if missing <= 0 or evidence.stopped:
+        missing = missing_cuts(run.plan, evidence.counted_by_scenario)
+        if not missing or evidence.stopped:
             return
-        run.emit("say", text=f"vacuous or missed: {missing} of {run.plan.cuts_asked} cuts; making up for them")
+        run.emit("say", text=f"vacuous or missed: {sum(missing.values())} of {run.plan.cuts_asked} cuts; making up for them")
         for execution in more_cuts(run.plan, missing, attempt):
             if await run_execution(run, execution) in HOPELESS:
                 return

@@ -29,13 +29,16 @@ if TYPE_CHECKING:
     from runner.story.execute import Run
 
 
+class LostAlready(Diverged):
+    """Before anything was damaged, the disk lacked what had been promised: that is the software's own doing."""
+
+
 class Refused(LabError):
     """The device found a journal that it would not go on with, and says why."""
 
 
 HOPELESS = ("diverged", "not_recovered", "stuck")  # endings after which this device has nothing more to show in this run
 MAX_REATTACHMENTS = 5
-EMPTY = hashlib.sha256().hexdigest()  # of a file with no bit that could be flipped
 GIVE_UP_S = 15.0
 
 
@@ -59,8 +62,8 @@ async def run_execution(run: Run, plan: ExecutionPlan) -> str:
     except Diverged as error:
         ending = "diverged"
         run.note("diverged", execution=plan.name, mirrored=mirror.sequence, found=str(error))
-        if any(cut.tamper for cut in plan.cuts):  # the device is well; only what it kept is not, and it is not gone on with
-            ending = await _refuse(run, plan, str(error))
+        if any(cut.tamper for cut in plan.cuts) and not isinstance(error, LostAlready):
+            ending = await _refuse(run, plan, str(error))  # the device is well; only what it kept is not
     finally:
         run.session.mirror = None  # a late record must not meet a closed file
         await _keep_log(run, plan)
@@ -148,7 +151,7 @@ async def _cut(run: Run, plan: ExecutionPlan, cut: CutPlan, held: dict[str, Any]
     facts = ("hold", "stage", "point", "sequence", "written", "flushed")
     run.note("held", execution=plan.name, **{key: held[key] for key in facts})
     written = held["written"]
-    place = await _locate(run, cut) if cut.tamper else None
+    place = await _locate(run, plan, cut) if cut.tamper else None
     if cut.fraction is not None:
         await run.session.ask("proceed")
         await run.clock.sleep(cut.fraction * run.baseline_s.get(cut.stage.partition("@")[0], 0.1))
@@ -172,20 +175,19 @@ async def _cut(run: Run, plan: ExecutionPlan, cut: CutPlan, held: dict[str, Any]
         await _damage(run, plan, cut, cut.tamper, place, held["flushed"])
 
 
-async def _locate(run: Run, cut: CutPlan) -> dict[str, Any]:
+async def _locate(run: Run, plan: ExecutionPlan, cut: CutPlan) -> dict[str, Any]:
     """Where that which this cut is to damage lies on the device's disk."""
     assert run.session and run.bundle and cut.tamper
     what = "journal"
     if cut.tamper.damage == "changed_pipeline":
-        code = sorted(name for name, sha256 in run.bundle.pipeline_files.items() if name.endswith(".py") and sha256 != EMPTY)
-        what = code[cut.tamper.seed % len(code)]
+        what = f"{run.plan.pipeline_folder}/{plan.module}.py"
     return await run.session.ask("locate", what=what)
 
 
 async def _damage(run: Run, plan: ExecutionPlan, cut: CutPlan, tamper_plan: TamperPlan, place: dict[str, Any], flushed: int) -> None:
     """Writes the damage into the device's storage while its power is off, and notes each byte range of it.
 
-    Raises LabError when the device's storage cannot be reached, or does not hold what was promised even before the damage.
+    Raises LabError when the device's storage cannot be reached, and Diverged when it lacks what was promised before any damage.
     """
     assert run.target
     storage = run.target.power.storage()
@@ -195,14 +197,15 @@ async def _damage(run: Run, plan: ExecutionPlan, cut: CutPlan, tamper_plan: Tamp
     if not content:
         raise LabError(f"the device says that {place['path']!r} is empty: there is nothing to damage")
     promised = len(content)
-    foreign = b""
+    foreign, spans = b"", []
     if tamper_plan.damage != "changed_pipeline":
         records = journal.read(content)[:flushed]
         if len(records) < flushed:
-            raise LabError(f"the journal on the disk of {run.target.name} holds {len(records)} records; {flushed} were promised")
-        promised = len(journal.FILE_HEADER) + sum(len(record.raw) for record in records)
+            raise LostAlready(f"after the cut at {cut.hold}: {flushed} records were promised, the undamaged disk holds {len(records)}")
+        spans = journal.spans(records)
+        promised = spans[-1][1]
         foreign = run.folder.device_journal(run.plan.executions[0].name).read_bytes()
-    made = tamper.edits(tamper_plan, content, promised, foreign)
+    made = tamper.edits(tamper_plan, content, promised, foreign, spans)
     for edit in made:
         storage.write(place, edit.offset, edit.data)
     after = storage.read(place)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import shlex
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -132,16 +133,24 @@ def _command(asked: Asked, stageflow: str) -> str:
     return shlex.join(words)
 
 
-def more_cuts(plan: Plan, count: int, attempt: int) -> list[ExecutionPlan]:
-    """Executions that make up for `count` cuts that hit nothing, named apart and with cuts of their own."""
-    for execution in plan.executions:
-        fault = plan.profiles[plan.scenarios[execution.scenario].profile].faults[0]
-        if isinstance(fault, PowerCut) and plan.scenarios[execution.scenario].judge == "must_hold":
-            extra = f"{execution.scenario}-extra{attempt}"
-            in_stages = fault.model_copy(update={"points": ("before_flush",)})
-            schedules = power_cut.schedule(in_stages, extra, execution.stages, count, plan.seed + 1000 * attempt)
-            return [execution.model_copy(update={"name": f"{extra}-{number}", "cuts": cuts}) for number, cuts in enumerate(schedules, 1)]
-    return []
+def missing_cuts(plan: Plan, counted: Mapping[str, int]) -> dict[str, int]:
+    """Scenario → how many of its planned cuts have not counted yet, where there are such."""
+    asked = Counter(e.scenario for e in plan.executions for cut in e.cuts if may_count(e, cut, plan.scenarios))
+    return {scenario: count - counted.get(scenario, 0) for scenario, count in asked.items() if count > counted.get(scenario, 0)}
+
+
+def more_cuts(plan: Plan, missing: Mapping[str, int], attempt: int) -> list[ExecutionPlan]:
+    """Executions that make up for each scenario's missing cuts, named apart and with cuts of their own."""
+    made = []
+    for scenario, count in missing.items():
+        execution = next(execution for execution in plan.executions if execution.scenario == scenario)
+        fault = plan.profiles[plan.scenarios[scenario].profile].faults[0]
+        assert isinstance(fault, PowerCut)
+        extra = f"{scenario}-extra{attempt}"
+        in_stages = fault.model_copy(update={"points": ("before_flush",)})
+        schedules = power_cut.schedule(in_stages, extra, execution.stages, count, plan.seed + 1000 * attempt)
+        made += [execution.model_copy(update={"name": f"{extra}-{number}", "cuts": cuts}) for number, cuts in enumerate(schedules, 1)]
+    return made
 
 
 def find_device(asked: Asked, reader: Reader) -> tuple[DeviceLine, DeviceType] | None:

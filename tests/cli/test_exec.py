@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from runner.cli.exec import exit_code
 from runner.lab.folder import RunFolder, read_json
 from runner.lab.where import builtin_root
 
@@ -97,3 +98,21 @@ def test_a_device_in_use_is_refused_before_a_folder_is_made(run_python: Callable
     assert done.returncode == 3, done.stderr
     assert "for somebody's run" in json.loads(done.stdout)["error"]["found"]
     assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize(
+    ("code", "severities", "fail_on", "expected"),
+    [
+        (0, ["critical"], None, 0),
+        (0, ["critical"], "critical", 1),
+        (0, ["high", "low"], "critical", 0),
+        (0, ["low"], "medium", 0),
+        (0, ["medium"], "medium", 1),
+        (0, [], "info", 0),
+        (3, ["critical"], "info", 3),
+        (130, [], "info", 130),
+    ],
+)
+def test_fail_on_tightens_what_passed_and_nothing_else(code: int, severities: list[str], fail_on: str | None, expected: int) -> None:
+    """Observed findings can be made to fail a CI job; a lab's failure stays the lab's."""
+    assert exit_code(code, severities, fail_on) == expected

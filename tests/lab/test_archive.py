@@ -24,7 +24,7 @@ MOVED = {
     "results/logs/_stats.json": "{}",
     "results/metrics/latency.json": "{}",
     "results/traces/trace_20261121_120000_recovery.json": "[]" * 1000,
-    "pipelines/mocks/data/scale/readings_valid_1m.csv": "1,2,3\n" * 10_000,
+    "mocks/data/scale/readings_valid_1m.csv": "1,2,3\n" * 10_000,
 }
 KEPT = {
     "README.md": "# run",

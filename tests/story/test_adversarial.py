@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import random
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from runner.errors import LabError
+from runner.errors import LabError, RunnerError
 from runner.judgement.conclude import Conclusion, conclude
 from runner.judgement.evidence import Evidence
 from runner.lab.folder import RunFolder
@@ -21,7 +20,7 @@ from runner.model.plan import CutPlan, TamperPlan
 from runner.model.profile import Damage
 from runner.ondevice import journal
 from runner.story.execute import execute
-from runner.story.execution import EMPTY, Refused, _damage, _follow, _locate
+from runner.story.execution import Refused, _damage, _follow, _locate
 from runner.story.plan import Asked, make_plan
 from runner.target.mirror import Mirror
 from runner.target.storage import Storage
@@ -217,17 +216,17 @@ def test_damage_is_written_and_noted_with_its_ranges(device: Device, kind: Damag
 @pytest.mark.parametrize(
     ("wrong", "said"),
     [
-        ({"flushed": 5}, "holds 4 records; 5 were promised"),
-        ({"size": 20}, "holds 0 records; 3 were promised"),
+        ({"flushed": 5}, "5 records were promised, the undamaged disk holds 4"),
+        ({"size": 20}, "3 records were promised, the undamaged disk holds 0"),
         ({"size": 0}, "is empty: there is nothing to damage"),
         ({"size": -1}, "has -1 bytes"),
     ],
     ids=["fewer than promised", "a part of it", "none of it", "nonsense"],
 )
 def test_a_disk_that_does_not_hold_what_was_promised_is_not_damaged(device: Device, wrong: dict[str, int], said: str) -> None:
-    """Nothing could be shown with it: the lab's trouble, and not a byte is changed."""
+    """Lost before anything was damaged, it diverged by itself; of nonsense the lab is told. Not a byte is changed."""
     before = device.path.read_bytes()
-    with pytest.raises(LabError, match=said):
+    with pytest.raises(RunnerError, match=said):
         device.damage("bit_flip", **wrong)
     assert (device.path.read_bytes(), device.noted) == (before, {})
 
@@ -250,20 +249,18 @@ def test_writing_that_changes_nothing_is_no_damage(device: Device) -> None:
     assert device.noted == {}
 
 
-def test_code_that_is_damaged_is_code_with_something_in_it() -> None:
-    """Any of the pipeline's own modules by the seed, and no data; an empty one has no bit to flip."""
-    files = {"pipe/__init__.py": EMPTY, "pipe/a.py": "1" * 64, "pipe/b.py": "2" * 64, "pipe/empty.py": EMPTY, "pipe/data.csv": "3" * 64}
-    asked = set()
+def test_code_that_is_damaged_is_the_code_that_would_run() -> None:
+    """The module that builds the pipeline, by the name it has on the device."""
+    asked = []
 
     async def ask(do: str, what: str) -> dict[str, Any]:
-        asked.add((do, what))
+        asked.append((do, what))
         return {}
 
-    run: Any = SimpleNamespace(session=SimpleNamespace(ask=ask), bundle=SimpleNamespace(pipeline_files=files))
-    for seed in random.Random(1).sample(range(2**32), 20):
-        tamper = TamperPlan(damage="changed_pipeline", seed=seed)
-        asyncio.run(_locate(run, CutPlan(hold="h", stage="s", point="after_flush", tamper=tamper)))
-    assert asked == {("locate", "pipe/a.py"), ("locate", "pipe/b.py")}
+    run: Any = SimpleNamespace(session=SimpleNamespace(ask=ask), bundle=object(), plan=SimpleNamespace(pipeline_folder="pipe"))
+    cut = CutPlan(hold="h", stage="s", point="after_flush", tamper=TamperPlan(damage="changed_pipeline", seed=1))
+    asyncio.run(_locate(run, SimpleNamespace(module="adversarial"), cut))  # type: ignore[arg-type]
+    assert asked == [("locate", "pipe/adversarial.py")]
 
 
 @pytest.mark.parametrize(("reason", "said"), [("the journal is damaged", "the journal is damaged"), ("x" * 10_000, "x" * 500), (7, "7")])

@@ -15,7 +15,7 @@ from runner.cli.exec import exec_
 from runner.judgement.findings import command_again
 from runner.lab.where import Lab, builtin_root
 from runner.model.plan import Plan
-from runner.story.plan import Asked, make_plan, may_count, more_cuts
+from runner.story.plan import Asked, make_plan, may_count, missing_cuts, more_cuts
 
 LAB = Lab(builtin_root(), Path("runs"), builtin=True)
 SCENARIOS = ("baseline", "recovery", "stress", "chaos", "adversarial")
@@ -129,8 +129,10 @@ def test_lanes_are_stages_of_their_own(plans: Plans) -> None:
 def test_missing_cuts_are_made_up_for_with_plain_ones_only(plans: Plans) -> None:
     """Never by observed executions, and never by damaging more disks."""
     for plan in plans.values():
-        extra = more_cuts(plan, 3, 1)
-        assert bool(extra) == bool({"recovery", "stress"} & set(plan.scenarios))
-        assert sum(len(execution.cuts) for execution in extra) == (3 if extra else 0)
+        missing = missing_cuts(plan, {"recovery": 1})
+        assert set(missing) <= {"recovery", "stress"} & set(plan.scenarios)
+        extra = more_cuts(plan, missing, 1)
+        for scenario, count in missing.items():
+            assert sum(len(execution.cuts) for execution in extra if execution.scenario == scenario) == count
         assert all(may_count(execution, cut, plan.scenarios) for execution in extra for cut in execution.cuts)
         assert not {execution.name for execution in extra} & {execution.name for execution in plan.executions}
