@@ -127,7 +127,8 @@ class Progress:
 
         if not conclusion.results:  # nothing was judged
             return
-        rows = [row for row in cut_rows(conclusion.evidence) if row["may_count"]]
+        binding = {cut.hold for cut in conclusion.evidence.counting}
+        rows = [row for row in cut_rows(conclusion.evidence) if row["hold"] in binding]
         times = [row["restored_s"] for row in rows if row["restored_s"] is not None]
         again = [row["running_again_s"] for row in rows if row["running_again_s"] is not None]
         if times:

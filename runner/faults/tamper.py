@@ -28,7 +28,8 @@ class Edit(NamedTuple):
 def schedule(settings: Tamper, scenario: str, stages: Sequence[str], count: int, seed: int) -> list[tuple[CutPlan, ...]]:
     """`count` images as executions of one cut each: every kind of damage once, the rest of them seeded ones in turn.
 
-    The power goes behind a stage's flush, the stages in turn from the second on, so that there is something to damage.
+    The power goes when a stage's end is promised and the coordinator has it, too: only then does anybody know what is missing.
+    The stages take turns from the second on, so that there is something to damage.
     """
     chance = random.Random(f"{scenario} {seed}")
     seeded = [damage for damage in settings.damage if damage in SEEDED]
@@ -40,7 +41,7 @@ def schedule(settings: Tamper, scenario: str, stages: Sequence[str], count: int,
             CutPlan(
                 hold=f"{scenario}-{number}/1",
                 stage=places[number % len(places)],
-                point="after_flush",
+                point="after_ack",
                 tamper=TamperPlan(damage=damage, seed=chance.randrange(2**32)),
             ),
         )

@@ -24,6 +24,7 @@ from pydantic_core import to_json
 from runner.errors import AskError, Complaint
 from runner.judgement import decisions
 from runner.lab.folder import RunFolder, write_text
+from runner.lab.lock import locked
 from runner.model.finding import TYPE_CODES, Decision, Finding, Findings, FindingStatus
 from runner.model.outcome import SEVERITIES
 
@@ -175,6 +176,12 @@ def write_aggregate(runs: Path, collection: Collection, generated_at: str) -> tu
     value = aggregate(collection, generated_at)
     write_text(path, to_json(value, indent=2).decode() + "\n")  # ten times as fast as json.dumps with an indent
     return path, value
+
+
+def refresh_aggregate(runs: Path, generated_at: str) -> Path:
+    """Makes runs/aggregated_findings.json again from all that is there now, one writer at a time."""
+    with locked(runs / ".aggregate.lock"):
+        return write_aggregate(runs, collect(runs), generated_at)[0]
 
 
 def _read(path: Path) -> Findings | Complaint:

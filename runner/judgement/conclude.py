@@ -84,8 +84,7 @@ def cut_rows(evidence: Evidence) -> list[dict[str, Any]]:
             "records_lost": cut.records_lost,
             "vacuous": cut.vacuous,
             "damage": cut.damage,
-            "may_count": any(cut is each for each in evidence.counting),
-            "counted": cut.counted,
+            "counted": evidence.counts(cut),
             **clocks(execution, cut)._asdict(),
             "host_wait_s": (cut.recovered or {}).get("host_wait_s"),
         }

@@ -21,7 +21,45 @@ from runner.errors import AskError
 from runner.lab.folder import RunFolder, read_json
 from runner.ondevice import journal
 from runner.ondevice.journal import Record
-from runner.ondevice.results import ENDS, finished_stages, well_formed
+from runner.ondevice.results import ENDS, finished_stages, has_shape, well_formed
+
+_CONFIG: dict[str, type] = {
+    "roadmap_entry_id": str,
+    "roadmap_entry_title": str,
+    "run_id": str,
+    "run_token": str,
+    "started_at": str,
+    "agent_run_id": str,
+}
+_PLAN: dict[str, type] = {
+    **dict.fromkeys(("entry", "device", "stageflow"), str),
+    **dict.fromkeys(("type", "cuts", "limits", "scenarios"), dict),
+    **dict.fromkeys(("cuts_asked", "seed"), int),
+    "executions": list,
+}
+_LINE: dict[str, type] = {"execution": str, "stage": str, "life": int, "boot": str, "boottime_ns": int}
+_NOTES: dict[str, dict[str, type]] = {  # what the coordinator's records must hold, where anything is concluded from them
+    "execution_began": {"execution": str, "scenario": str},
+    "execution_ended": {"execution": str, "ending": str, "mirrored": int, "chain": str},
+    "diverged": {"execution": str, "mirrored": int, "found": str},
+    "refused": {"execution": str, "by": str, "reason": str},
+    "damaged": {"execution": str, "hold": str},
+    "mirrored": {"execution": str, "sequence": int, "kind": str},
+    "held": {"execution": str, "hold": str, "flushed": int},
+    "missed": {"execution": str, "holds": list},
+    "cut": {
+        **dict.fromkeys(("execution", "hold", "stage", "point", "loss"), str),
+        **dict.fromkeys(("written", "witness_lines"), int),
+        "facts": dict,
+    },
+    "recovered": {"hold": str, "boot_id": str, "supervisor_started_ns": int, "power_on_boottime_ns": int, "board_boot_s": float},
+    "reattached": {"boot_id": str, "supervisor_started_ns": int},
+    "hello": {"boot_id": str, "supervisor_started_ns": int},
+    "disk_proof": {"found": dict, "expected": dict},
+    "benchmark": {"slowdown": float},
+    "sealed": {"files": dict},
+    "run_ended": {"ending": str},
+}
 
 
 @dataclass(frozen=True)
@@ -138,6 +176,17 @@ class Evidence:
         return [cut for execution in self._binding for cut in execution.cuts]
 
     @property
+    def cutting(self) -> list[str]:
+        """Scenarios in which cuts were planned that may count."""
+        must_hold = [name for name, scenario in self.plan["scenarios"].items() if scenario["judge"] == "must_hold"]
+        plain = {e["scenario"] for e in self.plan["executions"] for cut in e["cuts"] if not cut.get("tamper")}
+        return [name for name in must_hold if name in plain]
+
+    def counts(self, cut: Cut) -> bool:
+        """Whether a cut counts towards the entry's bar."""
+        return cut.counted and any(cut is each for each in self.counting)
+
+    @property
     def counted_by_scenario(self) -> dict[str, int]:
         """Scenario → how many of its cuts counted."""
         return Counter(execution.scenario for execution in self._binding for cut in execution.cuts if cut.counted)
@@ -174,7 +223,7 @@ class Evidence:
 
 def load_evidence(folder: RunFolder) -> Evidence:
     """Everything a judgement needs. Raises AskError when the folder's configuration cannot be read."""
-    config = read_json(folder.run_config)
+    config = _config(folder)
     coordinator = _coordinator(folder)
     witnessed = _witness(folder, config["run_token"])
     ended = {r.payload["execution"]: r.payload for r in coordinator if r.kind == "execution_ended"}
@@ -203,6 +252,15 @@ def load_evidence(folder: RunFolder) -> Evidence:
     return Evidence(config, config["test_parameters"], coordinator, executions, ending)
 
 
+def _config(folder: RunFolder) -> dict[str, Any]:
+    config: dict[str, Any] = read_json(folder.run_config)
+    plan = config.get("test_parameters") if isinstance(config, dict) else None
+    if not isinstance(plan, dict) or not has_shape(config, _CONFIG) or not has_shape(plan, _PLAN):
+        needed = ", ".join([*_CONFIG, *(f"test_parameters.{key}" for key in _PLAN)])
+        raise AskError("this is no configuration of a run", expected=f"as `runner exec` wrote it: {needed}", where=str(folder.run_config))
+    return config
+
+
 def _coordinator(folder: RunFolder) -> list[Record]:
     """The coordinator's journal, whole. Raises AskError when it is missing or damaged: nothing can be concluded then."""
     path = folder.coordinator_journal
@@ -213,6 +271,10 @@ def _coordinator(folder: RunFolder) -> list[Record]:
     records = journal.read(data)
     if len(journal.FILE_HEADER) + sum(len(record.raw) for record in records) != len(data):
         raise AskError(f"{path} is damaged behind record {len(records)}", expected="the folder as `runner exec` left it")
+    for record in records:
+        if not has_shape(record.payload, _NOTES.get(record.kind, {})):
+            needed = ", ".join(_NOTES[record.kind])
+            raise AskError(f"a note of kind {record.kind} lacks something", expected=needed, where=f"{path}#{record.sequence}")
     return records
 
 
@@ -280,11 +342,9 @@ def _witness(folder: RunFolder, token: str) -> list[Witnessed]:
     for index, line in enumerate(folder.witness.read_bytes().split(b"\n")[:-1]):
         try:
             said = json.loads(line)
-            if said["run"] != token:
+            if not isinstance(said, dict) or said.get("run") != token or not has_shape(said, _LINE):
                 continue
-            found.append(
-                Witnessed(index, str(said["execution"]), str(said["stage"]), int(said["life"]), str(said["boot"]), int(said["boottime_ns"]))
-            )
-        except (ValueError, KeyError, TypeError, RecursionError):
+            found.append(Witnessed(index, said["execution"], said["stage"], said["life"], said["boot"], said["boottime_ns"]))
+        except (ValueError, RecursionError):
             continue
     return found

@@ -18,6 +18,8 @@ from runner.judgement.integrity import contradictions
 from runner.lab.folder import RunFolder
 from runner.model.outcome import SEVERITIES, failure_rate_bound, judge
 
+MAX_PROBLEMS = 1000  # of one check in one scenario; more are counted
+
 
 @dataclass(frozen=True)
 class CheckResult:
@@ -54,7 +56,9 @@ def _problems(check: Check, evidence: Evidence, scenario: str) -> tuple[Problem,
         if check in GENERIC.values():
             raise
         found = [(f"the check itself failed: {type(error).__name__}: {error}", "pipelines/checks.py")]
-    return tuple((one_line(problem), one_line(where)) for problem, where in found)
+    if len(found) > MAX_PROBLEMS:
+        found = [*found[:MAX_PROBLEMS], (f"and {len(found) - MAX_PROBLEMS} more", found[MAX_PROBLEMS][1])]
+    return tuple((one_line(problem), one_line(where).strip() or "pipelines/checks.py") for problem, where in found)
 
 
 def one_line(text: str) -> str:
@@ -67,7 +71,7 @@ def _chosen(folder: RunFolder, evidence: Evidence) -> list[tuple[str, str, str, 
     chosen = []
     for scenario, planned in evidence.plan["scenarios"].items():
         for use in planned["checks"]:
-            check = own.get(use["check"]) or GENERIC.get(use["check"])
+            check = GENERIC.get(use["check"]) or own.get(use["check"])  # an entry does not replace what every entry promises
             if check is None:
                 known = ", ".join(sorted({*own, *GENERIC}))
                 raise AskError(f"no check is called {use['check']!r}", expected=f"one of {known}", where=str(folder.run_config))
@@ -111,21 +115,18 @@ def verdict(folder: RunFolder, evidence: Evidence, results: list[CheckResult]) -
     if not results:
         return "lab", "the plan names no check: nothing was judged"
     failed = [result for result in results if not result.held]
+    binding = [result for result in failed if result.judge == "must_hold"]
     counted = sum(cut.counted for cut in evidence.counting)
+    unreached = [scenario for scenario in evidence.cutting if not evidence.counted_by_scenario.get(scenario)]
+    if unreached and not binding:  # what failed in spite of cuts that cost nothing has still failed
+        return "lab", f"no cut of {', '.join(unreached)} cost anything: fault not reached"
     bar = int(evidence.plan["cuts"]["bar"])
-    row = judge(
-        [result.severity for result in failed if result.judge == "must_hold"],
-        [result.severity for result in failed if result.judge == "observe"],
-        counted,
-        bar,
-        power_failed=real,
-    )
+    observed = [result.severity for result in failed if result.judge == "observe"]
+    row = judge([result.severity for result in binding], observed, counted, bar, power_failed=real)
     if failed:
-        worst = min(failed, key=lambda result: SEVERITIES.index(result.severity))
+        worst = min(binding or failed, key=lambda result: SEVERITIES.index(result.severity))
         said = f"{len(failed)} of {len(results)} checks failed{_observed(failed)}"
         return row, f"{said}; the worst: {worst.problems[0][0]}"
-    if evidence.plan["cuts_asked"] and not counted:
-        return "lab", f"none of {len(evidence.counting)} cuts cost anything: fault not reached"
     if counted < bar:
         bound = failure_rate_bound(0, counted)
         said = f"failure rate at most {bound:.0%} (95 %)" if bound else "failure rate not bounded yet"

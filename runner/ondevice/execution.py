@@ -364,6 +364,7 @@ class Execution:
         for hold in self._spec["holds"]:
             if hold["point"] == "created":
                 self._await_mirror(self.journal.records[0])
+                self._turn.acquire()
                 self._wait(dict(hold), self.journal.records[0])
 
     def _wait(self, hold: dict[str, Any], record: Record) -> None:
@@ -371,8 +372,7 @@ class Execution:
         try:
             self._stand(hold, record)
         finally:
-            if self._turn.locked():
-                self._turn.release()
+            self._turn.release()
 
     def _stand(self, hold: dict[str, Any], record: Record) -> None:
         self._proceed.clear()

@@ -19,7 +19,7 @@ _KEPT = ("status", "data", "files", "error", "version")
 
 
 _SHAPES: dict[str, dict[str, type]] = {
-    "began": {"stages": list},
+    "began": {"stages": list, "holds": list},
     "stage_started": {"stage": str},
     "stage_finished": {"stage": str, "status": str, "data": dict, "files": dict, "duration_ns": int},
     "restored": {
@@ -39,8 +39,16 @@ _SHAPES: dict[str, dict[str, type]] = {
 
 def well_formed(record: Record) -> bool:
     """Whether a record holds what its kind must hold. A device is not trusted to write only such records."""
-    shape = _SHAPES.get(record.kind, {})
-    return all(type(record.payload.get(key)) is wanted for key, wanted in shape.items())
+    return has_shape(record.payload, _SHAPES.get(record.kind, {}))
+
+
+def has_shape(said: dict[str, Any], shape: dict[str, type]) -> bool:
+    """Whether each key of `shape` is there with a value of just that type, and every whole number one that a clock could show."""
+    for key, wanted in shape.items():
+        value = said.get(key)
+        if type(value) is not wanted or (isinstance(value, int) and not 0 <= value < 2**63):
+            return False
+    return True
 
 
 def finished_stages(records: Iterable[Record]) -> dict[str, dict[str, Any]]:

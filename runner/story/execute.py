@@ -23,7 +23,7 @@ from runner.clock import Clock, SystemClock, iso
 from runner.errors import AskError, BrokenPromise, LabError, RunnerError
 from runner.farm.lease import Lease
 from runner.judgement import report
-from runner.judgement.collection import collect, write_aggregate
+from runner.judgement.collection import refresh_aggregate
 from runner.judgement.conclude import Conclusion, conclude
 from runner.judgement.evidence import load_evidence
 from runner.judgement.judge import entry_checks
@@ -313,7 +313,7 @@ def _conclude(run: Run, ending: str, trouble: RunnerError | None) -> Conclusion:
     conclusion = conclude(run.folder, iso(run.clock.wall_ns()))
     report.write(run.folder, conclusion)
     try:
-        write_aggregate(run.lab.runs, collect(run.lab.runs), conclusion.generated_at)
+        refresh_aggregate(run.lab.runs, conclusion.generated_at)
     except RunnerError as error:  # the run's own folder says all there is to say of it
         run.emit("say", text=f"runs/aggregated_findings.json was not made again: {error}")
     if trouble is not None:

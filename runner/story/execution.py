@@ -11,26 +11,20 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import hashlib
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from runner.errors import LabError, RunnerError
-from runner.faults import tamper
 from runner.lab.folder import write_text
-from runner.model.plan import CutPlan, ExecutionPlan, TamperPlan
-from runner.ondevice import journal
+from runner.model.plan import CutPlan, ExecutionPlan
 from runner.ondevice.journal import Record
 from runner.ondevice.results import ENDS
+from runner.story.damage import LostAlready, damage, locate
 from runner.target.mirror import Diverged, Mirror
 from runner.target.transports.base import LinkLost
 
 if TYPE_CHECKING:
     from runner.story.execute import Run
-
-
-class LostAlready(Diverged):
-    """Before anything was damaged, the disk lacked what had been promised: that is the software's own doing."""
 
 
 class Refused(LabError):
@@ -103,13 +97,22 @@ async def _live(run: Run, plan: ExecutionPlan, mirror: Mirror) -> str:
             return found.kind
         cut = pending.pop(found["hold"], None)
         if cut is None:
-            raise LabError(f"the device stands at {found['hold']}, where no cut is left to be made")
+            raise _stands_again(plan, found)
         await _cut(run, plan, cut, found)
         if not await _recover(run, plan, cut):
             return "not_recovered"
         held = await _follow(run, plan, mirror, f"after the cut at {cut.hold}")
-    end = await _next(run, plan, mirror)
-    return end.kind if isinstance(end, Record) else "limit"
+    end = held or await _next(run, plan, mirror)
+    if isinstance(end, dict):
+        raise _stands_again(plan, end)
+    return end.kind if end else "limit"
+
+
+def _stands_again(plan: ExecutionPlan, held: dict[str, Any]) -> RunnerError:
+    """A hold that was cut already is durably marked as used before anybody stands there; who stands there again lost the mark."""
+    if held["hold"] in {cut.hold for cut in plan.cuts}:
+        return Diverged(f"the device stands at {held['hold']} again: it lost the record that it had been there")
+    return LabError(f"the device stands at {held['hold']}, where no cut was planned")
 
 
 async def _next(run: Run, plan: ExecutionPlan, mirror: Mirror) -> Record | dict[str, Any] | None:
@@ -151,7 +154,7 @@ async def _cut(run: Run, plan: ExecutionPlan, cut: CutPlan, held: dict[str, Any]
     facts = ("hold", "stage", "point", "sequence", "written", "flushed")
     run.note("held", execution=plan.name, **{key: held[key] for key in facts})
     written = held["written"]
-    place = await _locate(run, plan, cut) if cut.tamper else None
+    place = await locate(run, plan, cut.tamper) if cut.tamper else None
     if cut.fraction is not None:
         await run.session.ask("proceed")
         await run.clock.sleep(cut.fraction * run.baseline_s.get(cut.stage.partition("@")[0], 0.1))
@@ -172,57 +175,8 @@ async def _cut(run: Run, plan: ExecutionPlan, cut: CutPlan, held: dict[str, Any]
     )
     run.emit("cut", execution=plan, cut=cut, facts=done)
     if cut.tamper and place:
-        await _damage(run, plan, cut, cut.tamper, place, held["flushed"])
-
-
-async def _locate(run: Run, plan: ExecutionPlan, cut: CutPlan) -> dict[str, Any]:
-    """Where that which this cut is to damage lies on the device's disk."""
-    assert run.session and run.bundle and cut.tamper
-    what = "journal"
-    if cut.tamper.damage == "changed_pipeline":
-        what = f"{run.plan.pipeline_folder}/{plan.module}.py"
-    return await run.session.ask("locate", what=what)
-
-
-async def _damage(run: Run, plan: ExecutionPlan, cut: CutPlan, tamper_plan: TamperPlan, place: dict[str, Any], flushed: int) -> None:
-    """Writes the damage into the device's storage while its power is off, and notes each byte range of it.
-
-    Raises LabError when the device's storage cannot be reached, and Diverged when it lacks what was promised before any damage.
-    """
-    assert run.target
-    storage = run.target.power.storage()
-    if storage is None:
-        raise LabError(f"nobody reaches the disk of {run.target.name} while it is off", do="leave out the scenarios that damage it")
-    content = storage.read(place)
-    if not content:
-        raise LabError(f"the device says that {place['path']!r} is empty: there is nothing to damage")
-    promised = len(content)
-    foreign, spans = b"", []
-    if tamper_plan.damage != "changed_pipeline":
-        records = journal.read(content)[:flushed]
-        if len(records) < flushed:
-            raise LostAlready(f"after the cut at {cut.hold}: {flushed} records were promised, the undamaged disk holds {len(records)}")
-        spans = journal.spans(records)
-        promised = spans[-1][1]
-        foreign = run.folder.device_journal(run.plan.executions[0].name).read_bytes()
-    made = tamper.edits(tamper_plan, content, promised, foreign, spans)
-    for edit in made:
-        storage.write(place, edit.offset, edit.data)
-    after = storage.read(place)
-    if after == content:
-        raise LabError(f"writing to the disk of {run.target.name} changed nothing: damage not reached")
-    run.note(
-        "damaged",
-        execution=plan.name,
-        hold=cut.hold,
-        damage=tamper_plan.damage,
-        file=place["path"],
-        promised_bytes=promised,
-        edits=[{"offset": edit.offset, "bytes": len(edit.data)} for edit in made],
-        sha256_before=hashlib.sha256(content).hexdigest(),
-        sha256_after=hashlib.sha256(after).hexdigest(),
-    )
-    run.emit("damaged", damage=tamper_plan.damage)
+        mirrored = run.session.mirror.sequence if run.session.mirror else 0
+        await damage(run, plan, cut.hold, cut.tamper, place, held["flushed"], mirrored)
 
 
 async def _recover(run: Run, plan: ExecutionPlan, cut: CutPlan) -> bool:

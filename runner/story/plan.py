@@ -202,6 +202,8 @@ def _check_names(reader: Reader, entry: Entry, source: Source, scenarios: list[s
         own = {node.name for node in tree.body if isinstance(node, ast.FunctionDef) and not node.name.startswith("_")}
     except (SyntaxError, ValueError) as error:
         reader.complain(f"not Python: {error}", "functions (evidence, scenario) -> problems", reader.lab.shown(path))
+    for name in sorted(own & set(GENERIC)):
+        reader.complain(f"{name} is a check that every entry has", "another name for the entry's own", reader.lab.shown(path))
     names = own | set(GENERIC)
     for scenario in scenarios:
         for place, use in enumerate(entry.scenarios[scenario].checks):

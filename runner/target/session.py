@@ -218,4 +218,5 @@ class Session:
 
 def _holds(message: dict[str, Any], shape: dict[str, Any]) -> bool:
     """Whether each key of `shape` is there with a value of its type. Devices are not trusted to answer well."""
-    return all(isinstance(message.get(key), kind) for key, kind in shape.items())
+    values = [(message.get(key), kind) for key, kind in shape.items()]
+    return all(isinstance(value, kind) and (kind is not int or 0 <= int(value) < 2**63) for value, kind in values)

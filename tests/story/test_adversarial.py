@@ -16,11 +16,12 @@ from runner.judgement.conclude import Conclusion, conclude
 from runner.judgement.evidence import Evidence
 from runner.lab.folder import RunFolder
 from runner.lab.where import Lab, builtin_root
-from runner.model.plan import CutPlan, TamperPlan
+from runner.model.plan import TamperPlan
 from runner.model.profile import Damage
 from runner.ondevice import journal
+from runner.story.damage import damage, locate
 from runner.story.execute import execute
-from runner.story.execution import Refused, _damage, _follow, _locate
+from runner.story.execution import Refused, _follow
 from runner.story.plan import Asked, make_plan
 from runner.target.mirror import Mirror
 from runner.target.storage import Storage
@@ -173,13 +174,12 @@ class Device:
         self.path = root / "state" / "journal"
         self.path.parent.mkdir()
         self.records = [journal.encode(number, "ab" * 16, 1, 1, "sample", {"data": "x" * 300}) for number in range(1, 5)]
-        self.flushed = 3
         self.path.write_bytes(journal.FILE_HEADER + b"".join(record.raw for record in self.records))
         self.foreign = root / "foreign.journal"
         self.foreign.write_bytes(journal.FILE_HEADER + journal.encode(1, "cd" * 16, 1, 1, "began", {}).raw)
         self.storage: Any = Storage(self.path.parent, extents=False)
 
-    def damage(self, kind: Damage, seed: int = 1, size: int | None = None, flushed: int | None = None) -> None:
+    def damage(self, kind: Damage, seed: int = 1, size: int | None = None, flushed: int = 3, mirrored: int = 3) -> None:
         plan: Any = SimpleNamespace(name="adversarial-1", executions=[SimpleNamespace(name="baseline-1")])
         run: Any = SimpleNamespace(
             target=SimpleNamespace(name="local", power=SimpleNamespace(storage=lambda: self.storage)),
@@ -189,9 +189,8 @@ class Device:
             emit=lambda *_, **__: None,
         )
         tamper = TamperPlan(damage=kind, seed=seed)
-        cut = CutPlan(hold="adversarial-1/1", stage="screen", point="after_flush", tamper=tamper)
         place = {"path": str(self.path), "size": self.path.stat().st_size if size is None else size, "extents": []}
-        asyncio.run(_damage(run, plan, cut, tamper, place, self.flushed if flushed is None else flushed))
+        asyncio.run(damage(run, plan, "adversarial-1/1", tamper, place, flushed, mirrored))
 
 
 @pytest.fixture
@@ -220,8 +219,11 @@ def test_damage_is_written_and_noted_with_its_ranges(device: Device, kind: Damag
         ({"size": 20}, "3 records were promised, the undamaged disk holds 0"),
         ({"size": 0}, "is empty: there is nothing to damage"),
         ({"size": -1}, "has -1 bytes"),
+        ({"flushed": 0}, "nothing had been promised"),
+        ({"flushed": -4}, "nothing had been promised"),
+        ({"mirrored": 0}, "nothing had been promised"),
     ],
-    ids=["fewer than promised", "a part of it", "none of it", "nonsense"],
+    ids=["fewer than promised", "a part of it", "none of it", "nonsense", "no promise", "less than none", "nobody heard of it"],
 )
 def test_a_disk_that_does_not_hold_what_was_promised_is_not_damaged(device: Device, wrong: dict[str, int], said: str) -> None:
     """Lost before anything was damaged, it diverged by itself; of nonsense the lab is told. Not a byte is changed."""
@@ -229,6 +231,19 @@ def test_a_disk_that_does_not_hold_what_was_promised_is_not_damaged(device: Devi
     with pytest.raises(RunnerError, match=said):
         device.damage("bit_flip", **wrong)
     assert (device.path.read_bytes(), device.noted) == (before, {})
+
+
+@pytest.mark.parametrize("kind", ["bit_flip", "torn_tail"])
+def test_what_is_hit_is_known_to_the_coordinator(device: Device, kind: Damage) -> None:
+    """Three records are flushed, and it has heard of one: for then no other could be missed by anybody, were it gone from the end."""
+    whole = device.path.read_bytes()
+    end = len(journal.FILE_HEADER) + len(device.records[0].raw)
+    for seed in range(40):
+        device.path.write_bytes(whole)
+        device.damage(kind, seed, mirrored=1)
+        assert device.noted["damaged"]["promised_bytes"] == end
+        assert device.noted["damaged"]["edits"][0]["offset"] < end
+        assert journal.read(device.path.read_bytes()) == []
 
 
 def test_an_empty_file_of_a_pipeline_is_not_damaged(device: Device) -> None:
@@ -258,8 +273,7 @@ def test_code_that_is_damaged_is_the_code_that_would_run() -> None:
         return {}
 
     run: Any = SimpleNamespace(session=SimpleNamespace(ask=ask), bundle=object(), plan=SimpleNamespace(pipeline_folder="pipe"))
-    cut = CutPlan(hold="h", stage="s", point="after_flush", tamper=TamperPlan(damage="changed_pipeline", seed=1))
-    asyncio.run(_locate(run, SimpleNamespace(module="adversarial"), cut))  # type: ignore[arg-type]
+    asyncio.run(locate(run, SimpleNamespace(module="adversarial"), TamperPlan(damage="changed_pipeline", seed=1)))  # type: ignore[arg-type]
     assert asked == [("locate", "pipe/adversarial.py")]
 
 

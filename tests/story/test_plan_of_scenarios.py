@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import itertools
 import shlex
@@ -37,8 +38,8 @@ def typed(command: str) -> Plan:
     program, verb, *words = shlex.split(command)
     assert (program, verb) == ("runner", "exec")
     said = exec_.make_context("exec", words).params
-    assert said.pop("dry_run") is False
-    return make_plan(Asked(**said), LAB)
+    assert said["dry_run"] is False
+    return make_plan(Asked(**{field.name: said[field.name] for field in dataclasses.fields(Asked)}), LAB)
 
 
 def cuts_of(plan: Plan) -> dict[str, int]:
