@@ -5,6 +5,7 @@ This file, and what it imports from `runner.cli`, is the only code that prints o
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import signal
@@ -112,6 +113,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
     except Exception as error:
+        if isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG:
+            output.fail(AskError("a name is longer than any file's can be", expected="at most 255 bytes"))
+            sys.exit(AskError.exit_code)
         import traceback
 
         traceback.print_exc()

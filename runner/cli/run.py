@@ -61,10 +61,10 @@ def run_list(output: Output) -> int:
 def run_show(output: Output, name: str) -> int:
     """One run's report: NAME is a run id, ENTRY/run id, or a folder."""
     from runner.judgement.conclude import conclude
-    from runner.lab.folder import RunFolder, read_json
+    from runner.lab.folder import RunFolder
 
     folder = RunFolder.find(output.lab().runs, name)
-    conclusion = conclude(folder, read_json(folder.findings)["metadata"]["completed_at"])
+    conclusion = conclude(folder, folder.completed_at)
     return output.result({"run": conclusion.as_json()}, folder.final_report.read_text(encoding="utf-8"))
 
 
@@ -190,8 +190,9 @@ def report(output: Output, name: str) -> int:
         gone = not folder.archive.exists()
         do = "leave it as it is: what the report was made from is gone" if gone else f"runner run archive --restore {name}"
         raise AskError(f"{folder.run_id} is archived, and its report is made from logs, too", expected="a whole folder", do=do)
-    conclusion = conclude(folder, iso(SystemClock().wall_ns()))
-    writer.write(folder, conclusion)
+    with folder.alone():
+        conclusion = conclude(folder, iso(SystemClock().wall_ns()))
+        writer.write(folder, conclusion)
     announce(conclusion, os.environ, output.say)
     verdict = (conclusion.outcome.verdict or conclusion.outcome.status or "").replace("_", " ").upper()
     text = f"{verdict} · {conclusion.reason}\n{lab.shown(folder.final_report)}"

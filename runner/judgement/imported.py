@@ -20,7 +20,7 @@ from pydantic import TypeAdapter, ValidationError
 from runner.errors import AskError, Complaint, LabError
 from runner.judgement.collection import IMPORTED
 from runner.judgement.older_findings import MAX_BYTES, Mapped, map_findings
-from runner.lab.folder import write_json
+from runner.lab.folder import json_text, write_json
 from runner.lab.lock import locked
 from runner.model.entry import EntryId
 from runner.model.finding import Finding, Findings, Metadata
@@ -84,9 +84,11 @@ def import_findings(runs: Path, entry: str, files: list[Incoming], now: str) -> 
         if complaints:
             raise AskError.of(complaints)
         if new := [one for one in came if "imported_before" not in one]:
+            document = _document(entry, before, findings, [*_imports(before), *new], now)
+            _fits(document, path)
             for file in files:
                 _keep(folder / f"{file.sha256}.json", file.raw)
-            write_json(path, _document(entry, before, findings, [*_imports(before), *new], now))
+            write_json(path, document)
     return came
 
 
@@ -128,6 +130,13 @@ def _document(entry: str, before: Findings | None, findings: list[Finding], impo
         "imports": imports,
     }
     return Findings(metadata=Metadata.model_validate(metadata), findings=tuple(findings)).model_dump(mode="json", exclude_none=True)
+
+
+def _fits(document: dict[str, Any], path: Path) -> None:
+    """Raises AskError when what would be stored could not be read again."""
+    size = len(json_text(document).encode())
+    if size > MAX_BYTES:
+        raise AskError(f"with these findings {path} would have {size} bytes", expected=f"at most {MAX_BYTES}", do="import fewer at once")
 
 
 def _keep(path: Path, raw: bytes) -> None:

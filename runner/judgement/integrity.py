@@ -13,6 +13,7 @@ from runner.disk_log import DiskLog, read_power_ons
 from runner.judgement.checks import Problem
 from runner.judgement.evidence import Evidence
 from runner.lab.folder import RunFolder, archived, seals
+from runner.ondevice import journal
 from runner.ondevice.journal import Record
 
 Integrity = Callable[[RunFolder, Evidence], list[Problem]]
@@ -56,6 +57,26 @@ def restarts_explained(folder: RunFolder, evidence: Evidence) -> list[Problem]:
             owed = [hold for hold in planned if hold not in made | missed]
             problems += [(f"{hold} was planned, and neither cut nor missed", execution.journal_file) for hold in owed]
         problems += [(f"{cut.hold} was cut, and the device never stood there", cut.where) for cut in execution.cuts if cut.hold not in held]
+        once: set[str] = set()
+        for cut in execution.cuts:
+            if cut.hold in once or (execution.records and cut.hold not in planned):
+                problems.append((f"{cut.hold} was cut {'twice' if cut.hold in once else 'and never planned'}", cut.where))
+            once.add(cut.hold)
+    return problems
+
+
+def journals_as_mirrored(folder: RunFolder, evidence: Evidence) -> list[Problem]:
+    """Each device journal is, record by record, the one whose end the coordinator noted."""
+    problems: list[Problem] = []
+    for execution in evidence.executions:
+        path = folder.device_journal(execution.name)
+        records = journal.read(path.read_bytes()) if path.exists() else []
+        chain = journal.GENESIS
+        for record in records:
+            chain = journal.chain_on(chain, record.raw)
+        ended = execution.ended
+        if ended and (ended["mirrored"], ended["chain"]) != (len(records), chain):
+            problems.append((f"{execution.name}: its journal is not the one that was mirrored", execution.journal_file))
     return problems
 
 
@@ -74,6 +95,10 @@ def mirror_complete(folder: RunFolder, evidence: Evidence) -> list[Problem]:
 def losses_recounted(folder: RunFolder, evidence: Evidence) -> list[Problem]:
     """What each power cut is said to have cost is what the disk server's log shows, request by request."""
     losses = _losses(evidence)
+    if evidence.plan["type"]["emulation"] is not None:
+        uncounted = [cut for cut in evidence.cuts if cut.loss == "power_loss" and cut.writes_lost is None]
+        if uncounted:
+            return [(f"{cut.hold}: nobody says what this power loss cost", cut.where) for cut in uncounted]
     if not losses:
         return []
     log, where = folder.journals / "disk.log", str((folder.journals / "disk.log").relative_to(folder.root))
@@ -93,7 +118,7 @@ def losses_recounted(folder: RunFolder, evidence: Evidence) -> list[Problem]:
     return problems
 
 
-_ALL: tuple[Integrity, ...] = (evidence_unaltered, losses_recounted, restarts_explained, mirror_complete)
+_ALL: tuple[Integrity, ...] = (evidence_unaltered, losses_recounted, restarts_explained, journals_as_mirrored, mirror_complete)
 INTEGRITY: dict[str, Integrity] = {check.__name__: check for check in _ALL}
 
 

@@ -6,18 +6,23 @@ judges the run again with pytest and nothing of ours.
 
 from __future__ import annotations
 
+import contextlib
+import copy
+import importlib.machinery
 import importlib.util
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from types import CodeType
 
 from runner.errors import AskError
 from runner.judgement.checks import CATEGORIES, GENERIC, Check, Problem
 from runner.judgement.evidence import Evidence
 from runner.judgement.integrity import contradictions
 from runner.lab.folder import RunFolder
-from runner.model.outcome import SEVERITIES, failure_rate_bound, judge
+from runner.model.outcome import SEVERITIES, TABLE, failure_rate_bound, judge
 
+_CHECKS = "pipelines/checks.py"
 MAX_PROBLEMS = 1000  # of one check in one scenario; more are counted
 
 
@@ -49,16 +54,30 @@ def run_checks(folder: RunFolder, evidence: Evidence) -> list[CheckResult]:
 
 
 def _problems(check: Check, evidence: Evidence, scenario: str) -> tuple[Problem, ...]:
-    """What a check finds. One of the entry's own that raises has found that it is broken; one of ours is our bug."""
+    """What a check finds. One of the entry's own that raises has found that it is broken; one of ours is our bug.
+
+    The entry's own get a plan and lists of their own: what they change, they change for themselves.
+    """
+    ours = check in GENERIC.values()
+    if not ours:
+        executions, notes = list(evidence.executions), list(evidence.coordinator)
+        evidence = replace(evidence, plan=copy.deepcopy(evidence.plan), executions=executions, coordinator=notes)
     try:
-        found = [(str(problem), str(where)) for problem, where in check(evidence, scenario)]
-    except (Exception, SystemExit) as error:
-        if check in GENERIC.values():
+        with contextlib.redirect_stdout(sys.stderr):
+            found = [(str(problem), str(where)) for problem, where in check(evidence, scenario)]
+    except (Exception, SystemExit, GeneratorExit) as error:
+        if ours:
             raise
-        found = [(f"the check itself failed: {type(error).__name__}: {error}", "pipelines/checks.py")]
+        found = [(f"the check itself failed: {type(error).__name__}: {error}", _CHECKS)]
     if len(found) > MAX_PROBLEMS:
         found = [*found[:MAX_PROBLEMS], (f"and {len(found) - MAX_PROBLEMS} more", found[MAX_PROBLEMS][1])]
-    return tuple((one_line(problem), one_line(where).strip() or "pipelines/checks.py") for problem, where in found)
+    return tuple((one_line(problem), _place(where)) for problem, where in found)
+
+
+def _place(where: str) -> str:
+    """A place inside the run folder, whatever a check gives for one."""
+    said = one_line(where).strip()
+    return _CHECKS if not said or said.startswith("/") or ".." in said.split("/") else said
 
 
 def one_line(text: str) -> str:
@@ -80,29 +99,41 @@ def _chosen(folder: RunFolder, evidence: Evidence) -> list[tuple[str, str, str, 
     return chosen
 
 
+class _FromText(importlib.machinery.SourceFileLoader):
+    """Loads a file from its text alone: a compiled one beside it could be of any other."""
+
+    def get_code(self, fullname: str) -> CodeType | None:
+        code: CodeType = self.source_to_code(self.get_data(self.path), self.path)
+        return code
+
+
 def entry_checks(folder: Path) -> dict[str, Check]:
-    """Public functions of the checks.py in an entry's folder. This runs it. Raises AskError when it cannot be loaded."""
+    """Public functions of the checks.py in an entry's folder. This runs it, from its own text and no compiled file beside it.
+
+    What it prints goes to standard error. Raises AskError when it cannot be loaded.
+    """
     path = folder / "checks.py"
     if not path.exists():
         return {}
     name = f"_entry_checks_{abs(hash(path))}"
-    spec = importlib.util.spec_from_file_location(name, path)
+    spec = importlib.util.spec_from_loader(name, _FromText(name, str(path)))
     assert spec and spec.loader
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    kept, sys.dont_write_bytecode = sys.dont_write_bytecode, True  # nothing is added to a folder by looking at it
+    module = sys.modules[name] = importlib.util.module_from_spec(spec)
     try:
-        spec.loader.exec_module(module)
-    except (Exception, SystemExit) as error:
+        with contextlib.redirect_stdout(sys.stderr):
+            spec.loader.exec_module(module)
+    except (Exception, SystemExit, GeneratorExit) as error:
         raise AskError(f"the entry's checks cannot be loaded: {type(error).__name__}: {error}", where=str(path)) from error
-    finally:
-        sys.dont_write_bytecode = kept
     return {key: value for key, value in vars(module).items() if callable(value) and not key.startswith("_")}
 
 
 def verdict(folder: RunFolder, evidence: Evidence, results: list[CheckResult]) -> tuple[str, str]:
     """The row of the table that this run is, and the reason in one line."""
     ending = evidence.ending or {"ending": "interrupted", "error": "the coordinator was killed"}
+    if ending["ending"] not in (*TABLE, "ran"):
+        raise AskError(
+            f"no run ends as {one_line(ending['ending'])!r}", expected="ran, or a row of the table", where=str(folder.coordinator_journal)
+        )
     if ending["ending"] != "ran":
         return ending["ending"], one_line(str(ending.get("error", "ended early")).splitlines()[0])
     wrong = contradictions(folder, evidence)

@@ -410,7 +410,8 @@ def derived_files(look: Look) -> Found:
             problems.append((f"is missing: runner report makes it again{hint}", name))
         elif look.moved[name].get("sha256") != hashlib.sha256(said).hexdigest():
             problems.append((f"lies in the archive, and is not what the evidence gives{hint}", name))
-    return problems
+    judge = [look.shown(path) for path in look.files() if look.shown(path).startswith("tests/judge/")]
+    return problems + [("does not belong to the judge", name) for name in judge if name not in look.derived]
 
 
 def _first_difference(found: bytes, said: bytes) -> int:

@@ -188,7 +188,7 @@ def archive(run: RunFolder, files: Iterable[str], wall_ns: int) -> int:
     What the archive holds already stays in it, unless the folder has a newer file of that name. Raises LabError when anything
     cannot be written or does not read back as it was; then nothing was deleted.
     """
-    with locked(run.archive.parent / ".lock"), _told(run.archive):
+    with run.alone(), locked(run.archive.parent / ".lock"), _told(run.archive):
         here = {name: seal(run.root / name) for name in files}
         there = contents(run.archive) if run.archive.exists() else {}
         if any(there.get(name) != said for name, said in here.items()):
@@ -211,7 +211,7 @@ def restore(run: RunFolder) -> list[str]:
     """
     if not run.archive.is_file():
         raise AskError(f"{run.archive} is not there", expected="an archive that `runner run archive` made", where=str(run.archive_note))
-    with locked(run.archive.parent / ".lock"), _told(run.archive):
+    with run.alone(), locked(run.archive.parent / ".lock"), _told(run.archive):
         there = contents(run.archive)
         if not there.items() <= archived(run).items():
             raise LabError(f"{run.archive} does not hold what {run.archive_note} says", do="nothing was restored; look at both")
@@ -246,7 +246,7 @@ def whole_copy(run: RunFolder) -> Iterator[RunFolder]:
 
 def prune(run: RunFolder, wall_ns: int) -> None:
     """Deletes the run's archive. Its note stays, with the hashes of what is gone, and when it went."""
-    with locked(run.archive.parent / ".lock"), _told(run.archive):
+    with run.alone(), locked(run.archive.parent / ".lock"), _told(run.archive):
         note = read_json(run.archive_note)
         _write_whole(run.archive_note, [json_text({**note, "deleted_at": iso(wall_ns)}).encode()])
         run.archive.unlink()

@@ -15,10 +15,12 @@ runs/EDGE-002/run-2026-11-21-001/
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import hashlib
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -81,6 +83,33 @@ class RunFolder:
         except OSError as error:
             raise LabError(f"no run folder can be made in {runs}: {error.strerror}", do="free or grant the place") from error
         raise LabError(f"{entry} has 999 runs of {day} already", do="archive some of them")
+
+    @contextlib.contextmanager
+    def alone(self) -> Iterator[None]:
+        """For whoever writes into this folder: a run while it lasts, a report, an archiving. Raises AskError while another one does.
+
+        The kernel lets go of it when its holder ends, however it ends.
+        """
+        try:
+            fd = os.open(self.root, os.O_RDONLY)
+        except OSError as error:
+            raise AskError(f"{self.root} cannot be opened: {error.strerror}", expected="a run's folder") from error
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            yield
+        except BlockingIOError as error:
+            raise AskError(f"{self.run_id} is under way, or being written to by another command", do="wait for it to end") from error
+        finally:
+            os.close(fd)
+
+    @property
+    def completed_at(self) -> str:
+        """When findings.json says that the run ended. Raises AskError when it does not say."""
+        said = read_json(self.findings)
+        metadata = said.get("metadata") if isinstance(said, dict) else None
+        if not isinstance(metadata, dict) or not isinstance(metadata.get("completed_at"), str):
+            raise AskError(f"{self.findings} does not say when the run ended", expected="metadata.completed_at", do="runner report")
+        return str(metadata["completed_at"])
 
     @classmethod
     def find(cls, runs: Path, name: str) -> RunFolder:

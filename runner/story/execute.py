@@ -94,31 +94,32 @@ async def execute(
             run = _open_folder(plan, lab, clock, emit)
         except OSError as error:
             raise LabError(f"no run folder can be made in {lab.runs}: {error}", do="free or grant the place") from error
-        emit("folder", path=run.folder.root)
-        trouble: RunnerError | None = None
-        ending = "bug"
-        try:
-            async with _live_target(run, adjust):
-                await _make_safe(run)
-                await prove_disk(run)
-                await _push(run)
-                await _environment(run)
-                await _executions(run)
-                run.completed = True
-            ending = "ran"
-        except (LabError, AskError) as error:  # whatever was asked, hardware has moved: it is the lab's now
-            ending, trouble = "lab", error
-        except OSError as error:
-            ending, trouble = "lab", LabError(f"the coordinator's disk: {error}", do="free some space; what was mirrored is kept")
-        except asyncio.CancelledError:
-            ending, trouble = "interrupted", LabError("interrupted by the operator")
-        except Exception as error:
-            message = f"{type(error).__name__}: {error}"
-            trouble = error if isinstance(error, RunnerError) else BrokenPromise(message, do="please report it, with this folder")
-            trouble.__cause__ = error
-        run.note("run_ended", ending=ending, **({"error": str(trouble)} if trouble else {}))
-        run.log.close()
-        return _conclude(run, ending, trouble)
+        with run.folder.alone():
+            emit("folder", path=run.folder.root)
+            trouble: RunnerError | None = None
+            ending = "bug"
+            try:
+                async with _live_target(run, adjust):
+                    await _make_safe(run)
+                    await prove_disk(run)
+                    await _push(run)
+                    await _environment(run)
+                    await _executions(run)
+                    run.completed = True
+                ending = "ran"
+            except (LabError, AskError) as error:  # whatever was asked, hardware has moved: it is the lab's now
+                ending, trouble = "lab", error
+            except OSError as error:
+                ending, trouble = "lab", LabError(f"the coordinator's disk: {error}", do="free some space; what was mirrored is kept")
+            except asyncio.CancelledError:
+                ending, trouble = "interrupted", LabError("interrupted by the operator")
+            except Exception as error:
+                message = f"{type(error).__name__}: {error}"
+                trouble = error if isinstance(error, RunnerError) else BrokenPromise(message, do="please report it, with this folder")
+                trouble.__cause__ = error
+            run.note("run_ended", ending=ending, **({"error": str(trouble)} if trouble else {}))
+            run.log.close()
+            return _conclude(run, ending, trouble)
 
 
 def _open_folder(plan: Plan, lab: Lab, clock: Clock, emit: Emit) -> Run:

@@ -50,7 +50,7 @@ def test_exactly_as_many_images_as_asked_each_of_one_cut_that_damages(settings: 
         executions = schedule(settings, count, seed)
         assert [[cut.hold for cut in cuts] for cuts in executions] == [[f"adversarial-{number}/1"] for number in range(1, count + 1)]
         assert len(plans(executions)) == count
-        assert {(cut.point, cut.fraction) for cuts in executions for cut in cuts} == {("after_flush", None)}
+        assert {(cut.point, cut.fraction) for cuts in executions for cut in cuts} == {("after_ack", None)}
 
 
 def test_every_kind_of_damage_once_as_soon_as_the_count_allows(settings: Tamper) -> None:

@@ -64,7 +64,7 @@ class MadeRun:
             self._boot(at_s, "hello")
         self.note(at_s, "execution_began", execution=execution, scenario=scenario)
         self.lives[execution] = 0
-        self.device(at_s, execution, "began", stages=[])
+        self.device(at_s, execution, "began", stages=[], holds=[])
 
     def cut(self, at_s: float, execution: str, stage: str, *, back_s: float, replay: tuple[str, ...] = (), host_wait_s: float = 0.1) -> str:
         """A cut at `at_s`, the power on again at `back_s`, and the state restored. Returns its hold."""
@@ -138,6 +138,7 @@ class MadeRun:
         self.folder.witness.write_text("".join(json.dumps(line) + "\n" for line in self.witnessed))
         words = {"roadmap_entry_id": "EDGE-002", "roadmap_entry_title": "Power failure recovery", "stageflow_version": "1.2.0"}
         about = {"agent_model": "stageflow-runner", "started_at": "2026-01-31T11:00:00.000Z", "run_token": TOKEN}
+        about |= {"run_id": self.folder.run_id, "agent_run_id": "00000000-0000-4000-8000-000000000001"}
         write_json(self.folder.run_config, {**words, **about, "test_parameters": self.plan})
         write_json(self.folder.environment, self.environment)
         results: list[CheckResult] = more.get("results", [])

@@ -78,7 +78,7 @@ def test_a_cut_ends_what_runs_beside_the_execution_it_was_meant_for(run: MadeRun
     run.stage("recovery-1", "a", 1.0, None)
     run.note(3.0, "execution_began", execution="other-1", scenario="recovery")
     run.lives["other-1"] = 0
-    run.device(3.0, "other-1", "began", stages=[])
+    run.device(3.0, "other-1", "began", stages=[], holds=[])
     run.stage("other-1", "b", 4.0, None)
     run.cut(5.0, "recovery-1", "a", back_s=6.0)
     run.end(100.0)

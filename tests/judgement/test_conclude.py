@@ -24,11 +24,12 @@ def test_nine_crashes_that_held_pass_with_concerns(real_run: RunFolder) -> None:
     assert said["run_dir"] == str(real_run.root)
 
 
-def test_with_the_bar_reached_crashes_are_still_no_power_failure(real_run: RunFolder) -> None:
+def test_with_the_bar_reached_crashes_are_still_no_power_failure(real_run: RunFolder, forger: Any) -> None:
     """The bar is the entry's, as it was when the run was made; but process crashes alone are never a full pass."""
     config = read_json(real_run.run_config)
     config["test_parameters"]["cuts"]["bar"] = 9
     write_json(real_run.run_config, config)
+    forger.seal()
     conclusion = conclude(real_run, "now")
     assert (conclusion.outcome.verdict, conclusion.reason) == (
         "PASS_WITH_CONCERNS",
@@ -60,8 +61,8 @@ def set_checks(run: RunFolder, check: str, /, **changes: Any) -> None:
 def test_one_failed_check_is_as_bad_as_the_entry_says(forger: Any, severity: str, judge: str, row: str) -> None:
     """One finding, with its severity, its evidence and the command that makes it again; observing never fails a run."""
     forger.change(forger.recovery, "finished", 0, state_sha256="0" * 64)
-    forger.seal()
     set_checks(forger.run, "state_equal", severity=severity, judge=judge)
+    forger.seal()
     conclusion = conclude(forger.run, "2026-11-21T20:00:00.000Z")
     assert conclusion.row == row
     (finding,) = conclusion.findings

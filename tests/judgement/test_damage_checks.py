@@ -126,7 +126,7 @@ def test_only_plain_cuts_where_something_must_hold_count(run: MadeRun) -> None:
     evidence = evidence_of_all(run)
     assert len(evidence.cuts) == 5
     assert [cut.hold for cut in evidence.counting] == ["recovery-1/1", "recovery-1/2"]
-    assert [row["hold"] for row in cut_rows(evidence) if row["may_count"]] == ["recovery-1/1", "recovery-1/2"]
+    assert [row["hold"] for row in cut_rows(evidence) if row["counted"]] == ["recovery-1/1", "recovery-1/2"]
     assert [cut.counted for cut in evidence.cuts if cut.damage] == [False, False]
 
 

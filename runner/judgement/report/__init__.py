@@ -6,6 +6,9 @@ and only the generation time differs between two conclusions of one folder. Noth
 
 from __future__ import annotations
 
+from pathlib import Path
+
+from runner.errors import AskError
 from runner.judgement.conclude import Conclusion
 from runner.judgement.report import (
     events,
@@ -32,8 +35,14 @@ def derived(conclusion: Conclusion) -> dict[str, str]:
 
 
 def write(folder: RunFolder, conclusion: Conclusion) -> None:
-    """Writes every derived file, each whole or not at all. Raises LabError when the disk does not take them."""
-    for path, text in derived(conclusion).items():
+    """Writes every derived file, each whole or not at all. Raises LabError when the disk does not take them, and AskError
+    when a folder in it is a link: nothing is ever written to elsewhere."""
+    texts = derived(conclusion)
+    for name in sorted({str(parent) for path in texts for parent in Path(path).parents}):
+        if (folder.root / name).resolve() != folder.root.resolve() / name:
+            where = str(folder.root / name)
+            raise AskError(f"{name} is a link", expected="a folder of the run's own", where=where, do="nothing was written")
+    for path, text in texts.items():
         write_text(folder.root / path, text)
 
 

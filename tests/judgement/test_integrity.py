@@ -1,0 +1,160 @@
+"""Forgeries of evidence, with right checksums, numbers and seals: each contradicts something, and then there is no verdict."""
+
+from __future__ import annotations
+
+import py_compile
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from runner.errors import AskError
+from runner.judgement.conclude import conclude
+from runner.judgement.evidence import Cut
+from runner.judgement.integrity import contradictions
+from runner.judgement.judge import entry_checks
+from runner.judgement.report import write
+from runner.lab.folder import RunFolder, read_json, write_json
+from runner.ondevice import journal
+
+pytestmark = pytest.mark.real
+
+
+def wrong(run: RunFolder) -> str:
+    """The first contradiction, and that it leaves no verdict."""
+    conclusion = conclude(run, "now")
+    (first, _), *_ = contradictions(run, conclusion.evidence)
+    assert (conclusion.outcome.status, conclusion.outcome.verdict, conclusion.findings) == ("blocked", None, [])
+    assert first in conclusion.reason
+    return first
+
+
+def test_a_real_run_contradicts_nothing(real_run: RunFolder) -> None:
+    """The negative control of all that follows."""
+    assert contradictions(real_run, conclude(real_run, "now").evidence) == []
+
+
+def without_the_cut(forger: Any, hold: str) -> None:
+    forger.rewrite(
+        forger.run.coordinator_journal,
+        lambda r: None if r.kind in ("held", "cut", "recovered") and r.payload["hold"] == hold else r.payload,
+    )
+
+
+def repeated_cut(forger: Any) -> None:
+    path = forger.run.coordinator_journal
+    kept: list[bytes] = []
+    for record in journal.read_file(str(path)):
+        for _ in range(2 if record.kind == "cut" else 1):
+            written = (record.boot_id, record.boottime_ns, record.wall_ns, record.kind)
+            kept.append(journal.encode(len(kept) + 1, *written, record.payload).raw)
+    path.write_bytes(journal.FILE_HEADER + b"".join(kept))
+
+
+def another_baseline(forger: Any) -> None:
+    forger.change(forger.run.device_journal("baseline-1"), "finished", 0, state_sha256="0" * 64)
+
+
+FORGERIES: dict[str, tuple[Callable[[Any], Any], str]] = {
+    "a cut that never was": (lambda forger: without_the_cut(forger, "recovery-1/3"), "a restart that nobody caused or saw"),
+    "a cut told twice": (repeated_cut, "was cut twice"),
+    "a hold that nobody reached": (lambda forger: forger.drop(forger.run.coordinator_journal, "held", 2), "the device never stood there"),
+    "a promise nobody noted": (lambda forger: forger.drop(forger.run.coordinator_journal, "mirrored", 5), "nobody noted record"),
+    "a journal that is another": (another_baseline, "its journal is not the one that was mirrored"),
+    "no seal": (lambda forger: forger.drop(forger.run.coordinator_journal, "sealed"), "hashes of the evidence is missing"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", FORGERIES)
+def test_a_forgery_that_is_sealed_again_still_contradicts_itself(forger: Any, name: str) -> None:
+    """Whoever changes one place has to change another, and another."""
+    forge, said = FORGERIES[name]
+    forge(forger)
+    forger.seal()
+    assert said in wrong(forger.run)
+
+
+def test_what_a_run_is_judged_by_is_sealed_too(real_run: RunFolder) -> None:
+    """A check dropped from the plan, or emptied in checks.py, leaves no verdict."""
+    config = read_json(real_run.run_config)
+    config["test_parameters"]["scenarios"]["recovery"]["checks"].pop()
+    write_json(real_run.run_config, config)
+    assert wrong(real_run) == "config/run_config.json is not what it was when the run ended"
+
+
+def test_a_compiled_check_is_never_run(real_run: RunFolder) -> None:
+    """Checks are read from their text: a compiled file beside it, of whatever source, changes nothing."""
+    checks = real_run.pipelines / "checks.py"
+    other = real_run.root / "other.py"
+    other.write_text("def ledger_adds_up(evidence, scenario):\n    return [('forged', 'here')]\n")
+    cached = checks.parent / "__pycache__" / "checks.cpython-311.pyc"
+    cached.parent.mkdir()
+    py_compile.compile(str(other), str(cached), invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH)
+    other.unlink()
+    assert entry_checks(real_run.pipelines)["ledger_adds_up"].__doc__
+    assert conclude(real_run, "now").outcome.verdict == "PASS_WITH_CONCERNS"
+
+
+def test_a_report_is_never_written_through_a_link(real_run: RunFolder, tmp_path: Any) -> None:
+    """A folder of the run that leads elsewhere is named, and nothing is written anywhere."""
+    conclusion = conclude(real_run, "now")
+    elsewhere = tmp_path / "elsewhere"
+    (real_run.root / "results" / "traces").rename(elsewhere)
+    (real_run.root / "results" / "traces").symlink_to(elsewhere)
+    real_run.final_report.write_text("as it was")
+    with pytest.raises(AskError, match="results/traces is a link"):
+        write(real_run, conclusion)
+    assert real_run.final_report.read_text() == "as it was"
+
+
+def test_a_run_under_way_is_left_alone(real_run: RunFolder) -> None:
+    """Two writers of one folder never meet: the second is told so."""
+    with real_run.alone(), pytest.raises(AskError, match="is under way"), real_run.alone():
+        raise AssertionError("two at once")
+    with real_run.alone():
+        pass
+
+
+def test_a_killed_runs_torn_journal_is_read_to_its_last_whole_record(real_run: RunFolder) -> None:
+    """Half a record behind it is what a kill leaves: the run ends as killed, and can be reported."""
+    path = real_run.coordinator_journal
+    data = path.read_bytes()
+    last = journal.read(data)[-1].raw
+    path.write_bytes(data[: -len(last) // 2])
+    conclusion = conclude(real_run, "now")
+    assert (conclusion.outcome.status, conclusion.reason) == ("failed", "the coordinator was killed")
+
+
+@pytest.mark.parametrize("config", ["{}", "[]", '{"test_parameters": 5}'])
+def test_a_folder_without_a_plan_is_the_users_and_not_our_bug(real_run: RunFolder, config: str) -> None:
+    """Named, with what was expected."""
+    real_run.run_config.write_text(config)
+    with pytest.raises(AskError, match="no configuration of a run"):
+        conclude(real_run, "now")
+
+
+def test_a_note_that_lacks_something_is_named(forger: Any) -> None:
+    """By file and record; nothing is concluded from it."""
+    forger.rewrite(forger.run.coordinator_journal, lambda r: {} if r.kind == "cut" else r.payload)
+    with pytest.raises(AskError, match="a note of kind cut lacks something"):
+        conclude(forger.run, "now")
+
+
+@pytest.mark.parametrize("number", [10**30, -1, 1e999])
+def test_a_number_no_clock_shows_is_no_line_of_the_witness(real_run: RunFolder, number: float) -> None:
+    """A hostile device fails its own run: such a line is not one, and what it should have said is missing."""
+    lines = real_run.witness.read_text().splitlines(keepends=True)
+    at = next(place for place, line in enumerate(lines) if "recovery-1" in line)
+    name = '"boottime_ns": '
+    before, _, rest = lines[at].partition(name)
+    lines[at] = before + name + repr(number).replace("inf", "1e999") + "," + rest.partition(",")[2]
+    real_run.witness.write_text("".join(lines))
+    assert "nobody outside saw it" in str([r.problems for r in conclude(real_run, "now").results if r.check == "every_stage_witnessed"])
+
+
+def test_cuts_that_cost_nothing_are_no_pass_whatever_was_observed(whole_run: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fault not reached: said before what only was observed, and for each scenario of its own."""
+    monkeypatch.setattr(Cut, "counted", property(lambda cut: "stress" not in cut.hold))
+    conclusion = conclude(whole_run, "now")
+    assert (conclusion.outcome.status, conclusion.outcome.verdict) == ("blocked", None)
+    assert conclusion.reason == "no cut of stress cost anything: fault not reached"
