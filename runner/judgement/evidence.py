@@ -271,7 +271,7 @@ def _coordinator(folder: RunFolder) -> list[Record]:
     records = journal.read(data)
     whole = len(journal.FILE_HEADER) + sum(len(record.raw) for record in records)
     killed = bool(records) and records[-1].kind != "run_ended"  # then its last record may be half there, and the run has no verdict
-    if whole != len(data) and not killed:
+    if whole != len(data) and (not killed or journal.find_record(data, whole + 1, len(records) + 1)):
         raise AskError(f"{path} is damaged behind record {len(records)}", expected="the folder as `runner exec` left it")
     for record in records:
         if not has_shape(record.payload, _NOTES.get(record.kind, {})):

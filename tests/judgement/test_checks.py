@@ -10,6 +10,7 @@ import pytest
 
 from runner.judgement.checks import GENERIC
 from runner.judgement.conclude import conclude, cut_rows
+from runner.lab.folder import read_json, write_json
 from runner.ondevice import journal
 
 pytestmark = pytest.mark.real
@@ -166,8 +167,15 @@ def test_every_check_says_what_it_promises_and_where_it_was_broken(forger: Any) 
 
 def test_the_hosts_wait_is_not_the_boards(forger: Any) -> None:
     """A restart that was slow because the emulator got no processor is not too late; one that waited less than it overran is."""
+    config = read_json(forger.run.run_config)
+    config["test_parameters"]["type"]["emulation"] = {}  # as if the board had been an emulated one
+    write_json(forger.run.run_config, config)
     forger.change(forger.recovery, "resumed", 0, restored_flushed_ns=2**60)
     late = next(row["restored_s"] for row in cut_rows(conclude(forger.run, "now").evidence) if (row["restored_s"] or 0) > 5)
     for waited, red in ((late - 4, False), (late - 6, True)):
         forger.change(forger.run.coordinator_journal, "recovered", 0, host_wait_s=waited)
         assert ("recovery: restored_in_time" in forger.red()) is red
+    config["test_parameters"]["type"]["emulation"] = None
+    write_json(forger.run.run_config, config)
+    forger.change(forger.run.coordinator_journal, "recovered", 0, host_wait_s=late)
+    assert "recovery: restored_in_time" in forger.red()  # a board of its own waits for nobody

@@ -111,7 +111,9 @@ def test_stages_say_in_which_life_they_began(real_run: RunFolder) -> None:
 
 
 @pytest.mark.parametrize(
-    "damage", [lambda data: data[:-3], lambda data: data[:900] + b"\x00" + data[901:], lambda data: b""], ids=["cut", "flipped", "empty"]
+    "damage",
+    [lambda data: data + b"more", lambda data: data[:900] + b"\x00" + data[901:], lambda data: b""],
+    ids=["added to", "flipped", "empty"],
 )
 def test_a_damaged_coordinator_journal_concludes_nothing(real_run: RunFolder, damage: Callable[[bytes], bytes]) -> None:
     """Whoever damaged the only word from outside is told so; nothing is judged from what is left."""
