@@ -199,9 +199,9 @@ def running_again_limit(evidence: Evidence) -> float:
 
 
 def really_rebooted(evidence: Evidence, scenario: str) -> list[Problem]:
-    """After a power loss the boot id is another one; after a process crash the supervisor is another process."""
+    """After a power loss the boot id is another one, after a crash the process is; and nothing restarted that nobody cut."""
     problems = []
-    boots, processes = set(), set()
+    boots, processes, seen = set(), set(), set()
     back = {}
     for record in evidence.coordinator:
         if record.kind in ("hello", "recovered", "reattached"):
@@ -210,6 +210,11 @@ def really_rebooted(evidence: Evidence, scenario: str) -> list[Problem]:
                 back[record.payload["hold"]] = (boot in boots, process in processes)
             boots.add(boot)
             processes.add(process)
+            seen.add((boot, process))
+    for execution in evidence.of(scenario):
+        for record in execution.of_kind("restored"):
+            if (record.boot_id, record.payload["supervisor_started_ns"]) not in seen:
+                problems.append(("it restarted, and nobody had cut its power", execution.where(record)))
     for cut in (cut for execution in evidence.of(scenario) for cut in execution.cuts):
         old_boot, old_process = back.get(cut.hold, (False, False))
         if cut.hold not in back:

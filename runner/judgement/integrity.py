@@ -7,6 +7,7 @@ everything, checksums and hashes included, into a story without a contradiction 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 
 from runner.disk_log import DiskLog, read_power_ons
@@ -37,31 +38,22 @@ def evidence_unaltered(folder: RunFolder, evidence: Evidence) -> list[Problem]:
     return problems + [(f"{name} was added after the run", name) for name in added]
 
 
-def restarts_explained(folder: RunFolder, evidence: Evidence) -> list[Problem]:
-    """Every restart that a device's journal tells of was seen by the coordinator; every planned hold was cut, or is said to be missed."""
-    seen = {
-        (r.payload["boot_id"], r.payload["supervisor_started_ns"])
-        for r in evidence.coordinator
-        if r.kind in ("hello", "recovered", "reattached")
-    }
+def cuts_as_planned(folder: RunFolder, evidence: Evidence) -> list[Problem]:
+    """Each planned cut of a finished execution was made once, or is said to be missed, and the device had stood there before."""
     missed = {hold for r in evidence.coordinator if r.kind == "missed" for hold in r.payload["holds"]}
     held = {r.payload["hold"] for r in evidence.coordinator if r.kind == "held"}
+    planned = {e["name"]: [cut["hold"] for cut in e["cuts"]] for e in evidence.plan["executions"]}
     problems: list[Problem] = []
     for execution in evidence.executions:
-        for record in execution.of_kind("restored"):
-            if (record.boot_id, record.payload["supervisor_started_ns"]) not in seen:
-                problems.append((f"{execution.name}: a restart that nobody caused or saw", execution.where(record)))
-        made = {cut.hold for cut in execution.cuts}
-        planned = [hold["hold"] for record in execution.of_kind("began") for hold in record.payload["holds"]]
-        if execution.ended.get("ending") == "finished":
-            owed = [hold for hold in planned if hold not in made | missed]
-            problems += [(f"{hold} was planned, and neither cut nor missed", execution.journal_file) for hold in owed]
-        problems += [(f"{cut.hold} was cut, and the device never stood there", cut.where) for cut in execution.cuts if cut.hold not in held]
-        once: set[str] = set()
+        times = Counter(cut.hold for cut in execution.cuts)
         for cut in execution.cuts:
-            if cut.hold in once or (execution.records and cut.hold not in planned):
-                problems.append((f"{cut.hold} was cut {'twice' if cut.hold in once else 'and never planned'}", cut.where))
-            once.add(cut.hold)
+            if cut.hold not in held:
+                problems.append((f"{cut.hold} was cut, and the device never stood there", cut.where))
+            if times[cut.hold] > 1 or cut.hold not in planned.get(execution.name, [cut.hold]):
+                problems.append((f"{cut.hold} was cut {'twice' if times[cut.hold] > 1 else 'and never planned'}", cut.where))
+        if execution.ended.get("ending") == "finished":
+            owed = [hold for hold in planned.get(execution.name, []) if hold not in times and hold not in missed]
+            problems += [(f"{hold} was planned, and neither cut nor missed", execution.journal_file) for hold in owed]
     return problems
 
 
@@ -118,7 +110,7 @@ def losses_recounted(folder: RunFolder, evidence: Evidence) -> list[Problem]:
     return problems
 
 
-_ALL: tuple[Integrity, ...] = (evidence_unaltered, losses_recounted, restarts_explained, journals_as_mirrored, mirror_complete)
+_ALL: tuple[Integrity, ...] = (evidence_unaltered, losses_recounted, cuts_as_planned, journals_as_mirrored, mirror_complete)
 INTEGRITY: dict[str, Integrity] = {check.__name__: check for check in _ALL}
 
 

@@ -56,7 +56,7 @@ def another_baseline(forger: Any) -> None:
 
 
 FORGERIES: dict[str, tuple[Callable[[Any], Any], str]] = {
-    "a cut that never was": (lambda forger: without_the_cut(forger, "recovery-1/3"), "a restart that nobody caused or saw"),
+    "a cut that never was": (lambda forger: without_the_cut(forger, "recovery-1/3"), "was planned, and neither cut nor missed"),
     "a cut told twice": (repeated_cut, "was cut twice"),
     "a hold that nobody reached": (lambda forger: forger.drop(forger.run.coordinator_journal, "held", 2), "the device never stood there"),
     "a promise nobody noted": (lambda forger: forger.drop(forger.run.coordinator_journal, "mirrored", 5), "nobody noted record"),
@@ -72,6 +72,13 @@ def test_a_forgery_that_is_sealed_again_still_contradicts_itself(forger: Any, na
     forge(forger)
     forger.seal()
     assert said in wrong(forger.run)
+
+
+def test_a_restart_that_nobody_caused_is_a_failure(forger: Any) -> None:
+    """And no contradiction: a device that restarts by itself is a result, also where a forger took the cut away."""
+    without_the_cut(forger, "recovery-1/3")
+    forger.seal()
+    assert "recovery: really_rebooted" in forger.red()
 
 
 def test_what_a_run_is_judged_by_is_sealed_too(real_run: RunFolder) -> None:
