@@ -82,19 +82,22 @@ class DiskLogReader:
 def read_power_ons(data: bytes) -> list[DiskLog]:
     """What was asked in each power-on that `data` tells from its "Ready" line on, in order.
 
-    What stands before the first "Ready" belongs to a power-on whose beginning nobody wrote down, and is left out.
+    What stands before the first "Ready" belongs to a power-on whose beginning nobody wrote down, and is left out; so is a
+    server that no machine ever connected to, because then the power was not on.
     """
     found: list[DiskLog] = []
     state: _State | None = None
+    connected = False
     for line in data.split(b"\n")[:-1]:
         text = line.decode("ascii", "replace")
         if (match := _LINE.search(text)) and match[4] == "Ready":
-            if state is not None:
+            if state is not None and connected:
                 found.append(state.summary())
-            state = _State()
+            state, connected = _State(), False
+        connected = connected or bool(match and match[4] == "Connect")
         if state is not None:
             state.follow([text])
-    return [*found, state.summary()] if state is not None else found
+    return [*found, state.summary()] if state is not None and connected else found
 
 
 _LINE = re.compile(r"(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d+) (?:connection=(\d+) )?(\.\.\.)?(\w+)(.*)")

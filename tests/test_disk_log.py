@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from runner.disk_log import DiskLogReader, Write, read_disk_log, unflushed
+from runner.disk_log import DiskLogReader, Write, read_disk_log, read_power_ons, unflushed
 
 REAL = """\
 2026-11-21 20:04:58.206520 Ready thread_model=3
@@ -111,3 +111,13 @@ def test_reading_in_pieces_is_reading_at_once(tmp_path: Path) -> None:
 def test_no_log_is_an_empty_log(tmp_path: Path) -> None:
     """Before the first power-on nothing was written."""
     assert read_disk_log(tmp_path / "none").writes == 0
+
+
+def test_power_ons_are_told_apart_and_a_server_nobody_used_is_none() -> None:
+    """The keeper starts the disk server again when the machine would not come up: that was no power-on."""
+    unused = REAL.splitlines(keepends=True)[0]
+    whole = read_power_ons(REAL.encode())
+    assert len(whole) == 1
+    assert read_power_ons((unused + REAL + REAL).encode()) == whole * 2
+    assert read_power_ons(unused.encode()) == read_power_ons(b"") == []
+    assert read_power_ons(REAL.partition("\n")[2].encode()) == []  # its beginning is missing

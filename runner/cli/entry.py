@@ -53,10 +53,14 @@ def entry_list(output: Output, /, industry: str | None, untested: bool, here_onl
         and not (untested and row["state"] == "tested")
         and not (here_only and not row["here"])
     ]
-    cells = [["-" if row[key] is None else {True: "yes", False: "-"}.get(row[key]) or row[key] for key in ROW] for row in chosen]
+    cells = [["-" if row[key] is None else _cell(row[key]) for key in ROW] for row in chosen]
     counts = ", ".join(f"{sum(row['state'] == state for row in chosen)} {state}" for state in STATES)
     text = f"{columns(ROW, cells)}\n{len(chosen)} of {len(rows)} entries: {counts}\nnext: runner entry next"
     return output.result({"entries": chosen}, text)
+
+
+def _cell(value: object) -> object:
+    return ("yes" if value else "-") if isinstance(value, bool) else value
 
 
 @entry.command("show")

@@ -137,7 +137,8 @@ class Progress:
             text = f"{repeated} repeated, restored in {max(times):.1f} s (limit {limit:g})"
             if again:
                 text += f", running again in {max(again):.1f} s (limit {running_again_limit(conclusion.evidence):g})"
-            self._print(text)
+            waited = max((row["host_wait_s"] or 0.0 for row in rows), default=0.0)
+            self._print(text + (f", less the host's wait of up to {waited:.1f} s" if waited > 1 else ""))
 
 
 def plan_text(plan: Plan) -> str:

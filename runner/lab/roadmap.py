@@ -1,6 +1,7 @@
 """The roadmap of a lab, and what its `runs/` say about each entry: tested, attempted or untested. Nothing of it is stored.
 
-a run whose findings.json says `completed`     tested
+a run of more than the baseline, `completed`   tested
+a completed run of more than its baseline      tested
 only other runs (failed, blocked, killed …)    attempted
 no run                                         untested
 """
@@ -36,6 +37,7 @@ class Tried:
     status: str
     verdict: str
     summary: str
+    beyond_baseline: bool = True  # something was held over it: a baseline alone tests nothing
 
 
 def read_roadmap(lab: Lab) -> Roadmap:
@@ -78,7 +80,7 @@ def tried(runs: Path, entry_id: str = "") -> dict[str, list[Tried]]:
 
 def state_of(runs: Collection[Tried]) -> State:
     """What an entry's runs make of it."""
-    return "tested" if any(run.status == "completed" for run in runs) else "attempted" if runs else "untested"
+    return "tested" if any(run.status == "completed" and run.beyond_baseline for run in runs) else "attempted" if runs else "untested"
 
 
 def next_entry(
@@ -103,13 +105,15 @@ def next_entry(
 def _told_by(folder: RunFolder) -> Tried:
     """A run's own words. One that cannot be read is a run all the same, and no test."""
     device, status, verdict, summary = "?", "unreadable", "", ""
+    beyond = True
     with contextlib.suppress(AskError, KeyError, TypeError, AttributeError, RecursionError):
-        device = one_line(read_json(folder.run_config)["test_parameters"]["device"])
+        plan = read_json(folder.run_config)["test_parameters"]
+        device, beyond = one_line(plan["device"]), set(plan["scenarios"]) != {"baseline"}
     with contextlib.suppress(AskError, KeyError, TypeError, AttributeError, RecursionError):
         about = read_json(folder.findings)["metadata"]
         verdict, summary = one_line(about.get("verdict", "")), one_line(about.get("summary", ""))
         status = one_line(about["status"])
-    return Tried(folder.run_id, str(folder.root), device, status, verdict, summary)
+    return Tried(folder.run_id, str(folder.root), device, status, verdict, summary, beyond)
 
 
 def one_line(text: Any, chars: int = MAX_CHARS) -> str:

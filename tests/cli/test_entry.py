@@ -192,3 +192,10 @@ def test_a_new_entry_answers_within_ten_seconds(runner_process: Callable[..., An
     assert done.returncode == 0, done.stdout + done.stderr
     findings = json.loads((Path(json.loads(done.stdout)["run_dir"]) / "findings.json").read_text())["findings"]
     assert [finding["title"].partition(":")[0] for finding in findings] == ["chaos"]
+
+
+def test_the_phase_is_a_number_for_people_too(runner: Any) -> None:
+    """1 is not yes."""
+    said = runner("entry", "list", "--phase", "1").out
+    row = next(line for line in said.splitlines() if line.startswith("CORE-001"))
+    assert row.split()[1] == "1"

@@ -244,7 +244,6 @@ def cut_table(conclusion: Conclusion) -> list[str]:
         f"running again s (limit {running_again_limit(conclusion.evidence):g})",
         "of that, host wait s",
     )
-    counting = {cut.hold for cut in conclusion.evidence.counting}
     rows = [
         (
             row["hold"],
@@ -252,7 +251,7 @@ def cut_table(conclusion: Conclusion) -> list[str]:
             row["point"] + (f", {words(row['damage'])}" if row["damage"] else ""),
             _shown(row["writes_lost"]),
             _shown(row["records_lost"]),
-            _counts(row, row["hold"] in counting),
+            _counts(row),
             *(_shown(row[clock]) for clock in ("board_boot_s", "restored_s", "running_again_s", "host_wait_s")),
         )
         for row in cut_rows(conclusion.evidence)
@@ -261,11 +260,11 @@ def cut_table(conclusion: Conclusion) -> list[str]:
     return [*table(head, rows), note, ""] if rows else ["None.", ""]
 
 
-def _counts(row: dict[str, Any], counting: bool) -> str:
+def _counts(row: dict[str, Any]) -> str:
     """Whether a cut counts towards the bar, and why not."""
     if row["damage"]:
         return "no: the disk was damaged"
-    return "yes" if row["counted"] and counting else "no: observed" if row["counted"] else "no: vacuous"
+    return "yes" if row["counted"] else "no: vacuous" if row["vacuous"] else "no: observed"
 
 
 def _performance(conclusion: Conclusion) -> list[str]:

@@ -19,6 +19,7 @@ import fcntl
 import json
 import os
 import signal
+import socket
 import sys
 import time
 from collections.abc import Awaitable, Callable
@@ -248,7 +249,7 @@ class Keeper:
         arguments = qemu_arguments(self._config.spec, self._config.image, wiring)
         self._machine = spawn(arguments, () if tap_fd is None else (tap_fd,))
         self._write_down()
-        await until(lambda: Path("qmp.sock").exists(), self._machine, "QEMU")
+        await until(lambda: listens("qmp.sock"), self._machine, "QEMU")  # the file is there a moment before anybody listens
         await qmp("query-status")
 
     async def _power_off(self) -> None:
@@ -283,6 +284,12 @@ class Keeper:
 
 
 # --- The machine's monitor, and the start of this process
+
+
+def listens(path: str) -> bool:
+    """Whether somebody takes connections at a Unix socket."""
+    with socket.socket(socket.AF_UNIX) as probe:
+        return probe.connect_ex(path) == 0
 
 
 async def qmp(command: str, path: str = "qmp.sock") -> object:
