@@ -234,6 +234,7 @@ WITH_THE_SEAL = (without_a_recovery, fewer_writes)  # forged in the coordinator'
 UNALTERED = "test_observability.py::test_evidence[evidence_unaltered]"
 VERDICT = "test_observability.py::test_the_verdict_is_the_recorded_one"
 POWER_ON = """2026-11-21 12:00:00.000001 Ready thread_model=3
+2026-11-21 12:00:00.000001 connection=1 Connect export="" tls=0 size=0x1000000 write=1 flush=1
 2026-11-21 12:00:00.000002 connection=1 Write id=1 offset=0x0 count=0x1000 ...
 2026-11-21 12:00:00.000003 connection=1 ...Write id=1 return=0
 2026-11-21 12:00:00.000004 connection=1 Flush id=2 ...
