@@ -1,21 +1,27 @@
-"""`runner exec`: plan, carry out, and say in a few lines what survived."""
+"""`runner exec`: plan, carry out, and say in a few lines what survived. `run resume` shares all but the plan."""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Callable, Coroutine, Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from runner.cli.output import Output
+from runner.cli.output import Output, plain
+from runner.lab.folder import RunFolder
 from runner.lab.where import Lab
 from runner.model.finding import Finding
 from runner.model.outcome import SEVERITIES
 from runner.model.plan import ExecutionPlan, Plan
 from runner.story.plan import Asked, make_plan
+
+if TYPE_CHECKING:
+    from runner.judgement.conclude import Conclusion
 
 LOSS_WORDS = {"process_crash": ("process crash, not a power cut", "crash", "crashes"), "power_loss": ("real power loss", "cut", "cuts")}
 
@@ -29,9 +35,13 @@ LOSS_WORDS = {"process_crash": ("process crash, not a power cut", "crash", "cras
 @click.option("--quick", is_flag=True, help="As few cuts as the entry calls quick.")
 @click.option("--stageflow", metavar="VERSION", help="The Stageflow release to test (default: the entry's).")
 @click.option("--fail-on", type=click.Choice(SEVERITIES), help="Exit with 1 for any finding at least so severe, observed ones included.")
+@click.option("--no-wait", is_flag=True, help="Where somebody else holds the device: say who, and do not wait for it.")
+@click.option(
+    "--detach", is_flag=True, help="Leave the run to a process of its own as soon as its folder is there: see `runner run attach`."
+)
 @click.option("--dry-run", is_flag=True, help="Print the plan; nothing moves.")
 @click.pass_obj
-def exec_(output: Output, /, dry_run: bool, fail_on: str | None, **words: Any) -> int:
+def exec_(output: Output, /, dry_run: bool, fail_on: str | None, no_wait: bool, detach: bool, **words: Any) -> int:
     """Run ENTRY of the roadmap on a device, for example: runner exec EDGE-002 --device qemu-pi"""
     lab = output.lab()
     plan = make_plan(Asked(**words), lab)
@@ -42,16 +52,41 @@ def exec_(output: Output, /, dry_run: bool, fail_on: str | None, **words: Any) -
     if dry_run:
         return output.result({"plan": plan.model_dump(mode="json")}, plan_text(plan))
     output.say(f"{plan.device}: {LOSS_WORDS[plan.type.loss][0]}")
-    return asyncio.run(_execute(output, lab, plan, fail_on))
+    if detach:
+        from runner.cli.under_way import leave_it_to_another
+
+        return leave_it_to_another(output, lab, no_wait=no_wait)
+
+    def story(progress: Progress) -> Coroutine[Any, Any, Conclusion]:
+        from runner.story.execute import execute
+
+        return execute(plan, lab, progress, wait=not no_wait)
+
+    return asyncio.run(carry_out(output, lab, plan, story, fail_on))
 
 
-async def _execute(output: Output, lab: Lab, plan: Plan, fail_on: str | None) -> int:
+async def carry_out(
+    output: Output, lab: Lab, plan: Plan, story: Callable[[Progress], Coroutine[Any, Any, Conclusion]], fail_on: str | None = None
+) -> int:
+    """Follows a run to its conclusion, and says it. Asked once to end it unwinds in order; asked twice it stops at once."""
     from runner.cli.github import announce
-    from runner.story.execute import execute
 
-    task = asyncio.ensure_future(execute(plan, lab, Progress(output, plan)))
+    progress = Progress(output, plan)
+    task = asyncio.ensure_future(story(progress))
+    asked = 0
+
+    def end() -> None:
+        nonlocal asked
+        asked += 1
+        if asked > 1:
+            progress.tell("stopped at once, nothing was unwound: the next run on this device does that")
+            progress.tell(f"next: runner run resume {progress.run or 'RUN'}")
+            os._exit(130)
+        progress.tell("interrupted: unwinding in order; once more stops at once")
+        task.cancel()
+
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        asyncio.get_running_loop().add_signal_handler(number, task.cancel)
+        asyncio.get_running_loop().add_signal_handler(number, end)
     conclusion = await task
     code = exit_code(conclusion.outcome.exit_code, [finding.severity for finding in conclusion.findings], fail_on)
     value: dict[str, Any] = {**conclusion.as_json(), "exit_code": code}
@@ -66,6 +101,7 @@ async def _execute(output: Output, lab: Lab, plan: Plan, fail_on: str | None) ->
     if plan.type.loss == "process_crash":
         lines.append("next: runner doctor   (what a real power cut needs)")
     announce(conclusion, os.environ, output.say)
+    progress.keep("\n".join(lines))
     return output.result(value, "\n".join(lines), code)
 
 
@@ -85,35 +121,52 @@ class Progress:
     """Turns the story's events into lines."""
 
     def __init__(self, output: Output, plan: Plan) -> None:
-        self._print, self._plan = output.say, plan
+        self._output, self._plan = output, plan
         self._width = max(12, *(len(execution.name) for execution in plan.executions))
         self._made = 0  # cuts of the execution under way
+        self._log: Path | None = None
+        self.run = ""  # as `runner run …` knows it, once there is a folder
 
     def __call__(self, event: str, **facts: Any) -> None:
         getattr(self, f"_{event}", lambda **_: None)(**facts)
 
+    def tell(self, text: str) -> None:
+        """A line for whoever sits here, and one for whoever attaches later."""
+        self._output.say(text)
+        self.keep(text)
+
+    def keep(self, text: str) -> None:
+        """A line for whoever attaches alone."""
+        if self._log is not None:
+            with contextlib.suppress(OSError), self._log.open("a", encoding="utf-8") as file:  # a full disk is told of by the story
+                file.write(plain(text) + "\n")
+
+    def _folder(self, path: Path) -> None:
+        self.run = f"{path.parent.name}/{path.name}"
+        self._log = RunFolder(path).progress
+
     def _say(self, text: str) -> None:
-        self._print(f"  {text}")
+        self.tell(f"  {text}")
 
     def _execution_ended(self, execution: ExecutionPlan, ending: str, duration_s: float) -> None:
         made, self._made = self._made, 0
         cuts = f"   {made} {LOSS_WORDS[self._plan.type.loss][1 if made == 1 else 2]}" if execution.cuts else ""
         how = "ok" if ending == "finished" else ending
-        self._print(f"{execution.name:<{self._width}} {len(execution.stages)} stages   {duration_s:5.1f} s{cuts}   {how}")
+        self.tell(f"{execution.name:<{self._width}} {len(execution.stages)} stages   {duration_s:5.1f} s{cuts}   {how}")
 
     def _powered(self, facts: dict[str, Any]) -> None:
         if "accelerator" in facts:
-            self._print(f"  accelerator: {facts['accelerator']} ({facts.get('accelerator_reason', '')})")
+            self.tell(f"  accelerator: {facts['accelerator']} ({facts.get('accelerator_reason', '')})")
 
     def _disk_proof(self, found: dict[str, Any]) -> None:
-        self._print(f"disk proof   flushed block: {found['flushed']}, unflushed block: {found['unflushed']}, cache: {found['write_cache']}")
+        self.tell(f"disk proof   flushed block: {found['flushed']}, unflushed block: {found['unflushed']}, cache: {found['write_cache']}")
 
     def _cut(self, execution: ExecutionPlan, cut: Any, facts: dict[str, Any]) -> None:
         self._made += 1
         lost = (facts.get("writes_lost") or {}).get("count")
         said = "" if lost is None else ", 1 unflushed disk write lost" if lost == 1 else f", {lost} unflushed disk writes lost"
         point = "random" if cut.fraction is not None else cut.point
-        self._print(f"  {LOSS_WORDS[self._plan.type.loss][1]} at {cut.stage or 'the journal'}, {point}{said}")
+        self.tell(f"  {LOSS_WORDS[self._plan.type.loss][1]} at {cut.stage or 'the journal'}, {point}{said}")
 
     def _damaged(self, damage: str) -> None:
         self._say(f"{damage.replace('_', ' ')} while the power was off")
@@ -138,7 +191,7 @@ class Progress:
             if again:
                 text += f", running again in {max(again):.1f} s (limit {running_again_limit(conclusion.evidence):g})"
             waited = max((row["host_wait_s"] or 0.0 for row in rows), default=0.0)
-            self._print(text + (f", less the host's wait of up to {waited:.1f} s" if waited > 1 else ""))
+            self.tell(text + (f", less the host's wait of up to {waited:.1f} s" if waited > 1 else ""))
 
 
 def plan_text(plan: Plan) -> str:

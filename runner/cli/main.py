@@ -12,6 +12,7 @@ import signal
 import sys
 from collections.abc import Sequence
 from importlib import import_module
+from typing import TYPE_CHECKING
 
 import click
 
@@ -19,18 +20,24 @@ from runner import __version__
 from runner.cli.output import Output
 from runner.errors import AskError, BrokenPromise, RunnerError
 
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
+
 COMMANDS: dict[str, tuple[str, str]] = {
     "exec": ("runner.cli.exec:exec_", "Run an entry of the roadmap on a device."),
     "run": ("runner.cli.run:run", "List, show, verify, archive and prune runs."),
     "report": ("runner.cli.run:report", "Make a run's conclusions again from its folder."),
     "finding": ("runner.cli.finding:finding", "List, show and settle findings; gather, export, import them."),
     "entry": ("runner.cli.entry:entry", "The roadmap: list, show, next; make, check and brief an entry."),
-    "device": ("runner.cli.show:device", "List and show devices; pin their host keys."),
+    "device": ("runner.cli.device:device", "List and show devices; their power, shell, console and host keys."),
     "profile": ("runner.cli.show:profile", "List and show profiles."),
     "schema": ("runner.cli.lab:schema", "Print the JSON Schema of a lab file."),
     "init": ("runner.cli.lab:init", "Make a new lab here."),
     "doctor": ("runner.cli.lab:doctor", "Say what this machine can do, and what is missing."),
+    "help": ("runner.cli.help:help_", "Explain a topic: exit-codes, labs, leases, power-cuts …"),
+    "completion": ("runner.cli.completion:completion", "Print the completion script of bash, zsh or fish."),
 }
+COMPLETE = "_RUNNER_COMPLETE"  # a shell asks what the Tab key offers
 
 
 class Interrupted(RunnerError):
@@ -58,11 +65,16 @@ class Lazy(click.Group):
             formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
 
     def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:
-        if args and args[0] not in COMMANDS:
+        if args and args[0] not in COMMANDS and not ctx.resilient_parsing:
             from runner.lab.yaml_source import nearest, one_of
 
             raise AskError(f"no command is called {args[0]!r}{nearest(args[0], COMMANDS)}", expected=one_of(COMMANDS))
         return super().resolve_command(ctx, args)
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        from runner.cli.completion import commands
+
+        return [*commands(COMMANDS, incomplete), *click.Command.shell_complete(self, ctx, incomplete)]
 
 
 @click.group(cls=Lazy, context_settings={"help_option_names": ["-h", "--help"]})
@@ -80,6 +92,10 @@ def cli(ctx: click.Context, lab: str | None, as_json: bool) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """The console script. Every ending goes through one place: a sentence or a JSON object, and the exit status."""
+    if COMPLETE in os.environ:
+        from runner.cli.completion import answer
+
+        answer(cli)
     words = list(sys.argv[1:] if arguments is None else arguments) or ["--help"]
     as_json = "--json" in words
     if as_json:

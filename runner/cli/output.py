@@ -1,22 +1,26 @@
-"""Where words go: results to standard output, everything else to standard error; with --json exactly one object."""
+"""Where words go: results to standard output, everything else to standard error; with --json exactly one object.
+
+What is allowed on a terminal, colour and width, is decided in `terminal.py`; how waiting looks, in `waiting.py`.
+"""
 
 from __future__ import annotations
 
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, TextIO
 
+from runner.cli.terminal import cells, line_of, painted, painted_complaint, plain, shortened, wants_colour, width
+from runner.cli.waiting import STATUS
 from runner.errors import RunnerError
 from runner.lab.where import Lab, find_lab
 
 SCHEMA = "stageflow-runner/1"
+LEAST_CELLS = 8  # of a column that is shortened
 
-
-def plain(text: str) -> str:
-    """`text` without anything that could move a terminal's cursor: devices are not trusted with ours."""
-    return "".join(c if c.isprintable() or c in "\n\t" else "�" for c in text)
+__all__ = ["Output", "columns", "file_text", "plain"]
 
 
 class Output:
@@ -34,20 +38,46 @@ class Output:
 
     def say(self, text: str) -> None:
         """Something a person may want to know on the way."""
-        _write(plain(text), sys.stderr if self.as_json else sys.stdout)
+        _speak(text, sys.stderr if self.as_json else sys.stdout)
+
+    @contextmanager
+    def waiting(self, what: str, limit_s: float | None = None) -> Iterator[None]:
+        """While its body runs, a terminal says "waiting for `what`, 12 s of 60" once it takes longer than a second.
+
+        May be used in coroutines, and inside of one another: the inner one is shown. Nothing of it is left on a terminal.
+        """
+        before = STATUS.begin(what, limit_s)
+        try:
+            yield
+        finally:
+            STATUS.show(before)
+
+    def wait(self, what: str = "", limit_s: float | None = None) -> None:
+        """The same for faces of events: from now on `what` is waited for instead of anything else; without a word, nothing is."""
+        STATUS.begin(what, limit_s) if what else STATUS.show(None)
+
+    def note(self, text: str) -> None:
+        """What must not stand among a command's own output, whoever reads that: a sentence on standard error."""
+        _speak(text, sys.stderr)
+
+    def write(self, text: str) -> None:
+        """A piece of a stream of words, which may end in the middle of a line."""
+        _write(plain(text), sys.stdout, end="")
 
     def result(self, value: dict[str, Any], text: str, exit_code: int = 0) -> int:
         """The answer: `value` for a program, `text` for a person. Returns the exit status."""
         if self.as_json:
             _write(json.dumps({"schema": SCHEMA, "exit_code": exit_code, **value}), sys.stdout)
         elif text:
-            _write(plain(text), sys.stdout)
+            _speak(text, sys.stdout)
         return exit_code
 
     def fail(self, error: RunnerError) -> None:
         """A failure: a sentence on standard error, and with --json the one object on standard output."""
+        STATUS.show(None)
         if not self.as_json:
-            _write(plain(f"{error}"), sys.stderr)
+            said_plainly = [plain(str(complaint)) for complaint in error.complaints]
+            _write("\n".join(map(painted_complaint, said_plainly) if wants_colour(sys.stderr) else said_plainly), sys.stderr)
             return
         first = error.complaints[0]
         said = [{"found": c.found, "expected": c.expected, "where": c.where, "do": c.do} for c in error.complaints]
@@ -56,21 +86,44 @@ class Output:
         _write(plain(first.found), sys.stderr)
 
 
-def _write(text: str, stream: TextIO | None) -> None:
+def _speak(text: str, stream: TextIO | None) -> None:
+    """Words for a person, from anywhere: made plain, then coloured where that is wanted, above the line that says what is waited for."""
+    text = plain(text)
+    drawn = STATUS.clear()
+    _write(painted(text) if wants_colour(stream) else text, stream)
+    if drawn:
+        STATUS.redraw()
+
+
+def _write(text: str, stream: TextIO | None, end: str = "\n") -> None:
     """A line, if anybody still listens: `runner exec … | head` must neither stop a run nor change its exit status."""
     if stream is None:  # closed before we began; print() would take standard output in its place
         return
     try:
-        print(text, file=stream, flush=True)
+        print(text, end=end, file=stream, flush=True)
     except OSError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def columns(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
-    """Rows as aligned columns under a head; nothing more than text."""
-    table = [[str(cell) for cell in row] for row in (head, *rows)]
-    widths = [max(len(row[place]) for row in table) for place in range(len(head))]
-    return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in table)
+    """Rows as aligned columns under a head. On a terminal the widest column with words in it is shortened until lines fit.
+
+    Names and numbers, which have no blanks in them, are never shortened: they are there to be copied.
+    """
+    table = [[line_of(str(cell)) for cell in row] for row in (head, *rows)]
+    widths = [max(cells(row[place]) for row in table) for place in range(len(head))]
+    limit = width(sys.stdout)
+    wordy = [place for place in range(len(head)) if any(" " in row[place] for row in table)]
+    if limit is not None and wordy:
+        widest = max(wordy, key=lambda place: widths[place])
+        over = sum(widths) + 2 * (len(widths) - 1) - limit
+        widths[widest] = min(widths[widest], max(LEAST_CELLS, widths[widest] - max(0, over)))
+    return "\n".join("  ".join(_cell(*pair) for pair in zip(row, widths, strict=True)).rstrip() for row in table)
+
+
+def _cell(text: str, size: int) -> str:
+    text = shortened(text, size)
+    return text + " " * (size - cells(text))
 
 
 def file_text(lab: Lab, relative: str) -> str:

@@ -11,6 +11,7 @@ import click
 
 from runner.cli.export import run_export
 from runner.cli.output import Output, columns
+from runner.cli.under_way import run_attach, run_cancel, run_resume
 from runner.errors import AskError
 
 if TYPE_CHECKING:
@@ -127,6 +128,8 @@ def run_prune(output: Output, names: tuple[str, ...], older_than: str, dry_run: 
 
 
 run.add_command(run_export)
+for command in (run_attach, run_resume, run_cancel):
+    run.add_command(command)
 
 
 def _chosen(runs: Path, names: tuple[str, ...]) -> list[RunFolder]:

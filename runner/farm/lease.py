@@ -1,55 +1,393 @@
-"""One holder per device on this host: an flock, keyed by the device's identity, that dies with its holder.
+"""Who holds which device: one lease file per user and host, and a fence that rises with every grant.
 
-The lock file names its holder, so that whoever is refused hears by whom. The kernel lets go when the holder
-ends, however it ends; nothing has to be cleaned up.
+    asked ─► waiting, in the order of asking ─► held, renewed ─► released
+                │ its process ended                 │ its process ended, or nobody renewed it and somebody asks
+                ▼                                   ▼
+             dropped                              lost: the next holder has a higher fence
+
+A lease is keyed by what a device *is* (its identity), not by what a lab calls it. It runs by the boot-time clock, which no
+wall-clock jump moves, and ends with the boot. Each asker keeps a file of its own locked while it lives; the kernel lets go of
+it however the process ends. So a dead holder loses its device at once, a stopped one when its time is over, and a
+holder whose device is silent loses nothing.
+
+SQLite does the writing, all or nothing; `decide` decides, and does no I/O.
 """
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
+import getpass
 import json
 import os
+import sqlite3
+import uuid
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
+from typing import Any
 
+from runner.clock import Clock, SystemClock, iso
 from runner.errors import LabError
+from runner.lab.lock import locked
+from runner.ondevice.journal import boot_id
+
+LEASE_S = 120.0
+MARGIN_S = 15.0  # an action begins only with so much of the lease left
+TURN_S = 3.0  # whoever is first in the queue and does not take a free device for so long is passed over, not dropped
+POLL_S = 0.25
+BUSY_LIMIT_S = 30.0
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS coordinator (id TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS device (identity TEXT PRIMARY KEY, fence INTEGER NOT NULL, free_since_ns INTEGER NOT NULL);
+CREATE TABLE IF NOT EXISTS lease (
+    id TEXT PRIMARY KEY, identity TEXT NOT NULL UNIQUE, fence INTEGER NOT NULL, holder TEXT NOT NULL,
+    boot_id TEXT NOT NULL, expires_ns INTEGER NOT NULL);
+CREATE TABLE IF NOT EXISTS queue (place INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE, identity TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS unfinished (token TEXT PRIMARY KEY, identity TEXT NOT NULL, folder TEXT NOT NULL, lease TEXT NOT NULL);
+"""
 
 
-class Lease:
-    """`with Lease(state, identity, run):` holds the device. Raises LabError, naming the holder, when it is taken."""
+class LeaseLost(LabError):
+    """Somebody else holds the device now, or may: whoever hears this must not act on it any more."""
 
-    def __init__(self, state: Path, identity: str, purpose: str) -> None:
-        self._path = state / "leases" / f"{identity}.lock"
-        self._holder = {"pid": os.getpid(), "for": purpose}
-        self._fd = -1
 
-    def __enter__(self) -> Lease:
+class Taken(LabError):
+    """Somebody else holds the device, and the asker did not want to wait."""
+
+
+@dataclass(frozen=True)
+class Held:
+    """A lease as it stands in the file, and whether its holder's process still lives."""
+
+    id: str
+    holder: dict[str, Any]
+    fence: int
+    boot_id: str
+    expires_ns: int
+    alive: bool
+
+
+@dataclass(frozen=True)
+class Place:
+    """Why an asker has to wait: who holds the device (None: it is free, and others come first), and how many are before it."""
+
+    held: Held | None
+    before: int
+
+
+def decide(now_ns: int, boot: str, held: Held | None, free_since_ns: int, before: Sequence[bool]) -> Place | None:
+    """None where the device is to be granted, else the place in the queue. `before`: whether each earlier asker's process lives.
+
+    A lease binds while its holder lives and its time is not over, in this boot. A free device goes to the first who
+    is awake: each earlier asker has TURN_S to take it.
+    """
+    if held is not None and held.alive and held.boot_id == boot and now_ns < held.expires_ns:
+        return Place(held, sum(before))
+    waited_s = (now_ns - free_since_ns) / 1e9
+    if sum(before) and (held is not None or 0 <= waited_s < TURN_S * sum(before)):
+        return Place(None, sum(before))
+    return None
+
+
+class Leases:
+    """The lease file below `state`. Every method is one transaction; LabError when the file cannot be used."""
+
+    def __init__(self, state: Path, clock: Clock | None = None) -> None:
+        self.folder = state / "leases"
+        self.path = self.folder / "leases.sqlite"
+        self.clock = clock or SystemClock()
+
+    def coordinator(self) -> str:
+        """What this lease file is called towards devices: made once, and kept."""
+        with self._write() as db:
+            return _coordinator(db)
+
+    def every(self) -> list[tuple[str, Held]]:
+        """Each lease that stands in the file, by identity."""
+        with self._read() as db:
+            return [(identity, self._held(row)) for identity, *row in db.execute(f"SELECT identity, {_LEASE} FROM lease ORDER BY identity")]
+
+    def unfinished(self, identity: str) -> list[tuple[str, Path]]:
+        """Runs that began on a device and were never concluded: token and folder, oldest first."""
+        with self._read() as db:
+            rows = db.execute("SELECT token, folder FROM unfinished WHERE identity = ? ORDER BY rowid", (identity,))
+            return [(token, Path(folder)) for token, folder in rows]
+
+    def began(self, token: str, identity: str, folder: Path, lease: str) -> None:
+        """A run's folder is noted, so that whoever holds the device next finds it, should the run be killed."""
+        with self._write() as db:
+            db.execute("INSERT OR REPLACE INTO unfinished VALUES (?, ?, ?, ?)", (token, identity, str(folder), lease))
+
+    def holder_of(self, folder: Path) -> Held | None:
+        """The lease under which a run is being carried out right now by a living process, if there is one."""
+        with self._read() as db:
+            query = f"SELECT {_LEASE} FROM lease WHERE id = (SELECT lease FROM unfinished WHERE folder = ?)"
+            row = db.execute(query, (str(folder),)).fetchone()
+        held = self._held(row) if row else None
+        return held if held and held.alive else None
+
+    def concluded(self, token: str) -> None:
+        with self._write() as db:
+            db.execute("DELETE FROM unfinished WHERE token = ?", (token,))
+
+    # ---- what an Asker does ------------------------------------------------------------------------------
+
+    def enqueue(self, identity: str, id: str) -> None:
+        with self._write() as db:
+            db.execute("INSERT INTO queue (id, identity) VALUES (?, ?)", (id, identity))
+
+    def attempt(self, identity: str, id: str, holder: dict[str, Any]) -> Lease | Place:
+        """The lease, if it is this asker's turn. Looks first without writing, because most who ask have to wait."""
+        with self._read() as db:
+            place = self._decide(db, identity, id)
+        if place is not None and not self._to_be_freed(identity):
+            return place
+        with self._write() as db:
+            self._free_what_is_over(db, identity)
+            place = self._decide(db, identity, id)
+            if place is not None:
+                return place
+            db.execute("INSERT INTO device VALUES (?, 1, 0) ON CONFLICT (identity) DO UPDATE SET fence = fence + 1", (identity,))
+            (fence,) = db.execute("SELECT fence FROM device WHERE identity = ?", (identity,)).fetchone()
+            expires_ns = self.clock.boottime_ns() + int(LEASE_S * 1e9)
+            db.execute("INSERT INTO lease VALUES (?, ?, ?, ?, ?, ?)", (id, identity, fence, json.dumps(holder), boot_id(), expires_ns))
+            db.execute("DELETE FROM queue WHERE id = ?", (id,))
+            return Lease(self, id, identity, fence, holder, _coordinator(db))
+
+    def renew(self, id: str, identity: str) -> None:
+        """LEASE_S from now. Raises LeaseLost when another one was granted meanwhile; one that is only late is kept."""
+        with self._write() as db:
+            expires_ns = self.clock.boottime_ns() + int(LEASE_S * 1e9)
+            if db.execute("UPDATE lease SET expires_ns = ? WHERE id = ?", (expires_ns, id)).rowcount == 0:
+                raise self._lost(db, identity)
+
+    def left_s(self, id: str, identity: str) -> float:
+        """Seconds that the lease still runs. Raises LeaseLost."""
+        with self._read() as db:
+            row = db.execute("SELECT expires_ns FROM lease WHERE id = ?", (id,)).fetchone()
+            if row is None:
+                raise self._lost(db, identity)
+            return float((row[0] - self.clock.boottime_ns()) / 1e9)
+
+    def leave(self, id: str) -> None:
+        """Out of the queue and out of the lease; fine when neither holds any more."""
+        with self._write() as db:
+            db.execute("DELETE FROM queue WHERE id = ?", (id,))
+            row = db.execute("DELETE FROM lease WHERE id = ? RETURNING identity", (id,)).fetchone()
+            if row is not None:
+                db.execute("UPDATE device SET free_since_ns = ? WHERE identity = ?", (self.clock.boottime_ns(), row[0]))
+
+    def alive_file(self, id: str) -> Path:
+        return self.folder / f"{id}.alive"
+
+    # ---- inside ------------------------------------------------------------------------------------------
+
+    def _decide(self, db: sqlite3.Connection, identity: str, id: str) -> Place | None:
+        row = db.execute(f"SELECT {_LEASE} FROM lease WHERE identity = ?", (identity,)).fetchone()
+        since = db.execute("SELECT free_since_ns FROM device WHERE identity = ?", (identity,)).fetchone()
+        before = db.execute("SELECT id FROM queue WHERE identity = ? AND place < (SELECT place FROM queue WHERE id = ?)", (identity, id))
+        alive = [self._alive(each) for (each,) in before]
+        return decide(self.clock.boottime_ns(), boot_id(), self._held(row) if row else None, since[0] if since else 0, alive)
+
+    def _to_be_freed(self, identity: str) -> bool:
+        """Whether the file names a holder that is over, so that somebody has to write that down."""
+        with self._read() as db:
+            row = db.execute(f"SELECT {_LEASE} FROM lease WHERE identity = ?", (identity,)).fetchone()
+        return row is not None and decide(self.clock.boottime_ns(), boot_id(), self._held(row), 0, ()) is None
+
+    def _free_what_is_over(self, db: sqlite3.Connection, identity: str) -> None:
+        """Drops a lease that binds nobody any more, and askers that are dead; from now on the device is free."""
+        row = db.execute(f"SELECT {_LEASE} FROM lease WHERE identity = ?", (identity,)).fetchone()
+        now_ns = self.clock.boottime_ns()
+        if row is not None and decide(now_ns, boot_id(), self._held(row), 0, ()) is None:
+            db.execute("DELETE FROM lease WHERE id = ?", (row[0],))
+            db.execute("UPDATE device SET free_since_ns = ? WHERE identity = ?", (now_ns, identity))
+            self._forget_if_dead(row[0])
+        for (id,) in db.execute("SELECT id FROM queue WHERE identity = ?", (identity,)).fetchall():
+            if not self._alive(id):
+                db.execute("DELETE FROM queue WHERE id = ?", (id,))
+                self._forget_if_dead(id)
+
+    def _forget_if_dead(self, id: str) -> None:
+        if not self._alive(id):
+            self.alive_file(id).unlink(missing_ok=True)
+
+    def _held(self, row: Sequence[Any]) -> Held:
+        id, holder, fence, boot, expires_ns = row
+        return Held(id, json.loads(holder), fence, boot, expires_ns, self._alive(id))
+
+    def _alive(self, id: str) -> bool:
         try:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            self._fd = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600)
-        except OSError as error:
-            raise LabError(f"{self._path} cannot be opened: {error.strerror}", do="grant the place, or set RUNNER_STATE") from error
-        try:
-            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            with self.alive_file(id).open("rb") as file:
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+                return False
         except BlockingIOError:
-            held = self._read()
-            os.close(self._fd)
-            raise LabError(
-                f"{self._path.stem} is in use by process {held.get('pid', '?')} for {held.get('for', '?')}",
-                expected="a free device",
-                do="wait until that run has ended, or choose another device",
-            ) from None
-        os.ftruncate(self._fd, 0)
-        os.pwrite(self._fd, json.dumps(self._holder).encode(), 0)
-        return self
+            return True
+        except OSError:
+            return False
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        os.ftruncate(self._fd, 0)
-        os.close(self._fd)
+    def _lost(self, db: sqlite3.Connection, identity: str) -> LeaseLost:
+        row = db.execute(f"SELECT {_LEASE} FROM lease WHERE identity = ?", (identity,)).fetchone()
+        now = f"{described(self._held(row))} holds it now" if row else "somebody else had it meanwhile"
+        return LeaseLost(f"the lease of {identity} was lost: it was not renewed in time, and {now}", do="runner run resume RUN")
 
-    def _read(self) -> dict[str, object]:
+    @contextlib.contextmanager
+    def _read(self) -> Iterator[sqlite3.Connection]:
+        with self._open() as db:
+            yield db
+
+    @contextlib.contextmanager
+    def _write(self) -> Iterator[sqlite3.Connection]:
+        with self._open() as db:
+            db.execute("BEGIN IMMEDIATE")
+            try:
+                yield db
+                db.execute("COMMIT")
+            except BaseException:
+                with contextlib.suppress(sqlite3.Error):
+                    db.execute("ROLLBACK")
+                raise
+
+    @contextlib.contextmanager
+    def _open(self) -> Iterator[sqlite3.Connection]:
         try:
-            value = json.loads(os.pread(self._fd, 4096, 0))
-            return value if isinstance(value, dict) else {}
-        except ValueError:
-            return {}
+            if not self.path.exists():
+                self._make()
+            with contextlib.closing(sqlite3.connect(self.path, timeout=BUSY_LIMIT_S, isolation_level=None)) as db:
+                db.execute("PRAGMA synchronous = FULL")  # a fence that was granted must not be granted again after a power cut
+                yield db
+        except sqlite3.Error as error:
+            raise LabError(f"the lease file {self.path} cannot be used: {error}", do="look at that file, or set RUNNER_STATE") from error
+        except OSError as error:
+            raise LabError(f"{self.path} cannot be opened: {error.strerror}", do="grant the place, or set RUNNER_STATE") from error
+
+    def _make(self) -> None:
+        """The file, whole or not at all, by one process at a time: switching to a write-ahead log cannot wait for others."""
+        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with locked(self.folder / "making.lock"):
+            if self.path.exists():
+                return
+            new = self.path.with_suffix(".new")
+            new.unlink(missing_ok=True)
+            os.close(os.open(new, os.O_RDWR | os.O_CREAT, 0o600))
+            with contextlib.closing(sqlite3.connect(new, isolation_level=None)) as db:
+                db.execute("PRAGMA journal_mode = WAL")
+                db.executescript(_SCHEMA)
+            new.rename(self.path)
+
+
+_LEASE = "id, holder, fence, boot_id, expires_ns"
+
+
+@dataclass(frozen=True)
+class Lease:
+    """A device, held. `fence` is higher than that of every lease of this device before."""
+
+    leases: Leases
+    id: str
+    identity: str
+    fence: int
+    holder: dict[str, Any]
+    coordinator: str
+
+    @property
+    def claim(self) -> dict[str, Any]:
+        """What the device and its keeper are told: whose it is, and which fence comes with every request."""
+        return {"coordinator": self.coordinator, "holder": who(self.holder), "fence": self.fence, "lease_s": LEASE_S}
+
+    def renew(self) -> None:
+        """Raises LeaseLost."""
+        self.leases.renew(self.id, self.identity)
+
+    def confirm(self) -> None:
+        """Asked right before anything is done to a device that cannot check the fence itself. Raises LeaseLost.
+
+        When this returns, the lease runs at least MARGIN_S longer. A process that is stopped for longer than that between
+        this and its action acts without a lease; nothing on the host's side can prevent it.
+        """
+        if self.leases.left_s(self.id, self.identity) < MARGIN_S:
+            self.renew()
+
+
+@contextlib.asynccontextmanager
+async def lent(
+    state: Path,
+    identity: str,
+    purpose: str,
+    *,
+    wait: bool = True,
+    say: Callable[[str], None] = lambda text: None,
+    clock: Clock | None = None,
+) -> AsyncIterator[Lease]:
+    """Holds the device for the length of the block; whoever is before us is waited for, and named with `say`.
+
+    Raises Taken, naming the holder, when it is held and `wait` is false. The caller renews. Afterwards neither lease nor place
+    in the queue remains, whatever happened; after a kill, both end with the process.
+    """
+    leases = Leases(state, clock)
+    id = uuid.uuid4().hex
+    holder = {"pid": os.getpid(), "user": _user(), "host": os.uname().nodename, "for": purpose, "since": iso(leases.clock.wall_ns())}
+    leases.coordinator()  # the file and its folder are there from here on
+    with _alive(leases.alive_file(id)):
+        try:
+            leases.enqueue(identity, id)
+            said = ""
+            while not isinstance(found := leases.attempt(identity, id, holder), Lease):
+                words = waiting_for(identity, found)
+                if not wait:
+                    do = "leave out --no-wait to wait for it, or choose another device"
+                    raise Taken(words, expected="a free device", do=do)
+                if words != said and (found.held or found.before):
+                    say(f"waiting: {words}")
+                    said = words
+                await leases.clock.sleep(POLL_S)
+            yield found
+        finally:
+            leases.leave(id)
+
+
+def waiting_for(identity: str, place: Place) -> str:
+    """For whom, until when, and how many come first, in words."""
+    if place.held is None:
+        return f"{identity} is free, and {place.before} who asked before come first"
+    before = f"; {place.before} more before you" if place.before else "; you are next"
+    return f"{identity} is held by {described(place.held)}{before}"
+
+
+def described(held: Held) -> str:
+    """A holder and since when, in words that do not change while it is renewed."""
+    since = held.holder.get("since", "?")
+    return f"{who(held.holder)}, since {since}, until it ends or has given no sign of life for {LEASE_S:g} s"
+
+
+def who(holder: dict[str, Any]) -> str:
+    return f"{holder.get('user', '?')}@{holder.get('host', '?')} (process {holder.get('pid', '?')}) for {holder.get('for', '?')}"
+
+
+@contextlib.contextmanager
+def _alive(path: Path) -> Iterator[None]:
+    """A file of ours that is locked while this process lives."""
+    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX)
+        yield
+    finally:
+        path.unlink(missing_ok=True)
+        os.close(fd)
+
+
+def _coordinator(db: sqlite3.Connection) -> str:
+    row = db.execute("SELECT id FROM coordinator").fetchone()
+    if row is None:
+        row = (uuid.uuid4().hex,)
+        db.execute("INSERT INTO coordinator VALUES (?)", row)
+    return str(row[0])
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container's user may have no name
+        return str(os.getuid())

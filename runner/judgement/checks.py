@@ -25,7 +25,7 @@ class Clocks(NamedTuple):
 
 
 def clocks(execution: Execution, cut: Cut) -> Clocks:
-    boot = cut.recovered["board_boot_s"] if cut.recovered else None
+    boot = cut.recovered.get("board_boot_s") if cut.recovered else None
     if cut.restored is None:
         return Clocks(boot, None, None)
     started = cut.restored.payload["supervisor_started_ns"]
@@ -56,7 +56,7 @@ def finished(evidence: Evidence, scenario: str) -> list[Problem]:
 
 
 def _never_ran(evidence: Evidence, scenario: str) -> list[Problem]:
-    ran = {execution.name for execution in evidence.executions}
+    ran = {execution.stands_for for execution in evidence.executions}
     owed = [planned["name"] for planned in evidence.plan["executions"] if planned["scenario"] == scenario]
     return [(f"{name} was planned and never ran", "config/run_config.json") for name in owed if name not in ran]
 
@@ -77,12 +77,27 @@ def nothing_repeated(evidence: Evidence, scenario: str) -> list[Problem]:
                 if again:
                     said = f"by its own word {record.payload['stage']} began again after the cut at {cut.hold}, though its end was promised"
                     problems.append((said, execution.where(record)))
+        problems += _repeated_after_other_restarts(execution)
         seen: set[tuple[Any, ...]] = set()
         for line in execution.witnessed:
             once = (line.stage, line.life, line.boot)
             if once in seen:
                 problems.append((f"{line.stage} began twice in one life", f"results/journal/witness.jsonl:{line.index + 1}"))
             seen.add(once)
+    return problems
+
+
+def _repeated_after_other_restarts(execution: Execution) -> list[Problem]:
+    """Stages that began again in a life that no cut began (a killed supervisor, power gone while nobody looked), though the
+    journal that it restored held their end."""
+    by_cut = {cut.restored.sequence for cut in execution.cuts if cut.restored}
+    problems: list[Problem] = []
+    for life, record in enumerate(execution.of_kind("restored"), 1):
+        if record.sequence not in by_cut and execution.records[0].payload.get("durability") == "journaled":
+            done = finished_stages(execution.records[: record.sequence - 1])
+            again = [line for line in execution.witnessed if (line.life, line.boot) == (life, record.boot_id) and line.stage in done]
+            said = "began again after a restart that no cut caused, though the journal held its end"
+            problems += [(f"{line.stage} {said}", f"results/journal/witness.jsonl:{line.index + 1}") for line in again]
     return problems
 
 
@@ -203,8 +218,12 @@ def really_rebooted(evidence: Evidence, scenario: str) -> list[Problem]:
     problems = []
     boots, processes, seen = set(), set(), set()
     back = {}
+    unwatched: dict[str, list[range]] = {}  # records that the device wrote while no coordinator was there to see why
     for record in evidence.coordinator:
-        if record.kind in ("hello", "recovered", "reattached"):
+        if record.kind == "returned":
+            known, now = record.payload["mirrored"], record.payload["written"]
+            unwatched.setdefault(record.payload["execution"], []).append(range(known + 1, now + 1))
+        if record.kind in ("hello", "recovered", "reattached", "returned"):
             boot, process = record.payload["boot_id"], record.payload["supervisor_started_ns"]
             if record.kind == "recovered":
                 back[record.payload["hold"]] = (boot in boots, process in processes)
@@ -213,7 +232,8 @@ def really_rebooted(evidence: Evidence, scenario: str) -> list[Problem]:
             seen.add((boot, process))
     for execution in evidence.of(scenario):
         for record in execution.of_kind("restored"):
-            if (record.boot_id, record.payload["supervisor_started_ns"]) not in seen:
+            absent = any(record.sequence in each for each in unwatched.get(execution.name, ()))
+            if not absent and (record.boot_id, record.payload["supervisor_started_ns"]) not in seen:
                 problems.append(("it restarted, and nobody had cut its power", execution.where(record)))
     for cut in (cut for execution in evidence.of(scenario) for cut in execution.cuts):
         old_boot, old_process = back.get(cut.hold, (False, False))

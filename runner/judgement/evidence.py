@@ -10,6 +10,7 @@ Standard library only, and no hardware: the same folder gives the same facts on 
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from dataclasses import dataclass
 from functools import cached_property
@@ -52,7 +53,8 @@ _NOTES: dict[str, dict[str, type]] = {  # what the coordinator's records must ho
         **dict.fromkeys(("written", "witness_lines"), int),
         "facts": dict,
     },
-    "recovered": {"hold": str, "boot_id": str, "supervisor_started_ns": int, "power_on_boottime_ns": int, "board_boot_s": float},
+    "recovered": {"hold": str, "boot_id": str, "supervisor_started_ns": int, "power_on_boottime_ns": int},
+    "returned": {"execution": str, "mirrored": int, "written": int, "boot_id": str, "supervisor_started_ns": int},
     "reattached": {"boot_id": str, "supervisor_started_ns": int},
     "hello": {"boot_id": str, "supervisor_started_ns": int},
     "disk_proof": {"found": dict, "expected": dict},
@@ -60,6 +62,9 @@ _NOTES: dict[str, dict[str, type]] = {  # what the coordinator's records must ho
     "sealed": {"files": dict},
     "run_ended": {"ending": str},
 }
+
+
+SET_ASIDE, AGAIN = "set_aside", "-again"  # an execution that a resume could not go on with, and the name of the one in its place
 
 
 @dataclass(frozen=True)
@@ -139,6 +144,11 @@ class Execution:
     ended: dict[str, Any]  # the coordinator's `execution_ended`: ending, mirrored, chain
     diverged: dict[str, Any] | None
 
+    @property
+    def stands_for(self) -> str:
+        """The planned execution that this is: itself, or one that was set aside and run again under another name."""
+        return re.sub(f"({AGAIN})+$", "", self.name)
+
     @cached_property
     def outputs(self) -> dict[str, dict[str, Any]]:
         """Each finished stage's journaled result: status, data, files."""
@@ -164,7 +174,7 @@ class Evidence:
     plan: dict[str, Any]
     coordinator: list[Record]
     executions: list[Execution]
-    ending: dict[str, Any] | None  # the coordinator's `run_ended`; None when it was killed
+    ending: dict[str, Any] | None  # the coordinator's `run_ended`; None when it was killed, or killed after a resume
 
     @property
     def cuts(self) -> list[Cut]:
@@ -213,7 +223,17 @@ class Evidence:
     def completed_at(self) -> str | None:
         """When the run ended, by the coordinator's wall clock; None when it was killed."""
         ends = [record.wall_ns for record in self.coordinator if record.kind == "run_ended"]
-        return iso(ends[-1]) if ends else None
+        return iso(ends[-1]) if self.ending else None
+
+    @property
+    def absences(self) -> int:
+        """How often the coordinator was gone and came back: nobody noted then what became of the device's power."""
+        return sum(record.kind in ("resumed", "superseded") for record in self.coordinator)
+
+    @property
+    def over(self) -> bool:
+        """Whether nothing is left that a resume could do: it came to its end, or its device was lent again."""
+        return (self.ending or {}).get("ending") == "ran" or self.note("superseded") is not None
 
     @property
     def slowdown(self) -> float:
@@ -231,6 +251,8 @@ def load_evidence(folder: RunFolder) -> Evidence:
     executions = []
     for began in (record.payload for record in coordinator if record.kind == "execution_began"):
         name = began["execution"]
+        if ended.get(name, {}).get("ending") == SET_ASIDE:
+            continue
         path = folder.device_journal(name)
         data = path.read_bytes() if path.exists() else b""
         records = list(takewhile(well_formed, journal.read(data)))
@@ -248,7 +270,8 @@ def load_evidence(folder: RunFolder) -> Evidence:
                 diverged=diverged.get(name),
             )
         )
-    ending = next((record.payload for record in coordinator if record.kind == "run_ended"), None)
+    last = next((record for record in reversed(coordinator) if record.kind in ("run_ended", "resumed", "superseded")), None)
+    ending = last.payload if last is not None and last.kind == "run_ended" else None
     return Evidence(config, config["test_parameters"], coordinator, executions, ending)
 
 

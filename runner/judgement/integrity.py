@@ -99,7 +99,9 @@ def losses_recounted(folder: RunFolder, evidence: Evidence) -> list[Problem]:
     unseen = len(losses) - len(power_ons)
     if unseen == 1 and b" Ready " not in data.partition(b"\n")[0]:
         losses = losses[1:]  # the board was on already when this run began
-    elif unseen:
+    elif unseen < 0:  # the power may go once in each absence of the coordinator, and nobody notes it
+        power_ons = _but_unnoted(power_ons, losses, min(-unseen, evidence.absences))
+    if len(losses) != len(power_ons):
         return [(f"{len(losses)} power losses are claimed, the disk's log shows {len(power_ons)}", where)]
     problems: list[Problem] = []
     for record, shown in zip(losses, power_ons, strict=True):
@@ -124,6 +126,19 @@ def questions(evidence: Evidence) -> dict[str, Integrity]:
 def contradictions(folder: RunFolder, evidence: Evidence) -> list[Problem]:
     """Everything that is wrong with the evidence of a run that came to its end."""
     return [problem for check in INTEGRITY.values() for problem in check(folder, evidence)]
+
+
+def _but_unnoted(power_ons: list[DiskLog], losses: list[Record], unnoted: int) -> list[DiskLog]:
+    """`power_ons` without the first `unnoted` of those that are not what the next claimed loss says."""
+    left, claims = [], iter(losses)
+    claim = next(claims, None)
+    for shown in power_ons:
+        if unnoted and (claim is None or _said(claim) != _counted(shown)):
+            unnoted -= 1
+            continue
+        left.append(shown)
+        claim = next(claims, None)
+    return left
 
 
 def _losses(evidence: Evidence) -> list[Record]:

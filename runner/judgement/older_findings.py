@@ -212,7 +212,7 @@ def _draft(original: dict[str, Any], where: str, mapped: Mapped, now: str) -> di
 
 def _kind(original: dict[str, Any], where: str, mapped: Mapped) -> tuple[str, str]:
     """A key of TYPES, and the original's own word for it."""
-    letters = re.search(r"(?:^|-)([A-Z]+)-\d+$", str(original.get("id"))[-40:])
+    letters = re.search(r"(?:^|-)([A-Z]+)-[0-9]+$", str(original.get("id"))[-40:])
     by_id = KINDS.get(letters[1]) if letters else None
     by_file = next((kind for stem, kind in FILES.items() if PurePath(where.partition("#")[0]).name.lower().startswith(stem)), None)
     instead = by_id or by_file or "bug"
@@ -296,32 +296,46 @@ def _related(said: list[Any], renamed: dict[str, set[str]], where: str, mapped: 
 
 
 def _valid(draft: dict[str, Any], where: str, mapped: Mapped) -> Finding:
-    """A finding without whatever the schema does not allow; each such part is noted."""
+    """A finding without whatever the schema does not allow; each such part is noted.
+
+    What one look finds goes at once: with a look for each, a file of a hundred thousand wrong parts would take hours.
+    """
     while True:
         try:
             return Finding.model_validate(draft)
         except ValidationError as error:
-            problem = error.errors(include_url=False, include_input=False)[0]
-            _drop(draft, [str(key) for key in problem["loc"]], where, mapped, problem["msg"])
+            wrong: dict[tuple[str, ...], str] = {}
+            for problem in error.errors(include_url=False, include_input=False):
+                wrong.setdefault(_innermost(draft, [str(key) for key in problem["loc"]]), problem["msg"])
+            for path, why in wrong.items():
+                _drop(draft, path, where, mapped, why)
 
 
-def _drop(draft: dict[str, Any], path: list[str], where: str, mapped: Mapped, why: str) -> None:
-    """Takes out the innermost field on the path that is there and stands in no list."""
-    here, keys = draft, list(path)
-    while len(keys) > 1 and isinstance(here.get(keys[0]), dict) and keys[1] in here[keys[0]]:
-        here = here[keys.pop(0)]
-    if here is draft and keys[0] in ("id", "type", "severity", "title", "description", "status", "created_at", "evidence", "fingerprint"):
-        raise BrokenPromise(f"{where}: {keys[0]}: {why}", do="please report this, with the file")
-    found = here.pop(keys[0])
-    at = path[: len(path) - len(keys) + 1]
-    mapped.note("/".join([where, *map(_pointer, at)]), f"{'.'.join(at)} is {_short(found)}: {why}", "kept under `original` alone")
+def _innermost(draft: dict[str, Any], path: list[str]) -> tuple[str, ...]:
+    """The path to the innermost field on it that is there and stands in no list."""
+    here, depth = draft.get(path[0]), 1
+    while depth < len(path) and isinstance(here, dict) and path[depth] in here:
+        here, depth = here[path[depth]], depth + 1
+    return tuple(path[:depth])
+
+
+def _drop(draft: dict[str, Any], path: tuple[str, ...], where: str, mapped: Mapped, why: str) -> None:
+    """Takes a field out, unless it went together with what it stood in."""
+    if path[0] in ("id", "type", "severity", "title", "description", "status", "created_at", "evidence", "fingerprint"):
+        raise BrokenPromise(f"{where}: {path[0]}: {why}", do="please report this, with the file")
+    here = draft
+    for key in path[:-1]:
+        here = here.get(key, {})
+    if path[-1] in here:
+        found = f"{'.'.join(path)} is {_short(here.pop(path[-1]))}: {why}"
+        mapped.note("/".join([where, *map(_pointer, path)]), found, "kept under `original` alone")
 
 
 class _Ids:
     """Hands out ids: an entry's own where it is one of ours and free, else the next number of its type."""
 
     def __init__(self, entry: str, existing: Sequence[Finding], originals: list[Any]) -> None:
-        self._pattern = re.compile(rf"{re.escape(entry)}-({'|'.join(TYPE_CODES.values())})-(\d{{3,6}})")
+        self._pattern = re.compile(rf"{re.escape(entry)}-({'|'.join(TYPE_CODES.values())})-([0-9]{{3,6}})")
         self._entry = entry
         self._used = {finding.id for finding in existing}
         own = (original.get("id") for original in originals if isinstance(original, dict))

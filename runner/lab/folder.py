@@ -12,6 +12,7 @@ runs/EDGE-002/run-2026-11-21-001/
     pipelines/                                     what ran, and the entry's checks.py
     results/metrics/  results/traces/              derived, too
     results/logs/                                  run_*.log: what a pipeline printed; its analysis is derived
+                                                   progress.log: what `runner exec` printed
     research/  mocks/  dx_evaluation/              "not part of this run", until somebody fills them
     results/archived.json                          after 90 days: what was moved to ../archive/run-2026-11-21-001.tar.gz
 """
@@ -23,23 +24,25 @@ import fcntl
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Iterator
+import shutil
+from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from runner.errors import AskError, LabError
+from runner.lab.lock import locked
 
 STATEMENT = "not part of this run\n"
 ARCHIVED = ("results/logs", "results/metrics", "results/traces", "mocks/data/scale")  # not kept for ever
 
 
 class RunFolder:
-    """Paths of one run; `root.name` is the run id."""
+    """Paths of one run; `root.name` is the run id, but for a folder that is still being made."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, run_id: str = "") -> None:
         self.root = root
-        self.run_id = root.name
+        self.run_id = run_id or root.name
         self.readme = root / "README.md"
         self.findings = root / "findings.json"
         self.final_report = root / "FINAL_REPORT.md"
@@ -50,6 +53,7 @@ class RunFolder:
         self.witness = self.journals / "witness.jsonl"
         self.metrics = root / "results" / "metrics"
         self.logs = root / "results" / "logs"
+        self.progress = self.logs / "progress.log"  # what `runner exec` printed, for whoever attaches; no evidence
         self.dx = root / "dx_evaluation"
         self.pipelines = root / "pipelines"  # what ran: a copy of the entry, its checks.py included
         self.archive = root.parent / "archive" / f"{root.name}.tar.gz"
@@ -64,28 +68,32 @@ class RunFolder:
         return self.logs / f"run_{execution}_{stamp}.log"
 
     @classmethod
-    def create(cls, runs: Path, entry: str, wall_ns: int) -> RunFolder:
-        """A new folder with the next free number of today; safe when two coordinators ask at once.
+    def create(cls, runs: Path, entry: str, wall_ns: int, fill: Callable[[RunFolder], None] = lambda folder: None) -> RunFolder:
+        """A new folder with the next free number of today, and in it what `fill` puts there.
 
-        Raises LabError when the disk or its rights do not allow it.
+        Safe when two coordinators ask at once, and made whole or not at all: it gets its name last, and what a killed one
+        left half-made is removed by the next. Raises LabError when the disk or its rights do not allow it.
         """
         day = datetime.fromtimestamp(wall_ns / 1e9, tz=UTC).strftime("%Y-%m-%d")
         try:
             (runs / entry).mkdir(parents=True, exist_ok=True)
-            taken = [int(path.name[-3:]) for path in (runs / entry).glob(f"run-{day}-[0-9][0-9][0-9]")]
-            for number in range(max(taken, default=0) + 1, 1000):
-                folder = cls(runs / entry / f"run-{day}-{number:03}")
-                try:
-                    folder.root.mkdir()
-                except FileExistsError:
-                    continue
-                for path in (folder.run_config.parent, folder.journals, folder.metrics, folder.logs, folder.dx):
+            with locked(runs / entry / ".making.lock"):
+                for half_made in (runs / entry).glob(".making-*/"):
+                    shutil.rmtree(half_made)
+                taken = [int(path.name[-3:]) for path in (runs / entry).glob(f"run-{day}-[0-9][0-9][0-9]")]
+                number = max(taken, default=0) + 1
+                if number > 999:
+                    raise LabError(f"{entry} has 999 runs of {day} already", do="archive some of them")
+                run_id = f"run-{day}-{number:03}"
+                new = cls(runs / entry / f".making-{run_id}", run_id)
+                for path in (new.run_config.parent, new.journals, new.metrics, new.logs, new.dx):
                     path.mkdir(parents=True)
-                (folder.dx / "README.md").write_text(STATEMENT)
-                return folder
+                (new.dx / "README.md").write_text(STATEMENT)
+                fill(new)
+                os.rename(new.root, runs / entry / run_id)
+                return cls(runs / entry / run_id)
         except OSError as error:
             raise LabError(f"no run folder can be made in {runs}: {error.strerror}", do="free or grant the place") from error
-        raise LabError(f"{entry} has 999 runs of {day} already", do="archive some of them")
 
     @contextlib.contextmanager
     def alone(self) -> Iterator[None]:

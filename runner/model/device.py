@@ -2,13 +2,35 @@
 
 from __future__ import annotations
 
-from typing import Literal
+import re
+from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
+from pydantic_core import PydanticCustomError
 
 from runner.model.base import Name, Value
 
+SECRET_KEY = re.compile(r"pass(word|phrase|wd)?$|secret|token|credential|(api|private)[-_]?key", re.IGNORECASE)
 Loss = Literal["process_crash", "power_loss"]
+
+
+class Public(Value):
+    """What stands in a lab, and so in its copies, its plans and its run folders: no secret may."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _refuse_secrets(cls, found: Any) -> Any:
+        """Raises for a secret by its key, or before the @ of an address. It is wiped first: errors quote what they are about."""
+        for key, value in found.items() if isinstance(found, dict) else ():
+            if SECRET_KEY.search(str(key)) or (key in ("address", "user") and "@" in str(value)):
+                found[key] = "…"
+                raise PydanticCustomError(
+                    "secret",
+                    "no secret: what {key} says belongs into the environment (RUNNER_SECRET_<DEVICE>_SSH_PASSWORD), a keyring, "
+                    "or ~/.config/stageflow-runner/secrets.yaml; an address is a name alone",
+                    {"key": str(key)},
+                )
+        return found
 
 
 class Emulation(Value):
@@ -22,7 +44,7 @@ class Emulation(Value):
     accelerators: tuple[Literal["tcg", "kvm"], ...] = ("tcg",)
 
 
-class DeviceType(Value):
+class DeviceType(Public):
     """One file in `devices/`: arch, how to reach it, how to take its power, what such a cut loses."""
 
     title: str
@@ -35,7 +57,7 @@ class DeviceType(Value):
     emulation: Emulation | None = None
 
 
-class DeviceLine(Value):
+class DeviceLine(Public):
     """One device of the inventory. `address` is for devices that are reached over a network: a name or an alias of
     `~/.ssh/config`, which also decides port and user where they are not given here."""
 

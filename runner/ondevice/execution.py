@@ -36,7 +36,7 @@ import time
 from typing import Any, Callable
 
 from .channel import Channel
-from .journal import FILE_HEADER, Journal, Record, boot_id, boottime_ns, find_record, fsync_file, fsync_folder
+from .journal import FILE_HEADER, Journal, Record, boot_id, boottime_ns, find_record, fsync_file, fsync_folder, read
 from .results import ENDS, damage, finished_stages, state_hash
 from .sampler import Sampler, sample
 from .store import Store
@@ -91,6 +91,11 @@ class Execution:
         name = os.path.join(os.path.basename(os.path.dirname(folder)), os.path.basename(folder))
         journal = Journal.open(os.path.join(folder, "journal"), lambda data, records: refuse(data, records, name))
         return cls(folder, journal, store, publish, life_began_ns) if journal.records else None
+
+    @property
+    def name(self) -> str:
+        """Run and execution: the name of its folder, too."""
+        return f"{self._spec['run']}/{self._spec['execution']}"
 
     def state(self) -> dict[str, Any]:
         """What a coordinator that attaches needs to know at once."""
@@ -438,6 +443,29 @@ class Execution:
     def _publish_progress(self, stage: str) -> None:
         written, flushed = self.journal.written_sequence, self.journal.flushed_sequence
         self._publish({"event": "progress", "stage": stage, "written": written, "flushed": flushed})
+
+
+class Kept:
+    """A journal that nobody writes any more: what of it is whole, flushed when this is made, and no more than looked at."""
+
+    def __init__(self, journal: Journal) -> None:
+        self.journal = journal
+        self.changed = threading.Condition()
+        self.over = True
+
+    @classmethod
+    def open(cls, path: str) -> Kept | None:
+        """None when there is no journal at `path`. The file is left as it is."""
+        try:
+            fd = os.open(path, os.O_RDONLY)
+        except FileNotFoundError:
+            return None
+        with os.fdopen(fd, "rb") as file:
+            fsync_file(fd)
+            return cls(Journal(path, -1, read(file.read()), 0))
+
+    def state(self) -> dict[str, Any]:
+        return {"ended": any(record.kind in ENDS for record in self.journal.records), "held": None}
 
 
 class Refused(Exception):

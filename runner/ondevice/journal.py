@@ -22,13 +22,15 @@ import time
 import zlib
 from typing import Any, Callable, NamedTuple
 
+from . import failpoints
+
 MAX_RECORD_BYTES = 1024 * 1024
 FILE_HEADER = b"RJNL\x01\x00\x00\x00"
 GENESIS = "0" * 64  # the chain before the first record
 
 _PREFIX = struct.Struct(">II")
 _BODY = struct.Struct(">Q16sqqB")
-_LIKE_A_RECORD = re.compile(rb"(?=\x00[\x00-\x10].{6}\x00{4})", re.DOTALL)  # a length up to 1 MiB, a CRC, a number below 2**32
+_LIKE_A_RECORD = re.compile(rb"(?!\x00{4})(?=\x00[\x00-\x10].{6}\x00{4})", re.DOTALL)  # a length to 1 MiB and not 0, a CRC, a number below 2**32
 
 
 class Record(NamedTuple):
@@ -202,10 +204,10 @@ class Journal:
             data = file.read()
         records = read(data)
         refuse(data, records)
-        fd = os.open(path, os.O_RDWR)
-        whole = len(FILE_HEADER) + sum(len(record.raw) for record in records)
         if data[: len(FILE_HEADER)] != FILE_HEADER:
             raise OSError(f"{path} does not begin with the journal header")
+        fd = os.open(path, os.O_RDWR)
+        whole = len(FILE_HEADER) + sum(len(record.raw) for record in records)
         if len(data) > whole:
             os.ftruncate(fd, whole)
         fsync_file(fd)  # records that a crashed process wrote and never flushed become promises here
@@ -228,8 +230,11 @@ class Journal:
     def append(self, kind: str, payload: dict[str, Any]) -> Record:
         """Appends and flushes: when this returns, the record survives a power cut."""
         with self.lock:
+            failpoints.reached("journal.append")
             record = self.write(kind, payload)
+            failpoints.reached("journal.written")
             self.flush()
+            failpoints.reached("journal.flushed")
             return record
 
     def flush(self) -> None:
@@ -270,5 +275,8 @@ class Journal:
 
 def _write_all(fd: int, data: bytes) -> None:
     view = memoryview(data)
+    if failpoints.armed():  # a test may kill us between the halves
+        view = view[os.write(fd, view[: len(view) // 2]) :]
+        failpoints.reached("journal.half")
     while view:
         view = view[os.write(fd, view) :]

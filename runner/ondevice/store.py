@@ -3,6 +3,9 @@
 blobs/<sha256>      said to be here only after fsync of the file and of the folder
 trees/<sha256>/     unpacked once; `.whole` is its last, fsynced file, so a half-unpacked tree is no tree;
                     it holds every file's hash, compiled ones too, and is checked before a tree is used again
+
+What arrives is looked at as a whole before a byte of it is unpacked: only ordinary files, inside their folder, so many
+and so large at most. Unpacking never writes more of a file than its archive declared.
 """
 
 from __future__ import annotations
@@ -12,12 +15,16 @@ import hashlib
 import json
 import os
 import shutil
+import stat
 import struct
-from typing import Any
+from collections.abc import Iterable
+from typing import IO, Any
 
 from .journal import fsync_file, fsync_folder
 
 WHOLE = ".whole"
+MAX_BLOB_BYTES = 1 << 30
+MAX_TREE_BYTES, MAX_TREE_FILES = 2 << 30, 100_000  # of all that one tree unpacks to
 FS_IOC_FIEMAP = 0xC020660B  # include/uapi/linux/fiemap.h
 FIEMAP_EXTENTS, FIEMAP_NOT_ON_DISK = 32, 0x2
 
@@ -38,18 +45,22 @@ class Store:
         return [sha256 for sha256 in hashes if not self._have(sha256)]
 
     def piece(self, sha256: str, data: bytes) -> None:
-        """Takes the next piece of a blob. Pieces of one blob come in order."""
-        mode = "ab" if sha256 in self._partial else "wb"
-        with open(self._blob(sha256) + ".part", mode) as file:
+        """Takes the next piece of a blob. Pieces of one blob come in order. Raises ValueError (and forgets them) past MAX_BLOB_BYTES."""
+        part, before = self._blob(sha256) + ".part", self._partial.get(sha256, 0)
+        if before + len(data) > MAX_BLOB_BYTES:
+            if self._partial.pop(sha256, 0):
+                os.unlink(part)
+            raise ValueError(f"blob {sha256[:12]} is larger than {MAX_BLOB_BYTES} bytes")
+        with open(part, "ab" if before else "wb") as file:
             file.write(data)
-        self._partial[sha256] = self._partial.get(sha256, 0) + len(data)
+        self._partial[sha256] = before + len(data)
 
     def keep(self, sha256: str) -> None:
         """Ends a blob. Durable when this returns; raises ValueError (and forgets the pieces) if the hash differs."""
         part = self._blob(sha256) + ".part"
         self._partial.pop(sha256, None)
         with open(part, "rb") as file:
-            found = hashlib.sha256(file.read()).hexdigest()
+            found = _sha256(file)
             if found != sha256:
                 os.unlink(part)
                 raise ValueError(f"blob arrived with hash {found[:12]}, expected {sha256[:12]}")
@@ -60,8 +71,9 @@ class Store:
     def unpack(self, tree: str, blobs: list[str], compile: bool) -> str:
         """The folder of tree `tree`, made from the zip or wheel `blobs` if it is not whole yet.
 
-        Every blob is verified against its name again before a byte of it is unpacked. `compile` makes .pyc
-        files with unchecked hashes, so that a slow board never compiles while it should be recovering.
+        Every blob is verified against its name again before a byte of it is unpacked; ValueError for one that is missing,
+        damaged, or holds what no bundle holds. `compile` makes .pyc files with unchecked hashes, so that a slow board
+        never compiles while it should be recovering.
         """
         path = self.tree(tree)
         if whole(path):
@@ -71,15 +83,22 @@ class Store:
             raise ValueError(f"blobs missing or damaged: {', '.join(sha256[:12] for sha256 in bad)}")
         import compileall  # imported here and not above, because a supervisor that restores must not wait for them
         import py_compile
-        import zipfile
 
         shutil.rmtree(path, ignore_errors=True)
+        entries: list[Any] = []
         for sha256 in blobs:
-            with zipfile.ZipFile(self._blob(sha256)) as archive:
-                for name in archive.namelist():
-                    if name.startswith("/") or "\\" in name or ".." in name.split("/"):
-                        raise ValueError(f"archive names a path outside its folder: {name!r}")
-                archive.extractall(path)
+            with _archive(self._blob(sha256)) as archive:
+                entries += archive.infolist()
+        refuse(entries)
+        for sha256 in blobs:
+            with _archive(self._blob(sha256)) as archive:
+                try:
+                    archive.extractall(path)
+                except Exception as error:
+                    shutil.rmtree(path, ignore_errors=True)
+                    if isinstance(error, OSError):
+                        raise
+                    raise ValueError(f"archive {sha256[:12]} cannot be unpacked: {error}") from error
         if compile:
             compileall.compile_dir(path, quiet=2, invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH)
         for folder, _, files in os.walk(path, topdown=False):
@@ -105,7 +124,7 @@ class Store:
     def _have(self, sha256: str) -> bool:
         try:
             with open(self._blob(sha256), "rb") as file:
-                if hashlib.sha256(file.read()).hexdigest() == sha256:
+                if _sha256(file) == sha256:
                     return True
             os.unlink(self._blob(sha256))
         except FileNotFoundError:
@@ -151,8 +170,43 @@ def _hashes(path: str) -> dict[str, str]:
         for name in files:
             if name != WHOLE:
                 with open(os.path.join(folder, name), "rb") as file:
-                    found[os.path.relpath(os.path.join(folder, name), path)] = hashlib.sha256(file.read()).hexdigest()
+                    found[os.path.relpath(os.path.join(folder, name), path)] = _sha256(file)
     return found
+
+
+def refuse(entries: Iterable[Any]) -> None:
+    """Raises ValueError for entries (ZipInfo) of one tree that may not be unpacked: by their names, their kinds, or their sum."""
+    count = size = 0
+    for entry in entries:
+        name, count, size = entry.filename, count + 1, size + entry.file_size
+        if name.startswith("/") or "\\" in name or ".." in name.split("/"):
+            raise ValueError(f"archive names a path outside its folder: {name!r}")
+        if stat.S_IFMT(entry.external_attr >> 16) not in (0, stat.S_IFREG, stat.S_IFDIR):
+            raise ValueError(f"archive holds what is no ordinary file: {name!r}")
+        if os.path.normpath(name) == WHOLE:
+            raise ValueError(f"archive holds {name!r}, which says that its tree is whole")
+        if count > MAX_TREE_FILES or size > MAX_TREE_BYTES:
+            raise ValueError(f"archives unpack to more than {MAX_TREE_FILES} files or {MAX_TREE_BYTES} bytes")
+
+
+def _archive(path: str) -> Any:
+    """The zip at `path`, opened. Raises ValueError when it is none."""
+    import zipfile
+
+    try:
+        return zipfile.ZipFile(path)
+    except zipfile.BadZipFile as error:
+        raise ValueError(f"blob {os.path.basename(path)[:12]} is no archive: {error}") from error
+
+
+def _sha256(file: IO[bytes]) -> str:
+    """Of the rest of a file, a piece at a time: a small board has less memory than a blob may have bytes."""
+    digest = hashlib.sha256()
+    while True:
+        piece = file.read(1 << 20)
+        if not piece:
+            return digest.hexdigest()
+        digest.update(piece)
 
 
 def _plain(sha256: str) -> str:

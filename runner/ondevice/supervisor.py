@@ -1,19 +1,21 @@
 """The supervisor: the process that works on by itself while coordinators come and go.
 
     install  unpack and compile the zip that this is, and print the script to start
-    start    become the one supervisor of this state folder (a lock says who), restore what was cut short,
-             then serve; returns when it answers
+    start    take the device for a coordinator (claim.py; not at boot), become the one supervisor of this state
+             folder (a lock says who), restore what was cut short, then serve; returns when it answers
     attach   join standard input and output to the supervisor's socket
     host     (internal) run one pipeline, see host.py
 
 Requests are JSON frames {"id", "do", …} answered by {"id", "ok"} or {"id", "error"}; events carry
-{"event", …}; journal records travel raw in RECORD frames, and only once they are flushed.
+{"event", …}; journal records travel raw in RECORD frames, and only once they are flushed. A coordinator says in
+its hello under which claim it comes; whoever is not the device's holder may say hello, and nothing else.
 """
 
 from __future__ import annotations
 
 import fcntl
 import hashlib
+import json
 import os
 import select
 import shutil
@@ -25,8 +27,9 @@ import threading
 import time
 from typing import Any, Callable
 
-from . import facts, frames
-from .execution import Execution, Refused, find_current
+from . import facts, failpoints, frames
+from .claim import Claims, NotYours
+from .execution import Execution, Kept, Refused, find_current
 from .journal import GENESIS, fsync_folder
 from .store import WHOLE, Store, locate
 
@@ -34,13 +37,14 @@ START_LIMIT_S = 60.0
 LOG_LIMIT_BYTES = 256 * 1024  # of one execution's log, from its end
 IDLE_LIMIT_S = 120.0  # a supervisor that nobody needs any more ends by itself
 NOBODY_THERE = 69  # exit status of `attach` when no supervisor answers
+NOT_YOURS = 77  # exit status of `start` when somebody else holds the device
 
 
 class Supervisor:
     """All state of one supervisor; verbs are the methods named `do_*`."""
 
-    def __init__(self, state: str, started_ns: int) -> None:
-        self._state, self._started_ns = state, started_ns
+    def __init__(self, state: str, started_ns: int, claims: Claims) -> None:
+        self._state, self._started_ns, self.claims = state, started_ns, claims
         self._runs = os.path.join(state, "runs")
         os.makedirs(self._runs, mode=0o700, exist_ok=True)
         self.store = Store(state)
@@ -94,9 +98,21 @@ class Supervisor:
 
     # ---- verbs ------------------------------------------------------------------------------------------
 
-    def do_hello(self, client: Client) -> dict[str, Any]:
+    def do_hello(self, client: Client, claim: dict[str, Any] | None = None) -> dict[str, Any]:
+        if claim is not None:
+            self.claims.check(claim)
+            client.claim = claim
         state = self.execution.state() if self.execution else None
         return {**facts.hello(self._state, self._sha256, self._started_ns), "execution": state}
+
+    def do_renew(self, client: Client) -> dict[str, Any]:
+        """Any request is the holder's sign of life; this one is nothing else."""
+        return {}
+
+    def do_release(self, client: Client) -> dict[str, Any]:
+        """The device is nobody's from here on, durably."""
+        self.claims.release()
+        return {}
 
     def do_missing(self, client: Client, hashes: list[str]) -> dict[str, Any]:
         return {"missing": self.store.missing(hashes)}
@@ -120,15 +136,24 @@ class Supervisor:
         self.execution.start(restore=False)
         return {}
 
-    def do_follow(self, client: Client, from_sequence: int, chain: str) -> dict[str, Any]:
-        """Streams flushed records from `from_sequence` on, if this journal's chain before it is `chain`."""
-        if self.execution is None:
-            return {"agrees": False, "written": 0, "chain": GENESIS, "refused": (self.refused or {}).get("reason", "")}
-        journal = self.execution.journal
+    def do_follow(self, client: Client, run: str, execution: str, from_sequence: int, chain: str) -> dict[str, Any]:
+        """Streams flushed records from `from_sequence` on, if this journal's chain before it is `chain`.
+
+        `current` says whether the execution is the one that this supervisor has at hand; another one's journal is
+        read as it lies on the disk, to its last whole record.
+        """
+        name = f"{plain_name(run)}/{plain_name(execution)}"
+        if self.refused and self.refused["execution"] == name:
+            return {"agrees": False, "written": 0, "chain": GENESIS, "current": True, "refused": self.refused["reason"]}
+        current = self.execution is not None and self.execution.name == name
+        followed = self.execution if current else Kept.open(os.path.join(self._runs, name, "journal"))
+        if followed is None:
+            return {"agrees": from_sequence == 1, "written": 0, "chain": GENESIS, "current": False, "ended": False}
+        journal = followed.journal
         agrees = from_sequence <= journal.flushed_sequence + 1 and journal.chains[from_sequence - 1] == chain
         if agrees:
-            client.follow(self.execution, from_sequence)
-        return {"agrees": agrees, "written": journal.written_sequence, **self.execution.state()}
+            client.follow(followed, from_sequence)
+        return {"agrees": agrees, "written": journal.written_sequence, "current": current, **followed.state()}
 
     def do_mirrored(self, client: Client, sequence: int) -> dict[str, Any]:
         if self.execution is not None:
@@ -147,8 +172,9 @@ class Supervisor:
 
     def do_forget(self, client: Client, run: str) -> dict[str, Any]:
         """Removes a run's folder; the coordinator asks only for what it has mirrored whole."""
+        if self.execution is not None and self.execution.name.startswith(plain_name(run) + "/"):
+            self.execution = None
         shutil.rmtree(os.path.join(self._runs, plain_name(run)), ignore_errors=True)
-        self.execution = None
         return {}
 
     def do_log(self, client: Client, run: str, execution: str) -> dict[str, Any]:
@@ -187,6 +213,7 @@ class Client:
         self._connection, self._supervisor = connection, supervisor
         self._sending = threading.Lock()
         self._open = True
+        self.claim: dict[str, Any] | None = None
 
     def send(self, data: bytes) -> None:
         """Sends whole frames; a coordinator that is gone is dropped, one that is stuck after 30 s."""
@@ -229,18 +256,23 @@ class Client:
         try:
             if method is None:
                 raise ValueError(f"unknown request {verb!r}")
+            if verb != "hello":
+                self._supervisor.claims.check(self.claim)
+                self._supervisor.claims.renew()
             self.send(frames.encode_json({"id": number, "ok": method(self, **request)}))
+        except NotYours as error:
+            self.send(frames.encode_json({"id": number, "error": f"the device is not yours: {error}", "not_yours": True}))
         except Exception as error:
             import traceback
 
             traceback.print_exc()
             self.send(frames.encode_json({"id": number, "error": f"{type(error).__name__}: {error}"}))
 
-    def follow(self, execution: Execution, from_sequence: int) -> None:
+    def follow(self, execution: Execution | Kept, from_sequence: int) -> None:
         threading.Thread(target=self._stream, args=(execution, from_sequence), daemon=True).start()
 
-    def _stream(self, execution: Execution, sequence: int) -> None:
-        while self._open:
+    def _stream(self, execution: Execution | Kept, sequence: int) -> None:
+        while self._open and not (execution.over and execution.journal.flushed_sequence < sequence):
             with execution.changed:
                 if execution.journal.flushed_sequence < sequence:
                     execution.changed.wait(1.0)
@@ -280,14 +312,23 @@ def install(state: str, archive: str) -> int:
     return 0
 
 
-def start(state: str, socket_path: str) -> int:
-    """Makes sure that this very supervisor runs and answers. Returns an exit status: 0, it does.
+def start(state: str, socket_path: str, claim: str = "") -> int:
+    """Makes sure that this very supervisor runs and answers. Returns an exit status: 0, it does; NOT_YOURS, see below.
 
-    One with another hash is ended first. A second `start` beside a running one changes nothing.
+    One with another hash is ended first. A second `start` beside a running one changes nothing but the claim: with one
+    (JSON) the device is taken for it before anything else, or everything stays as it is and standard error names the holder.
     """
+    failpoints.play("supervisor")
     started_ns = facts.process_started_ns()
     os.makedirs(state, mode=0o700, exist_ok=True)
     os.makedirs(os.path.dirname(socket_path), mode=0o700, exist_ok=True)
+    claims = Claims(state, os.path.dirname(socket_path))
+    if claim:
+        try:
+            claims.take(json.loads(claim))
+        except NotYours as error:
+            print(error, file=sys.stderr)
+            return NOT_YOURS
     lock = os.open(os.path.join(state, "supervisor.lock"), os.O_RDWR | os.O_CREAT, 0o600)
     deadline = time.monotonic() + START_LIMIT_S
     while not _lock(lock):
@@ -318,13 +359,12 @@ def start(state: str, socket_path: str) -> int:
     listener = socket.socket(socket.AF_UNIX)
     listener.bind(socket_path)
     listener.listen(8)
-    supervisor = Supervisor(state, started_ns)
+    supervisor = Supervisor(state, started_ns, claims)
     supervisor.restore()
     os.write(tell_ready, b"+")
     os.close(tell_ready)
     supervisor.serve(listener)
-    os.unlink(socket_path)
-    os.rmdir(os.path.dirname(socket_path))
+    shutil.rmtree(os.path.dirname(socket_path), ignore_errors=True)
     return 0
 
 
@@ -367,7 +407,7 @@ def main(arguments: list[str]) -> int:
     command, *rest = arguments or [""]
     if command == "install" and len(rest) == 2:
         return install(*rest)
-    if command == "start" and len(rest) == 2:
+    if command == "start" and len(rest) in (2, 3):
         return start(*rest)
     if command == "attach" and len(rest) == 1:
         return attach(*rest)
@@ -375,5 +415,5 @@ def main(arguments: list[str]) -> int:
         from . import host
 
         return host.main(int(rest[0]))
-    print("usage: install STATE ARCHIVE | start STATE SOCKET | attach SOCKET", file=sys.stderr)
+    print("usage: install STATE ARCHIVE | start STATE SOCKET [CLAIM] | attach SOCKET", file=sys.stderr)
     return 64

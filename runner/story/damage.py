@@ -7,16 +7,14 @@ power off     damage: read, write the planned bytes where they lie, read again, 
 from __future__ import annotations
 
 import hashlib
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from runner.errors import LabError
 from runner.faults import tamper
 from runner.model.plan import ExecutionPlan, TamperPlan
 from runner.ondevice import journal
+from runner.story.run import Run
 from runner.target.mirror import Diverged
-
-if TYPE_CHECKING:
-    from runner.story.execute import Run
 
 
 class LostAlready(Diverged):

@@ -1,258 +1,175 @@
-"""One run, from lease to report: the table of contents is `execute`, and each line of it is a function below.
+"""One run, from lease to report: the table of contents is `_carry_out`, and each line of it is a step.
 
     plan → lease → folder → power on, open → make safe → prove the disk → push → environment
          → executions (baseline first) → unwind, shielded → judge → report
 
-It emits events and prints nothing; faces render them. Whatever ends a run early, everything is unwound and
-a folder that says so stays.
+`resume` takes up a run that was killed, interrupted or blocked, and goes through the same steps: what its notes say
+was done is not done again. They emit events and print nothing; faces render them. Whatever ends a run early, everything
+is unwound and a folder that says so stays.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import shutil
 import uuid
-from collections.abc import AsyncIterator, Callable, Coroutine
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+
+from pydantic import ValidationError
 
 from runner import __version__
 from runner.clock import Clock, SystemClock, iso
 from runner.errors import AskError, BrokenPromise, LabError, RunnerError
-from runner.farm.lease import Lease
+from runner.farm.lease import Lease, Leases, lent
 from runner.judgement import report
 from runner.judgement.collection import refresh_aggregate
 from runner.judgement.conclude import Conclusion, conclude
-from runner.judgement.evidence import load_evidence
+from runner.judgement.evidence import SET_ASIDE, Evidence, load_evidence
 from runner.judgement.judge import entry_checks
-from runner.lab.folder import RunFolder, seals, write_json
+from runner.lab.folder import RunFolder, write_json
 from runner.lab.where import Lab, cache_root, state_root
 from runner.model.outcome import TABLE
-from runner.model.plan import Plan
-from runner.ondevice.journal import Journal
-from runner.ondevice.results import ENDS
+from runner.model.plan import ExecutionPlan, Plan
+from runner.ondevice import failpoints
+from runner.ondevice.journal import Journal, boot_id
 from runner.story.execution import HOPELESS, run_execution
-from runner.story.plan import missing_cuts, more_cuts
+from runner.story.left import give_up_own, set_aside, settle
+from runner.story.live import collect_evidence, live_target
+from runner.story.plan import missing_cuts, more_cuts, once_more
 from runner.story.prove import prove_disk
-from runner.target.bundle import Bundle, fetch_wheels, make_bundle
-from runner.target.drivers import Request, make_target
-from runner.target.session import Session
+from runner.story.run import Emit, Run, past_of, token_of
+from runner.story.steps import step
+from runner.target.bundle import fetch_wheels, make_bundle
 from runner.target.target import Target
 
-LEASE_S = 120.0
 MAX_EXTRA_ROUNDS = 3  # rounds of extra executions that make up for vacuous cuts
 
-Emit = Callable[..., None]
-
-
-@dataclass
-class Run:
-    """What the steps of one run share."""
-
-    plan: Plan
-    lab: Lab
-    folder: RunFolder
-    clock: Clock
-    emit: Emit
-    log: Journal  # the coordinator's own journal: what only it saw
-    run_uuid: str
-    bundle: Bundle | None = None
-    target: Target | None = None
-    session: Session | None = None
-    endings: list[str] = field(default_factory=list)  # how each execution ended, in order
-    completed: bool = False  # every planned step was made
-    baseline_s: dict[str, float] = field(default_factory=dict)  # each stage's duration without a fault
-
-    @property
-    def token(self) -> str:
-        """This run's name on the device: unique over labs and days."""
-        return f"{self.plan.entry}.{self.folder.run_id}.{self.run_uuid[:8]}"
-
-    def note(self, kind: str, /, **facts: Any) -> None:
-        """One durable record in the coordinator's journal. Raises LabError when its disk fails."""
-        try:
-            self.log.append(kind, facts)
-        except OSError as error:
-            raise LabError(f"{self.log.path} cannot be written: {error.strerror}", do="free some space") from error
+Adjust = Callable[[Target], None]
 
 
 async def execute(
-    plan: Plan, lab: Lab, emit: Emit, *, clock: Clock | None = None, adjust: Callable[[Target], None] = lambda target: None
+    plan: Plan, lab: Lab, emit: Emit, *, clock: Clock | None = None, adjust: Adjust = lambda target: None, wait: bool = True
 ) -> Conclusion:
     """Carries out `plan` and concludes from the folder it leaves.
 
-    `adjust` may change the target before it is used; the tests put broken supervisors there. Raises AskError when
-    the entry's checks cannot be loaded, LabError when the device is taken or no run folder can be made; everything
-    later ends in a Conclusion.
+    Waits while somebody else holds the device, unless not to `wait`. `adjust` may change the target before it is used; the
+    tests put broken supervisors there. Raises AskError when the entry's checks cannot be loaded, LabError when the device is
+    taken or no run folder can be made; everything later ends in a Conclusion.
     """
     clock = clock or SystemClock()
     entry_checks(Path(plan.pipeline_source))  # what cannot even be loaded is refused before anything moves
-    with Lease(state_root(), plan.identity, f"{plan.entry} in {lab.runs}"):
-        try:
-            run = _open_folder(plan, lab, clock, emit)
-        except OSError as error:
-            raise LabError(f"no run folder can be made in {lab.runs}: {error}", do="free or grant the place") from error
+    failpoints.reached("lease.before")
+    async with lent(state_root(), plan.identity, f"{plan.entry} in {lab.runs}", wait=wait, say=_saying(emit), clock=clock) as lease:
+        failpoints.reached("lease.after")
+        run = await _open_folder(plan, lab, clock, emit, lease)
         with run.folder.alone():
-            emit("folder", path=run.folder.root)
-            trouble: RunnerError | None = None
-            ending = "bug"
-            try:
-                async with _live_target(run, adjust):
-                    await _make_safe(run)
-                    await prove_disk(run)
-                    await _push(run)
-                    await _environment(run)
-                    await _executions(run)
-                    run.completed = True
-                ending = "ran"
-            except (LabError, AskError) as error:  # whatever was asked, hardware has moved: it is the lab's now
-                ending, trouble = "lab", error
-            except OSError as error:
-                ending, trouble = "lab", LabError(f"the coordinator's disk: {error}", do="free some space; what was mirrored is kept")
-            except asyncio.CancelledError:
-                ending, trouble = "interrupted", LabError("interrupted by the operator")
-            except Exception as error:
-                message = f"{type(error).__name__}: {error}"
-                trouble = error if isinstance(error, RunnerError) else BrokenPromise(message, do="please report it, with this folder")
-                trouble.__cause__ = error
-            run.note("run_ended", ending=ending, **({"error": str(trouble)} if trouble else {}))
-            run.log.close()
-            return _conclude(run, ending, trouble)
+            return await _carry_out(run, adjust)
 
 
-def _open_folder(plan: Plan, lab: Lab, clock: Clock, emit: Emit) -> Run:
-    folder = RunFolder.create(lab.runs, plan.entry, clock.wall_ns())
+async def resume(
+    folder: RunFolder, lab: Lab, emit: Emit, *, clock: Clock | None = None, adjust: Adjust = lambda target: None, wait: bool = True,
+    cancel: bool = False,
+) -> Conclusion:  # fmt: skip
+    """Goes on with a run that did not come to its end, or with `cancel` ends what it left on the device.
+
+    A run that has nothing left to do is concluded again. Raises AskError for one that is under way, or that cannot be gone on
+    with: its folder stays as it is. Otherwise as `execute`.
+    """
+    clock = clock or SystemClock()
+    with folder.alone():
+        evidence = load_evidence(folder)
+        plan, token = plan_of(folder, evidence), str(evidence.config["run_token"])
+        if evidence.over:
+            return _finish(folder, lab, emit, clock, None, token)
+        if evidence.coordinator[-1].boot_id != boot_id():
+            found = f"this machine was started anew since {folder.run_id} began, and with it the clock by which the run is timed"
+            raise AskError(found, do=f"{plan.command}   (a new run; it mirrors first what this one left on the device)")
+        failpoints.reached("lease.before")
+        async with lent(state_root(), plan.identity, f"{plan.entry} in {lab.runs}", wait=wait, say=_saying(emit), clock=clock) as lease:
+            failpoints.reached("lease.after")
+            log = Journal.open(str(folder.coordinator_journal))
+            run = Run(plan, lab, folder, clock, emit, log, str(evidence.config["agent_run_id"]), lease, past_of(evidence))
+            run.endings, run.baseline_s = list(run.past.ended.values()), dict(run.past.baseline_s)
+            run.note("resumed", runner_version=__version__)
+            lease.leases.began(run.token, plan.identity, folder.root, lease.id)
+            return await _carry_out(run, adjust, cancel=cancel)
+
+
+async def _carry_out(run: Run, adjust: Adjust, *, cancel: bool = False) -> Conclusion:
+    run.emit("folder", path=run.folder.root)
+    trouble: RunnerError | None = None
+    ending = "bug"
+    try:
+        async with live_target(run, adjust):
+            await settle(run)
+            if cancel:
+                await give_up_own(run)
+                raise asyncio.CancelledError
+            await prove_disk(run)
+            await _push(run)
+            await _environment(run)
+            await _executions(run)
+            run.completed = True
+        ending = "ran"
+    except (LabError, AskError) as error:  # whatever was asked, hardware has moved: it is the lab's now
+        ending, trouble = "lab", error
+    except OSError as error:
+        ending, trouble = "lab", LabError(f"the coordinator's disk: {error}", do="free some space; what was mirrored is kept")
+    except asyncio.CancelledError:
+        ending, trouble = ("lab", run.lost) if run.lost else ("interrupted", LabError("interrupted by the operator"))
+    except Exception as error:
+        message = f"{type(error).__name__}: {error}"
+        trouble = error if isinstance(error, RunnerError) else BrokenPromise(message, do="please report it, with this folder")
+        trouble.__cause__ = error
+    run.note("run_ended", ending=ending, **({"error": str(trouble)} if trouble else {}))
+    run.log.close()
+    return _finish(run.folder, run.lab, run.emit, run.clock, trouble, run.token)
+
+
+@step("folder")
+async def _open_folder(plan: Plan, lab: Lab, clock: Clock, emit: Emit, lease: Lease) -> Run:
     run_uuid = str(uuid.uuid4())
-    began = {"entry": plan.entry, "device": plan.device, "runner_version": __version__, "agent_run_id": run_uuid}
-    log = Journal.create(str(folder.coordinator_journal), "run_began", began)
-    run = Run(plan, lab, folder, clock, emit, log, run_uuid)
-    shutil.copytree(plan.pipeline_source, folder.pipelines, symlinks=True, ignore=shutil.ignore_patterns("__pycache__", ".*"))
-    write_json(
-        folder.run_config,
-        {
-            "roadmap_entry_id": plan.entry,
-            "roadmap_entry_title": plan.title,
-            "priority": plan.priority,
-            "risk_class": plan.risk,
-            "industry": plan.industry,
-            "deployment_mode": plan.deployment_mode,
-            "run_id": folder.run_id,
-            "started_at": iso(clock.wall_ns()),
-            "agent_model": f"stageflow-runner {__version__}",
-            "stageflow_version": plan.stageflow,
-            "test_parameters": plan.model_dump(mode="json"),
-            "agent_run_id": run_uuid,
-            "run_token": run.token,
-        },
-    )
-    report.write_in_progress(folder)
+
+    def fill(folder: RunFolder) -> None:
+        began = {"entry": plan.entry, "device": plan.device, "runner_version": __version__, "agent_run_id": run_uuid}
+        Journal.create(str(folder.coordinator_journal), "run_began", began).close()
+        shutil.copytree(plan.pipeline_source, folder.pipelines, symlinks=True, ignore=shutil.ignore_patterns("__pycache__", ".*"))
+        write_json(
+            folder.run_config,
+            {
+                "roadmap_entry_id": plan.entry,
+                "roadmap_entry_title": plan.title,
+                "priority": plan.priority,
+                "risk_class": plan.risk,
+                "industry": plan.industry,
+                "deployment_mode": plan.deployment_mode,
+                "run_id": folder.run_id,
+                "started_at": iso(clock.wall_ns()),
+                "agent_model": f"stageflow-runner {__version__}",
+                "stageflow_version": plan.stageflow,
+                "test_parameters": plan.model_dump(mode="json"),
+                "agent_run_id": run_uuid,
+                "run_token": token_of(plan.entry, folder, run_uuid),
+            },
+        )
+        report.write_in_progress(folder)
+
+    folder = RunFolder.create(lab.runs, plan.entry, clock.wall_ns(), fill)
+    run = Run(plan, lab, folder, clock, emit, Journal.open(str(folder.coordinator_journal)), run_uuid, lease)
+    lease.leases.began(run.token, plan.identity, folder.root, lease.id)
     return run
 
 
-@contextlib.asynccontextmanager
-async def _live_target(run: Run, adjust: Callable[[Target], None]) -> AsyncIterator[None]:
-    """The device powered, its session open, its keeper's lease renewed; afterwards all of it undone, whatever happens."""
-
-    def say(text: str) -> None:
-        run.emit("say", text=text)
-
-    request = Request(run.plan.device, run.plan.line, run.plan.type, state_root(), cache_root(), run.folder.witness, run.clock, say)
-    run.target = target = await make_target(request)
-    adjust(target)
-    renewal: asyncio.Task[None] | None = None
-    try:
-        run.session = await target.bring_up(say)
-        renewal = asyncio.ensure_future(_renew(target, run.clock))
-        facts = await target.power.facts()
-        run.note("power_on", facts=facts, loss=target.loss)
-        run.emit("powered", facts=facts)
-        run.note("hello", **run.session.hello)
-        yield
-    finally:
-        if renewal:
-            renewal.cancel()
-        await _to_the_end(_unwind(run, target))
-
-
-async def _renew(target: Target, clock: Clock) -> None:
-    while True:
-        with contextlib.suppress(LabError, OSError):  # a board that is being cut is renewed the next time round
-            await target.power.renew(LEASE_S)
-        await clock.sleep(LEASE_S / 6)
-
-
-async def _to_the_end(unwinding: Coroutine[Any, Any, None]) -> None:
-    """Waits for `unwinding` through any number of cancellations: a second ^C does not leave a board powered."""
-    task = asyncio.ensure_future(unwinding)
-    while not task.done():
-        with contextlib.suppress(asyncio.CancelledError):
-            await asyncio.shield(task)
-    task.result()
-
-
-async def _unwind(run: Run, target: Target) -> None:
-    """Everything off, in order. Each step is tried whatever became of the one before, and none hides the first failure.
-
-    A run's folder on the device is forgotten only when every journal in it was mirrored to its end.
-    """
-
-    async def leave() -> None:
-        if run.session is None:
-            return
-        with contextlib.suppress(RunnerError):  # the session may have ended with what ended the run
-            await run.session.ask("abandon", reason="the run is over", timeout_s=10)
-            if run.endings and all(ending in ENDS for ending in run.endings) and run.completed:
-                await run.session.ask("forget", run=run.token, timeout_s=10)
-            else:
-                run.note("kept_on_device", run=run.token)
-        await run.session.close()
-
-    async def collect() -> None:
-        collect_evidence(run)
-
-    async def seal() -> None:
-        run.note("sealed", files=seals(run.folder))
-
-    for step in (leave, collect, target.shut_down, collect, seal):
-        try:
-            await step()
-        except Exception as error:
-            run.emit("say", text=f"unwinding: {error}")
-            with contextlib.suppress(LabError):
-                run.note("unwind_failed", step=step.__name__, error=f"{type(error).__name__}: {error}")
-
-
-def collect_evidence(run: Run) -> None:
-    """Copies what others wrote about this run (witness, console, disk requests) into its folder."""
-    assert run.target
-    lines = run.target.home.witness.lines()
-    if Path(run.target.home.witness.path_on_device) != run.folder.witness:
-        run.folder.witness.write_bytes(lines)
-    for name, file in run.target.power.evidence().items():
-        (run.folder.journals / name).write_bytes(file.new_bytes())
-
-
-async def _make_safe(run: Run) -> None:
-    """Ends what a killed run left going on the device. Its journal stays there."""
-    assert run.session
-    left = run.session.hello.get("execution")
-    if left and not left["ended"]:
-        await run.session.ask("abandon", reason=f"superseded by {run.token}")
-        run.note("made_safe", abandoned=left)
-        run.emit("say", text=f"ended what {left['run']} had left running")
-
-
+@step("push")
 async def _push(run: Run) -> None:
     """Supervisor's needs by hash: pipelines and the wheels for this device. A second run sends nothing."""
-    assert run.session and run.lab
-    hello = run.session.hello
-    wheels = await asyncio.to_thread(fetch_wheels, run.plan.stageflow, hello, cache_root(), lambda text: run.emit("say", text=text))
+    assert run.session
+    wheels = await asyncio.to_thread(fetch_wheels, run.plan.stageflow, run.session.hello, cache_root(), run.say)
     run.bundle = bundle = make_bundle(run.folder.pipelines, run.plan.pipeline_folder, wheels)
     sent = await run.session.push(bundle.blobs)
     if sent:
-        run.emit("say", text=f"pushed {sent / 1e6:.1f} MB")
+        run.say(f"pushed {sent / 1e6:.1f} MB")
     await unpack(run)
     run.note("pushed", bytes=sent, pipeline=bundle.pipeline_blob, environment=bundle.environment_tree)
 
@@ -265,15 +182,17 @@ async def unpack(run: Run) -> None:
     await run.session.ask("unpack", tree=bundle.environment_tree, blobs=list(bundle.environment_blobs), compile=True, timeout_s=600)
 
 
+@step("environment")
 async def _environment(run: Run) -> None:
-    """environment.json: what the device is, and how fast the same work runs there and here."""
+    """environment.json: what the device is, and how fast the same work runs there and here. Once in a run's life."""
     from runner.ondevice import facts
 
+    if run.past.measured:
+        return
     assert run.session and run.target and run.bundle
     hello = run.session.hello
     there = (await run.session.ask("benchmark", timeout_s=300))["duration_s"]
     here = (await asyncio.to_thread(facts.benchmark))["duration_s"]
-    run.note("benchmark", device_s=there, coordinator_s=here, slowdown=round(there / here, 2))
     write_json(
         run.folder.environment,
         {
@@ -289,35 +208,71 @@ async def _environment(run: Run) -> None:
             "coordinator": {"stageflow-runner": __version__},
         },
     )
+    run.note("benchmark", device_s=there, coordinator_s=here, slowdown=round(there / here, 2))
 
 
 async def _executions(run: Run) -> None:
     """The planned executions in order, then extra ones for cuts that hit nothing, within reason."""
-    for execution in run.plan.executions:
-        if await run_execution(run, execution) in HOPELESS:
+    if any(ending in HOPELESS for ending in run.endings):
+        return
+    for execution in (*run.plan.executions, *run.past.extras):
+        if await _execution(run, execution) in HOPELESS:
             return
-        if any(cut.tamper for cut in execution.cuts):
-            await unpack(run)
-    for attempt in range(1, MAX_EXTRA_ROUNDS + 1):
+    for attempt in range(run.past.rounds + 1, MAX_EXTRA_ROUNDS + 1):
         collect_evidence(run)
         evidence = load_evidence(run.folder)
         missing = missing_cuts(run.plan, evidence.counted_by_scenario)
         if not missing or evidence.stopped:
             return
-        run.emit("say", text=f"vacuous or missed: {sum(missing.values())} of {run.plan.cuts_asked} cuts; making up for them")
+        run.say(f"vacuous or missed: {sum(missing.values())} of {run.plan.cuts_asked} cuts; making up for them")
         for execution in more_cuts(run.plan, missing, attempt):
-            if await run_execution(run, execution) in HOPELESS:
+            if await _execution(run, execution) in HOPELESS:
                 return
 
 
-def _conclude(run: Run, ending: str, trouble: RunnerError | None) -> Conclusion:
-    conclusion = conclude(run.folder, iso(run.clock.wall_ns()))
-    report.write(run.folder, conclusion)
+async def _execution(run: Run, execution: ExecutionPlan) -> str:
+    """How the execution ended, now or before. What it damaged is made whole again behind it.
+
+    One that damages a disk is not gone on with: nobody knows how much of the damage was done. It is set aside, and made again.
+    """
+    damaging = any(cut.tamper for cut in execution.cuts)
+    if damaging and execution.name in run.past.begun:
+        await set_aside(run, execution)
+    if run.past.ended.get(execution.name) == SET_ASIDE:
+        return await _execution(run, once_more(execution))
+    if execution.name not in run.past.ended:
+        run.past.ended[execution.name] = await run_execution(run, execution)
+        if damaging and run.past.ended[execution.name] not in HOPELESS:
+            await unpack(run)
+    return run.past.ended[execution.name]
+
+
+def _finish(folder: RunFolder, lab: Lab, emit: Emit, clock: Clock, trouble: RunnerError | None, token: str) -> Conclusion:
+    failpoints.reached("judge.before")
+    conclusion = conclude(folder, iso(clock.wall_ns()))
+    failpoints.reached("judge.after")
+    failpoints.reached("report.before")
+    report.write(folder, conclusion)
     try:
-        refresh_aggregate(run.lab.runs, conclusion.generated_at)
+        refresh_aggregate(lab.runs, conclusion.generated_at)
     except RunnerError as error:  # the run's own folder says all there is to say of it
-        run.emit("say", text=f"runs/aggregated_findings.json was not made again: {error}")
+        emit("say", text=f"runs/aggregated_findings.json was not made again: {error}")
+    if conclusion.evidence.over:
+        Leases(state_root()).concluded(token)
+    failpoints.reached("report.after")
     if trouble is not None:
         conclusion.trouble = trouble
-    run.emit("concluded", conclusion=conclusion, row=TABLE[conclusion.row])
+    emit("concluded", conclusion=conclusion, row=TABLE[conclusion.row])
     return conclusion
+
+
+def plan_of(folder: RunFolder, evidence: Evidence) -> Plan:
+    try:
+        return Plan.model_validate(evidence.plan)
+    except ValidationError as error:
+        found = f"{folder.run_id} was planned by another version of runner: {error.error_count()} things in its plan are unknown here"
+        raise AskError(found, expected="a plan of this version", where=str(folder.run_config), do="run it anew") from error
+
+
+def _saying(emit: Emit) -> Callable[[str], None]:
+    return lambda text: emit("say", text=text)

@@ -1,6 +1,6 @@
 """One execution of one pipeline, with the cuts that fall into it.
 
-    begin ─► (hold reached ─► cut ─► power on ─► recovered ─► follow on)* ─► ended
+    begin, or go on ─► (hold reached ─► cut ─► power on ─► recovered ─► follow on)* ─► ended
 
 What goes wrong with the *software under test* (a hold never reached, no recovery within the limit, records
 lost) is a result: it is noted in the coordinator's journal and ends the execution. Only the lab's own failures
@@ -12,19 +12,20 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from runner.errors import LabError, RunnerError
 from runner.lab.folder import write_text
 from runner.model.plan import CutPlan, ExecutionPlan
+from runner.ondevice import failpoints
 from runner.ondevice.journal import Record
 from runner.ondevice.results import ENDS
 from runner.story.damage import LostAlready, damage, locate
+from runner.story.left import drain, noting
+from runner.story.run import Run, stage_durations
+from runner.story.steps import step
 from runner.target.mirror import Diverged, Mirror
 from runner.target.transports.base import LinkLost
-
-if TYPE_CHECKING:
-    from runner.story.execute import Run
 
 
 class Refused(LabError):
@@ -44,7 +45,8 @@ async def run_execution(run: Run, plan: ExecutionPlan) -> str:
     assert run.session
     run.emit("execution_began", execution=plan)
     began_ns = run.clock.boottime_ns()
-    run.note("execution_began", execution=plan.name, scenario=plan.scenario)
+    if plan.name not in run.past.begun:
+        run.note("execution_began", execution=plan.name, scenario=plan.scenario, plan=plan.model_dump(mode="json"))
     mirror = Mirror(run.folder.device_journal(plan.name))
     try:
         ending = await _live(run, plan, mirror)
@@ -67,11 +69,12 @@ async def run_execution(run: Run, plan: ExecutionPlan) -> str:
     run.note("execution_ended", execution=plan.name, ending=ending, mirrored=mirror.sequence, chain=mirror.chain)
     run.endings.append(ending)
     if not plan.cuts:
-        run.baseline_s.update(_durations(mirror))
+        run.baseline_s.update(stage_durations(mirror.records))
     run.emit("execution_ended", execution=plan, ending=ending, duration_s=(run.clock.boottime_ns() - began_ns) / 1e9)
     return ending
 
 
+@step("drain")
 async def _keep_log(run: Run, plan: ExecutionPlan) -> None:
     """What the pipeline printed, into results/logs; where the device no longer answers there is none."""
     assert run.session
@@ -84,10 +87,8 @@ async def _keep_log(run: Run, plan: ExecutionPlan) -> None:
 
 async def _live(run: Run, plan: ExecutionPlan, mirror: Mirror) -> str:
     assert run.session
-    _listen(run, plan, mirror)
-    await run.session.ask("begin", spec=_spec(run, plan))
-    held: dict[str, Any] | None = None
-    pending = {cut.hold: cut for cut in plan.cuts}
+    held = await _start(run, plan, mirror)
+    pending = {cut.hold: cut for cut in plan.cuts if cut.hold not in run.past.cut}
     while pending:
         found = held or await _next(run, plan, mirror)
         if found is None:
@@ -108,6 +109,31 @@ async def _live(run: Run, plan: ExecutionPlan, mirror: Mirror) -> str:
     return end.kind if end else "limit"
 
 
+@step("start")
+async def _start(run: Run, plan: ExecutionPlan, mirror: Mirror) -> dict[str, Any] | None:
+    """The execution under way on the device: begun, or gone on with where an earlier coordinator of this run was killed.
+
+    Returns the hold at which it stands already. Raises LabError when the device was lent to somebody else meanwhile; all that
+    it wrote is mirrored then.
+    """
+    assert run.session
+    if plan.name in run.past.begun:
+        known = mirror.sequence
+        state = await run.session.follow(run.token, plan.name, mirror)
+        if state["written"] and not state["current"]:
+            ending = await drain(run.session, run.token, plan.name, mirror, run.log)
+            if ending not in ENDS:
+                raise LabError(
+                    f"the device was lent to somebody else while {plan.name} was under way; what it wrote until then is mirrored"
+                )
+        if state["written"] or known:
+            run.note("returned", execution=plan.name, mirrored=known, written=state["written"], **run.session.identity)
+            return await _follow(run, plan, mirror, "after the coordinator was gone")
+    _listen(run, plan, mirror)
+    await run.session.ask("begin", spec=_spec(run, plan))
+    return None
+
+
 def _stands_again(plan: ExecutionPlan, held: dict[str, Any]) -> RunnerError:
     """A hold that was cut already is durably marked as used before anybody stands there; who stands there again lost the mark."""
     if held["hold"] in {cut.hold for cut in plan.cuts}:
@@ -115,6 +141,7 @@ def _stands_again(plan: ExecutionPlan, held: dict[str, Any]) -> RunnerError:
     return LabError(f"the device stands at {held['hold']}, where no cut was planned")
 
 
+@step("hold")
 async def _next(run: Run, plan: ExecutionPlan, mirror: Mirror) -> Record | dict[str, Any] | None:
     """What comes next: the last record, a hold that was reached, or None when the time is up.
 
@@ -145,6 +172,7 @@ async def _next(run: Run, plan: ExecutionPlan, mirror: Mirror) -> Record | dict[
     raise LabError(f"the link to the device broke {MAX_REATTACHMENTS} times in one wait")
 
 
+@step("cut")
 async def _cut(run: Run, plan: ExecutionPlan, cut: CutPlan, held: dict[str, Any]) -> None:
     """Takes the power away, here or a planned fraction into the stage's body, and notes what is known of it."""
     assert run.session and run.target
@@ -159,7 +187,9 @@ async def _cut(run: Run, plan: ExecutionPlan, cut: CutPlan, held: dict[str, Any]
         await run.session.ask("proceed")
         await run.clock.sleep(cut.fraction * run.baseline_s.get(cut.stage.partition("@")[0], 0.1))
         written = max(written, run.session.progress["written"])
+    run.note("cutting", execution=plan.name, hold=cut.hold)
     done = await run.target.power.cut()
+    failpoints.reached("cut.done")
     await run.session.close()
     run.note(
         "cut",
@@ -179,6 +209,7 @@ async def _cut(run: Run, plan: ExecutionPlan, cut: CutPlan, held: dict[str, Any]
         await damage(run, plan, cut.hold, cut.tamper, place, held["flushed"], mirrored)
 
 
+@step("recover")
 async def _recover(run: Run, plan: ExecutionPlan, cut: CutPlan) -> bool:
     """Power on, and whether the supervisor answered within the device's limit. Raises LabError if the power itself failed."""
     assert run.target
@@ -214,7 +245,7 @@ async def _reattach(run: Run, plan: ExecutionPlan, mirror: Mirror, why: LinkLost
     assert run.target and run.session
     silent_ns = run.clock.boottime_ns()
     await run.session.close()
-    run.session = await run.target.recover(run.target.type.boot_limit_s)
+    run.session = await run.target.recover(run.target.type.boot_limit_s, by_itself=False)
     silence_s = round((run.clock.boottime_ns() - silent_ns) / 1e9, 3)
     run.note("reattached", execution=plan.name, error=str(why), silence_s=silence_s, **run.session.identity)
     return await _follow(run, plan, mirror, "after a broken link")
@@ -224,7 +255,7 @@ async def _follow(run: Run, plan: ExecutionPlan, mirror: Mirror, when: str) -> d
     """Reads on from the mirror's end; returns the hold at which the execution stands already. Raises Diverged."""
     assert run.session
     _listen(run, plan, mirror)
-    state = await run.session.follow(mirror)
+    state = await run.session.follow(run.token, plan.name, mirror)
     if state.get("refused"):
         raise Refused(str(state["refused"])[:500])
     if not state["agrees"]:
@@ -241,11 +272,11 @@ def _listen(run: Run, plan: ExecutionPlan, mirror: Mirror) -> None:
 
 
 def _noting(run: Run, plan: ExecutionPlan) -> Callable[[Record], None]:
-    """Notes each promise of the device that the coordinator has on its own disk; samples are not worth a flush each."""
+    write = noting(run.log, plan.name)
 
     def note(record: Record) -> None:
+        write(record)
         if record.kind != "sample":
-            run.note("mirrored", execution=plan.name, sequence=record.sequence, kind=record.kind)
             run.emit("record", execution=plan, record=record)
 
     return note
@@ -298,8 +329,3 @@ def _spec(run: Run, plan: ExecutionPlan) -> dict[str, Any]:
         "witness": run.target.home.witness.path_on_device,
         "stage_timeout_s": run.plan.type.stage_timeout_s,
     }
-
-
-def _durations(mirror: Mirror) -> dict[str, float]:
-    ends = [record.payload for record in mirror.records if record.kind == "stage_finished"]
-    return {end["stage"]: end["duration_ns"] / 1e9 for end in ends}

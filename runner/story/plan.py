@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from runner.errors import AskError
 from runner.faults import power_cut, steady, tamper
 from runner.judgement.checks import GENERIC
+from runner.judgement.evidence import AGAIN
 from runner.lab.load import Reader, folder_name
 from runner.lab.where import Lab
 from runner.lab.yaml_source import Source, nearest, one_of
@@ -151,6 +152,13 @@ def more_cuts(plan: Plan, missing: Mapping[str, int], attempt: int) -> list[Exec
         schedules = power_cut.schedule(in_stages, extra, execution.stages, count, plan.seed + 1000 * attempt)
         made += [execution.model_copy(update={"name": f"{extra}-{number}", "cuts": cuts}) for number, cuts in enumerate(schedules, 1)]
     return made
+
+
+def once_more(execution: ExecutionPlan) -> ExecutionPlan:
+    """The same execution under another name: its holds are other ones, too, because the device stops at each only once."""
+    name = f"{execution.name}{AGAIN}"
+    cuts = tuple(cut.model_copy(update={"hold": cut.hold.replace(execution.name, name, 1)}) for cut in execution.cuts)
+    return execution.model_copy(update={"name": name, "cuts": cuts})
 
 
 def find_device(asked: Asked, reader: Reader) -> tuple[DeviceLine, DeviceType] | None:

@@ -10,12 +10,11 @@ then *not reached*, the run is blocked, and nothing passes.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from runner.errors import LabError
-
-if TYPE_CHECKING:
-    from runner.story.execute import Run
+from runner.story.run import Run
+from runner.story.steps import step
 
 EXPECTED = {"write_cache": "write back", "fsync_arrived": True, "flushed": "new", "unflushed": "old"}
 
@@ -23,10 +22,11 @@ EXPECTED = {"write_cache": "write back", "fsync_arrived": True, "flushed": "new"
 ATTEMPTS = 3  # the file system may flush by itself between the unflushed block and the cut; then it is tried again
 
 
+@step("prove")
 async def prove_disk(run: Run) -> None:
-    """Does the three steps on a device whose cuts are power losses. Raises LabError when one does not hold."""
+    """Does the three steps on a device whose cuts are power losses, once in a run's life. Raises LabError when one does not hold."""
     assert run.target
-    if run.target.loss != "power_loss" or not any(execution.cuts for execution in run.plan.executions):
+    if run.past.proven or run.target.loss != "power_loss" or not any(execution.cuts for execution in run.plan.executions):
         return
     for _ in range(ATTEMPTS):
         found = await _try_once(run)

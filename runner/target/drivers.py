@@ -9,7 +9,7 @@ the product knows no driver by name. Outsiders add theirs through the entry poin
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import import_module
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from runner.clock import Clock
 from runner.errors import AskError
 from runner.model.device import DeviceLine, DeviceType
+from runner.target.holding import Alone, Holding
 
 if TYPE_CHECKING:
     from runner.target.target import Target
@@ -44,10 +45,12 @@ class Request:
     witness: Path  # where witness lines go when the device can write to this machine's disk
     clock: Clock
     say: Callable[[str], None]
+    holding: Holding = field(default_factory=Alone)  # the lease under which the device is used
 
 
 async def make_target(request: Request) -> Target:
     """The live target for an inventory line, not yet powered. Raises AskError for an unknown driver, or LabError."""
+    from runner.target.power.fenced import Fenced
     from runner.target.target import Target
 
     power, home = await _maker(POWER, "power", request.type.power)(request)
@@ -58,7 +61,7 @@ async def make_target(request: Request) -> Target:
             where=f"devices/{request.line.type}.yaml",
         )
     transport = _maker(TRANSPORTS, "transports", request.type.transport)(request, power)
-    return Target(request.name, request.type, transport, power, home, request.clock)
+    return Target(request.name, request.type, transport, Fenced(power, request.holding), home, request.clock, request.holding)
 
 
 def known(kind: str) -> list[str]:

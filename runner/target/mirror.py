@@ -1,6 +1,7 @@
 """The coordinator's copy of a device's journal: record by record, durable before it is acknowledged.
 
-Merging is idempotent: a record that is here already is skipped. A record that does not continue the copy is
+Merging is idempotent: a record that is here already is skipped. One that was begun by a coordinator that was killed is gone
+on with, from its last whole record. A record that does not continue the copy is
 never written: it raises Diverged, because the device no longer holds what it had promised.
 """
 
@@ -10,7 +11,7 @@ import os
 from pathlib import Path
 
 from runner.errors import LabError, RunnerError
-from runner.ondevice import journal
+from runner.ondevice import failpoints, journal
 from runner.ondevice.journal import Record
 from runner.ondevice.results import well_formed
 
@@ -21,12 +22,21 @@ class Diverged(RunnerError):
 
 class Mirror:
     def __init__(self, path: Path) -> None:
+        """The mirror at `path`, new or as far as it got. Raises LabError when the coordinator's own disk fails."""
         self.path = path
-        self.records: list[Record] = []
+        try:
+            data = path.read_bytes() if path.exists() else b""
+            self.records = journal.read(data)
+            self._file = open(path, "ab", buffering=0)  # noqa: SIM115 - lives as long as the execution
+            self._file.truncate(len(journal.FILE_HEADER) + sum(len(record.raw) for record in self.records) if self.records else 0)
+            if not self.records:
+                self._write(journal.FILE_HEADER)
+            journal.fsync_folder(str(path.parent))
+        except OSError as error:
+            raise LabError(f"{path} cannot be written: {error.strerror}", do="free some space") from error
         self.chain = journal.GENESIS
-        self._file = open(path, "xb", buffering=0)  # noqa: SIM115 - lives as long as the execution
-        self._write(journal.FILE_HEADER)
-        journal.fsync_folder(str(path.parent))
+        for record in self.records:
+            self.chain = journal.chain_on(self.chain, record.raw)
 
     @property
     def sequence(self) -> int:
@@ -58,7 +68,11 @@ class Mirror:
 
     def _write(self, data: bytes) -> None:
         try:
+            if failpoints.armed():  # a test may kill us between the halves
+                data = data[self._file.write(data[: len(data) // 2]) :]
+                failpoints.reached("mirror.half")
             self._file.write(data)
+            failpoints.reached("mirror.written")
             os.fsync(self._file.fileno())
         except OSError as error:
             raise LabError(f"{self.path} cannot be written: {error.strerror}", do="free some space") from error

@@ -20,7 +20,7 @@ from runner.errors import BrokenPromise, LabError, RunnerError
 from runner.ondevice import frames
 from runner.ondevice.journal import Record
 from runner.target.mirror import Mirror
-from runner.target.transports.base import LinkLost, Stream, Transport
+from runner.target.transports.base import LinkLost, Refused, Stream, Transport
 
 PIECE_BYTES = 256 * 1024
 _HELLO: dict[str, Any] = {  # what an answer must hold before anybody relies on it
@@ -39,7 +39,7 @@ _HELLO: dict[str, Any] = {  # what an answer must hold before anybody relies on 
 _IDENTITY = ("boot_id", "supervisor_started_ns", "boottime_ns", "asked_boottime_ns", "answered_boottime_ns")
 _ANSWERS: dict[str, dict[str, Any]] = {
     "missing": {"missing": list},
-    "follow": {"agrees": bool, "written": int},
+    "follow": {"agrees": bool, "written": int, "current": bool},
     "benchmark": {"duration_s": float},
     "locate": {"path": str, "size": int, "extents": list},
     "log": {"text": str, "bytes": int},
@@ -50,6 +50,10 @@ MAX_QUEUED_EVENTS = 10_000
 
 class RemoteError(LabError):
     """The supervisor answered that it could not do what was asked."""
+
+
+class NotOurs(Refused):
+    """The device says that somebody else holds it, and who. It has done nothing for us, and will not."""
 
 
 class Session:
@@ -67,11 +71,12 @@ class Session:
         self._reader = asyncio.ensure_future(self._read())
 
     @classmethod
-    async def open(cls, transport: Transport, argv: Sequence[str], clock: Clock) -> Session:
-        """Attaches and says hello. Raises LinkLost when nobody answers, LabError when the protocol differs."""
+    async def open(cls, transport: Transport, argv: Sequence[str], clock: Clock, claim: dict[str, Any] | None = None) -> Session:
+        """Attaches and says hello, under `claim`. Raises LinkLost when nobody answers, NotOurs when somebody else holds the device,
+        LabError when the protocol differs."""
         session = cls(await transport.stream(argv), clock)
         try:
-            await session.ask("hello")  # the first answer also pays for the bridge's start
+            await session.ask("hello", claim=claim)  # the first answer also pays for the bridge's start
             asked = clock.boottime_ns()
             session.hello = await session.ask("hello")
             answered = clock.boottime_ns()
@@ -105,6 +110,8 @@ class Session:
             raise LinkLost(f"the supervisor did not answer {do!r} within {timeout_s:g} s") from None
         finally:
             self._answers.pop(number, None)
+        if answer.get("not_yours"):
+            raise NotOurs(f"{do}: {answer.get('error')}", do="wait until that holder has let go, or choose another device")
         if "error" in answer:
             raise RemoteError(f"{do}: {answer['error']}")
         result = answer.get("ok")
@@ -124,10 +131,10 @@ class Session:
             sent += len(data)
         return sent
 
-    async def follow(self, mirror: Mirror) -> dict[str, Any]:
-        """Streams the rest of the journal into `mirror`. The answer says whether both agree so far."""
+    async def follow(self, run: str, execution: str, mirror: Mirror) -> dict[str, Any]:
+        """Streams the rest of an execution's journal into `mirror`. The answer says whether both agree so far."""
         self.mirror = mirror
-        return await self.ask("follow", from_sequence=mirror.sequence + 1, chain=mirror.chain)
+        return await self.ask("follow", run=run, execution=execution, from_sequence=mirror.sequence + 1, chain=mirror.chain)
 
     async def event(self, *names: str) -> dict[str, Any]:
         """The next event with one of these names; others are dropped on the way. Raises LinkLost."""

@@ -8,6 +8,7 @@ device starts working by itself, before anyone connects.
 
 from __future__ import annotations
 
+import json
 import shlex
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -16,10 +17,12 @@ from typing import Any, Protocol
 from runner.clock import Clock
 from runner.errors import LabError
 from runner.model.device import DeviceType, Loss
+from runner.ondevice.supervisor import NOT_YOURS
 from runner.target.bundle import sha256, supervisor_zip
 from runner.target.growing import GrowingFile
+from runner.target.holding import Alone, Holding
 from runner.target.power.base import Power
-from runner.target.session import Session
+from runner.target.session import NotOurs, Session
 from runner.target.transports.base import LinkLost, Refused, Transport
 
 RETRY_INTERVAL_S = 0.2
@@ -47,6 +50,10 @@ class Witness(Protocol):
 
     @property
     def path_on_device(self) -> str: ...
+
+    @property
+    def file(self) -> GrowingFile:
+        """The file on this machine in which the lines arrive."""
 
     def lines(self) -> bytes:
         """Everything announced since this target was made."""
@@ -81,6 +88,7 @@ class Target:
     power: Power
     home: Home
     clock: Clock
+    holding: Holding = field(default_factory=Alone)
     supervisor: bytes = field(default_factory=supervisor_zip)
 
     @property
@@ -92,29 +100,39 @@ class Target:
         """The installed supervisor: unpacked from the zip of this hash, and compiled, on the device."""
         return f"{self.home.state}/trees/{sha256(self.supervisor)}/__main__.py"
 
+    @property
+    def _start(self) -> list[str]:
+        return [self.home.python, self._script, "start", self.home.state, self.home.socket]
+
     async def bring_up(self, say: Callable[[str], None]) -> Session:
         """Power on, supervisor installed and running, session open. Raises LabError."""
         await self.power.on()
         await self._within(self.type.boot_limit_s, self.transport.open)
         if (await self.transport.run([self.home.python, "-c", IS_THERE, self._script])).exit_status:
             say("installing the supervisor")
-            archive = f"{self.home.state}/supervisor.zip"
+            archive = f"{self.home.state}/{sha256(self.supervisor)}.zip"
             await self.install(archive, self.supervisor, 0o600)
             done = await self.transport.run([self.home.python, archive, "install", self.home.state, archive], timeout_s=90)
             if done.exit_status:
                 raise LabError(f"the supervisor cannot be installed on {self.name}: {_tail(done.stderr)}")
-        start = [self.home.python, self._script, "start", self.home.state, self.home.socket]
-        await self.install(f"{self.home.state}/at-boot", f"#!/bin/sh\nexec {shlex.join(start)}\n".encode(), 0o700)
-        done = await self.transport.run(start, timeout_s=90)
+        await self.start()
+        at_boot = f"#!/bin/sh\nexec {shlex.join(self._start)}\n"
+        await self.install(f"{self.home.state}/at-boot", at_boot.encode(), 0o700)
+        session: Session = await self._within(ATTACH_LIMIT_S, self._attach)  # it may be listening a moment later
+        return session
+
+    async def start(self) -> None:
+        """The device taken for us, and its supervisor running. Raises NotOurs when somebody else holds it; nothing has changed then."""
+        done = await self.transport.run([*self._start, json.dumps(self.holding.claim)], timeout_s=90)
+        if done.exit_status == NOT_YOURS:
+            raise NotOurs(f"{self.name} is not to be had: {_tail(done.stderr)}", do="wait for that holder, or choose another device")
         if done.exit_status:
             raise LabError(
                 f"the supervisor does not start on {self.name}: {_tail(done.stderr)}", do=f"read {self.home.state}/supervisor.log"
             )
-        session: Session = await self._within(ATTACH_LIMIT_S, self._attach)  # it may be listening a moment later
-        return session
 
-    async def recover(self, limit_s: float) -> Session:
-        """After a cut: power on and wait for the supervisor, which the device starts by itself.
+    async def recover(self, limit_s: float, *, by_itself: bool = True) -> Session:
+        """After a cut: power on and wait for the supervisor, which the device starts `by_itself`, or else we do.
 
         Raises LinkLost when it has not answered within `limit_s`: a result of the run, not an error of the lab.
         """
@@ -124,6 +142,8 @@ class Target:
         async def once() -> Session:
             await self.transport.open()
             try:
+                if not by_itself:
+                    await self.start()
                 return await self._attach()
             except LabError:
                 await self.transport.close()
@@ -144,7 +164,8 @@ class Target:
         await self.power.off()
 
     async def _attach(self) -> Session:
-        return await Session.open(self.transport, [self.home.python, self._script, "attach", self.home.socket], self.clock)
+        argv = [self.home.python, self._script, "attach", self.home.socket]
+        return await Session.open(self.transport, argv, self.clock, self.holding.claim)
 
     async def _within(self, limit_s: float, attempt: Callable[[], Any]) -> Any:
         deadline = self.clock.boottime_ns() + int(limit_s * 1e9)

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import os
 import stat
+import struct
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -154,3 +157,112 @@ def test_a_tree_that_was_changed_is_unpacked_again(store: Store, push: Callable[
     changed.write_bytes(before + b"#")
     store.unpack(blob, [blob], compile=True)
     assert changed.read_bytes() == before
+
+
+# ---- hostile blobs --------------------------------------------------------------------------------------------------------
+
+
+def kept(store: Store, data: bytes) -> str:
+    """The name of `data`, pushed and kept as it is: a hash says that it arrived, not that it means well."""
+    name = hashlib.sha256(data).hexdigest()
+    store.piece(name, data)
+    store.keep(name)
+    return name
+
+
+def archive(entries: list[tuple[str | zipfile.ZipInfo, bytes]], compression: int = zipfile.ZIP_STORED) -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", compression) as made:
+        for name, data in entries:
+            made.writestr(name, data)
+    return buffer.getvalue()
+
+
+def special(name: str, kind: int) -> zipfile.ZipInfo:
+    info = zipfile.ZipInfo(name)
+    info.create_system, info.external_attr = 3, (kind | 0o777) << 16
+    return info
+
+
+def test_a_wrong_hash_in_the_middle_of_a_push_costs_that_blob_alone(store: Store) -> None:
+    """The blobs before and behind it stay, nothing is unpacked, and sending it again mends all."""
+    blobs = [archive([(f"part{number}.py", b"X = 1")]) for number in range(3)]
+    names = [hashlib.sha256(data).hexdigest() for data in blobs]
+    for name, data in zip(names, (blobs[0], blobs[1][:-1] + b"?", blobs[2]), strict=True):
+        store.piece(name, data)
+        if name == names[1]:
+            with pytest.raises(ValueError, match="arrived with hash"):
+                store.keep(name)
+        else:
+            store.keep(name)
+    with pytest.raises(ValueError, match=names[1][:12]):
+        store.unpack(names[0], names, compile=False)
+    assert not Path(store.tree(names[0])).exists()
+    assert store.missing(names) == [names[1]]
+    assert kept(store, blobs[1]) == names[1]
+    assert sorted(os.listdir(store.unpack(names[0], names, compile=False))) == [WHOLE, "part0.py", "part1.py", "part2.py"]
+
+
+def test_a_blob_that_never_ends_is_cut_off(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """More than a blob may have is refused at the piece that is too much; what came before is gone from the disk."""
+    monkeypatch.setattr(module, "MAX_BLOB_BYTES", 10_000)
+    store.piece(NAME, DATA[:7000])
+    with pytest.raises(ValueError, match="larger than 10000 bytes"):
+        store.piece(NAME, DATA[7000:14000])
+    assert list((tmp_path / "blobs").iterdir()) == []
+    with pytest.raises(ValueError, match="larger"):
+        store.piece(NAME, DATA)
+
+
+@pytest.mark.parametrize("kind", [stat.S_IFLNK, stat.S_IFIFO, stat.S_IFCHR, stat.S_IFSOCK])
+def test_an_archive_with_what_is_no_file_is_refused(store: Store, kind: int, tmp_path: Path) -> None:
+    """A link would lead what is written after it out of the tree."""
+    blob = kept(store, archive([("pipe/__init__.py", b""), (special("pipe/way_out", kind), b"/etc")]))
+    with pytest.raises(ValueError, match="no ordinary file: 'pipe/way_out'"):
+        store.unpack(blob, [blob], compile=False)
+    assert list((tmp_path / "trees").iterdir()) == []
+
+
+@pytest.mark.parametrize("name", [WHOLE, "./" + WHOLE, "pipe//../" + WHOLE])
+def test_an_archive_cannot_say_that_its_tree_is_whole(store: Store, name: str) -> None:
+    """That word is the store's, written last: a cut in between would leave half a tree that counts as whole."""
+    blob = kept(store, archive([(name, b"{}"), ("pipe/__init__.py", b"")]))
+    with pytest.raises(ValueError, match="archive"):
+        store.unpack(blob, [blob], compile=False)
+    assert not Path(store.tree(blob)).exists()
+
+
+def test_a_bomb_is_refused_before_a_byte_of_it_is_written(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The sizes that all archives of a tree declare are summed up first."""
+    monkeypatch.setattr(module, "MAX_TREE_BYTES", 1_000_000)
+    blobs = [kept(store, archive([(name, bytes(600_000))], zipfile.ZIP_DEFLATED)) for name in ("a", "b")]
+    with pytest.raises(ValueError, match=r"more than .* 1000000 bytes"):
+        store.unpack(blobs[0], blobs, compile=False)
+    assert list((tmp_path / "trees").iterdir()) == []
+    assert store.unpack(blobs[0], blobs[:1], compile=False)  # one alone is within the limit
+
+
+def test_a_bomb_of_files_is_refused(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Empty files fill a disk with names."""
+    monkeypatch.setattr(module, "MAX_TREE_FILES", 100)
+    blob = kept(store, archive([(f"{number}", b"") for number in range(101)]))
+    with pytest.raises(ValueError, match="more than 100 files"):
+        store.unpack(blob, [blob], compile=False)
+
+
+def test_a_bomb_that_lies_about_its_size_writes_no_more_than_it_declared(store: Store, tmp_path: Path) -> None:
+    """An archive that declares ten bytes and holds a megabyte is cut off there, and leaves nothing."""
+    data = archive([("a", bytes(1_000_000))], zipfile.ZIP_DEFLATED)
+    true, lie = struct.pack("<L", 1_000_000), struct.pack("<L", 10)
+    blob = kept(store, data.replace(true, lie))
+    with pytest.raises(ValueError, match="cannot be unpacked"):
+        store.unpack(blob, [blob], compile=False)
+    assert list((tmp_path / "trees").iterdir()) == []
+
+
+@pytest.mark.parametrize("data", [b"", b"no archive", archive([("a", b"1")])[:-30]])
+def test_what_is_no_archive_is_refused_by_name(store: Store, data: bytes) -> None:
+    """Whole and of the right hash, and nothing that could be unpacked."""
+    blob = kept(store, data)
+    with pytest.raises(ValueError, match=f"blob {blob[:12]} is no archive"):
+        store.unpack(blob, [blob], compile=False)

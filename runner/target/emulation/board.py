@@ -57,13 +57,16 @@ class KeeperGone(LabError):
 class Board:
     """One emulated board in one folder. Methods raise LabError; what it says ends with the log that tells more."""
 
-    def __init__(self, name: str, folder: Path, spec: MachineSpec, cache: Path, lease_s: float = 120.0, disk_mib: int = 1024) -> None:
+    def __init__(
+        self, name: str, folder: Path, spec: MachineSpec, cache: Path, lease_s: float = 120.0, disk_mib: int = 1024, fence: int = 1
+    ) -> None:
         self.name = name
         self.folder = folder.absolute()
         self.spec = spec
         self.cache = cache.absolute()
         self.lease_s = lease_s
         self.disk_mib = disk_mib
+        self.fence = fence  # of the lease under which its holder acts
         self.witness = self.folder / "witness"
         self.console = self.folder / "console.log"
         self.disk_log = self.folder / DISK_LOG
@@ -151,7 +154,7 @@ class Board:
         finally:
             os.close(folder)
         try:
-            writer.write(json.dumps({"verb": verb, **more}).encode() + b"\n")
+            writer.write(json.dumps({"verb": verb, "fence": self.fence, **more}).encode() + b"\n")
             line = await asyncio.wait_for(reader.readline(), ANSWER_LIMIT_S)
             reply: dict[str, Any] = json.loads(line)
         except (OSError, ValueError, TimeoutError) as error:

@@ -30,7 +30,7 @@ from runner.disk_log import DiskLogReader
 from runner.errors import LabError, RunnerError
 from runner.target.emulation.disk import nbdkit_arguments
 from runner.target.emulation.machine import Wiring, free_port, qemu_arguments, tool_version
-from runner.target.emulation.messages import CONFIG, DISK, DISK_LOG, LOCK, SOCKET, Config, CutFacts, Moment, Reply
+from runner.target.emulation.messages import CONFIG, DISK, DISK_LOG, FENCE, LOCK, SOCKET, Config, CutFacts, Moment, Reply
 from runner.target.emulation.processes import (
     STOP_LIMIT_S,
     Process,
@@ -45,6 +45,7 @@ from runner.target.emulation.processes import (
 from runner.target.emulation.tap import Tap, open_tap
 
 LISTED_WRITES, CUT_WRITES = 4096, 64
+LOOKING = ("facts", "disk")  # verbs that change nothing
 
 
 def lease_is_over(now_s: float, renewed_s: float, seconds: float) -> bool:
@@ -71,6 +72,7 @@ class Keeper:
         self._log = DiskLogReader(Path(DISK_LOG))
         self._one_at_a_time = asyncio.Lock()
         self._over = asyncio.Event()
+        self._fence = read_fence()
         self._verbs: dict[str, Callable[[Reply], Awaitable[Reply]]] = {
             "on": self.on, "cut": self.cut, "off": self.off,
             "renew": self.renew, "facts": self.facts, "disk": self.disk,
@@ -137,11 +139,21 @@ class Keeper:
                 if self._over.is_set():
                     raise LabError("the keeper is about to end")
                 await self._notice_end()
+                if request["verb"] not in LOOKING:
+                    self._admit(int(request["fence"]))
                 return await verb(request)
         except (RunnerError, OSError, ValueError, KeyError, TypeError) as error:
             found = error.complaints[0].found if isinstance(error, RunnerError) else repr(error)
             say(f"{request['verb']} failed: {found}")
             return {"error": found}
+
+    def _admit(self, fence: int) -> None:
+        """Whoever acts comes with the fence of its lease. Raises LabError for one that is over; a higher one is durable first."""
+        if fence < self._fence:
+            raise LabError(f"fence {fence} is over: fence {self._fence} was granted since, and this board is its holder's")
+        if fence > self._fence:
+            write_fence(fence)
+            self._fence = fence
 
     # The verbs
 
@@ -283,7 +295,23 @@ class Keeper:
         return all(each is not None and each.poll() is None for each in (self._machine, self._disk))
 
 
-# --- The machine's monitor, and the start of this process
+# --- The fence, the machine's monitor, and the start of this process
+
+
+def read_fence() -> int:
+    try:
+        return int(Path(FENCE).read_text())
+    except (OSError, ValueError):
+        return 0
+
+
+def write_fence(fence: int) -> None:
+    """Whole and durable when this returns."""
+    with open(f"{FENCE}.new", "w") as file:
+        file.write(str(fence))
+        file.flush()
+        os.fsync(file.fileno())
+    os.rename(f"{FENCE}.new", FENCE)
 
 
 def listens(path: str) -> bool:

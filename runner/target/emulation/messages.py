@@ -13,6 +13,7 @@ from runner.target.emulation.image import Image
 from runner.target.emulation.machine import Accelerator, MachineSpec
 
 SOCKET, LOCK, CONFIG, LOG = "keeper.sock", "keeper.lock", "keeper.json", "keeper.log"
+FENCE = "fence"  # the highest fence that ever acted on this board
 DISK, DISK_LOG = "data.raw", "disk.log"
 
 Reply = dict[str, Any]

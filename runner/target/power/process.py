@@ -2,6 +2,9 @@
 
 A cut is SIGKILL to all of it. The kernel and its page cache live on, so unflushed writes survive: this is a
 process crash, never a power cut, and `loss` says so.
+
+Its socket lies in the temp folder, where names must be short and others write, too: `on` makes the socket's folder, or
+refuses one that a stranger made before us.
 """
 
 from __future__ import annotations
@@ -21,19 +24,20 @@ from typing import Any
 
 from runner.clock import Clock
 from runner.errors import LabError
+from runner.lab.private import private_folder
 from runner.model.device import Loss
 from runner.target.drivers import Request
 from runner.target.growing import GrowingFile
 from runner.target.storage import Storage
 from runner.target.target import FileWitness, Home
+from runner.target.transports.local import environment
 
 STARTING_LIMIT_S = 5.0
 
 
 async def make(request: Request) -> tuple[ProcessPower, Home]:
     """The local device's power, and its home: a folder in this user's state, and a socket with a short name."""
-    state = request.state / "local" / request.name
-    state.mkdir(parents=True, exist_ok=True)
+    state = private_folder(request.state, "local", request.name)
     short = hashlib.sha256(str(state).encode()).hexdigest()[:12]
     socket = Path(tempfile.gettempdir()) / f"runner-{os.getuid()}-{short}" / "supervisor"
     request.witness.touch()
@@ -49,10 +53,13 @@ class ProcessPower:
 
     async def on(self) -> None:
         """Runs the `at-boot` hook, as a board would. A hook that fails leaves a device that is on and does not answer."""
+        private_folder(self._socket.parent)
         hook = self._state / "at-boot"
         if hook.exists() and self._running() is None:
             nothing = asyncio.subprocess.DEVNULL
-            process = await asyncio.create_subprocess_exec(str(hook), stdin=nothing, stdout=nothing, stderr=nothing, start_new_session=True)
+            process = await asyncio.create_subprocess_exec(
+                str(hook), stdin=nothing, stdout=nothing, stderr=nothing, start_new_session=True, env=environment()
+            )
             try:
                 await process.wait()
             except asyncio.CancelledError:  # what it may have started by now holds the lock, and `off` finds it

@@ -39,7 +39,8 @@ async def make(request: Request) -> tuple[QemuPower, Home]:
         accelerator="auto" if "kvm" in emulation.accelerators else "tcg",
     )
     folder = request.state / "boards" / request.name
-    board = Board(request.name, folder, spec, request.cache / "images", disk_mib=emulation.data_disk_mib)
+    images, fence = request.cache / "images", request.holding.fence
+    board = Board(request.name, folder, spec, images, disk_mib=emulation.data_disk_mib, fence=fence)
     home = Home(PYTHON, STATE, SOCKET, FileWitness(WITNESS, GrowingFile(board.witness)))
     return QemuPower(board, request.say), home
 

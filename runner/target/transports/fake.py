@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 
-from runner.target.transports.base import Completed, LinkLost, Stream
+from runner.target.transports.base import STALLED_S, Completed, LinkLost, NoSuchCommand, Stream, everything
 
 
 class Pipe:
@@ -79,7 +79,6 @@ class FakeTransport:
     async def run(self, argv: Sequence[str], *, input: bytes = b"", timeout_s: float = 60.0) -> Completed:
         stream = await self.stream(argv)
         assert isinstance(stream, FakeStream)
-        collected = bytearray()
 
         async def talk() -> int:
             for start in range(0, len(input), 65536):
@@ -87,22 +86,21 @@ class FakeTransport:
             await stream.stdin.end()
             return 0
 
-        async def listen() -> int:
-            while data := await stream.read():
-                collected.extend(data)
-            return await stream.task
+        async def listen() -> tuple[bytes, int]:
+            return await everything(lambda _: stream.read(), argv[0]), await stream.task
 
         try:
-            _, status = await asyncio.wait_for(asyncio.gather(talk(), listen()), timeout_s)
+            _, (said, status) = await asyncio.wait_for(asyncio.gather(talk(), listen()), timeout_s)
         except asyncio.TimeoutError:
-            await stream.close()
             raise LinkLost(f"{argv[0]} did not end within {timeout_s:g} s") from None
-        return Completed(status, bytes(collected), b"")
+        finally:
+            await stream.close()
+        return Completed(status, said, b"")
 
     async def stream(self, argv: Sequence[str]) -> Stream:
         self._check()
         if argv[0] not in self._commands:
-            raise LinkLost(f"{argv[0]} cannot be started: no such command")
+            raise NoSuchCommand(f"{argv[0]} cannot be started: no such command")
         stdin, stdout = Pipe(), Pipe()
 
         async def live() -> int:
@@ -138,7 +136,10 @@ class FakeStream:
         self._transport._check()
         if self.task.done():
             raise LinkLost("the command at the other end of the stream has ended")
-        await self.stdin.write(data)
+        try:
+            await asyncio.wait_for(self.stdin.write(data), STALLED_S)
+        except asyncio.TimeoutError:
+            raise LinkLost(f"the command at the other end of the stream took nothing for {STALLED_S:g} s") from None
 
     async def close(self) -> None:
         self.task.cancel()

@@ -1,14 +1,29 @@
-"""The `local` transport: this very machine, through ordinary child processes. No network, no root."""
+"""The `local` transport: this very machine, through ordinary child processes. No network, no root.
+
+A board knows nothing of its coordinator's environment, so neither does what runs here: pipelines are strangers' code, and
+an environment holds passwords and tokens. Only what `GIVEN` names is passed on.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from asyncio.subprocess import PIPE, Process
-from collections.abc import Sequence
+import contextlib
+import os
+import re
+from asyncio.subprocess import DEVNULL, PIPE, Process
+from collections.abc import Mapping, Sequence
 
 from runner.target.drivers import Request
 from runner.target.power.base import Power
-from runner.target.transports.base import Completed, LinkLost, Stream
+from runner.target.transports.base import READ_BYTES, STALLED_S, Completed, LinkLost, NoSuchCommand, Stream, everything
+
+# What programs need to find themselves and their language, and our own words; never RUNNER_SECRET_… or RUNNER_SECRETS.
+GIVEN = re.compile(r"PATH|HOME|USER|LOGNAME|SHELL|TMPDIR|TZ|LANG|LC_\w+|LD_LIBRARY_PATH|PYTHON\w+|VIRTUAL_ENV|RUNNER_(?!SECRET)\w+")
+
+
+def environment(environ: Mapping[str, str] = os.environ) -> dict[str, str]:
+    """The environment of every process of a device that is this machine."""
+    return {name: value for name, value in environ.items() if GIVEN.fullmatch(name)}
 
 
 def make(request: Request, power: Power) -> LocalTransport:
@@ -23,20 +38,21 @@ class LocalTransport:
         return None
 
     async def run(self, argv: Sequence[str], *, input: bytes = b"", timeout_s: float = 60.0) -> Completed:
-        process = await _spawn(argv)
+        process = await _spawn(argv, PIPE)
+        assert process.stdin and process.stdout and process.stderr
+        talking = asyncio.gather(
+            _feed(process.stdin, input), everything(process.stdout.read, argv[0]), everything(process.stderr.read, argv[0]), process.wait()
+        )
         try:
-            stdout, stderr = await asyncio.wait_for(process.communicate(input), timeout_s)
-        except asyncio.CancelledError:
-            process.kill()
-            raise
+            _, stdout, stderr, status = await asyncio.wait_for(talking, timeout_s)
         except asyncio.TimeoutError:
-            process.kill()
-            await process.wait()
             raise LinkLost(f"{argv[0]} did not end within {timeout_s:g} s") from None
-        return Completed(process.returncode or 0, stdout, stderr)
+        finally:
+            await _end(process)
+        return Completed(status, stdout, stderr)
 
     async def stream(self, argv: Sequence[str]) -> Stream:
-        stream = LocalStream(await _spawn(argv))
+        stream = LocalStream(await _spawn(argv, DEVNULL))
         self._streams.append(stream)
         return stream
 
@@ -52,27 +68,42 @@ class LocalStream:
         self._process, self._in, self._out = process, process.stdin, process.stdout
 
     async def read(self) -> bytes:
-        return await self._out.read(262144)
+        return await self._out.read(READ_BYTES)
 
     async def write(self, data: bytes) -> None:
         try:
             self._in.write(data)
-            await self._in.drain()
+            await asyncio.wait_for(self._in.drain(), STALLED_S)
+        except asyncio.TimeoutError:
+            raise LinkLost(f"the command at the other end of the stream took nothing for {STALLED_S:g} s") from None
         except (BrokenPipeError, ConnectionResetError) as error:
             raise LinkLost("the command at the other end of the stream has ended") from error
 
     async def close(self) -> None:
         self._in.close()
-        if self._process.returncode is None:
-            try:
-                await asyncio.wait_for(self._process.wait(), 2.0)
-            except asyncio.TimeoutError:
-                self._process.kill()
-                await self._process.wait()
+        with contextlib.suppress(asyncio.TimeoutError):
+            await asyncio.wait_for(self._process.wait(), 2.0)
+        await _end(self._process)
 
 
-async def _spawn(argv: Sequence[str]) -> Process:
+async def _feed(stdin: asyncio.StreamWriter, data: bytes) -> None:
+    """All of `data`, then the end; a command that does not want it has its reasons, and its exit status says them."""
+    with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+        stdin.write(data)
+        await stdin.drain()
+    stdin.close()
+
+
+async def _end(process: Process) -> None:
+    """Not one of ours is left behind; its own children may hold its pipes for longer, and are not waited for."""
+    if process.returncode is None:
+        with contextlib.suppress(ProcessLookupError):
+            process.kill()
+        await asyncio.wait([asyncio.ensure_future(process.wait())], timeout=5)
+
+
+async def _spawn(argv: Sequence[str], stderr: int) -> Process:
     try:
-        return await asyncio.create_subprocess_exec(*argv, stdin=PIPE, stdout=PIPE, stderr=PIPE, limit=1 << 20)
+        return await asyncio.create_subprocess_exec(*argv, stdin=PIPE, stdout=PIPE, stderr=stderr, limit=1 << 20, env=environment())
     except OSError as error:
-        raise LinkLost(f"{argv[0]} cannot be started: {error.strerror}") from error
+        raise NoSuchCommand(f"{argv[0]} cannot be started: {error.strerror}") from error

@@ -2,12 +2,14 @@
 
 The host key is always checked. In this order: the key that the endpoint brings along (emulated boards: we made
 it), the key pinned by `runner device trust`, the user's own known_hosts. Nothing is ever trusted on first use.
-`~/.ssh/config` is honoured for devices of the inventory; keys and options are loaded once.
+`~/.ssh/config` is honoured for devices of the inventory; keys and options are loaded once. A password goes only to a
+device whose key is pinned: whoever else answers at its address would learn it.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import shlex
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
@@ -16,12 +18,13 @@ from typing import Any, TypeVar
 import asyncssh
 
 from runner.errors import LabError
+from runner.target.credentials import Secret, find_secret
 from runner.target.drivers import Request
 from runner.target.power.base import Power
-from runner.target.transports.base import Completed, Endpoint, LinkLost, Refused, Stream
+from runner.target.transports.base import READ_BYTES, STALLED_S, Completed, Endpoint, LinkLost, Refused, Stream, everything, words
 
 CONNECT_LIMIT_S = 15.0
-READ_BYTES = 262144
+KEEPALIVE_S = 15
 # The fast ones of both OpenSSH and dropbear; post-quantum key exchange costs a slow board seconds per connection.
 KEY_EXCHANGE = ("curve25519-sha256", "curve25519-sha256@libssh.org", "ecdh-sha2-nistp256")
 CIPHERS = ("aes128-gcm@openssh.com", "chacha20-poly1305@openssh.com", "aes128-ctr")
@@ -36,7 +39,9 @@ def make(request: Request, power: Power) -> SshTransport:
         line = request.line
         return power.endpoint() or Endpoint(line.address, line.port, line.user, pinned(request.state, request.name))
 
-    return SshTransport(find)
+    if not request.line.address:
+        return SshTransport(find)
+    return SshTransport(find, find_secret(request.name, "ssh_password"), find_secret(request.name, "ssh_passphrase"))
 
 
 def pin_file(state: Path, device: str) -> Path:
@@ -51,7 +56,8 @@ def pinned(state: Path, device: str) -> str:
 
 async def fetch_host_key(address: str, port: int | None) -> str:
     """The key that a server shows now. Whether it is the right one, a person must decide. Raises LabError."""
-    key = await _translated(asyncssh.get_server_host_key(address, port if port is not None else ()), address)
+    asking = asyncssh.get_server_host_key(address, port if port is not None else ())
+    key = await _translated(asyncio.wait_for(asking, CONNECT_LIMIT_S), address)
     if key is None:
         raise LabError(f"{address} shows no host key")
     return " ".join(key.export_public_key().decode("ascii").split()[:2])
@@ -64,8 +70,8 @@ def fingerprint(public_key: str) -> str:
 class SshTransport:
     """`find` says where the device is; it is asked again at every `open`, because an emulated board may move."""
 
-    def __init__(self, find: Callable[[], Endpoint]) -> None:
-        self._find = find
+    def __init__(self, find: Callable[[], Endpoint], password: Secret | None = None, passphrase: Secret | None = None) -> None:
+        self._find, self._password, self._passphrase = find, password, passphrase
         self._connection: asyncssh.SSHClientConnection | None = None
         self._known: tuple[Endpoint, asyncssh.SSHClientConnectionOptions] | None = None
 
@@ -81,13 +87,23 @@ class SshTransport:
         self._connection = await _translated(asyncio.wait_for(connect(), CONNECT_LIMIT_S), f"{endpoint.host}:{endpoint.port or 22}")
 
     async def run(self, argv: Sequence[str], *, input: bytes = b"", timeout_s: float = 60.0) -> Completed:
-        running = self._open().run(shlex.join(argv), input=input, encoding=None)
-        done = await _translated(asyncio.wait_for(running, timeout_s), f"{argv[0]}, within {timeout_s:g} s")
-        status = done.exit_status if done.exit_status is not None else 255
-        return Completed(status, _bytes(done.stdout), _bytes(done.stderr))
+        return await _translated(asyncio.wait_for(self._run(argv, input), timeout_s), f"{argv[0]}, within {timeout_s:g} s")
+
+    async def _run(self, argv: Sequence[str], input: bytes) -> Completed:
+        process = await self._open().create_process(shlex.join(argv), encoding=None)
+        stdout, stderr = everything(process.stdout.read, argv[0]), everything(process.stderr.read, argv[0])
+        try:
+            said, complained, _ = await asyncio.gather(stdout, stderr, _feed(process.stdin, input))
+            await process.wait_closed()
+        finally:
+            process.close()
+        if process.returncode is None:
+            raise LinkLost(f"the connection ended before {argv[0]} did")
+        return Completed(process.returncode, said, complained)
 
     async def stream(self, argv: Sequence[str]) -> Stream:
-        return SshStream(await _translated(self._open().create_process(shlex.join(argv), encoding=None), argv[0]))
+        starting = self._open().create_process(shlex.join(argv), encoding=None, stderr=asyncssh.DEVNULL)
+        return SshStream(await _translated(asyncio.wait_for(starting, CONNECT_LIMIT_S), argv[0]))
 
     async def close(self) -> None:
         connection, self._connection = self._connection, None
@@ -107,10 +123,20 @@ class SshTransport:
                 chosen["known_hosts"] = ([asyncssh.import_public_key(endpoint.host_public_key)], [], [])
             if endpoint.client_key is not None:  # a board of our own: nothing of the user's configuration applies
                 chosen |= {"config": None, "client_keys": [str(endpoint.client_key)], "agent_path": None}
+            if self._password is not None:
+                if not endpoint.host_public_key:
+                    raise Refused(
+                        f"there is a password for {endpoint.host}, but its host key is not pinned",
+                        expected="a pinned key: whoever answers there would learn the password",
+                        do="make sure that it is the right device, then: runner device trust DEVICE",
+                    )
+                chosen["password"] = self._password.reveal()
+            if self._passphrase is not None:
+                chosen["passphrase"] = self._passphrase.reveal()
             self._known = (
                 endpoint,
                 asyncssh.SSHClientConnectionOptions(
-                    kex_algs=KEY_EXCHANGE, encryption_algs=CIPHERS, compression_algs=None, keepalive_interval=15, **chosen
+                    kex_algs=KEY_EXCHANGE, encryption_algs=CIPHERS, compression_algs=None, keepalive_interval=KEEPALIVE_S, **chosen
                 ),
             )
         return self._known[1]
@@ -128,10 +154,19 @@ class SshStream:
             self._process.stdin.write(data)
         except OSError as error:
             raise LinkLost("the command at the other end of the stream has ended") from error
-        await _translated(self._process.stdin.drain(), "writing")
+        await _translated(asyncio.wait_for(self._process.stdin.drain(), STALLED_S), "the device, which takes nothing of what is written")
 
     async def close(self) -> None:
         self._process.close()
+
+
+async def _feed(stdin: asyncssh.SSHWriter[bytes], data: bytes) -> None:
+    """All of `data`, then the end; a command that does not want it has its reasons, and its exit status says them."""
+    with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+        for start in range(0, len(data), READ_BYTES):  # in pieces: asyncssh's own buffer has no bound
+            stdin.write(data[start : start + READ_BYTES])
+            await stdin.drain()
+        stdin.write_eof()
 
 
 async def _translated(awaited: Awaitable[Result], what: str) -> Result:
@@ -140,19 +175,15 @@ async def _translated(awaited: Awaitable[Result], what: str) -> Result:
         return await awaited
     except asyncssh.HostKeyNotVerifiable as error:
         raise Refused(
-            f"{what} shows a host key that is not the pinned one, or none is pinned: {error.reason}",
+            f"{what} shows a host key that is not the pinned one, or none is pinned: {words(error.reason)}",
             expected="the pinned key, or one in known_hosts",
             do="make sure that it is the right device, then: runner device trust DEVICE",
         ) from error
     except asyncssh.PermissionDenied as error:
-        raise Refused(f"{what} lets us not in: {error.reason}", do="check the user and the key in ~/.ssh/config") from error
+        raise Refused(f"{what} lets us not in: {words(error.reason)}", do="check the user and the key in ~/.ssh/config") from error
     except asyncio.TimeoutError as error:
         raise LinkLost(f"no answer from {what}") from error
     except (asyncssh.Error, OSError) as error:
-        raise LinkLost(f"{what}: {error}") from error
+        raise LinkLost(f"{what}: {words(str(error))}") from error
     except ValueError as error:  # asyncssh's errors about keys and configuration files
-        raise Refused(f"{what} cannot be tried: {error}", do="look at ~/.ssh/config and at the pinned key") from error
-
-
-def _bytes(data: bytes | str | None) -> bytes:
-    return data.encode() if isinstance(data, str) else data or b""
+        raise Refused(f"{what} cannot be tried: {words(str(error))}", do="look at ~/.ssh/config and at the pinned key") from error

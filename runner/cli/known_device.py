@@ -1,0 +1,74 @@
+"""One device of the inventory, found by name: what it is, where its things lie, and how its makers are asked for it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from runner.cli.output import Output
+from runner.model.device import DeviceLine, DeviceType
+
+if TYPE_CHECKING:
+    from runner.target.drivers import Request
+
+
+@dataclass(frozen=True)
+class KnownDevice:
+    name: str
+    line: DeviceLine
+    type: DeviceType
+
+    @property
+    def identity(self) -> str:
+        """What a lease of it is keyed by: the same as a plan's."""
+        line = self.line
+        return re.sub(r"[^A-Za-z0-9.-]", "_", f"{line.address}-{line.port or 22}") if line.address else self.name
+
+    @property
+    def emulated(self) -> bool:
+        return self.type.power == "qemu"
+
+    @property
+    def is_this_machine(self) -> bool:
+        return self.type.transport == "local"
+
+    @property
+    def folder(self) -> Path:
+        """Its things in this user's state: disk, keys, logs. It may not be there yet."""
+        from runner.lab.where import state_root
+
+        return state_root() / ("boards" if self.emulated else "local") / self.name
+
+    def request(self, say: Callable[[str], None], **more: Any) -> Request:
+        """What the makers of `target/drivers.py` want to know."""
+        from runner.clock import SystemClock
+        from runner.lab.where import cache_root, state_root
+        from runner.target.drivers import Request
+
+        return Request(self.name, self.line, self.type, state_root(), cache_root(), self.folder / "witness", SystemClock(), say, **more)
+
+    async def board_facts(self) -> dict[str, Any] | None:
+        """What the keeper of an emulated board says, its `port` while it is on; None when there is no keeper: the board is off."""
+        from runner.target.emulation.board import KeeperGone
+        from runner.target.power.qemu import make
+
+        power, _ = await make(self.request(lambda text: None))
+        try:
+            return await power.facts()
+        except KeeperGone:
+            return None
+
+
+def known_device(output: Output, name: str, *, quiet: bool = False) -> KnownDevice:
+    """The device that is called `name` in the lab at hand. Raises AskError, with the nearest name, for one that is not."""
+    from runner.lab.load import Reader
+    from runner.story.plan import Asked, find_device
+
+    reader = Reader(output.lab(quiet=quiet))
+    found = find_device(Asked(entry="", device=name), reader)
+    reader.finish()
+    assert found
+    return KnownDevice(name, *found)

@@ -1,0 +1,145 @@
+"""What runs that did not come to their end have left on a device, before anything new begins there.
+
+    our own (we are its resume)   is gone on with; nothing to do here
+    another run of this host      its journal is mirrored into its own folder, to the last record; then its execution is ended, and
+                                  the run concluded as blocked: the device was lent again
+    one that still has somebody   (a stopped process) or whose folder is gone: only its execution is ended. Its journal stays on the
+    or of another host            device, for its own coordinator to fetch
+
+Nothing that is not mirrored is ever removed from a device.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from runner.clock import iso
+from runner.errors import AskError, LabError, RunnerError
+from runner.judgement import report
+from runner.judgement.conclude import conclude
+from runner.judgement.evidence import SET_ASIDE
+from runner.lab.folder import RunFolder, seals
+from runner.model.plan import ExecutionPlan
+from runner.ondevice.journal import Journal, Record
+from runner.story.run import Run, note
+from runner.story.steps import step
+from runner.target.mirror import Diverged, Mirror
+from runner.target.session import Session
+
+DRAIN_LIMIT_S = 60.0  # without a single new record
+
+
+@step("make_safe")
+async def settle(run: Run) -> None:
+    """Every other run's business on this device is mirrored where it can be, and ended."""
+    assert run.session
+    left = run.session.hello.get("execution")
+    going_on = left if isinstance(left, dict) and not left.get("ended") and left.get("run") != run.token else None
+    if going_on:
+        await run.session.ask("abandon", reason=f"superseded by {run.token}")
+        run.note("made_safe", abandoned=going_on)
+        run.say(f"ended what {going_on.get('run')} had left running")
+    for token, root in run.lease.leases.unfinished(run.plan.identity):
+        if token != run.token:
+            await _settle(run, token, RunFolder(root))
+
+
+async def _settle(run: Run, token: str, old: RunFolder) -> None:
+    """One run of this host that was killed or interrupted: mirrored, and concluded as blocked."""
+    assert run.session
+    leases = run.lease.leases
+    if not old.coordinator_journal.exists():
+        run.say(f"{old.root} is gone: what its run left on the device stays there")
+        leases.concluded(token)
+        return
+    try:
+        with old.alone():
+            log = Journal.open(str(old.coordinator_journal))
+            whole = await _drain_all(run.session, token, old, log)
+            found = f"the device was lent to {run.token} before this run had come to its end"
+            note(log, "superseded", {"by": run.token, "whole": whole})
+            note(log, "sealed", {"files": seals(old)})
+            note(log, "run_ended", {"ending": "lab", "error": found + ("; all that it wrote is mirrored" if whole else "")})
+            log.close()
+            report.write(old, conclude(old, iso(run.clock.wall_ns())))
+    except (AskError, LabError, OSError) as error:  # its coordinator lives, or its folder cannot be read or written
+        run.say(f"{old.run_id} could not be concluded, its journal stays on the device: {error}")
+        return
+    run.session.mirror = None
+    if whole:
+        await run.session.ask("forget", run=token)
+    leases.concluded(token)
+    run.note("settled", run=token, whole=whole)
+    run.say(f"{old.run_id} had been left unfinished: mirrored, and concluded as blocked")
+
+
+async def _drain_all(session: Session, token: str, old: RunFolder, log: Journal) -> bool:
+    """Mirrors every execution that the run began and did not end. Whether all of it is here now."""
+    ended = {record.payload["execution"] for record in log.records if record.kind == "execution_ended"}
+    whole = True
+    for name in [record.payload["execution"] for record in log.records if record.kind == "execution_began"]:
+        if name in ended:
+            continue
+        mirror = Mirror(old.device_journal(name))
+        try:
+            ending = await drain(session, token, name, mirror, log)
+        except Diverged as error:
+            ending = "diverged"
+            note(log, "diverged", {"execution": name, "mirrored": mirror.sequence, "found": str(error)})
+        finally:
+            session.mirror = None
+            mirror.close()
+        whole = whole and ending not in ("diverged", "stuck")
+        note(log, "execution_ended", {"execution": name, "ending": ending, "mirrored": mirror.sequence, "chain": mirror.chain})
+    return whole
+
+
+async def drain(session: Session, token: str, execution: str, mirror: Mirror, log: Journal) -> str:
+    """Reads a journal that nobody writes any more to its end, each record noted in `log`. Returns how it ended: by its last
+    record, "stuck" when the device says that there is more and does not send it.
+
+    Raises Diverged when it is no continuation of what is mirrored.
+    """
+    session.on_record = noting(log, execution)
+    state = await session.follow(token, execution, mirror)
+    if not state["agrees"]:
+        raise Diverged(
+            f"{mirror.sequence} records were mirrored; they are not what the device's journal ({state['written']} now) begins with"
+        )
+    try:
+        while mirror.sequence < state["written"]:
+            here = mirror.sequence
+            await asyncio.wait_for(session.record(lambda record: record.sequence > here), DRAIN_LIMIT_S)  # noqa: B023 - awaited at once
+    except (asyncio.TimeoutError, RunnerError):
+        return "stuck"
+    return mirror.records[-1].kind if mirror.records else "never began"
+
+
+async def give_up_own(run: Run) -> None:
+    """What this very run left on the device is ended, and mirrored."""
+    assert run.session
+    await run.session.ask("abandon", reason="cancelled by the operator")
+    await _drain_all(run.session, run.token, run.folder, run.log)
+
+
+async def set_aside(run: Run, execution: ExecutionPlan) -> None:
+    """An execution that nobody can go on with is ended; its evidence stays, and nothing is judged by it."""
+    assert run.session
+    await run.session.ask("abandon", reason="set aside: its coordinator was killed while its disk was being damaged")
+    mirror = Mirror(run.folder.device_journal(execution.name))
+    mirror.close()
+    run.note("execution_ended", execution=execution.name, ending=SET_ASIDE, mirrored=mirror.sequence, chain=mirror.chain)
+    run.past.begun.discard(execution.name)
+    run.past.ended[execution.name] = SET_ASIDE
+    run.say(f"{execution.name} is set aside, and made again")
+
+
+def noting(log: Journal, execution: str) -> Any:
+    """Notes each promise of the device that is on the coordinator's own disk; samples are not worth a flush each."""
+
+    def on_record(record: Record) -> None:
+        if record.kind != "sample":
+            note(log, "mirrored", {"execution": execution, "sequence": record.sequence, "kind": record.kind})
+
+    return on_record

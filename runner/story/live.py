@@ -1,0 +1,156 @@
+"""The device made live for one run, and everything undone afterwards, in order, whatever happens.
+
+    power on, open ─► renewed: lease, keeper, the device's own claim ─► … ─► unwind, shielded from cancellation
+
+Losing the lease cancels the run; nothing is done to the device from then on, not even switching it off.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+from runner.errors import LabError, RunnerError
+from runner.farm.lease import LEASE_S, LeaseLost
+from runner.lab.folder import seals
+from runner.lab.where import cache_root, state_root
+from runner.ondevice.results import ENDS
+from runner.story.run import Run
+from runner.story.steps import step
+from runner.target.drivers import Request, make_target
+from runner.target.target import Target
+
+
+@contextlib.asynccontextmanager
+async def live_target(run: Run, adjust: Callable[[Target], None]) -> AsyncIterator[None]:
+    """The device powered, ours, its session open. Afterwards all of it undone."""
+    place = state_root(), cache_root(), run.folder.witness
+    request = Request(run.plan.device, run.plan.line, run.plan.type, *place, run.clock, run.say, run.lease)
+    run.target = target = await make_target(request)
+    adjust(target)
+    _mark_evidence(run, target)
+    renewal = asyncio.ensure_future(_renew(run, asyncio.current_task()))
+    try:
+        await _open(run, target)
+        yield
+    finally:
+        renewal.cancel()
+        await _to_the_end(_unwind(run, target))
+
+
+@step("open")
+async def _open(run: Run, target: Target) -> None:
+    run.session = await target.bring_up(run.say)
+    facts = await target.power.facts()
+    run.note("power_on", facts=facts, loss=target.loss)
+    run.emit("powered", facts=facts)
+    if run.past.unrecovered is None:
+        run.note("hello", **run.session.hello)
+        return
+    execution, hold = run.past.unrecovered  # its coordinator was killed before it saw the device come back from this cut
+    now_ns = run.clock.boottime_ns()
+    waited = {"power_on_boottime_ns": now_ns, "host_wait_s": None, "board_boot_s": None, "error_bound_s": None}
+    run.note("recovered", execution=execution, hold=hold, **run.session.identity, **waited)
+
+
+def _mark_evidence(run: Run, target: Target) -> None:
+    """From where on the files that others write (disk.log, console, witness) are this run's: noted once, and kept over a resume."""
+    files = {"witness": target.home.witness.file, **target.power.evidence()}
+    if run.past.marks is None:
+        run.note("evidence_from", marks={name: file.mark for name, file in files.items()})
+        return
+    for name, mark in run.past.marks.items():
+        if name in files:
+            files[name].rewind(mark)
+
+
+async def _renew(run: Run, task: asyncio.Task[Any] | None) -> None:
+    """Signs of life towards all who wait for them; cancels `task` when the lease is lost."""
+    while True:
+        await run.clock.sleep(LEASE_S / 6)
+        try:
+            await asyncio.to_thread(run.lease.renew)
+        except LeaseLost as error:
+            run.lost = error
+            assert task
+            task.cancel()
+            return
+        except LabError as error:  # the lease file is busy or its disk full; there are five more tries before anybody takes over
+            run.say(f"the lease could not be renewed: {error}")
+        if run.target and run.session:
+            with contextlib.suppress(RunnerError, OSError):  # a device that is being cut is renewed the next time round
+                await run.target.power.renew(LEASE_S)
+                await run.session.ask("renew", timeout_s=10)
+
+
+async def _to_the_end(unwinding: Awaitable[None]) -> None:
+    """Waits for `unwinding` through any number of cancellations: an unwinding that began is finished."""
+    task = asyncio.ensure_future(unwinding)
+    while not task.done():
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.shield(task)
+    task.result()
+
+
+@step("unwind")
+async def _unwind(run: Run, target: Target) -> None:
+    """Everything off, in order. Each step is tried whatever became of the one before, and none hides the first failure."""
+    steps: tuple[Callable[[], Any], ...] = (
+        lambda: _leave(run),
+        lambda: collect_evidence(run),
+        target.shut_down,
+        lambda: collect_evidence(run),
+        lambda: seal(run),
+    )
+    if run.lost is not None:
+        steps = (lambda: _close(run), target.transport.close, lambda: seal(run))
+    for number, act in enumerate(steps, 1):
+        try:
+            done = act()
+            if done is not None:
+                await done
+        except Exception as error:
+            run.say(f"unwinding: {error}")
+            with contextlib.suppress(LabError):
+                run.note("unwind_failed", step=number, error=f"{type(error).__name__}: {error}")
+
+
+async def _leave(run: Run) -> None:
+    """The device let go, in order. What a run that is over left there is forgotten, when every journal of it was mirrored to its end.
+
+    A run that is not over (interrupted, or the lab failed) leaves its execution as it is: `resume` goes on with it, and
+    whoever holds the device before that mirrors it first.
+    """
+    if run.session is None:
+        return
+    with contextlib.suppress(RunnerError):  # the session may have ended with what ended the run
+        if run.completed:
+            await run.session.ask("abandon", reason="the run is over", timeout_s=10)
+        if run.completed and run.endings and all(ending in ENDS for ending in run.endings):
+            await run.session.ask("forget", run=run.token, timeout_s=10)
+        else:
+            run.note("kept_on_device", run=run.token)
+        await run.session.ask("release", timeout_s=10)
+    await run.session.close()
+
+
+async def _close(run: Run) -> None:
+    if run.session is not None:
+        await run.session.close()
+
+
+def seal(run: Run) -> None:
+    run.note("sealed", files=seals(run.folder))
+
+
+def collect_evidence(run: Run) -> None:
+    """Copies what others wrote about this run (witness, console, disk requests) into its folder."""
+    assert run.target
+    lines = run.target.home.witness.lines()
+    if Path(run.target.home.witness.path_on_device) != run.folder.witness:
+        run.folder.witness.write_bytes(lines)
+    for name, file in run.target.power.evidence().items():
+        (run.folder.journals / name).write_bytes(file.new_bytes())

@@ -1,0 +1,118 @@
+"""What the steps of one run share, and what its own notes say has been done already."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from runner.clock import Clock
+from runner.errors import LabError
+from runner.farm.lease import Lease, LeaseLost
+from runner.judgement.evidence import Evidence
+from runner.lab.folder import RunFolder
+from runner.lab.where import Lab
+from runner.model.plan import ExecutionPlan, Plan
+from runner.ondevice.journal import Journal
+from runner.target.bundle import Bundle
+from runner.target.session import Session
+from runner.target.target import Target
+
+Emit = Callable[..., None]
+
+
+@dataclass
+class Past:
+    """What the coordinator's journal says that an earlier process did for this run; empty for a run that has just begun."""
+
+    ended: dict[str, str] = field(default_factory=dict)  # executions that ended, and how
+    begun: set[str] = field(default_factory=set)  # executions that began and did not end
+    extras: list[ExecutionPlan] = field(default_factory=list)  # executions beyond the plan that began
+    cut: set[str] = field(default_factory=set)  # holds whose cut was made
+    unrecovered: tuple[str, str] | None = None  # execution and hold of a cut after which nobody saw the device come back
+    proven: bool = False  # the disk was
+    measured: bool = False  # the device's speed was
+    baseline_s: dict[str, float] = field(default_factory=dict)
+    marks: dict[str, list[int]] | None = None  # from where on the evidence of others is this run's; see GrowingFile
+
+    @property
+    def rounds(self) -> int:
+        """How many rounds of extra executions were begun."""
+        return max((int(e.name.rpartition("-extra")[2].partition("-")[0]) for e in self.extras if "-extra" in e.name), default=0)
+
+
+def past_of(evidence: Evidence) -> Past:
+    """Reads a run's own notes. No I/O."""
+    past = Past()
+    planned = {each["name"] for each in evidence.plan["executions"]}
+    for record in evidence.coordinator:
+        said = record.payload
+        if record.kind == "execution_began":
+            past.begun.add(said["execution"])
+            if said["execution"] not in planned and isinstance(said.get("plan"), dict):
+                past.extras.append(ExecutionPlan.model_validate(said["plan"]))
+        elif record.kind == "execution_ended":
+            past.begun.discard(said["execution"])
+            past.ended[said["execution"]] = said["ending"]
+        elif record.kind == "cut":
+            past.cut.add(said["hold"])
+            past.unrecovered = (said["execution"], said["hold"])
+        elif record.kind == "recovered":
+            past.unrecovered = None
+        elif record.kind == "evidence_from":
+            past.marks = past.marks or said["marks"]
+        past.proven = past.proven or record.kind == "disk_proof"
+        past.measured = past.measured or record.kind == "benchmark"
+    for execution in evidence.of("baseline"):
+        past.baseline_s.update(stage_durations(execution.records))
+    return past
+
+
+def stage_durations(records: list[Any]) -> dict[str, float]:
+    ends = [record.payload for record in records if record.kind == "stage_finished"]
+    return {end["stage"]: end["duration_ns"] / 1e9 for end in ends}
+
+
+@dataclass
+class Run:
+    """One run under way, under one lease."""
+
+    plan: Plan
+    lab: Lab
+    folder: RunFolder
+    clock: Clock
+    emit: Emit
+    log: Journal  # the coordinator's own journal: what only it saw
+    run_uuid: str
+    lease: Lease
+    past: Past = field(default_factory=Past)
+    bundle: Bundle | None = None
+    target: Target | None = None
+    session: Session | None = None
+    endings: list[str] = field(default_factory=list)  # how each execution ended, in order
+    completed: bool = False  # every planned step was made
+    lost: LeaseLost | None = None  # the lease was: nothing may be done to the device any more
+    baseline_s: dict[str, float] = field(default_factory=dict)  # each stage's duration without a fault
+
+    @property
+    def token(self) -> str:
+        """This run's name on the device: unique over labs and days."""
+        return token_of(self.plan.entry, self.folder, self.run_uuid)
+
+    def note(self, kind: str, /, **facts: Any) -> None:
+        """One durable record in the coordinator's journal. Raises LabError when its disk fails."""
+        note(self.log, kind, facts)
+
+    def say(self, text: str) -> None:
+        self.emit("say", text=text)
+
+
+def token_of(entry: str, folder: RunFolder, run_uuid: str) -> str:
+    return f"{entry}.{folder.run_id}.{run_uuid[:8]}"
+
+
+def note(log: Journal, kind: str, facts: dict[str, Any]) -> None:
+    try:
+        log.append(kind, facts)
+    except OSError as error:
+        raise LabError(f"{log.path} cannot be written: {error.strerror}", do="free some space; what was mirrored is kept") from error

@@ -1,0 +1,34 @@
+"""Every step of a run has a name, and a place before and after it at which a test may kill somebody."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from functools import wraps
+from typing import ParamSpec, TypeVar
+
+from runner.ondevice import failpoints
+
+STEPS = (
+    "lease", "folder", "open", "make_safe", "prove", "push", "environment",
+    "start", "hold", "cut", "recover", "drain", "unwind", "judge", "report",
+)  # fmt: skip
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def step(name: str) -> Callable[[Callable[P, Awaitable[R]]], Callable[P, Awaitable[R]]]:
+    """Marks a coroutine function as the step `name`."""
+    assert name in STEPS
+
+    def mark(function: Callable[P, Awaitable[R]]) -> Callable[P, Awaitable[R]]:
+        @wraps(function)
+        async def stepped(*args: P.args, **kwargs: P.kwargs) -> R:
+            failpoints.reached(f"{name}.before")
+            result = await function(*args, **kwargs)
+            failpoints.reached(f"{name}.after")
+            return result
+
+        return stepped
+
+    return mark
