@@ -13,6 +13,7 @@ import math
 from collections.abc import Sequence
 from html import escape
 
+from benchmarks.page import figure
 from benchmarks.values import Result
 
 WIDTH, LABEL, LINE, HEAD, MARGIN = 860, 270, 18, 34, 14
@@ -64,7 +65,7 @@ def _bar(ratio: float | None, why_not: str, y: float, middle: float) -> list[str
     kind = "slower" if ratio >= 1 else "faster"
     return [
         f'  <rect class="{kind}" x="{left:.1f}" y="{y + 3}" width="{max(1.0, right - left):.1f}" height="{LINE - 6}" rx="2"/>',
-        f'  <text class="soft" x="{max(right, across(1)) + 6:.0f}" y="{middle}">{ratio:.3g}</text>',
+        f'  <text class="soft" x="{max(right, across(1)) + 6:.0f}" y="{middle}">{figure(ratio)}</text>',
     ]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -63,7 +64,7 @@ def _found(judged: Judged) -> str:
     if judged.found is None:
         row = judged.result.row(judged.goal.than) or judged.result.row(judged.goal.ours)
         return row.why_not if row and row.why_not else "-"
-    return f"{judged.found:.2f} ×" if judged.goal.than else f"{judged.found:.3g} {judged.result.unit}"
+    return f"{figure(judged.found)} ×" if judged.goal.than else f"{figure(judged.found)} {judged.result.unit}"
 
 
 def cells(result: Result, row: Row) -> str:
@@ -71,4 +72,10 @@ def cells(result: Result, row: Row) -> str:
     if row.median is None:
         return f"{row.why_not} | | "
     ratio = result.ratio(row)
-    return f"{row.median:.3g} | {min(row.samples):.3g} – {max(row.samples):.3g} | {'' if ratio is None else f'{ratio:.2f}'}"
+    spread = f"{figure(min(row.samples))} – {figure(max(row.samples))}"
+    return f"{figure(row.median)} | {spread} | {'' if ratio is None else figure(ratio)}"
+
+
+def figure(value: float) -> str:
+    """At least three significant digits, as people write them."""
+    return f"{value:.0f}" if abs(value) >= 100 or not value else f"{value:.{max(0, 2 - math.floor(math.log10(abs(value))))}f}"

@@ -12,6 +12,7 @@ import os
 import pwd
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -33,6 +34,12 @@ class Fleet:
     @property
     def config(self) -> Path:
         return self.folder / "ssh_config"
+
+    @property
+    def python(self) -> str:
+        """The devices' Python: the system's, as on a board, and else the one below our virtual environment."""
+        system = "/usr/bin/python3"
+        return system if os.access(system, os.X_OK) else os.path.realpath(sys.executable)
 
     def names(self, count: int) -> list[str]:
         return [str(device["name"]) for device in self.devices[:count]]
@@ -100,6 +107,7 @@ def _options(port: int, host_key: Path, authorized: Path) -> list[str]:
         "MaxSessions": 100,
         "PermitRootLogin": "prohibit-password",
         "Subsystem": "sftp internal-sftp",
+        "SetEnv": f"HOME={authorized.parent.parent}",  # else a shell reads what its user wrote into ~/.bashrc
     }
     return ["-f", "/dev/null", *(word for key, value in options.items() for word in ("-o", f"{key}={value}"))]
 

@@ -5,9 +5,6 @@
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-
 from benchmarks.bench import Bench
 from benchmarks.children import timed
 from benchmarks.servers import FAST, Fleet
@@ -42,7 +39,7 @@ def ansible(bench: Bench, name: str, count: int, playbook: str, options: str) ->
     def before() -> None:
         place.mkdir(exist_ok=True)
         (place / "play.yaml").write_text(playbook)
-        common = f"ansible_python_interpreter={Path(sys.executable).resolve()} ansible_ssh_common_args='-F {bench.fleet.config} {options}'"
+        common = f"ansible_python_interpreter={bench.fleet.python} ansible_ssh_common_args='-F {bench.fleet.config} {options}'"
         (place / "hosts").write_text("".join(f"{host} {common}\n" for host in bench.fleet.names(count)))
 
     def sample() -> float:

@@ -1,11 +1,10 @@
-"""The product's way to a device: deploy_with_runner.py FOLDER COUNT BUNDLE STATE RESULTS.
+"""The product's way to a device: deploy_with_runner.py FOLDER COUNT PYTHON BUNDLE STATE RESULTS.
 
 Connect, install the supervisor where it is not, attach, push the blobs that are missing, unpack, run, fetch.
 With "" for RESULTS it ends after the unpacking. Devices have no power here: they are on.
 """
 
 import asyncio
-import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,6 @@ from runner.target.growing import GrowingFile
 from runner.target.target import FileWitness, Home, Target
 from runner.target.transports.ssh import SshTransport
 
-PYTHON = os.path.realpath(sys.executable)  # the device's: no virtual environment of ours
 KIND = DeviceType(title="a server", arch="native", transport="ssh", power="none", loss="process_crash")
 
 
@@ -33,9 +31,9 @@ class AlwaysOn:
         return None
 
 
-async def work(device: dict[str, Any], bundle: bytes, state: Path, results: str) -> None:
+async def work(device: dict[str, Any], python: str, bundle: bytes, state: Path, results: str) -> None:
     folder = state / device["name"]
-    home = Home(PYTHON, str(folder), str(folder / "s" / "supervisor"), FileWitness("/dev/null", GrowingFile(Path("/dev/null"))))
+    home = Home(python, str(folder), str(folder / "s" / "supervisor"), FileWitness("/dev/null", GrowingFile(Path("/dev/null"))))
     transport = SshTransport(lambda: endpoint(device))
     power: Any = AlwaysOn()
     target = Target(device["name"], KIND, transport, power, home, SystemClock())
@@ -51,10 +49,10 @@ async def work(device: dict[str, Any], bundle: bytes, state: Path, results: str)
     await transport.close()
 
 
-async def main(folder: str, count: str, bundle: str, state: str, results: str) -> None:
+async def main(folder: str, count: str, python: str, bundle: str, state: str, results: str) -> None:
     files = {path.name: path.read_bytes() for path in Path(bundle).iterdir()}
     packed = make_zip(files)
-    await asyncio.gather(*(work(device, packed, Path(state), results) for device in devices(folder, count)))
+    await asyncio.gather(*(work(device, python, packed, Path(state), results) for device in devices(folder, count)))
 
 
 asyncio.run(main(*sys.argv[1:]))

@@ -25,7 +25,7 @@ def deploy(tar: str, remote: str, local: str, found: list[dict[str, Any]]) -> No
         one, there = connection(device), f"{remote}/{device['name']}"
         one.run(f"mkdir -p {there}", hide=True)
         one.put(tar, f"{there}/bundle.tar")
-        one.run(f"cd {there} && tar -xf bundle.tar && sh ./run", hide=True)
+        one.run(f"cd {there} && tar -xf bundle.tar && sh ./run result", hide=True)
         one.get(f"{there}/result", f"{local}/{device['name']}")
         one.close()
 

@@ -62,10 +62,10 @@ def cases(bench: Bench) -> Iterator[Case]:
     rsync = f'rsync -a -e "{ssh}" {place.bundle}/ $d:{there}/'
 
     def again(state: Path, bundle: Path) -> Contender:
-        return bench.ours("runner", "deploy_with_runner", fleet.folder, COUNT, bundle, state, "")
+        return bench.ours("runner", "deploy_with_runner", fleet.folder, COUNT, fleet.python, bundle, state, "")
 
     def ours(name: str, state: Path, before: Callable[[], object]) -> Contender:
-        made = bench.ours(name, "deploy_with_runner", fleet.folder, COUNT, place.bundle, state, place.results)
+        made = bench.ours(name, "deploy_with_runner", fleet.folder, COUNT, fleet.python, place.bundle, state, place.results)
         return replace(made, before=before)
 
     def installed() -> None:

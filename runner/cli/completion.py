@@ -73,7 +73,8 @@ def _complete(shell: type[ShellComplete], cli: click.Command) -> str:
 
 def offered(cli: click.Command, words: list[str], incomplete: str) -> list[CompletionItem]:
     """What fits behind `runner WORDS…` where `incomplete` has been typed already."""
-    context = context_of(cli, {}, "runner", list(words))
+    whole = words[:-1] if words and words[-1].startswith("-") else words  # an option that still lacks its value would hide the rest
+    context = context_of(cli, {}, "runner", list(whole))
     what, incomplete = at_the_cursor(context, list(words), incomplete)
     names = _names_for(what, context) if isinstance(what, click.Parameter) else None
     if names is None:

@@ -39,8 +39,8 @@ def entry_list(output: Output, /, industry: str | None, untested: bool, here_onl
     from runner.lab.roadmap import STATES
     from runner.lab.yaml_source import nearest, one_of
 
-    rows = _rows(output.lab())
-    industries = {row["industry"] for row in rows}
+    rows, broken = _rows(output.lab())
+    industries = {row["industry"] for row in rows if row["industry"]}
     if industry and not any(industry.lower() in name.lower() for name in industries):
         raise AskError(
             f"no industry is called {industry!r}{nearest(industry, industries)}", expected=one_of(industries), where="--industry"
@@ -49,14 +49,16 @@ def entry_list(output: Output, /, industry: str | None, untested: bool, here_onl
         row
         for row in rows
         if all(value is None or row[key] == value for key, value in wanted.items())
-        and (not industry or industry.lower() in row["industry"].lower())
+        and (not industry or industry.lower() in (row["industry"] or "").lower())
         and not (untested and row["state"] == "tested")
         and not (here_only and not row["here"])
     ]
     cells = [["-" if row[key] is None else _cell(row[key]) for key in ROW] for row in chosen]
     counts = ", ".join(f"{sum(row['state'] == state for row in chosen)} {state}" for state in STATES)
-    text = f"{columns(ROW, cells)}\n{len(chosen)} of {len(rows)} entries: {counts}\nnext: runner entry next"
-    return output.result({"entries": chosen}, text)
+    text = f"{columns(ROW, cells)}\n{len(chosen)} of {len(rows)} entries: {counts}"
+    text += "".join(f"\nbroken: {one.where}: {one.found}" for one in broken) + "\nnext: runner entry next"
+    told = [{"where": one.where, "found": one.found, "expected": one.expected, "do": one.do} for one in broken]
+    return output.result({"entries": chosen, "broken": told}, text)
 
 
 def _cell(value: object) -> object:
@@ -134,8 +136,9 @@ def entry_new(output: Output, name: str) -> int:
 @click.pass_obj
 def entry_check(output: Output, name: str, device: str | None) -> int:
     """Read all of entry NAME without running any of it: every complaint at once, each with its file and line."""
-    from runner.lab.check_entry import check_folder
-    from runner.lab.load import Reader, folder_name
+    from runner.judgement.checks import GENERIC
+    from runner.lab.check_entry import check_folder, check_names
+    from runner.lab.load import Reader, entry_file
     from runner.lab.roadmap import here, known_id, read_roadmap
     from runner.story.plan import Asked, make_plan
 
@@ -143,12 +146,14 @@ def entry_check(output: Output, name: str, device: str | None) -> int:
     roadmap = read_roadmap(lab)
     entry_id = known_id(name, roadmap, here(lab), "runner entry check")
     row = roadmap.find(entry_id)
-    if lab.file(f"pipelines/{folder_name(entry_id)}/entry.yaml") is None:
+    if lab.file(entry_file(entry_id)) is None:
         raise AskError(f"{entry_id} has no folder here", expected="an entry with one", do=f"runner entry new {entry_id}")
     reader = Reader(lab)
     inventory, found = reader.inventory(), reader.entry(entry_id, "runner entry check")
     if found:
         check_folder(reader, *found, row)
+    else:  # what it names can be told all the same
+        check_names(reader, reader.entry_source(entry_id), reader.entry_folder(entry_id), GENERIC)
     devices = list(inventory[0].devices) if inventory else []
     planned = device or ("local" if "local" in devices else next(iter(devices), "local"))
     complaints: list[Complaint] = list(reader.complaints)
@@ -207,24 +212,25 @@ class Known:
         self.open_findings = [case.row() for case in cases if case.latest.entry == self.id and case.status in OPEN]
 
 
-def _rows(lab: Lab) -> list[dict[str, Any]]:
-    """Every entry as one flat row: the roadmap's in its order, then those of the lab's own. An entry.yaml refines its row."""
+def _rows(lab: Lab) -> tuple[list[dict[str, Any]], list[Complaint]]:
+    """Every entry as one flat row: the roadmap's in its order, then those of the lab's own. An entry.yaml refines its row.
+
+    One that is broken hides no other: it keeps what the roadmap says of it, and what is wrong is told apart.
+    """
     from runner.lab.load import Reader
     from runner.lab.roadmap import here, read_roadmap, state_of, tried
 
     roadmap, runs, reader = read_roadmap(lab), tried(lab.runs), Reader(lab)
     entries = {entry_id: reader.entry(entry_id, "runner entry list") for entry_id in here(lab)}
-    reader.finish()
     rows: dict[str, dict[str, Any]] = {row.id: row.model_dump(mode="json") for row in roadmap.entries}
-    for found in entries.values():
-        assert found
-        own = found[0]
-        refined = {key: getattr(own, key) for key in ("id", "title", "priority", "risk", "industry", "deployment_mode")}
-        rows[own.id] = {"phase": None, "tier": None, "section": None, **rows.get(own.id, {}), **refined}
+    for entry_id, found in entries.items():
+        keys = ("id", "title", "priority", "risk", "industry", "deployment_mode")
+        nothing = {**dict.fromkeys(("phase", "tier", "section", *keys)), "id": entry_id}
+        rows[entry_id] = {**nothing, **rows.get(entry_id, {}), **({key: getattr(found[0], key) for key in keys} if found else {})}
     for entry_id, row in rows.items():
         found = entries.get(entry_id)
         row["state"] = state_of(runs.get(entry_id, []))
         row["runs"] = len(runs.get(entry_id, []))
-        row["here"] = found is not None
+        row["here"] = entry_id in entries
         row["scenarios"] = list(found[0].scenarios) if found else []
-    return list(rows.values())
+    return list(rows.values()), reader.complaints

@@ -15,6 +15,7 @@ from runner.model.outcome import SEVERITIES
 
 if TYPE_CHECKING:
     from runner.judgement.collection import Case, Collection, Sighting
+    from runner.lab.where import Lab
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -42,7 +43,9 @@ def filters(command: Command) -> Command:
 @click.pass_obj
 def finding_list(output: Output, /, **wanted: str | None) -> int:
     """One row per finding, worst first, with the runs that saw it."""
-    collection = _collect(output)
+    lab = output.lab()
+    collection = _collect(output, lab.runs)
+    _known(lab, collection, wanted)
     rows = [case.row() for case in collection.cases if _wanted(case, wanted)]
     keys = ("severity", "type", "status", "id", "fingerprint", "runs", "first_run", "last_run", "title")
     shown = [[_status(row) if key == "status" else row[key] for key in keys] for row in rows]
@@ -141,6 +144,7 @@ def finding_export_csv(output: Output, /, file: str | None, **wanted: str | None
 
     lab = output.lab(quiet=file is None)
     collection = _collect(output, lab.runs, quiet=file is None)
+    _known(lab, collection, wanted)
     cases = [case for case in collection.cases if _wanted(case, wanted)]
     text = csv_text(cases)
     value = {"rows": len(cases), "damaged": _told(collection.damaged)}
@@ -191,6 +195,24 @@ def _collect(output: Output, runs: Path | None = None, *, quiet: bool = False) -
         else:
             output.say(f"left out: {damage}")
     return collection
+
+
+def _known(lab: Lab, collection: Collection, wanted: dict[str, str | None]) -> None:
+    """Raises AskError for an entry or a device that neither the lab nor any finding knows: no finding of it proves nothing."""
+    from runner.lab.load import Reader
+    from runner.lab.roadmap import here, known_id, read_roadmap
+    from runner.lab.yaml_source import nearest, one_of
+
+    seen = [one for case in collection.cases for one in case.sightings]
+    entry, device = wanted.get("entry"), wanted.get("device")
+    if entry is not None and entry.upper() not in (entries := {one.entry for one in seen}):
+        known_id(entry, read_roadmap(lab), [*here(lab), *entries], "--entry")
+    if device is not None and device not in (devices := {one.finding.device for one in seen if one.finding.device}):
+        inventory = Reader(lab).inventory()  # a broken one is `runner device list`'s to say
+        names = {*devices, *(inventory[0].devices if inventory else ())}
+        if device not in names:
+            found = f"no device is called {device!r}{nearest(device, names)}"
+            raise AskError(found, expected=one_of(names), where="--device", do="runner device list")
 
 
 def _wanted(case: Case, wanted: dict[str, str | None]) -> bool:

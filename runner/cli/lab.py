@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import os
 import platform
+import shlex
 import shutil
 from pathlib import Path
 from typing import Any
@@ -37,22 +38,28 @@ def schema(output: Output, name: str) -> int:
 
 
 @click.command()
-@click.argument("folder", default=".")
-@click.pass_obj
-def init(output: Output, folder: str) -> int:
-    """Make a lab in FOLDER: an inventory with the built-in devices, and empty folders for your own."""
-    from runner.lab.where import builtin_root
+@click.argument("folder", required=False)
+@click.pass_context
+def init(ctx: click.Context, folder: str | None) -> int:
+    """Make a lab in FOLDER (else in --lab, else here): an inventory with the built-in devices, and empty folders for your own."""
+    from runner.lab.where import builtin_root, expanded
 
-    root = Path(folder).expanduser().resolve()
-    if (root / "inventory.yaml").exists():
+    output, named = ctx.ensure_object(Output), ctx.find_root().params["lab"]
+    if folder and named:
+        do = f"runner init {shlex.quote(folder)}"
+        raise AskError(f"two folders are named: --lab {named} and {folder}", expected="one of them", where="--lab", do=do)
+    root = Path(os.path.realpath(expanded(folder or named or ".", "runner init")))
+    if os.path.lexists(root / "inventory.yaml"):
         raise AskError(f"{root} is a lab already", where=str(root / "inventory.yaml"), do="edit it, or choose another folder")
     try:
         for name in ("devices", "profiles", "pipelines", "runs"):
             (root / name).mkdir(parents=True, exist_ok=True)
         shutil.copyfile(builtin_root() / "inventory.yaml", root / "inventory.yaml")
     except OSError as error:
-        raise AskError(f"{root} cannot be written: {error.strerror}") from error
-    return output.result({"lab": str(root)}, f"a lab in {root}\nnext: cd {root} && runner device list && runner exec EDGE-002")
+        do = "grant the place, or name another: runner init FOLDER"
+        raise AskError(f"{root} cannot be written: {error.strerror}", expected="a folder that may be written", do=do) from error
+    follow = f"cd {shlex.quote(str(root))} && runner device list && runner exec EDGE-002"
+    return output.result({"lab": str(root)}, f"a lab in {root}\nnext: {follow}")
 
 
 @click.command()

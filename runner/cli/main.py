@@ -5,20 +5,22 @@ This file, and what it imports from `runner.cli`, is the only code that prints o
 
 from __future__ import annotations
 
-import errno
+import contextlib
 import io
 import os
 import signal
 import sys
+import time
 from collections.abc import Sequence
 from importlib import import_module
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from runner import __version__
 from runner.cli.output import Output
-from runner.errors import AskError, BrokenPromise, RunnerError
+from runner.errors import AskError, RunnerError
 
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
@@ -37,6 +39,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "help": ("runner.cli.help:help_", "Explain a topic: exit-codes, labs, leases, power-cuts …"),
     "completion": ("runner.cli.completion:completion", "Print the completion script of bash, zsh or fish."),
 }
+HELP = {"-h", "--help", "--version"}
 COMPLETE = "_RUNNER_COMPLETE"  # a shell asks what the Tab key offers
 
 
@@ -100,28 +103,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
     as_json = "--json" in words
     if as_json:
         words = ["--json", *(word for word in words if word != "--json")]  # it may stand anywhere
-    output = Output(as_json, None)
+    output, began_s = Output(as_json, None), time.time()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.default_int_handler)  # asked to end is asked to end, however it is said
     try:
-        status = cli.main(args=words, prog_name="runner", standalone_mode=False)
-        sys.exit(status if isinstance(status, int) else 0)
-    except RunnerError as error:
-        output.fail(error)
-        sys.exit(error.exit_code)
+        sys.exit(_run(words, output))
     except click.exceptions.Exit as stop:
         sys.exit(stop.exit_code)
-    except click.ClickException as error:
-        context = getattr(error, "ctx", None)
-        found = error.format_message()
-        if found.startswith("Usage:"):  # click's way of saying so is the whole help text
-            found = "Missing command."
-        asked = AskError(found, do=f"{context.command_path if context else 'runner'} --help")
-        output.fail(asked)
-        sys.exit(asked.exit_code)
     except (click.Abort, KeyboardInterrupt):
         output.fail(Interrupted("interrupted"))
         sys.exit(Interrupted.exit_code)
@@ -129,11 +120,39 @@ def main(arguments: Sequence[str] | None = None) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
     except Exception as error:
-        if isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG:
-            output.fail(AskError("a name is longer than any file's can be", expected="at most 255 bytes"))
-            sys.exit(AskError.exit_code)
-        import traceback
+        from runner.cli.endings import ours
 
-        traceback.print_exc()
-        output.fail(BrokenPromise(f"{type(error).__name__}: {error}", do="this is our bug: please report it with the traceback above"))
-        sys.exit(BrokenPromise.exit_code)
+        said = ours(error, _runs(words), began_s)
+        if said.__cause__ is error:  # our bug: nothing else has a traceback
+            import traceback
+
+            traceback.print_exception(error)
+        output.fail(said)
+        sys.exit(said.exit_code)
+
+
+def _run(words: list[str], output: Output) -> int:
+    """The command itself. Asked for a help text together with --json, that is the one object."""
+    if "" in words:
+        before = ["runner", *words][words.index("")]
+        raise AskError(f"the word behind {before!r} is empty", expected="a name or a value", do="look for a variable that is not set")
+    if not (output.as_json and HELP & set(words)):
+        status = cli.main(args=words, prog_name="runner", standalone_mode=False)
+        return status if isinstance(status, int) else 0
+    said = io.StringIO()
+    try:
+        with contextlib.redirect_stdout(said):
+            status = cli.main(args=words, prog_name="runner", standalone_mode=False)
+    except click.exceptions.Exit as stop:
+        return output.result({"help": said.getvalue()}, "", stop.exit_code)
+    sys.stdout.write(said.getvalue())  # it was the value of an option, and the command has answered
+    return status if isinstance(status, int) else 0
+
+
+def _runs(words: list[str]) -> Path | None:
+    """Where this command's runs go, as far as that can be known."""
+    from runner.lab.where import find_lab
+
+    with contextlib.suppress(RunnerError, OSError):
+        return find_lab(words[words.index("--lab") + 1] if "--lab" in words[:-1] else None).runs
+    return None

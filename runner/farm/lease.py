@@ -109,6 +109,15 @@ class Leases:
         with self._read() as db:
             return [(identity, self._held(row)) for identity, *row in db.execute(f"SELECT identity, {_LEASE} FROM lease ORDER BY identity")]
 
+    def sweep(self) -> None:
+        """Lets go of every device whose holder is dead, or whose time is over."""
+        with self._read() as db:
+            held = [row[0] for row in db.execute("SELECT identity FROM lease")]
+        for identity in held:
+            if self._to_be_freed(identity):
+                with self._write() as db:
+                    self._free_what_is_over(db, identity)
+
     def unfinished(self, identity: str) -> list[tuple[str, Path]]:
         """Runs that began on a device and were never concluded: token and folder, oldest first."""
         with self._read() as db:

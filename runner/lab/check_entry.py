@@ -1,18 +1,20 @@
 """What can be known of an entry's folder by reading it, nothing imported and nothing run.
 
-The plan itself (`story/plan.py`) says whether profiles, pipelines and checks of these names exist. Here: the roadmap's
-words are the roadmap's, each Python file is Python and leaves `runner` alone, and each pipeline builds the stages that
-entry.yaml names.
+Profiles, pipelines and checks that entry.yaml names exist, whatever else is wrong with it; the roadmap's words are the
+roadmap's; each Python file is Python and leaves `runner` alone; each pipeline builds the stages that entry.yaml names.
 """
 
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator
+import os
+import warnings
+from collections.abc import Collection, Iterator
 from pathlib import Path
+from typing import Any
 
 from runner.lab.load import Reader
-from runner.lab.yaml_source import Source, nearest, one_of
+from runner.lab.yaml_source import TEXT, Source, Unreadable, nearest, one_of, read_text
 from runner.model.entry import Entry
 from runner.model.roadmap import RoadmapEntry
 
@@ -42,21 +44,74 @@ def check_folder(reader: Reader, entry: Entry, source: Source, row: RoadmapEntry
             reader.complain(found, "every stage that the pipeline builds", source.where(("scenarios", name, "stages")))
 
 
+def check_names(reader: Reader, source: Source, folder: Path, generic: Collection[str], scenarios: Collection[str] | None = None) -> None:
+    """Every pipeline, profile and check that `entry.yaml` names exists, whatever else is wrong with it; only in `scenarios`, if given.
+
+    `generic` are the checks that every entry has. The entry's own checks.py is read and not run.
+    """
+    own = own_checks(reader, folder)
+    for name in sorted((own or set()) & set(generic)):
+        where = reader.lab.shown(folder / "checks.py")
+        reader.complain(f"{name} is a check that every entry has", "another name for the entry's own", where)
+    for scenario, said in _mapping(_mapping(source.data).get("scenarios")).items():
+        if scenarios is not None and scenario not in scenarios:
+            continue
+        pipeline, profile = _mapping(said).get("pipeline"), _mapping(said).get("profile")
+        if isinstance(pipeline, str) and pipeline.isidentifier() and not os.path.lexists(folder / f"{pipeline}.py"):
+            known = [path.stem for path in folder.glob("*.py") if path.stem not in ("__init__", "checks")]
+            found = f"no pipeline is called {pipeline!r}{nearest(pipeline, known)}"
+            reader.complain(found, one_of(known), source.where(("scenarios", scenario, "pipeline")))
+        if isinstance(profile, str):
+            reader.profile(profile, source.where(("scenarios", scenario, "profile")))
+        uses = _mapping(said).get("checks")
+        for place, use in enumerate(uses if isinstance(uses, list) and own is not None else ()):
+            check, names = _mapping(use).get("check"), {*(own or ()), *generic}
+            if isinstance(check, str) and check not in names:
+                where = source.where(("scenarios", scenario, "checks", place, "check"))
+                reader.complain(f"no check is called {check!r}{nearest(check, names)}", one_of(names), where)
+
+
+def own_checks(reader: Reader, folder: Path) -> set[str] | None:
+    """Public functions of an entry's checks.py; none where there is none. None when it cannot be read, which is complained of."""
+    path = folder / "checks.py"
+    if not os.path.lexists(path):
+        return set()
+    tree = read_python(reader, path)
+    return (
+        None if tree is None else {node.name for node in tree.body if isinstance(node, ast.FunctionDef) and not node.name.startswith("_")}
+    )
+
+
+def read_python(reader: Reader, path: Path) -> ast.Module | None:
+    """The syntax tree of a file, or None with one complaint about it. It is not run."""
+    shown = reader.lab.shown(path)
+    try:
+        text = read_text(path)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of a strange escape, on standard error
+            return ast.parse(text, str(path))
+    except Unreadable as error:
+        reader.complain(f"cannot be read: {error.found}", TEXT, f"{shown}:{error.line}")
+    except SyntaxError as error:
+        reader.complain(f"not Python: {error.msg}", "a file that Python can read", f"{shown}:{error.lineno or 1}", "mend this line")
+    except (ValueError, RecursionError, MemoryError) as error:
+        reader.complain(f"not Python: {error or 'nested too deeply'}", "a file that Python can read", f"{shown}:1")
+    return None
+
+
+def _mapping(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
 def _parsed(reader: Reader, folder: Path) -> Iterator[tuple[str, ast.Module]]:
     """Each Python file below `folder`, as its path without the suffix and its syntax tree."""
     for path in sorted(folder.rglob("*.py")):
-        shown = reader.lab.shown(path)
-        try:
-            tree = ast.parse(path.read_text(encoding="utf-8"), str(path))
-        except SyntaxError as error:
-            if path != folder / "checks.py":  # that one is read by the plan too
-                reader.complain(f"not Python: {error.msg}", "a file that Python can read", f"{shown}:{error.lineno or 1}")
-            continue
-        except (OSError, ValueError, RecursionError) as error:
-            reader.complain(f"cannot be read: {error}", "UTF-8 text", shown)
+        tree = read_python(reader, path)
+        if tree is None:
             continue
         for line in _lines_importing_us(tree):
-            reader.complain("imports `runner`, which no device has", "relative imports and stageflow", f"{shown}:{line}")
+            where = f"{reader.lab.shown(path)}:{line}"
+            reader.complain("imports `runner`, which no device has", "relative imports and stageflow", where)
         yield str(path.relative_to(folder).with_suffix("")), tree
 
 

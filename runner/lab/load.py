@@ -12,8 +12,10 @@ from runner.model.base import Value
 from runner.model.device import DeviceType, Inventory
 from runner.model.entry import Entry
 from runner.model.profile import Profile
+from runner.model.roadmap import Roadmap
 
 Model = TypeVar("Model", bound=Value)
+ROADMAP = "pipelines/roadmap.yaml"
 
 
 class Reader:
@@ -27,28 +29,34 @@ class Reader:
         return self._read("inventory.yaml", Inventory)
 
     def device_type(self, name: str, where: str) -> DeviceType | None:
-        return self._named("device type", name, where, "devices", "*.yaml", f"devices/{name}.yaml", DeviceType)
+        do = "take one of these, or write devices/NAME.yaml: runner schema device"
+        return self._named("device type", name, where, "devices", DeviceType, do)
 
     def profile(self, name: str, where: str) -> Profile | None:
-        return self._named("profile", name, where, "profiles", "*.yaml", f"profiles/{name}.yaml", Profile)
+        return self._named("profile", name, where, "profiles", Profile, "runner profile list")
 
     def entry(self, entry_id: str, where: str) -> tuple[Entry, Source] | None:
         """The entry with this id, whose folder is the id in lower case with `_`."""
-        relative = f"pipelines/{folder_name(entry_id)}/entry.yaml"
-        if not _plain(entry_id) or self.lab.file(relative) is None:
-            known = [entry_id_of(path) for path in self.lab.names("pipelines", "*/entry.yaml")]
-            self.complain(f"no entry is called {entry_id!r}{nearest(entry_id.upper(), known)}", one_of(known), where)
+        if not _plain(entry_id) or self.lab.file(entry_file(entry_id)) is None:
+            self._no_entry(entry_id, where)
             return None
-        found = self._read(relative, Entry)
+        found = self._read(entry_file(entry_id), Entry)
         if found and found[0].id != entry_id_of(folder_name(entry_id)):
             entry, source = found
             self.complain(f"id is {entry.id!r}", f"{entry_id_of(folder_name(entry_id))!r}, as the folder says", source.where(("id",)))
             return None
         return found
 
+    def entry_source(self, entry_id: str) -> Source:
+        """entry.yaml of an entry that has a folder, as plain data: also where it is no `Entry`."""
+        relative = entry_file(entry_id)
+        path = self.lab.file(relative)
+        assert path is not None
+        return Source(path, self._shown(path, relative))
+
     def entry_folder(self, entry_id: str) -> Path:
         """The folder of an entry that was found. A lab's own folder wins as a whole, never file by file."""
-        path = self.lab.file(f"pipelines/{folder_name(entry_id)}/entry.yaml")
+        path = self.lab.file(entry_file(entry_id))
         assert path is not None
         return path.parent
 
@@ -60,10 +68,24 @@ class Reader:
         if self.complaints:
             raise AskError.of(self.complaints)
 
-    def _named(self, noun: str, name: str, where: str, folder: str, pattern: str, relative: str, model: type[Model]) -> Model | None:
+    def _no_entry(self, entry_id: str, where: str) -> None:
+        """Says which one was meant: one that has a folder, else one of the roadmap that could be given a folder."""
+        here = [entry_id_of(path) for path in self.lab.names("pipelines", "*/entry.yaml")]
+        path = self.lab.file(ROADMAP)
+        roadmap = Source(path, ROADMAP).validate(Roadmap) if path else None  # what is wrong with it is another command's to say
+        rows = [row.id for row in roadmap.entries] if roadmap else []
+        if entry_id.upper() in rows:
+            found = f"{entry_id.upper()} of the roadmap has no folder here"
+            self.complain(found, one_of(here), where, f"runner entry new {entry_id.upper()}")
+        else:
+            close = nearest(entry_id, here) or nearest(entry_id, rows)
+            self.complain(f"no entry is called {entry_id!r}{close}", one_of(here), where, "runner entry list")
+
+    def _named(self, noun: str, name: str, where: str, folder: str, model: type[Model], do: str) -> Model | None:
+        relative = f"{folder}/{name}.yaml"
         if not _plain(name) or self.lab.file(relative) is None:
-            known = [Path(path).stem for path in self.lab.names(folder, pattern)]
-            self.complain(f"no {noun} is called {name!r}{nearest(name, known)}", one_of(known), where)
+            known = [Path(path).stem for path in self.lab.names(folder, "*.yaml")]
+            self.complain(f"no {noun} is called {name!r}{nearest(name, known)}", one_of(known), where, do)
             return None
         found = self._read(relative, model)
         return found[0] if found else None
@@ -73,11 +95,18 @@ class Reader:
         if path is None:
             self.complain(f"{relative} is not there", "a file", str(self.lab.root / relative))
             return None
-        builtin = not self.lab.builtin and path.is_relative_to(builtin_root()) and self.lab.root != builtin_root()
-        source = Source(path, f"built-in {relative}" if builtin else self.lab.shown(path))
+        source = Source(path, self._shown(path, relative))
         value = source.validate(model)
         self.complaints.extend(source.complaints)
         return (value, source) if value is not None else None
+
+    def _shown(self, path: Path, relative: str) -> str:
+        builtin = not self.lab.builtin and path.is_relative_to(builtin_root()) and self.lab.root != builtin_root()
+        return f"built-in {relative}" if builtin else self.lab.shown(path)
+
+
+def entry_file(entry_id: str) -> str:
+    return f"pipelines/{folder_name(entry_id)}/entry.yaml"
 
 
 def folder_name(entry_id: str) -> str:

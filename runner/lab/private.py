@@ -39,14 +39,17 @@ def private_folder(root: Path, *below: str) -> Path:
 
 
 def private_text(path: Path, text: str) -> None:
-    """Writes a file of 0600, whole or not at all, beside what was there before. Raises OSError."""
+    """Writes a file of 0600, whole or not at all, in place of what was there before. Raises LabError."""
     part = path.with_name(f"{path.name}.{os.getpid()}.part")
-    part.unlink(missing_ok=True)
-    fd = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, FILE)
-    with open(fd, "w", encoding="utf-8") as file:
-        os.fchmod(fd, FILE)  # a umask can only take away
-        file.write(text)
-    os.replace(part, path)
+    try:
+        part.unlink(missing_ok=True)
+        fd = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, FILE)
+        with open(fd, "w", encoding="utf-8") as file:
+            os.fchmod(fd, FILE)  # a umask can take away
+            file.write(text)
+        os.replace(part, path)
+    except OSError as error:
+        raise LabError(f"{path} cannot be written: {error.strerror}", do="free or grant the place, or set RUNNER_STATE") from error
 
 
 def _close(folder: Path) -> None:

@@ -8,7 +8,9 @@ A lab's own file wins over a built-in of the same name, and that is announced.
 
 from __future__ import annotations
 
+import errno
 import os
+import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,13 +29,21 @@ def builtin_root() -> Path:
 def state_root() -> Path:
     """What must outlive a run and belongs to this user: leases, boards, the local device's own disk."""
     chosen = os.environ.get("RUNNER_STATE") or os.environ.get("XDG_STATE_HOME", "~/.local/state") + "/stageflow-runner"
-    return Path(chosen).expanduser().absolute()
+    return expanded(chosen, "RUNNER_STATE").absolute()
 
 
 def cache_root() -> Path:
     """What can be made again: wheels, images."""
     chosen = os.environ.get("RUNNER_CACHE") or os.environ.get("XDG_CACHE_HOME", "~/.cache") + "/stageflow-runner"
-    return Path(chosen).expanduser().absolute()
+    return expanded(chosen, "RUNNER_CACHE").absolute()
+
+
+def expanded(name: str, where: str) -> Path:
+    """The path that a person typed, `~` filled in. Raises AskError where nobody is called so."""
+    try:
+        return Path(name).expanduser()
+    except RuntimeError as error:
+        raise AskError(f"{name!r}: {str(error).lower().rstrip('.')}", expected="a folder", where=where) from error
 
 
 @dataclass(frozen=True)
@@ -48,19 +58,29 @@ class Lab:
         return f"lab: {'built-in' if self.builtin else self.root} · results in {self.shown(self.runs)}"
 
     def file(self, relative: str) -> Path | None:
-        """The lab's own file, else the built-in one, else None."""
+        """The lab's own file, else the built-in one, else None. One of its own that cannot be read is its own all the same."""
         for root in (self.root, builtin_root()):
-            if (root / relative).exists():
+            if _stands(root / relative):
                 return root / relative
         return None
 
     def overrides(self, relative: str) -> bool:
         """Whether the lab's own file hides a built-in one."""
         mine, theirs = self.root / relative, builtin_root() / relative
-        return mine.exists() and theirs.exists() and mine.resolve() != theirs.resolve()
+        return _stands(mine) and _stands(theirs) and mine.resolve() != theirs.resolve()
 
     def names(self, folder: str, pattern: str) -> Iterator[str]:
-        """Sorted names that `pattern` finds below `folder`, here and among the built-ins."""
+        """Sorted names that `pattern` finds below `folder`, here and among the built-ins.
+
+        Raises AskError when the lab's own folder cannot be read: what is in it must not be passed over in silence.
+        """
+        try:
+            os.listdir(self.root / folder)
+        except FileNotFoundError:
+            pass
+        except OSError as error:
+            where = str(self.root / folder)
+            raise AskError(f"cannot be read: {error.strerror}", expected="a folder that you may read", where=where) from error
         found = {path for root in (self.root, builtin_root()) for path in (root / folder).glob(pattern)}
         yield from sorted({str(path.relative_to(path.parents[pattern.count("/")])) for path in found})
 
@@ -68,25 +88,39 @@ class Lab:
         """A path as a person would type it: relative to here where that is shorter."""
         try:
             return "./" + str(path.resolve().relative_to(Path.cwd()))
-        except ValueError:
+        except (OSError, ValueError, RuntimeError):  # elsewhere; here is gone; a link to itself
             return str(path)
 
 
+def _stands(path: Path) -> bool:
+    """Whether anything has this name: a broken link and what may not be looked at do."""
+    try:
+        path.lstat()
+    except OSError as error:
+        return error.errno not in (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG)
+    except ValueError:
+        return False
+    return True
+
+
 def find_lab(chosen: str | None) -> Lab:
-    """The lab that is meant. Raises AskError when a folder was named that is no lab."""
+    """The lab that is meant. Raises AskError when a folder was named that is no lab, or when here is nowhere."""
     named = chosen or os.environ.get("RUNNER_LAB")
     if named:
-        root = Path(named).expanduser().resolve()
-        if not (root / "inventory.yaml").is_file():
-            raise AskError(
-                f"{root} is not a lab: it has no inventory.yaml",
-                expected="a folder with an inventory.yaml",
-                where="--lab" if chosen else "RUNNER_LAB",
-                do=f"runner init {root}",
-            )
+        where = "--lab" if chosen else "RUNNER_LAB"
+        root = Path(os.path.realpath(expanded(named, where)))  # a link to itself stays what it is
+        if not root.is_dir() or not _stands(root / "inventory.yaml"):
+            found = "it has no inventory.yaml" if root.is_dir() else "it is no folder" if _stands(root) else "there is nothing"
+            expected, do = "a folder with an inventory.yaml", f"runner init {shlex.quote(str(root))}"
+            raise AskError(f"{root} is not a lab: {found}", expected=expected, where=where, do=do)
         return Lab(root, root / "runs", builtin=False)
-    here = Path.cwd()
+    try:
+        here = Path.cwd()
+    except OSError as error:
+        raise AskError("the current folder is gone", expected="a folder that is there", do="cd to one, or name a lab with --lab") from error
+    if not os.access(here, os.R_OK | os.X_OK):
+        raise AskError(f"{here} may not be read", expected="a folder that you may read", do="cd to one, or name a lab with --lab")
     for root in (here, *here.parents):
-        if (root / "inventory.yaml").is_file():
+        if os.path.lexists(root / "inventory.yaml"):
             return Lab(root, root / "runs", builtin=False)
     return Lab(builtin_root(), here / "runs", builtin=True)

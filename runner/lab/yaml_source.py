@@ -8,7 +8,9 @@ is allowed and the nearest name.
 from __future__ import annotations
 
 import difflib
+import functools
 import re
+import stat
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -21,6 +23,7 @@ from runner.model.base import Value
 
 MAX_BYTES = 1_000_000
 MAX_DEPTH = 20
+MAX_COMPLAINTS = 20  # of one file; more are counted
 PathOfKeys = tuple[str | int, ...]
 Model = TypeVar("Model", bound=Value)
 
@@ -56,6 +59,35 @@ for _name, (_pattern, _first, _) in _SCALARS.items():
     _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_name}", re.compile(_pattern), list(_first))
 
 
+class Unreadable(Exception):
+    """A file that is no text of a lab: why not, and in which line."""
+
+    def __init__(self, found: str, line: int = 1) -> None:
+        super().__init__(found)
+        self.found, self.line = found, line
+
+
+def read_text(path: Path) -> str:
+    """An ordinary file of bounded size as UTF-8 text. Raises Unreadable for anything else, and never waits: a pipe is not opened."""
+    try:
+        about = path.stat()
+        if not stat.S_ISREG(about.st_mode):
+            raise Unreadable("no ordinary file")
+        if about.st_size > MAX_BYTES:
+            raise Unreadable(f"a file of {about.st_size} bytes")
+        with path.open("rb") as file:
+            raw = file.read(MAX_BYTES + 1)
+    except OSError as error:
+        raise Unreadable("a link to nothing" if path.is_symlink() and not path.exists() else error.strerror or "?") from error
+    if len(raw) > MAX_BYTES:
+        raise Unreadable(f"a file of more than {MAX_BYTES} bytes")
+    try:
+        return raw.decode("utf-8")
+    except UnicodeDecodeError as error:
+        line = raw.count(b"\n", 0, error.start) + 1
+        raise Unreadable(f"byte 0x{raw[error.start]:02x} at {error.start} is no UTF-8", line) from error
+
+
 class Source:
     """One YAML file: its plain `data`, its `complaints`, and where each key stands."""
 
@@ -65,20 +97,20 @@ class Source:
         self.data: Any = None
         self._lines: dict[PathOfKeys, int] = {(): 1}
         try:
-            if path.exists() and not path.is_file():
-                raise ValueError("no ordinary file")
-            if path.stat().st_size > MAX_BYTES:
-                raise ValueError(f"a file of {path.stat().st_size} bytes")
-            raw = path.read_bytes()
-            if len(raw) > MAX_BYTES:
-                raise ValueError(f"a file of {len(raw)} bytes")
-            node = yaml.compose(raw.decode("utf-8"), _Loader)
+            text = read_text(path)
+            node = yaml.compose(text, _Loader)
+        except Unreadable as error:
+            self._complain((), f"cannot be read: {error.found}", TEXT, error.line)
         except yaml.MarkedYAMLError as error:
             line = error.problem_mark.line + 1 if error.problem_mark else 1
-            self._complain((), f"not YAML: {error.problem}", "plain YAML, indented with spaces", line)
-        except (OSError, ValueError, yaml.YAMLError) as error:
-            found = (error.strerror or "?") if isinstance(error, OSError) else str(error).partition("\n")[0]
-            self._complain((), f"cannot be read: {found}", f"UTF-8 text of at most {MAX_BYTES} bytes")
+            found = f"{error.context}, {error.problem}" if str(error.problem).startswith("but ") else error.problem
+            self._complain((), f"not YAML: {found}", "plain YAML, indented with spaces", line, _mending(str(found)))
+        except yaml.reader.ReaderError as error:
+            line = text.count("\n", 0, error.position) + 1
+            found = f"unacceptable character {chr(error.character)!r}" if isinstance(error.character, int) else "unacceptable character"
+            self._complain((), f"cannot be read: {found}", TEXT, line, "take it out")
+        except (ValueError, yaml.YAMLError) as error:
+            self._complain((), f"not YAML: {str(error).partition(chr(10))[0]}", "plain YAML, indented with spaces")
         else:
             if node is None:
                 self._complain((), "the file is empty", "a mapping of keys")
@@ -103,7 +135,10 @@ class Source:
             return model.model_validate(self.data)
         except ValidationError as error:
             problems = error.errors()
-            for problem in problems:
+            for number, problem in enumerate(problems):
+                if number == MAX_COMPLAINTS:
+                    self._complain((), f"and {len(problems) - number} more complaints about this file", "", do="mend these first")
+                    break
                 if problem["type"] == "too_short" and any(_inside(other["loc"], problem["loc"]) for other in problems):
                     continue  # only because the items themselves are wrong, and that is said already
                 self._complain_about(problem, model)
@@ -135,34 +170,66 @@ class Source:
         return found
 
     def _complain_about(self, problem: Any, model: type[Value]) -> None:
-        keys: PathOfKeys = tuple(key for key in problem["loc"])
-        name = ".".join(str(key) for key in keys)
+        keys: PathOfKeys = tuple(problem["loc"])
+        name = ".".join(_word(key) for key in keys) or "the file"
         kind, context = problem["type"], problem.get("ctx", {})
+        do = f"runner schema {_SCHEMAS[model.__name__]}" if model.__name__ in _SCHEMAS else ""
         if kind == "extra_forbidden":
             allowed = sorted(_fields_at(model, keys[:-1]))
-            self._complain(keys, f"unknown key {keys[-1]!r}{nearest(str(keys[-1]), allowed)}", one_of(allowed))
+            self._complain(keys, f"unknown key {_short(keys[-1])}{nearest(str(keys[-1]), allowed)}", one_of(allowed), do=do)
         elif kind == "union_tag_invalid":
             key, allowed = context["discriminator"].strip("'"), re.findall(r"'([^']+)'", context["expected_tags"])
-            self._complain((*keys, key), f"{name}.{key} is {context['tag']!r}{nearest(context['tag'], allowed)}", one_of(allowed))
+            found = f"{name}.{key} is {_short(context['tag'])}{nearest(context['tag'], allowed)}"
+            self._complain((*keys, key), found, one_of(allowed), do=do)
         elif kind == "missing":
-            self._complain(keys, f"{name} is missing", f"a value for {keys[-1]!r}")
+            self._complain(keys, f"{name} is missing", f"a value for {keys[-1]!r}", do=do)
+        elif kind == "literal_error":
+            close = nearest(str(problem["input"]), re.findall(r"'([^']+)'", context["expected"]))
+            self._complain(keys, f"{name} is {_short(problem['input'])}{close}", context["expected"], do=do)
         else:
-            expected = context.get("expected") or problem["msg"].removeprefix("Input should be ")
-            self._complain(keys, f"{name} is {_short(problem['input'])}", str(expected))
+            found = f"{name} is {_short(problem['input'])}"
+            if keys and keys[-1] == "[key]":
+                found = f"{'.'.join(_word(key) for key in keys[:-2])} has the key {_short(problem['input'])}"
+            self._complain(keys, found, _EXPECTED.get(kind, problem["msg"].removeprefix("Input should be ")).format(**context), do=do)
 
-    def _complain(self, keys: PathOfKeys, found: str, expected: str, line: int | None = None) -> None:
+    def _complain(self, keys: PathOfKeys, found: str, expected: str, line: int | None = None, do: str = "") -> None:
         where = f"{self.shown}:{line}" if line else self.where(keys)
-        self.complaints.append(Complaint(found, expected, where))
+        self.complaints.append(Complaint(found, expected, where, do))
+
+
+TEXT = f"UTF-8 text of at most {MAX_BYTES} bytes"
+_SCHEMAS = {"Inventory": "inventory", "DeviceType": "device", "Profile": "profile", "Entry": "entry"}
+_EXPECTED = {  # pydantic's kinds of trouble, in a lab's words
+    **dict.fromkeys(("model_type", "model_attributes_type", "dict_type"), "a mapping of keys"),
+    **dict.fromkeys(("tuple_type", "list_type"), "a list"),
+    **dict.fromkeys(("int_type", "int_parsing", "int_from_float"), "a whole number"),
+    **dict.fromkeys(("float_type", "float_parsing", "finite_number"), "a number"),
+    "string_type": "text; a number in quotes is text",
+    "string_pattern_mismatch": "text like {pattern}",
+    "string_too_long": "at most {max_length} characters",
+    "string_too_short": "at least {min_length} characters",
+    "too_short": "at least {min_length}, not {actual_length}",
+    "too_long": "at most {max_length}, not {actual_length}",
+}
+
+
+def _mending(found: str) -> str:
+    """What to do about a line that is not YAML, where that is known."""
+    for word, do in (("'\\t'", "replace the tab with spaces"), ("alias", "write the value itself"), ("tag", "write the value without it")):
+        if word in found:
+            return do
+    return "mend this line, or the one above it"
 
 
 def nearest(name: str, names: Iterable[str]) -> str:
-    """`" (did you mean …?)"` for the name closest to `name`, or nothing."""
-    close = difflib.get_close_matches(name, list(names), n=1, cutoff=0.5)
-    return f" (did you mean {close[0]!r}?)" if close else ""
+    """`" (did you mean …?)"` for the name closest to `name` in either case, or nothing."""
+    folded = {known.lower(): known for known in names}
+    close = difflib.get_close_matches(name[:100].lower(), folded, n=1, cutoff=0.5)
+    return f" (did you mean {folded[close[0]]!r}?)" if close else ""
 
 
 def one_of(names: Iterable[str]) -> str:
-    return "one of " + ", ".join(sorted(names))
+    return "one of " + (", ".join(sorted(names)) or "none: there is none yet")
 
 
 def _inside(keys: PathOfKeys, outer: PathOfKeys) -> bool:
@@ -170,13 +237,24 @@ def _inside(keys: PathOfKeys, outer: PathOfKeys) -> bool:
 
 
 def _short(value: Any) -> str:
-    text = repr(value)
+    text = repr(value[:60] if isinstance(value, str | list) else value)
     return text if len(text) <= 60 else text[:57] + "…"
+
+
+def _word(key: Any) -> str:
+    """A key as it may stand in a sentence."""
+    text = str(key)
+    return text if text.isprintable() and len(text) <= 60 else _short(text)
+
+
+@functools.cache
+def _schema(model: type[Value]) -> dict[str, Any]:
+    return model.model_json_schema()
 
 
 def _fields_at(model: type[Value], keys: PathOfKeys) -> set[str]:
     """The names allowed at a path, found by walking the model's schema."""
-    schema = model.model_json_schema()
+    schema = _schema(model)
     here: Any = schema
     for key in keys:
         here = _resolve(schema, here)

@@ -11,6 +11,11 @@ from pydantic_core import PydanticCustomError
 from runner.model.base import Name, Value
 
 SECRET_KEY = re.compile(r"pass(word|phrase|wd)?$|secret|token|credential|(api|private)[-_]?key", re.IGNORECASE)
+PART_OF = {"address": "@", "user": ":"}  # what stands there before a host, or after a name: user:password@host
+BELONGS_ELSEWHERE = (
+    "no secret, and address and user each by themselves: a password belongs into the environment "
+    "(RUNNER_SECRET_<DEVICE>_SSH_PASSWORD), a keyring, or ~/.config/stageflow-runner/secrets.yaml"
+)
 Loss = Literal["process_crash", "power_loss"]
 
 
@@ -20,16 +25,11 @@ class Public(Value):
     @model_validator(mode="before")
     @classmethod
     def _refuse_secrets(cls, found: Any) -> Any:
-        """Raises for a secret by its key, or before the @ of an address. It is wiped first: errors quote what they are about."""
+        """Raises for a secret by its key, or inside an address or a user. It is wiped first: errors quote what they are about."""
         for key, value in found.items() if isinstance(found, dict) else ():
-            if SECRET_KEY.search(str(key)) or (key in ("address", "user") and "@" in str(value)):
+            if SECRET_KEY.search(str(key)) or PART_OF.get(key, "\0") in str(value):
                 found[key] = "…"
-                raise PydanticCustomError(
-                    "secret",
-                    "no secret: what {key} says belongs into the environment (RUNNER_SECRET_<DEVICE>_SSH_PASSWORD), a keyring, "
-                    "or ~/.config/stageflow-runner/secrets.yaml; an address is a name alone",
-                    {"key": str(key)},
-                )
+                raise PydanticCustomError("secret", BELONGS_ELSEWHERE, {"key": str(key)})
         return found
 
 

@@ -81,6 +81,7 @@ async def resume(
         evidence = load_evidence(folder)
         plan, token = plan_of(folder, evidence), str(evidence.config["run_token"])
         if evidence.over:
+            Leases(state_root()).sweep()
             return _finish(folder, lab, emit, clock, None, token)
         if evidence.coordinator[-1].boot_id != boot_id():
             found = f"this machine was started anew since {folder.run_id} began, and with it the clock by which the run is timed"

@@ -21,7 +21,7 @@ from runner.ondevice import failpoints
 from runner.ondevice.journal import Record
 from runner.ondevice.results import ENDS
 from runner.story.damage import LostAlready, damage, locate
-from runner.story.left import drain, noting
+from runner.story.left import catch_up, drain, noting
 from runner.story.run import Run, stage_durations
 from runner.story.steps import step
 from runner.target.mirror import Diverged, Mirror
@@ -118,7 +118,9 @@ async def _start(run: Run, plan: ExecutionPlan, mirror: Mirror) -> dict[str, Any
     """
     assert run.session
     if plan.name in run.past.begun:
+        catch_up(run.log, plan.name, mirror)
         known = mirror.sequence
+        _listen(run, plan, mirror)
         state = await run.session.follow(run.token, plan.name, mirror)
         if state["written"] and not state["current"]:
             ending = await drain(run.session, run.token, plan.name, mirror, run.log)

@@ -12,8 +12,7 @@ Nothing that is not mirrored is ever removed from a device.
 from __future__ import annotations
 
 import asyncio
-from typing import Any
-
+from collections.abc import Callable
 from runner.clock import iso
 from runner.errors import AskError, LabError, RunnerError
 from runner.judgement import report
@@ -101,6 +100,7 @@ async def drain(session: Session, token: str, execution: str, mirror: Mirror, lo
 
     Raises Diverged when it is no continuation of what is mirrored.
     """
+    catch_up(log, execution, mirror)
     session.on_record = noting(log, execution)
     state = await session.follow(token, execution, mirror)
     if not state["agrees"]:
@@ -135,7 +135,15 @@ async def set_aside(run: Run, execution: ExecutionPlan) -> None:
     run.say(f"{execution.name} is set aside, and made again")
 
 
-def noting(log: Journal, execution: str) -> Any:
+def catch_up(log: Journal, execution: str, mirror: Mirror) -> None:
+    """Notes what is mirrored and was not noted: a coordinator was killed between the two."""
+    notes = [record.payload for record in log.records if record.kind == "mirrored"]
+    known = max((said["sequence"] for said in notes if said["execution"] == execution), default=0)
+    for record in mirror.records[known:]:
+        noting(log, execution)(record)
+
+
+def noting(log: Journal, execution: str) -> Callable[[Record], None]:
     """Notes each promise of the device that is on the coordinator's own disk; samples are not worth a flush each."""
 
     def on_record(record: Record) -> None:

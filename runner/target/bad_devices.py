@@ -60,20 +60,22 @@ def supervising(name: str, folder: str = "/data/runner") -> Command:
 
     async def attach(argv: Sequence[str], stdin: Pipe, stdout: Pipe) -> int:
         decoder, speaking, ended = frames.Decoder(), set[asyncio.Task[None]](), asyncio.Event()
+        one_by_one = asyncio.Lock()
 
         async def speak(request: Request) -> None:
-            for piece in bad(request, _right(request, folder)):
-                if piece is None:
-                    ended.set()
-                elif isinstance(piece, float):
-                    await asyncio.sleep(piece)
-                else:
-                    await stdout.write(piece)
+            async with one_by_one:
+                for piece in bad(request, _right(request, folder)):
+                    if piece is None:
+                        ended.set()
+                    elif isinstance(piece, float):
+                        await asyncio.sleep(piece)
+                    else:
+                        await stdout.write(piece)
 
         async def listen() -> None:
             while data := await stdin.read():
                 for frame in decoder.feed(data):
-                    if frame.type == frames.JSON:  # each answer in its own time: one that floods still hears the next question
+                    if frame.type == frames.JSON:  # one that floods still hears the next question
                         speaking.add(asyncio.ensure_future(speak(frame.json())))
 
         tasks = [asyncio.ensure_future(listen()), asyncio.ensure_future(ended.wait())]
@@ -264,10 +266,14 @@ HELLO: dict[str, Any] = {
 }
 
 
-def record(number: int, *, wall_ns: int = NOW_NS, boottime_ns: int = 0, **changed: Any) -> bytes:
+def record(number: int, *, wall_ns: int = NOW_NS, **changed: Any) -> bytes:
     """Record `number` of STORY in its frame."""
     kind, payload = STORY[number - 1]
-    return encode(RECORD, journal.encode(number, BOOT, boottime_ns or number, wall_ns, kind, {**payload, **changed}).raw)
+    return _framed(number, kind, {**payload, **changed}, wall_ns)
+
+
+def _framed(number: int, kind: str, payload: dict[str, Any], wall_ns: int = NOW_NS) -> bytes:
+    return encode(RECORD, journal.encode(number, BOOT, number, wall_ns, kind, payload).raw)
 
 
 def _right(request: Request, folder: str) -> list[bytes]:
@@ -306,7 +312,7 @@ def _says(verb: str, *pieces: Piece) -> Says:
     return _to(verb, lambda request, right: iter(pieces))
 
 
-def _for_ever(verb: str, piece: bytes, pause_s: float = 0.01, head: bytes = b"") -> Says:
+def _for_ever(verb: str, piece: bytes, pause_s: float = 0.1, head: bytes = b"") -> Says:
     def says(request: Request, right: list[bytes]) -> Iterator[Piece]:
         yield head
         while True:
@@ -326,9 +332,9 @@ def _samples(request: Request, right: list[bytes]) -> Iterator[Piece]:
     number = 0
     while True:
         number += 1
-        sample = {"metrics": {"hw.temperature": 40.0}, "padding": "x" * 500_000}
-        yield encode(RECORD, journal.encode(number, BOOT, number, NOW_NS, "sample", sample).raw)
-        yield 0.01
+        sample = {"metrics": {"hw.temperature": 40.0}, "padding": "x" * 50_000}
+        yield _framed(number, "sample", sample)
+        yield 0.1
 
 
 def _clock(*wall_ns: int) -> Says:
@@ -399,6 +405,9 @@ SUPERVISORS: dict[str, BadSupervisor] = {
     ),
     "hello_with_escapes": BadSupervisor("has a host name for terminals", _answers("hello", {**HELLO, "os": f"Linux {ESCAPES}"})),
     "hello_of_2_mb": BadSupervisor("has a host name of two megabytes", _answers("hello", {**HELLO, "os": "x" * 2_000_000})),
+    "held_by_nonsense": BadSupervisor(
+        "says that it stands at a hold, but not at which", _answers("hello", {**HELLO, "execution": {**STATE, "held": [1]}})
+    ),
     "benchmark_of_nonsense": BadSupervisor("measures no number", _answers("benchmark", {"duration_s": "fast"})),
     "benchmark_of_no_time": BadSupervisor("measures an infinite time", _answers("benchmark", {"duration_s": float("inf")})),
     "error_with_escapes": BadSupervisor(
@@ -419,6 +428,7 @@ SUPERVISORS: dict[str, BadSupervisor] = {
         "journals a stage's end without what it ended with", _tells(record(1), record(2), record(3, files=7))
     ),
     "endless_samples": BadSupervisor("sends telemetry without an end", _to("follow", _samples)),
+    "record_before_the_first": BadSupervisor("sends a record numbered 0", _tells(_framed(0, *STORY[0]))),
     "clock_in_1970": BadSupervisor("believes that it is 1970", _clock(0)),
     "clock_in_2106": BadSupervisor("believes that it is 2106", _clock(_year(2106))),
     "clock_jumps_back": BadSupervisor("sets its wall clock back, again and again", _clock(NOW_NS, _year(2106), 0)),

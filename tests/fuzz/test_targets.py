@@ -22,14 +22,14 @@ def as_json(document: Any) -> bytes:
     return json.dumps(document, ensure_ascii=False, indent=1).encode()  # which is YAML, too
 
 
-@budgets(quick=25, long=1500)
+@budgets(quick=25, long=500)
 @pytest.mark.parametrize("target", TARGETS)
 def test_any_bytes(target: str, examples: int) -> None:
     """A target says by itself what is true of them."""
     holds(TARGETS[target], st.binary(max_size=300), examples=examples)
 
 
-@budgets(quick=25, long=1500)
+@budgets(quick=25, long=500)
 @pytest.mark.parametrize("noun", FILES)
 def test_files_of_a_lab_that_are_nearly_right(noun: str, examples: int) -> None:
     """Parts left out, exchanged and added: a value, or complaints with a line each."""
@@ -37,7 +37,7 @@ def test_files_of_a_lab_that_are_nearly_right(noun: str, examples: int) -> None:
     holds(lambda document: fuzz_yaml(noun, as_json(document)), near(good), examples=examples)
 
 
-@budgets(quick=25, long=2500)
+@budgets(quick=25, long=800)
 def test_findings_that_are_nearly_right(examples: int) -> None:
     """Both shapes, every field; what nobody can map is left out, and every row is accounted for."""
     full, older = (json.loads((CORPUS / "findings" / name).read_text()) for name in ("full", "older"))
@@ -46,7 +46,7 @@ def test_findings_that_are_nearly_right(examples: int) -> None:
     holds(lambda document: fuzz_findings(as_json(document)), documents, examples=examples)
 
 
-@budgets(quick=25, long=2500)
+@budgets(quick=25, long=800)
 @pytest.mark.parametrize("file", ["device", "coordinator"])
 def test_run_folders_that_are_nearly_right(file: str, examples: int) -> None:
     """A journal of a good run, records left out, doubled and changed, each with a right number and sum again."""

@@ -1,4 +1,4 @@
-"""One target inside atheris, coverage of ours and of PyYAML as its guide: `python -m tests.fuzz.under_atheris TARGET [libFuzzer's words]`."""
+"""One target inside atheris, with our coverage and PyYAML's as its guide: `python -m tests.fuzz.under_atheris TARGET -runs=9 CORPUS`."""
 
 from __future__ import annotations
 

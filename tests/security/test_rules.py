@@ -90,11 +90,12 @@ def settings(tree: ast.Module) -> Iterator[tuple[int, str, ast.expr]]:
 def breaches(source: str) -> list[str]:
     """Each breach of a rule in a file, with its line."""
     tree = ast.parse(source)
+    arguments = {node.value for node in ast.walk(tree) if isinstance(node, ast.keyword)}
     found = [(line, name) for line, name in used(tree) if NEVER.fullmatch(name)]
     for line, name, value in settings(tree):
         if name == "known_hosts" and nothing(value):
             found.append((line, "known_hosts=None"))
-        if name == "shell" and not (isinstance(value, ast.Constant) and value.value is False):
+        if name == "shell" and (not nothing(value) if isinstance(value, ast.Constant) else value in arguments):
             found.append((line, "shell=…"))
     texts = (node for node in ast.walk(tree) if isinstance(node, ast.Constant) and isinstance(node.value, str))
     found += [(node.lineno, "asks for no host key") for node in texts if ASKS_NO_KEY.search(node.value)]
@@ -155,6 +156,7 @@ def test_each_breach_would_be_found(source: str) -> None:
         "import yaml\nclass Loader(yaml.SafeLoader): ...",
         "import yaml\nyaml.safe_load(text)",
         "subprocess.run(words, shell=False)",
+        "answer = {'shell': shell}",
         "import tempfile\ntempfile.mkdtemp()",
         "asyncssh.connect(host, known_hosts=keys)",
         "argv = ['ssh', '-o', 'StrictHostKeyChecking=yes', '-o', f'UserKnownHostsFile={pins}']",

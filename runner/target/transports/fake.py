@@ -90,7 +90,8 @@ class FakeTransport:
             return await everything(lambda _: stream.read(), argv[0]), await stream.task
 
         try:
-            _, (said, status) = await asyncio.wait_for(asyncio.gather(talk(), listen()), timeout_s)
+            async with asyncio.timeout(timeout_s):
+                _, (said, status) = await asyncio.gather(talk(), listen())
         except asyncio.TimeoutError:
             raise LinkLost(f"{argv[0]} did not end within {timeout_s:g} s") from None
         finally:
@@ -137,7 +138,8 @@ class FakeStream:
         if self.task.done():
             raise LinkLost("the command at the other end of the stream has ended")
         try:
-            await asyncio.wait_for(self.stdin.write(data), STALLED_S)
+            async with asyncio.timeout(STALLED_S):
+                await self.stdin.write(data)
         except asyncio.TimeoutError:
             raise LinkLost(f"the command at the other end of the stream took nothing for {STALLED_S:g} s") from None
 

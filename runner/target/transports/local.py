@@ -40,16 +40,15 @@ class LocalTransport:
     async def run(self, argv: Sequence[str], *, input: bytes = b"", timeout_s: float = 60.0) -> Completed:
         process = await _spawn(argv, PIPE)
         assert process.stdin and process.stdout and process.stderr
-        talking = asyncio.gather(
-            _feed(process.stdin, input), everything(process.stdout.read, argv[0]), everything(process.stderr.read, argv[0]), process.wait()
-        )
+        stdout, stderr = everything(process.stdout.read, argv[0]), everything(process.stderr.read, argv[0])
         try:
-            _, stdout, stderr, status = await asyncio.wait_for(talking, timeout_s)
+            async with asyncio.timeout(timeout_s):
+                said, complained, status, _ = await asyncio.gather(stdout, stderr, process.wait(), _feed(process.stdin, input))
         except asyncio.TimeoutError:
             raise LinkLost(f"{argv[0]} did not end within {timeout_s:g} s") from None
         finally:
             await _end(process)
-        return Completed(status, stdout, stderr)
+        return Completed(status, said, complained)
 
     async def stream(self, argv: Sequence[str]) -> Stream:
         stream = LocalStream(await _spawn(argv, DEVNULL))
@@ -73,7 +72,8 @@ class LocalStream:
     async def write(self, data: bytes) -> None:
         try:
             self._in.write(data)
-            await asyncio.wait_for(self._in.drain(), STALLED_S)
+            async with asyncio.timeout(STALLED_S):
+                await self._in.drain()
         except asyncio.TimeoutError:
             raise LinkLost(f"the command at the other end of the stream took nothing for {STALLED_S:g} s") from None
         except (BrokenPipeError, ConnectionResetError) as error:
@@ -82,7 +82,8 @@ class LocalStream:
     async def close(self) -> None:
         self._in.close()
         with contextlib.suppress(asyncio.TimeoutError):
-            await asyncio.wait_for(self._process.wait(), 2.0)
+            async with asyncio.timeout(2.0):
+                await self._process.wait()
         await _end(self._process)
 
 

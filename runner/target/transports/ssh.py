@@ -57,7 +57,7 @@ def pinned(state: Path, device: str) -> str:
 async def fetch_host_key(address: str, port: int | None) -> str:
     """The key that a server shows now. Whether it is the right one, a person must decide. Raises LabError."""
     asking = asyncssh.get_server_host_key(address, port if port is not None else ())
-    key = await _translated(asyncio.wait_for(asking, CONNECT_LIMIT_S), address)
+    key = await _translated(asking, address, CONNECT_LIMIT_S)
     if key is None:
         raise LabError(f"{address} shows no host key")
     return " ".join(key.export_public_key().decode("ascii").split()[:2])
@@ -84,26 +84,30 @@ class SshTransport:
             port = endpoint.port if endpoint.port is not None else ()
             return await asyncssh.connect(endpoint.host, port, options=self._options(endpoint))
 
-        self._connection = await _translated(asyncio.wait_for(connect(), CONNECT_LIMIT_S), f"{endpoint.host}:{endpoint.port or 22}")
+        self._connection = await _translated(connect(), f"{endpoint.host}:{endpoint.port or 22}", CONNECT_LIMIT_S)
 
     async def run(self, argv: Sequence[str], *, input: bytes = b"", timeout_s: float = 60.0) -> Completed:
-        return await _translated(asyncio.wait_for(self._run(argv, input), timeout_s), f"{argv[0]}, within {timeout_s:g} s")
+        return await _translated(self._run(argv, input), f"{argv[0]}, within {timeout_s:g} s", timeout_s)
 
     async def _run(self, argv: Sequence[str], input: bytes) -> Completed:
-        process = await self._open().create_process(shlex.join(argv), encoding=None)
-        stdout, stderr = everything(process.stdout.read, argv[0]), everything(process.stderr.read, argv[0])
+        ended = LinkLost(f"the connection ended before {argv[0]} did")
         try:
-            said, complained, _ = await asyncio.gather(stdout, stderr, _feed(process.stdin, input))
-            await process.wait_closed()
-        finally:
-            process.close()
+            process = await self._open().create_process(shlex.join(argv), encoding=None)
+            try:
+                stdout, stderr = everything(process.stdout.read, argv[0]), everything(process.stderr.read, argv[0])
+                said, complained, _ = await asyncio.gather(stdout, stderr, _feed(process.stdin, input))
+                await process.wait_closed()
+            finally:
+                process.close()
+        except (asyncssh.ConnectionLost, ConnectionError) as error:
+            raise ended from error
         if process.returncode is None:
-            raise LinkLost(f"the connection ended before {argv[0]} did")
+            raise ended
         return Completed(process.returncode, said, complained)
 
     async def stream(self, argv: Sequence[str]) -> Stream:
         starting = self._open().create_process(shlex.join(argv), encoding=None, stderr=asyncssh.DEVNULL)
-        return SshStream(await _translated(asyncio.wait_for(starting, CONNECT_LIMIT_S), argv[0]))
+        return SshStream(await _translated(starting, argv[0], CONNECT_LIMIT_S))
 
     async def close(self) -> None:
         connection, self._connection = self._connection, None
@@ -154,7 +158,7 @@ class SshStream:
             self._process.stdin.write(data)
         except OSError as error:
             raise LinkLost("the command at the other end of the stream has ended") from error
-        await _translated(asyncio.wait_for(self._process.stdin.drain(), STALLED_S), "the device, which takes nothing of what is written")
+        await _translated(self._process.stdin.drain(), "the device, which takes nothing of what is written", STALLED_S)
 
     async def close(self) -> None:
         self._process.close()
@@ -169,10 +173,11 @@ async def _feed(stdin: asyncssh.SSHWriter[bytes], data: bytes) -> None:
         stdin.write_eof()
 
 
-async def _translated(awaited: Awaitable[Result], what: str) -> Result:
-    """The one map from asyncssh's errors to ours; no other leaves this file."""
+async def _translated(awaited: Awaitable[Result], what: str, limit_s: float | None = None) -> Result:
+    """The one map from asyncssh's errors to ours; no other leaves this file. (`wait_for` would now and then swallow a cancellation.)"""
     try:
-        return await awaited
+        async with asyncio.timeout(limit_s):
+            return await awaited
     except asyncssh.HostKeyNotVerifiable as error:
         raise Refused(
             f"{what} shows a host key that is not the pinned one, or none is pinned: {words(error.reason)}",

@@ -1,0 +1,434 @@
+"""`device shell`, `console`, `power`: by which words another program is started, what is looked at, and under whose lease one acts."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import socket
+import stat
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from itertools import pairwise
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from runner.cli.known_device import KnownDevice, known_device
+from runner.cli.output import Output
+from runner.cli.power import seconds
+from runner.cli.shell import SHOWN_BYTES, Console, ssh_words
+from runner.errors import AskError
+from runner.farm.lease import lent
+from runner.lab.where import Lab, find_lab, state_root
+from runner.story.plan import Asked, make_plan
+from runner.target.conformance import AWKWARD
+from runner.target.transports.base import Endpoint
+
+Runner = Callable[..., Any]
+KEY, OTHER_KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIA", "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIB"
+REAL = """
+title: a board somewhere
+arch: aarch64
+transport: ssh
+power: process
+loss: process_crash
+"""
+
+
+@pytest.fixture
+def lab(make_lab: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> Path:
+    """This machine, an emulated board, one that is reached over a network, and the same under another name."""
+    inventory = """
+devices:
+  local: { type: local-process }
+  qemu-pi: { type: qemu-arm64 }
+  pi-04: { type: real-board, address: 192.0.2.4, port: 2222, user: pi }
+  pi-05: { type: real-board, address: -oProxyCommand=id }
+"""
+    root = make_lab({"inventory.yaml": inventory, "devices/real-board.yaml": REAL})
+    monkeypatch.setenv("RUNNER_LAB", str(root))
+    return root
+
+
+@pytest.fixture
+def started(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
+    """The argument lists that would have taken this process's place, the current folder first."""
+    found: list[list[str]] = []
+
+    def execvp(program: str, words: list[str]) -> None:
+        assert program == words[0]
+        found.append([os.getcwd(), *words])
+        raise SystemExit(0)
+
+    monkeypatch.setattr("runner.cli.shell.os.execvp", execvp)
+    return found
+
+
+@pytest.fixture
+def board(lab: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """What the keeper of qemu-pi answers; a board that is on, until a test says otherwise."""
+    facts: dict[str, Any] = {
+        "on": True, "port": 40022, "last_end": "", "on_since": {"wall_s": 1.0, "boottime_s": 1.0}, "power_ons": 1, "lease_left_s": 98.4,
+        "accelerator": "tcg", "frozen": False,
+    }  # fmt: skip
+
+    async def board_facts(self: KnownDevice) -> dict[str, Any] | None:
+        return facts or None
+
+    monkeypatch.setattr(KnownDevice, "board_facts", board_facts)
+    folder = state_root() / "boards" / "qemu-pi"
+    folder.mkdir(parents=True)
+    (folder / "host_key.pub").write_text(f"{KEY} qemu-pi host_key\n")
+    (folder / "client_key").write_text("")
+    return facts
+
+
+def options(words: list[str]) -> dict[str, str]:
+    """The -o options of an ssh command line."""
+    return dict(after.split("=", 1) for before, after in pairwise(words) if before == "-o")
+
+
+# ---- shell ----------------------------------------------------------------------------------------------------------------
+
+
+def test_an_emulated_board_is_met_with_its_own_keys_alone(runner: Runner, board: dict[str, Any], started: list[list[str]]) -> None:
+    """The key that we made for it and no other; none of the user's configuration, keys or agent."""
+    assert runner("device", "shell", "qemu-pi").exit_code == 0
+    ((_, *words),) = started
+    said = options(words)
+    known = Path(said["UserKnownHostsFile"].strip('"'))
+    assert known.read_text() == f"{said['HostKeyAlias']} {KEY}\n"
+    assert stat.S_IMODE(known.stat().st_mode) == 0o600
+    assert stat.S_IMODE(known.parent.stat().st_mode) == 0o700
+    assert {said[key] for key in ("StrictHostKeyChecking", "IdentitiesOnly")} == {"yes"}
+    assert {said[key] for key in ("IdentityAgent", "GlobalKnownHostsFile")} == {"none"}
+    assert words[words.index("-F") + 1] == "none"
+    assert words[-6:] == ["-p", "40022", "-l", "root", "--", "127.0.0.1"]
+
+
+def test_a_device_must_show_the_pinned_key(runner: Runner, lab: Path, started: list[list[str]]) -> None:
+    """At the inventory's address, port and user; what the user's own configuration says holds for the rest."""
+    pin = state_root() / "pins" / "pi-04.pub"
+    pin.parent.mkdir(parents=True)
+    pin.write_text(f"{KEY}\n")
+    runner("device", "shell", "pi-04")
+    ((_, *words),) = started
+    assert Path(options(words)["UserKnownHostsFile"].strip('"')).read_text() == f"runner-pi-04 {KEY}\n"
+    assert words[-6:] == ["-p", "2222", "-l", "pi", "--", "192.0.2.4"]
+    assert "-F" not in words
+
+
+def test_without_a_pin_the_users_own_known_hosts_decides(runner: Runner, lab: Path, started: list[list[str]]) -> None:
+    """Still strictly: a key that nobody knows is refused, never trusted on first use. An address is never an option."""
+    runner("device", "shell", "pi-05")
+    ((_, *words),) = started
+    assert words == ["ssh", "-o", "StrictHostKeyChecking=yes", "--", "-oProxyCommand=id"]
+
+
+@pytest.mark.parametrize("dashes", [(), ("--",)], ids=["bare", "dashes"])
+def test_a_command_goes_there_word_by_word(
+    runner: Runner, board: dict[str, Any], started: list[list[str]], dashes: tuple[str, ...]
+) -> None:
+    """With or without -- in front, options and blanks included; ssh takes none of them for itself."""
+    runner("device", "shell", "qemu-pi", *dashes, "ls", "-l", "--help", "two words; $(id)")
+    ((_, *words),) = started
+    assert words[-3:] == ["--", "127.0.0.1", "ls -l --help 'two words; $(id)'"]
+
+
+def test_a_board_that_is_off_says_how_to_put_it_on(runner: Runner, board: dict[str, Any], started: list[list[str]]) -> None:
+    """Off with a keeper, and without one: exit 3 and the next command."""
+    for change in ({"on": False}, None):
+        board.update(change) if change else board.clear()
+        said = runner("device", "shell", "qemu-pi")
+        assert (said.exit_code, started) == (3, [])
+        assert "do: runner device power qemu-pi on" in said.err
+
+
+def test_on_this_machine_it_is_the_users_own_shell(
+    runner: Runner, lab: Path, started: list[list[str]], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """In the device's folder, with a sentence that says so; a command is run without one."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("SHELL", "/bin/some-shell")
+    said = runner("device", "shell", "local")
+    assert (said.exit_code, started) == (3, [])
+    assert "do: runner exec EDGE-002 --device local" in said.err
+    folder = state_root() / "local" / "local"
+    folder.mkdir(parents=True)
+    said = runner("device", "shell", "local")
+    assert "local is this machine" in said.err
+    assert runner("device", "shell", "local", "--", "ls", "-l").err == ""
+    assert started == [[str(folder), "/bin/some-shell"], [str(folder), "ls", "-l"]]
+
+
+def test_a_program_that_is_not_there_is_a_sentence(runner: Runner, board: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine without ssh is told what to install."""
+    monkeypatch.setenv("PATH", "/nowhere")
+    said = runner("device", "shell", "qemu-pi")
+    assert said.exit_code == 3
+    assert "ssh cannot be started" in said.err
+    assert "do: apt-get install openssh-client" in said.err
+
+
+def test_a_shell_is_nothing_for_a_program(runner: Runner, lab: Path, started: list[list[str]]) -> None:
+    """--json promises one object, which nobody can keep here: exit 2, in one object."""
+    said = runner("--json", "device", "shell", "local")
+    assert (said.exit_code, said.json["error"]["kind"], started) == (2, "ask", [])
+
+
+def test_a_place_with_blanks_and_percents_is_one_word(tmp_path: Path) -> None:
+    """ssh expands % and splits at blanks; a state folder may have both."""
+    words = ssh_words(Endpoint("192.0.2.4", None, "", KEY), "pi-04", tmp_path)
+    assert options(words)["UserKnownHostsFile"] == f'"{tmp_path}/pi-04"'
+    odd = tmp_path / "100% of it"
+    odd.mkdir()
+    said = options(ssh_words(Endpoint("192.0.2.4", None, "", KEY), "pi-04", odd))["UserKnownHostsFile"]
+    assert said == f'"{tmp_path}/100%% of it/pi-04"'
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[Endpoint]:
+    """A real sshd on loopback that lets the client key in."""
+    sshd = shutil.which("sshd", path="/usr/sbin:/sbin:" + os.environ["PATH"])
+    if sshd is None or shutil.which("ssh") is None:
+        pytest.skip("needs openssh-server and openssh-client")
+    for name in ("host", "client"):
+        subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(tmp_path / name)], check=True)
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    said = {"Port": port, "ListenAddress": "127.0.0.1", "HostKey": tmp_path / "host", "AuthorizedKeysFile": tmp_path / "client.pub"}
+    said |= {"StrictModes": "no", "PidFile": "none", "UsePAM": "no"}
+    Path("/run/sshd").mkdir(exist_ok=True)
+    words = [word for key, value in said.items() for word in ("-o", f"{key}={value}")]
+    process = subprocess.Popen([sshd, "-D", "-e", "-f", "/dev/null", *words], stderr=subprocess.DEVNULL)
+    try:
+        deadline = time.monotonic() + 20
+        while time.monotonic() < deadline and process.poll() is None:
+            with suppress(OSError), socket.create_connection(("127.0.0.1", port), 1) as connection:
+                if connection.recv(4).startswith(b"SSH"):
+                    break
+        public = " ".join((tmp_path / "host.pub").read_text().split()[:2])
+        yield Endpoint("127.0.0.1", port, os.environ.get("USER") or "root", public, tmp_path / "client")
+    finally:
+        process.kill()
+        process.wait()
+
+
+@pytest.mark.real
+def test_a_real_ssh_accepts_the_pinned_key_and_no_other(server: Endpoint, tmp_path: Path) -> None:
+    """Words arrive as they are, the exit status comes back, and a server with another key is never talked to."""
+    odd = tmp_path / "known hosts 100%"
+    odd.mkdir()
+    for words, output, status in (
+        (["printf", r"%s\0", *AWKWARD], "".join(f"{word}\0" for word in AWKWARD), 0),
+        (["sh", "-c", "exit 7"], "", 7),
+    ):
+        done = subprocess.run(ssh_words(server, "pi-04", odd, words), capture_output=True, timeout=60)
+        assert (done.stdout.decode(), done.returncode) == (output, status), done.stderr
+    other = Endpoint(server.host, server.port, server.user, (tmp_path / "client.pub").read_text().strip(), server.client_key)
+    done = subprocess.run(ssh_words(other, "pi-04", odd, ["true"]), capture_output=True, timeout=60)
+    assert done.returncode == 255
+    assert b"Host key verification failed" in done.stderr
+
+
+# ---- console --------------------------------------------------------------------------------------------------------------
+
+
+def test_a_console_cannot_move_the_cursor(runner: Runner, board: dict[str, Any]) -> None:
+    """Carriage returns end lines, colours are left out, everything else that is no letter becomes a mark."""
+    (state_root() / "boards" / "qemu-pi" / "console.log").write_bytes(
+        b"\x1b[2J\x1b[1;31mboot\x1b[0m\r\nlogin:\x07 \x9b31m\xff\x1b]0;owned\x07\n"
+    )
+    said = runner("device", "console", "qemu-pi", "--once")
+    assert (said.exit_code, said.out) == (0, "boot\nlogin:� �31m��]0;owned�\n")
+    assert runner("--json", "device", "console", "qemu-pi", "--once").json["console"].startswith("boot\nlogin:\x07")
+
+
+def test_a_console_is_followed(tmp_path: Path) -> None:
+    """What comes is shown as it comes, letters that come in halves too; a log that is begun anew is read from its beginning."""
+    log = tmp_path / "console.log"
+    log.write_bytes(b"old " * (SHOWN_BYTES // 2) + b"one\r")
+    later = [b"\ntwo gr\xc3", b"\xbc\xc3\x9fe", None, b"anew\n"]
+
+    def pause() -> None:
+        if not later:
+            raise KeyboardInterrupt
+        piece = later.pop(0)
+        if piece is None:
+            log.rename(tmp_path / "console.log.old")
+        else:
+            with log.open("ab") as file:
+                file.write(piece)
+
+    seen: list[str] = []
+    with suppress(KeyboardInterrupt):
+        for text in Console(log).follow(pause):
+            seen.append(text)
+    assert len(seen[0]) <= SHOWN_BYTES
+    assert "".join(seen).endswith("one\ntwo grüßeanew\n")
+
+
+def test_following_ends_with_an_interrupt(runner: Runner, board: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    """^C is how one stops to look: exit 0."""
+    (state_root() / "boards" / "qemu-pi" / "console.log").write_text("booting\n")
+
+    def interrupt(duration_s: float) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("runner.cli.shell.time.sleep", interrupt)
+    said = runner("device", "console", "qemu-pi")
+    assert (said.exit_code, said.out, said.err) == (0, "booting\n\n", "")
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "do"),
+    [
+        (("local",), 2, "supervisor.log"),
+        (("pi-04",), 2, "runner device shell pi-04"),
+        (("qemu-pi", "--once"), 3, "runner device power qemu-pi on"),
+        (("qemu-pi",), 2, "runner device console qemu-pi --once --json"),
+    ],
+)
+def test_where_there_is_no_console_the_next_command_is_named(runner: Runner, lab: Path, words: tuple[str, ...], code: int, do: str) -> None:
+    """This machine, a board without a serial line, one that was never on, and two who want standard output."""
+    said = runner("--json", "device", "console", *words)
+    assert (said.exit_code, do in said.json["error"]["do"]) == (code, True)
+
+
+# ---- power ----------------------------------------------------------------------------------------------------------------
+
+
+def test_looking_makes_nothing_and_needs_no_lease(runner: Runner, lab: Path) -> None:
+    """Neither folder nor lease file nor keeper; every kind of device has an answer."""
+    for name, on in (("local", False), ("qemu-pi", False), ("pi-04", False)):
+        assert runner("--json", "device", "power", name).json["on"] is on
+    assert list(state_root().iterdir()) == []
+
+
+def test_a_board_that_is_on_says_for_how_long(runner: Runner, board: dict[str, Any]) -> None:
+    """Where SSH listens, when its keeper will end it, and what to type to get there."""
+    said = runner("device", "power", "qemu-pi")
+    assert "qemu-pi: on, SSH at 127.0.0.1:40022, its keeper ends it in 98 s" in said.out
+    assert "next: runner device shell qemu-pi" in said.out
+    board["frozen"] = True
+    assert "its emulator is stopped" in runner("device", "power", "qemu-pi", "status").out
+
+
+class FakePower:
+    """Power that notes what is done to it, and under which fence."""
+
+    def __init__(self, holding: Any) -> None:
+        self.holding, self.done = holding, []  # type: ignore[var-annotated]
+
+    async def on(self) -> None:
+        self.done.append("on")
+
+    async def off(self) -> None:
+        self.done.append("off")
+
+    async def cut(self) -> dict[str, Any]:
+        self.done.append("cut")
+        return {"method": "by hand", "writes_lost": {"count": 3}}
+
+    async def renew(self, duration_s: float) -> None:
+        self.done.append(f"renew {duration_s:g}")
+
+
+@pytest.fixture
+def power(monkeypatch: pytest.MonkeyPatch) -> list[FakePower]:
+    """The powers that were made, instead of real ones."""
+    made: list[FakePower] = []
+
+    async def make_target(request: Any) -> Any:
+        made.append(FakePower(request.holding))
+        return SimpleNamespace(power=made[-1])
+
+    monkeypatch.setattr("runner.target.drivers.make_target", make_target)
+    return made
+
+
+@pytest.mark.parametrize(
+    ("words", "done", "said"),
+    [
+        (("on",), ["on", "renew 600"], "on for 600 s"),
+        (("on", "--for", "2h"), ["on", "renew 7200"], "on for 7200 s"),
+        (("off",), ["off"], "qemu-pi: off"),
+        (("cut",), ["cut"], "cut: by hand; 3 unflushed writes lost"),
+    ],
+)
+def test_power_by_hand(
+    runner: Runner, board: dict[str, Any], power: list[FakePower], words: tuple[str, ...], done: list[str], said: str
+) -> None:
+    """Each under a lease of its own with a fence that rises, given back at the end."""
+    for round_number in (1, 2):
+        assert said in runner("device", "power", "qemu-pi", *words).out
+        assert (power[-1].done, power[-1].holding.fence) == (done, round_number)
+
+
+@pytest.mark.parametrize("verb", ["on", "off", "cut"])
+def test_a_device_that_somebody_holds_is_left_alone(runner: Runner, board: dict[str, Any], power: list[FakePower], verb: str) -> None:
+    """Exit 3 at once, naming the holder and how to look; looking itself says who it is."""
+
+    async def held() -> tuple[Any, Any]:
+        from runner.cli.power import _act, held_by
+
+        device = known_device(Output(False, None), "qemu-pi", quiet=True)
+        async with lent(state_root(), "qemu-pi", "EDGE-002 in ./runs"):
+            with pytest.raises(Exception, match="for EDGE-002 in") as refused:
+                await _act(Output(False, None), device, verb, 60.0)
+            return refused.value, held_by(device)
+
+    error, holder = asyncio.run(held())
+    assert (error.exit_code, error.complaints[0].do) == (3, "wait until that has ended; to look: runner device power qemu-pi")
+    assert "EDGE-002 in ./runs" in holder
+    assert power == []
+    assert "held by" not in runner("device", "power", "qemu-pi").out
+
+
+def test_a_cut_of_a_board_that_is_off_moves_nothing(runner: Runner, board: dict[str, Any], power: list[FakePower]) -> None:
+    """It could not lose anything: exit 3, and how to put it on."""
+    board["on"] = False
+    said = runner("device", "power", "qemu-pi", "cut")
+    assert (said.exit_code, power) == (3, [])
+    assert "do: runner device power qemu-pi on" in said.err
+
+
+def test_this_machine_cannot_be_put_on_before_a_run_installed_anything(runner: Runner, lab: Path, power: list[FakePower]) -> None:
+    """There is nothing to start yet, and what installs it is named."""
+    said = runner("device", "power", "local", "on")
+    assert (said.exit_code, power) == (3, [])
+    assert "do: runner exec EDGE-002 --device local" in said.err
+
+
+@pytest.mark.parametrize(("text", "duration_s"), [("90s", 90), ("30m", 1800), ("24h", 86400)])
+def test_times_have_units(text: str, duration_s: float) -> None:
+    assert seconds(text) == duration_s
+
+
+@pytest.mark.parametrize("text", ["", "10", "0s", "25h", "-1m", "1.5h", "1d", "٣m", "9999999999s"])
+def test_a_time_without_sense_is_refused(text: str) -> None:
+    """Nothing, no unit, none at all, more than a day, digits of other scripts."""
+    with pytest.raises(AskError, match="is no time to stay on"):
+        seconds(text)
+
+
+@pytest.mark.parametrize("name", ["local", "qemu-pi", "pi-04"])
+def test_a_device_is_leased_by_hand_as_a_run_leases_it(lab: Path, name: str) -> None:
+    """One identity: else a run and a hand would hold it at once."""
+    there: Lab = find_lab(str(lab))
+    plan = make_plan(Asked("EDGE-002", device=name), there)
+    assert known_device(Output(False, str(lab)), name, quiet=True).identity == plan.identity
+
+
+@pytest.mark.parametrize("words", [("shell",), ("console",), ("power",), ("power", "on")], ids=" ".join)
+def test_an_unknown_device_is_answered_with_the_nearest(runner: Runner, lab: Path, words: tuple[str, ...]) -> None:
+    """Exit 2, and nothing was started."""
+    verb, *more = words
+    said = runner("device", verb, "qemu-pie", *more)
+    assert (said.exit_code, "did you mean 'qemu-pi'?" in said.err) == (2, True)
