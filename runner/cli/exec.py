@@ -25,6 +25,20 @@ if TYPE_CHECKING:
 
 LOSS_WORDS = {"process_crash": ("process crash, not a power cut", "crash", "crashes"), "power_loss": ("real power loss", "cut", "cuts")}
 
+ONE_REQUEST_S = 0.5  # `timeout` and some CI systems send a signal twice within a moment: that is one request
+WAITS = {  # step → what is waited for while it lasts
+    "open": "{device} to answer",
+    "make_safe": "what earlier runs have left on {device}",
+    "prove": "the proof that the disk of {device} loses what was not flushed",
+    "push": "{device} to have what it lacks",
+    "environment": "the benchmark on {device}",
+    "start": "the pipeline to begin on {device}",
+    "hold": "the pipeline on {device} to reach the next cut, or its end",
+    "recover": "{device} to come back after the cut",
+    "drain": "the log of the pipeline",
+    "unwind": "everything on {device} to be undone",
+}
+
 
 @click.command("exec")
 @click.argument("entry")
@@ -73,21 +87,29 @@ async def carry_out(
 
     progress = Progress(output, plan)
     task = asyncio.ensure_future(story(progress))
-    asked = 0
+    asked_s = 0.0
+    loop = asyncio.get_running_loop()
 
     def end() -> None:
-        nonlocal asked
-        asked += 1
-        if asked > 1:
+        nonlocal asked_s
+        if asked_s and loop.time() - asked_s < ONE_REQUEST_S:
+            return
+        if asked_s:
             progress.tell("stopped at once, nothing was unwound: the next run on this device does that")
             progress.tell(f"next: runner run resume {progress.run or 'RUN'}")
             os._exit(130)
+        asked_s = loop.time()
         progress.tell("interrupted: unwinding in order; once more stops at once")
         task.cancel()
 
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        asyncio.get_running_loop().add_signal_handler(number, end)
-    conclusion = await task
+        loop.add_signal_handler(number, end)
+    try:
+        conclusion = await task
+    except asyncio.CancelledError:  # before there was a run: it waited for the device
+        raise KeyboardInterrupt from None
+    finally:
+        output.wait()
     code = exit_code(conclusion.outcome.exit_code, [finding.severity for finding in conclusion.findings], fail_on)
     value: dict[str, Any] = {**conclusion.as_json(), "exit_code": code}
     if conclusion.trouble is not None and code not in (0, 1):
@@ -98,7 +120,9 @@ async def carry_out(
     lines = [(conclusion.outcome.verdict or conclusion.outcome.status or "").replace("_", " ").upper() + f" · {said}"]
     lines += [f"  {finding.severity}: {finding.title}: {_first(finding)}" for finding in conclusion.findings]
     lines.append(lab.shown(conclusion.folder.final_report).removeprefix("./"))
-    if plan.type.loss == "process_crash":
+    if not conclusion.evidence.over:
+        lines.append(f"next: runner run resume {progress.run}")
+    elif plan.type.loss == "process_crash":
         lines.append("next: runner doctor   (what a real power cut needs)")
     announce(conclusion, os.environ, output.say)
     progress.keep("\n".join(lines))
@@ -144,6 +168,11 @@ class Progress:
     def _folder(self, path: Path) -> None:
         self.run = f"{path.parent.name}/{path.name}"
         self._log = RunFolder(path).progress
+
+    def _step(self, name: str) -> None:
+        if name in WAITS:
+            limited = name in ("open", "recover")
+            self._output.wait(WAITS[name].format(device=self._plan.device), self._plan.type.boot_limit_s if limited else None)
 
     def _say(self, text: str) -> None:
         self.tell(f"  {text}")

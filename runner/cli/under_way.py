@@ -107,6 +107,7 @@ def run_resume(output: Output, name: str, no_wait: bool) -> int:
 @click.pass_obj
 def run_cancel(output: Output, name: str, now: bool) -> int:
     """End RUN: ask its process to unwind in order, or where that is gone, end what it left on the device."""
+    from runner.cli.exec import ONE_REQUEST_S
     from runner.farm.lease import Leases
     from runner.lab.where import state_root
 
@@ -118,7 +119,7 @@ def run_cancel(output: Output, name: str, now: bool) -> int:
         return _resume(output, name, wait=True, cancel=True)
     for _ in range(2 if now else 1):
         os.kill(held.holder["pid"], signal.SIGINT)
-        time.sleep(LOOK_S)
+        time.sleep(2 * ONE_REQUEST_S)
     deadline = time.monotonic() + CANCEL_LIMIT_S
     with output.waiting(f"{name} to end", CANCEL_LIMIT_S):
         while _under_way(folder):

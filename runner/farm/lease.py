@@ -30,7 +30,7 @@ from typing import Any
 from runner.clock import Clock, SystemClock, iso
 from runner.errors import LabError
 from runner.lab.lock import locked
-from runner.ondevice.journal import boot_id
+from runner.ondevice.journal import boot_id, fsync_folder
 
 LEASE_S = 120.0
 MARGIN_S = 15.0  # an action begins only with so much of the lease left
@@ -44,7 +44,8 @@ CREATE TABLE IF NOT EXISTS device (identity TEXT PRIMARY KEY, fence INTEGER NOT 
 CREATE TABLE IF NOT EXISTS lease (
     id TEXT PRIMARY KEY, identity TEXT NOT NULL UNIQUE, fence INTEGER NOT NULL, holder TEXT NOT NULL,
     boot_id TEXT NOT NULL, expires_ns INTEGER NOT NULL);
-CREATE TABLE IF NOT EXISTS queue (place INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE, identity TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS queue (
+    place INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE, identity TEXT NOT NULL, asked_ns INTEGER NOT NULL);
 CREATE TABLE IF NOT EXISTS unfinished (token TEXT PRIMARY KEY, identity TEXT NOT NULL, folder TEXT NOT NULL, lease TEXT NOT NULL);
 """
 
@@ -77,17 +78,16 @@ class Place:
     before: int
 
 
-def decide(now_ns: int, boot: str, held: Held | None, free_since_ns: int, before: Sequence[bool]) -> Place | None:
-    """None where the device is to be granted, else the place in the queue. `before`: whether each earlier asker's process lives.
+def decide(now_ns: int, boot: str, held: Held | None, turn_ns: int, before: int) -> Place | None:
+    """None where the device is to be granted, else the place in the queue, `before` living askers having come earlier.
 
     A lease binds while its holder lives and its time is not over, in this boot. A free device goes to the first who
-    is awake: each earlier asker has TURN_S to take it.
+    is awake: each earlier asker has TURN_S to take it, from `turn_ns` on, when it was free and all of them had asked.
     """
     if held is not None and held.alive and held.boot_id == boot and now_ns < held.expires_ns:
-        return Place(held, sum(before))
-    waited_s = (now_ns - free_since_ns) / 1e9
-    if sum(before) and (held is not None or 0 <= waited_s < TURN_S * sum(before)):
-        return Place(None, sum(before))
+        return Place(held, before)
+    if before and (held is not None or 0 <= (now_ns - turn_ns) / 1e9 < TURN_S * before):
+        return Place(None, before)
     return None
 
 
@@ -99,24 +99,19 @@ class Leases:
         self.path = self.folder / "leases.sqlite"
         self.clock = clock or SystemClock()
 
-    def coordinator(self) -> str:
-        """What this lease file is called towards devices: made once, and kept."""
-        with self._write() as db:
-            return _coordinator(db)
-
     def every(self) -> list[tuple[str, Held]]:
         """Each lease that stands in the file, by identity."""
         with self._read() as db:
-            return [(identity, self._held(row)) for identity, *row in db.execute(f"SELECT identity, {_LEASE} FROM lease ORDER BY identity")]
+            return [(identity, self._held(row)) for *row, identity in db.execute(_EVERY_LEASE)]
 
     def sweep(self) -> None:
-        """Lets go of every device whose holder is dead, or whose time is over."""
-        with self._read() as db:
-            held = [row[0] for row in db.execute("SELECT identity FROM lease")]
-        for identity in held:
-            if self._to_be_freed(identity):
-                with self._write() as db:
-                    self._free_what_is_over(db, identity)
+        """Lets go of all that dead processes held: devices, places in the queue, files."""
+        with self._write() as db:
+            for (id,) in db.execute("SELECT id FROM lease UNION SELECT id FROM queue").fetchall():
+                if not self._alive(id):
+                    self._leave(db, id)
+            for path in self.folder.glob("*.alive"):
+                self._forget_if_dead(path.stem)
 
     def unfinished(self, identity: str) -> list[tuple[str, Path]]:
         """Runs that began on a device and were never concluded: token and folder, oldest first."""
@@ -132,8 +127,7 @@ class Leases:
     def holder_of(self, folder: Path) -> Held | None:
         """The lease under which a run is being carried out right now by a living process, if there is one."""
         with self._read() as db:
-            query = f"SELECT {_LEASE} FROM lease WHERE id = (SELECT lease FROM unfinished WHERE folder = ?)"
-            row = db.execute(query, (str(folder),)).fetchone()
+            row = db.execute(_LEASE_FOR, (str(folder),)).fetchone()
         held = self._held(row) if row else None
         return held if held and held.alive else None
 
@@ -145,13 +139,13 @@ class Leases:
 
     def enqueue(self, identity: str, id: str) -> None:
         with self._write() as db:
-            db.execute("INSERT INTO queue (id, identity) VALUES (?, ?)", (id, identity))
+            db.execute("INSERT INTO queue (id, identity, asked_ns) VALUES (?, ?, ?)", (id, identity, self.clock.boottime_ns()))
 
     def attempt(self, identity: str, id: str, holder: dict[str, Any]) -> Lease | Place:
         """The lease, if it is this asker's turn. Looks first without writing, because most who ask have to wait."""
         with self._read() as db:
             place = self._decide(db, identity, id)
-        if place is not None and not self._to_be_freed(identity):
+        if place is not None and (place.held or not self._to_be_freed(identity)):
             return place
         with self._write() as db:
             self._free_what_is_over(db, identity)
@@ -183,10 +177,20 @@ class Leases:
     def leave(self, id: str) -> None:
         """Out of the queue and out of the lease; fine when neither holds any more."""
         with self._write() as db:
-            db.execute("DELETE FROM queue WHERE id = ?", (id,))
-            row = db.execute("DELETE FROM lease WHERE id = ? RETURNING identity", (id,)).fetchone()
-            if row is not None:
-                db.execute("UPDATE device SET free_since_ns = ? WHERE identity = ?", (self.clock.boottime_ns(), row[0]))
+            self._leave(db, id)
+
+    @contextlib.contextmanager
+    def living(self, id: str) -> Iterator[None]:
+        """A file of this asker's own, locked while its process lives. It is made inside a transaction: `sweep` never sees it unlocked."""
+        path = self.alive_file(id)
+        with self._write():
+            fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
+            fcntl.flock(fd, fcntl.LOCK_EX)
+        try:
+            yield
+        finally:
+            path.unlink(missing_ok=True)
+            os.close(fd)
 
     def alive_file(self, id: str) -> Path:
         return self.folder / f"{id}.alive"
@@ -194,30 +198,35 @@ class Leases:
     # ---- inside ------------------------------------------------------------------------------------------
 
     def _decide(self, db: sqlite3.Connection, identity: str, id: str) -> Place | None:
-        row = db.execute(f"SELECT {_LEASE} FROM lease WHERE identity = ?", (identity,)).fetchone()
+        row = db.execute(_LEASE_OF, (identity,)).fetchone()
         since = db.execute("SELECT free_since_ns FROM device WHERE identity = ?", (identity,)).fetchone()
-        before = db.execute("SELECT id FROM queue WHERE identity = ? AND place < (SELECT place FROM queue WHERE id = ?)", (identity, id))
-        alive = [self._alive(each) for (each,) in before]
-        return decide(self.clock.boottime_ns(), boot_id(), self._held(row) if row else None, since[0] if since else 0, alive)
+        earlier = "SELECT id, asked_ns FROM queue WHERE identity = ? AND place < (SELECT place FROM queue WHERE id = ?)"
+        before = [asked_ns for each, asked_ns in db.execute(earlier, (identity, id)) if self._alive(each)]
+        turn_ns = max([since[0] if since else 0, *before])
+        return decide(self.clock.boottime_ns(), boot_id(), self._held(row) if row else None, turn_ns, len(before))
 
     def _to_be_freed(self, identity: str) -> bool:
         """Whether the file names a holder that is over, so that somebody has to write that down."""
         with self._read() as db:
-            row = db.execute(f"SELECT {_LEASE} FROM lease WHERE identity = ?", (identity,)).fetchone()
-        return row is not None and decide(self.clock.boottime_ns(), boot_id(), self._held(row), 0, ()) is None
+            row = db.execute(_LEASE_OF, (identity,)).fetchone()
+        return row is not None and decide(self.clock.boottime_ns(), boot_id(), self._held(row), 0, 0) is None
 
     def _free_what_is_over(self, db: sqlite3.Connection, identity: str) -> None:
         """Drops a lease that binds nobody any more, and askers that are dead; from now on the device is free."""
-        row = db.execute(f"SELECT {_LEASE} FROM lease WHERE identity = ?", (identity,)).fetchone()
-        now_ns = self.clock.boottime_ns()
-        if row is not None and decide(now_ns, boot_id(), self._held(row), 0, ()) is None:
-            db.execute("DELETE FROM lease WHERE id = ?", (row[0],))
-            db.execute("UPDATE device SET free_since_ns = ? WHERE identity = ?", (now_ns, identity))
+        row = db.execute(_LEASE_OF, (identity,)).fetchone()
+        if row is not None and decide(self.clock.boottime_ns(), boot_id(), self._held(row), 0, 0) is None:
+            self._leave(db, row[0])
             self._forget_if_dead(row[0])
         for (id,) in db.execute("SELECT id FROM queue WHERE identity = ?", (identity,)).fetchall():
             if not self._alive(id):
-                db.execute("DELETE FROM queue WHERE id = ?", (id,))
+                self._leave(db, id)
                 self._forget_if_dead(id)
+
+    def _leave(self, db: sqlite3.Connection, id: str) -> None:
+        db.execute("DELETE FROM queue WHERE id = ?", (id,))
+        row = db.execute("DELETE FROM lease WHERE id = ? RETURNING identity", (id,)).fetchone()
+        if row is not None:
+            db.execute("UPDATE device SET free_since_ns = ? WHERE identity = ?", (self.clock.boottime_ns(), row[0]))
 
     def _forget_if_dead(self, id: str) -> None:
         if not self._alive(id):
@@ -234,11 +243,11 @@ class Leases:
                 return False
         except BlockingIOError:
             return True
-        except OSError:
+        except FileNotFoundError:  # any other error, such as too many open files, says nothing about that process
             return False
 
     def _lost(self, db: sqlite3.Connection, identity: str) -> LeaseLost:
-        row = db.execute(f"SELECT {_LEASE} FROM lease WHERE identity = ?", (identity,)).fetchone()
+        row = db.execute(_LEASE_OF, (identity,)).fetchone()
         now = f"{described(self._held(row))} holds it now" if row else "somebody else had it meanwhile"
         return LeaseLost(f"the lease of {identity} was lost: it was not renewed in time, and {now}", do="runner run resume RUN")
 
@@ -267,7 +276,7 @@ class Leases:
             with contextlib.closing(sqlite3.connect(self.path, timeout=BUSY_LIMIT_S, isolation_level=None)) as db:
                 db.execute("PRAGMA synchronous = FULL")  # a fence that was granted must not be granted again after a power cut
                 yield db
-        except sqlite3.Error as error:
+        except (sqlite3.Error, ValueError) as error:
             raise LabError(f"the lease file {self.path} cannot be used: {error}", do="look at that file, or set RUNNER_STATE") from error
         except OSError as error:
             raise LabError(f"{self.path} cannot be opened: {error.strerror}", do="grant the place, or set RUNNER_STATE") from error
@@ -285,9 +294,12 @@ class Leases:
                 db.execute("PRAGMA journal_mode = WAL")
                 db.executescript(_SCHEMA)
             new.rename(self.path)
+            fsync_folder(str(self.folder))
 
 
-_LEASE = "id, holder, fence, boot_id, expires_ns"
+_LEASE_OF = "SELECT id, holder, fence, boot_id, expires_ns FROM lease WHERE identity = ?"
+_LEASE_FOR = "SELECT id, holder, fence, boot_id, expires_ns FROM lease WHERE id = (SELECT lease FROM unfinished WHERE folder = ?)"
+_EVERY_LEASE = "SELECT id, holder, fence, boot_id, expires_ns, identity FROM lease ORDER BY identity"
 
 
 @dataclass(frozen=True)
@@ -303,8 +315,12 @@ class Lease:
 
     @property
     def claim(self) -> dict[str, Any]:
-        """What the device and its keeper are told: whose it is, and which fence comes with every request."""
-        return {"coordinator": self.coordinator, "holder": who(self.holder), "fence": self.fence, "lease_s": LEASE_S}
+        """What the device and its keeper are told: whose it is, and which fence comes with every request.
+
+        Fences of one device can be compared, so the coordinator is named with the device: whoever reaches the same device by
+        another address is a stranger to it.
+        """
+        return {"coordinator": f"{self.coordinator}/{self.identity}", "holder": who(self.holder), "fence": self.fence, "lease_s": LEASE_S}
 
     def renew(self) -> None:
         """Raises LeaseLost."""
@@ -338,8 +354,7 @@ async def lent(
     leases = Leases(state, clock)
     id = uuid.uuid4().hex
     holder = {"pid": os.getpid(), "user": _user(), "host": os.uname().nodename, "for": purpose, "since": iso(leases.clock.wall_ns())}
-    leases.coordinator()  # the file and its folder are there from here on
-    with _alive(leases.alive_file(id)):
+    with leases.living(id):
         try:
             leases.enqueue(identity, id)
             said = ""
@@ -375,19 +390,8 @@ def who(holder: dict[str, Any]) -> str:
     return f"{holder.get('user', '?')}@{holder.get('host', '?')} (process {holder.get('pid', '?')}) for {holder.get('for', '?')}"
 
 
-@contextlib.contextmanager
-def _alive(path: Path) -> Iterator[None]:
-    """A file of ours that is locked while this process lives."""
-    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX)
-        yield
-    finally:
-        path.unlink(missing_ok=True)
-        os.close(fd)
-
-
 def _coordinator(db: sqlite3.Connection) -> str:
+    """What this lease file is called towards devices: made once, and kept."""
     row = db.execute("SELECT id FROM coordinator").fetchone()
     if row is None:
         row = (uuid.uuid4().hex,)

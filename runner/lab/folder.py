@@ -12,7 +12,7 @@ runs/EDGE-002/run-2026-11-21-001/
     pipelines/                                     what ran, and the entry's checks.py
     results/metrics/  results/traces/              derived, too
     results/logs/                                  run_*.log: what a pipeline printed; its analysis is derived
-                                                   progress.log: what `runner exec` printed
+    results/progress.log                           what `runner exec` printed; no evidence
     research/  mocks/  dx_evaluation/              "not part of this run", until somebody fills them
     results/archived.json                          after 90 days: what was moved to ../archive/run-2026-11-21-001.tar.gz
 """
@@ -53,7 +53,7 @@ class RunFolder:
         self.witness = self.journals / "witness.jsonl"
         self.metrics = root / "results" / "metrics"
         self.logs = root / "results" / "logs"
-        self.progress = self.logs / "progress.log"  # what `runner exec` printed, for whoever attaches; no evidence
+        self.progress = root / "results" / "progress.log"  # what `runner exec` printed, for whoever attaches; no evidence
         self.dx = root / "dx_evaluation"
         self.pipelines = root / "pipelines"  # what ran: a copy of the entry, its checks.py included
         self.archive = root.parent / "archive" / f"{root.name}.tar.gz"

@@ -12,14 +12,16 @@ has not been heard of for the length of its lease. After a boot that time begins
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 from typing import Any
 
 from .journal import boot_id, boottime_ns, fsync_file, fsync_folder
 
-FILE, SEEN = "claim.json", "seen"
-COORDINATORS = 64  # whose highest fence is remembered
+FILE, LOCK, SEEN = "claim.json", "claim.lock", "seen"
+COORDINATORS = 64  # whose highest fence is remembered: those that held the device last
+LEASE_LIMIT_S = 86400.0
 RENEWAL_NS = 5_000_000_000
 _SHAPE = {"coordinator": str, "holder": str, "fence": int, "lease_s": float}
 
@@ -39,6 +41,10 @@ def decide(kept: dict[str, Any], asked: dict[str, Any], silent_s: float) -> str:
     return f"it is held by {kept['holder']}, for at least {left_s:.0f} s more" if left_s > 0 else ""
 
 
+def _is_claim(value: Any) -> bool:
+    return isinstance(value, dict) and {key: type(value.get(key)) for key in _SHAPE} == _SHAPE
+
+
 class Claims:
     """The claim on one device. Several processes may ask: `start`, and the supervisor that it starts."""
 
@@ -49,17 +55,22 @@ class Claims:
 
     def take(self, asked: dict[str, Any]) -> None:
         """The device is `asked`'s from here on, durably. Raises NotYours, or ValueError for what is no claim."""
-        if {key: type(asked.get(key)) for key in _SHAPE} != _SHAPE or not 0 < asked["fence"] < 2**63:
+        if not _is_claim(asked) or not 0 < asked["fence"] < 2**63 or not 0 < asked["lease_s"] <= LEASE_LIMIT_S:
             raise ValueError(f"expected a claim with {', '.join(_SHAPE)}, found {asked!r}")
-        kept = self.kept()
-        refusal = decide(kept, asked, self.silent_s())
-        if refusal:
-            raise NotYours(refusal)
-        highest = {**kept.get("highest", {}), asked["coordinator"]: asked["fence"]}
-        now = {**{key: asked[key] for key in _SHAPE}, "highest": dict(list(highest.items())[-COORDINATORS:])}
-        if now != kept:
-            self._keep(now)
-        self.renew()
+        lock = self._lock()
+        try:
+            kept = self.kept()
+            refusal = decide(kept, asked, self.silent_s())
+            if refusal:
+                raise NotYours(refusal)
+            others = {name: fence for name, fence in kept.get("highest", {}).items() if name != asked["coordinator"]}
+            highest = {**dict(list(others.items())[1 - COORDINATORS :]), asked["coordinator"]: asked["fence"]}
+            now = {**{key: asked[key] for key in _SHAPE}, "highest": highest}
+            if now != kept:
+                self._keep(now)
+            self.renew()
+        finally:
+            os.close(lock)
 
     def check(self, asked: Any) -> None:
         """Raises NotYours unless `asked` is the claim that holds this device, or none was ever made and none is shown."""
@@ -84,11 +95,15 @@ class Claims:
             file.write(f"{boot_id()} {now_ns}")
         os.rename(self._seen + ".new", self._seen)
 
-    def release(self) -> None:
-        """Nobody holds the device; the fences that were seen stay known."""
-        kept = self.kept()
-        if kept:
-            self._keep({**kept, "holder": ""})
+    def release(self, asked: Any = None) -> None:
+        """Nobody holds the device, if `asked` does (None: whoever does); the fences that were seen stay known."""
+        lock = self._lock()
+        try:
+            kept = self.kept()
+            if kept and (asked is None or (asked["coordinator"], asked["fence"]) == (kept["coordinator"], kept["fence"])):
+                self._keep({**kept, "holder": ""})
+        finally:
+            os.close(lock)
 
     def kept(self) -> dict[str, Any]:
         """The claim as it is kept; {} where there never was one, or the file is damaged."""
@@ -98,9 +113,10 @@ class Claims:
             if which != self._read[0]:
                 with open(self._path) as file:
                     value = json.load(file)
-                shaped = isinstance(value, dict) and {key: type(value.get(key)) for key in _SHAPE} == _SHAPE
-                self._read = (which, value if shaped else {})
-        except (OSError, ValueError):
+                fences = value.get("highest") if _is_claim(value) else None
+                whole = isinstance(fences, dict) and all(type(fence) is int for fence in fences.values())
+                self._read = (which, value if whole else {})
+        except (FileNotFoundError, ValueError, RecursionError):  # any other error says nothing about whose the device is
             return {}
         return self._read[1]
 
@@ -113,6 +129,12 @@ class Claims:
         except (OSError, ValueError):
             seen_ns = 0
         return max(0.0, (boottime_ns() - min(seen_ns, boottime_ns())) / 1e9)
+
+    def _lock(self) -> int:
+        """Held until it is closed: of two that ask at once, the second decides by what the first has written."""
+        lock = os.open(os.path.join(self._state, LOCK), os.O_RDWR | os.O_CREAT, 0o600)
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        return lock
 
     def _keep(self, claim: dict[str, Any]) -> None:
         with open(self._path + ".new", "w") as file:

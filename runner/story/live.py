@@ -22,6 +22,7 @@ from runner.story.run import Run
 from runner.story.steps import step
 from runner.target.drivers import Request, make_target
 from runner.target.target import Target
+from runner.target.transports.base import LinkLost
 
 
 @contextlib.asynccontextmanager
@@ -99,7 +100,7 @@ async def _to_the_end(unwinding: Awaitable[None]) -> None:
 async def _unwind(run: Run, target: Target) -> None:
     """Everything off, in order. Each step is tried whatever became of the one before, and none hides the first failure."""
     steps: tuple[Callable[[], Any], ...] = (
-        lambda: _leave(run),
+        lambda: _leave(run, target),
         lambda: collect_evidence(run),
         target.shut_down,
         lambda: collect_evidence(run),
@@ -118,7 +119,7 @@ async def _unwind(run: Run, target: Target) -> None:
                 run.note("unwind_failed", step=number, error=f"{type(error).__name__}: {error}")
 
 
-async def _leave(run: Run) -> None:
+async def _leave(run: Run, target: Target) -> None:
     """The device let go, in order. What a run that is over left there is forgotten, when every journal of it was mirrored to its end.
 
     A run that is not over (interrupted, or the lab failed) leaves its execution as it is: `resume` goes on with it, and
@@ -126,15 +127,26 @@ async def _leave(run: Run) -> None:
     """
     if run.session is None:
         return
+    if not run.completed or not run.endings or not all(ending in ENDS for ending in run.endings):
+        run.note("kept_on_device", run=run.token)
     with contextlib.suppress(RunnerError):  # the session may have ended with what ended the run
-        if run.completed:
-            await run.session.ask("abandon", reason="the run is over", timeout_s=10)
-        if run.completed and run.endings and all(ending in ENDS for ending in run.endings):
-            await run.session.ask("forget", run=run.token, timeout_s=10)
-        else:
-            run.note("kept_on_device", run=run.token)
-        await run.session.ask("release", timeout_s=10)
+        try:
+            await _let_go(run)
+        except LinkLost:
+            if run.completed:
+                await run.session.close()
+                run.session = await target.recover(run.plan.type.boot_limit_s, by_itself=False)
+                await _let_go(run)
     await run.session.close()
+
+
+async def _let_go(run: Run) -> None:
+    assert run.session
+    if run.completed:
+        await run.session.ask("abandon", reason="the run is over", timeout_s=10)
+        if run.endings and all(ending in ENDS for ending in run.endings):
+            await run.session.ask("forget", run=run.token, timeout_s=10)
+    await run.session.ask("release", timeout_s=10)
 
 
 async def _close(run: Run) -> None:

@@ -24,6 +24,9 @@ def step(name: str) -> Callable[[Callable[P, Awaitable[R]]], Callable[P, Awaitab
     def mark(function: Callable[P, Awaitable[R]]) -> Callable[P, Awaitable[R]]:
         @wraps(function)
         async def stepped(*args: P.args, **kwargs: P.kwargs) -> R:
+            emit = getattr(args[0], "emit", None)  # most steps are given the run first
+            if emit is not None:
+                emit("step", name=name)
             failpoints.reached(f"{name}.before")
             result = await function(*args, **kwargs)
             failpoints.reached(f"{name}.after")

@@ -87,6 +87,8 @@ class Storage:
 def _open_inside(folder: Path, path: Path, flags: int) -> int:
     """Opens `path`, name by name from `folder` on, no name of them a link. Raises OSError, ValueError when it lies elsewhere."""
     *parents, name = path.relative_to(folder).parts or ("",)
+    if ".." in (*parents, name):
+        raise ValueError(f"{path} goes back")
     at = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     for inner in parents:
         outer = at

@@ -307,28 +307,33 @@ def test_events_say_what_is_waited_for_now(capsys: pytest.CaptureFixture[str], n
     assert capsys.readouterr().err == "waiting for pi-04 to boot, 2 s\nwaiting for its supervisor, 2 s\n"
 
 
-def test_an_event_loop_ticks_by_itself(capsys: pytest.CaptureFixture[str], now: list[float]) -> None:
-    """By the loop's own timer, without a thread; what is over does not tick any more."""
+def test_an_event_loop_ticks_by_itself(capsys: pytest.CaptureFixture[str], now: list[float], monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the loop's own timer, without a thread; what is over has no timer any more."""
 
-    class Loop(asyncio.SelectorEventLoop):
-        def time(self) -> float:
-            return now[0]
+    class Timer:
+        cancelled = False
 
-        def _run_once(self) -> None:
-            now[0] += 1.0 if self._scheduled else 0.0  # type: ignore[attr-defined]
-            super()._run_once()  # type: ignore[misc]
+        def cancel(self) -> None:
+            self.cancelled = True
 
     async def waits() -> None:
-        with Output(False, None).waiting("pi-04", 60):
-            await asyncio.sleep(9)
-        await asyncio.sleep(100)
+        timers: list[tuple[float, Callable[[], None], Timer]] = []
 
-    loop = Loop()
-    try:
-        loop.run_until_complete(waits())
-    finally:
-        loop.close()
-    assert [line.partition(",")[0] for line in capsys.readouterr().err.splitlines()] == ["waiting for pi-04"] * 3
+        def call_later(delay_s: float, tick: Callable[[], None]) -> Timer:
+            timers.append((delay_s, tick, Timer()))
+            return timers[-1][2]
+
+        monkeypatch.setattr(asyncio.get_running_loop(), "call_later", call_later)
+        with Output(False, None).waiting("pi-04"):
+            for _ in range(3):
+                delay_s, tick, _ = timers[-1]
+                now[0] += delay_s
+                tick()
+        assert [delay_s for delay_s, *_ in timers] == [2, 2, 4, 8]
+        assert timers[-1][2].cancelled
+
+    asyncio.run(waits())
+    assert capsys.readouterr().err == "".join(f"waiting for pi-04, {n} s\n" for n in (2, 4, 8))
 
 
 def test_a_failure_takes_the_line_away(terminal: Callable[..., tuple[Terminal, Terminal]], now: list[float]) -> None:

@@ -31,7 +31,7 @@ def main(words: Sequence[str] | None = None) -> int:
         print("atheris is not installed: pip install -e '.[dev]' brings it on Linux, x86-64, Python 3.11 to 3.14", file=sys.stderr)
         return 2
     corpus = CORPUS / asked.target
-    place: Path = asked.finds or REPOSITORY / "build" / "fuzz" / asked.target
+    place: Path = (asked.finds or REPOSITORY / "build" / "fuzz" / asked.target).absolute()
     finds, crashes = (corpus, corpus) if asked.keep else (place / "finds", place)
     for folder in (corpus, finds, place):
         folder.mkdir(parents=True, exist_ok=True)

@@ -43,10 +43,10 @@ def test_every_target_has_a_corpus_and_it_is_small() -> None:
 @guided
 @pytest.mark.real
 @pytest.mark.parametrize("target", TARGETS)
-def test_ten_thousand_guided_inputs_break_nothing(target: str, tmp_path: Path) -> None:
+def test_four_thousand_guided_inputs_break_nothing(target: str, tmp_path: Path) -> None:
     """Guided by coverage, from the corpus on; what they reach goes elsewhere."""
     kept = sorted((CORPUS / target).iterdir())
-    done = fuzz(target, "--runs", "10000", "--finds", str(tmp_path))
+    done = fuzz(target, "--runs", "4000", "--finds", str(tmp_path))
     assert done.returncode == 0, done.stdout + done.stderr
     assert sorted((CORPUS / target).iterdir()) == kept
     assert list((tmp_path / "finds").iterdir())
@@ -55,19 +55,11 @@ def test_ten_thousand_guided_inputs_break_nothing(target: str, tmp_path: Path) -
 @guided
 @pytest.mark.real
 def test_a_broken_reader_leaves_a_crasher_and_exits_1(tmp_path: Path) -> None:
-    """The negative control: with a journal whose sums nobody checks, the campaign ends at once and says which file broke it."""
-    (tmp_path / "sitecustomize.py").write_text(
-        "from runner.ondevice import journal\n"
-        "from types import SimpleNamespace\n"
-        "encoded = journal.zlib.crc32\n"
-        "class Any(int):\n"
-        "    __eq__ = lambda self, other: True\n"
-        "    __ne__ = lambda self, other: False\n"
-        "    __hash__ = int.__hash__\n"
-        "journal.zlib = SimpleNamespace(crc32=lambda *words: Any(encoded(*words)))\n"
-    )
+    """The negative control: with one that takes each last record for torn, the campaign ends at once and says which file broke it."""
+    broken = "from runner.ondevice import journal\nhonest = journal.read\njournal.read = lambda data: honest(data)[:-1]\n"
+    (tmp_path / "sitecustomize.py").write_text(broken)
     finds = tmp_path / "finds"
-    done = fuzz("journal", "--runs", "10000", "--finds", str(finds), PYTHONPATH=os.pathsep.join([str(tmp_path), str(REPOSITORY)]))
+    done = fuzz("journal", "--runs", "4000", "--finds", str(finds), PYTHONPATH=os.pathsep.join([str(tmp_path), str(REPOSITORY)]))
     (crasher,) = finds.glob("crash-*")
     assert done.returncode == 1, done.stdout + done.stderr
     assert f"broken by {crasher}" in done.stdout

@@ -37,7 +37,7 @@ def test_files_of_a_lab_that_are_nearly_right(noun: str, examples: int) -> None:
     holds(lambda document: fuzz_yaml(noun, as_json(document)), near(good), examples=examples)
 
 
-@budgets(quick=25, long=800)
+@budgets(quick=25, long=500)
 def test_findings_that_are_nearly_right(examples: int) -> None:
     """Both shapes, every field; what nobody can map is left out, and every row is accounted for."""
     full, older = (json.loads((CORPUS / "findings" / name).read_text()) for name in ("full", "older"))
@@ -46,7 +46,7 @@ def test_findings_that_are_nearly_right(examples: int) -> None:
     holds(lambda document: fuzz_findings(as_json(document)), documents, examples=examples)
 
 
-@budgets(quick=25, long=800)
+@budgets(quick=25, long=500)
 @pytest.mark.parametrize("file", ["device", "coordinator"])
 def test_run_folders_that_are_nearly_right(file: str, examples: int) -> None:
     """A journal of a good run, records left out, doubled and changed, each with a right number and sum again."""

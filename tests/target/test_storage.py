@@ -214,3 +214,24 @@ def test_a_link_that_stays_inside_is_followed(local: Storage, folder: Path, tmp_
     (tmp_path / "linked").symlink_to(folder)
     assert local.read(place(path=str(folder / "current"))) == DISK[:SIZE]
     assert Storage(tmp_path / "linked", extents=False).read(place(path=str(folder / "runs/journal"))) == DISK[:SIZE]
+
+
+def test_a_folder_that_changes_meanwhile_reaches_nothing_else(local: Storage, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A link that is put there between the look and the opening is refused, at the file's name and on the way to it."""
+    monkeypatch.setattr(Path, "resolve", lambda path, strict=False: path)  # what was looked at is gone by now
+    (folder / "link").symlink_to(folder.parent / "secret")
+    (folder / "out").symlink_to(folder.parent)
+    for path in (folder / "link", folder / "out/secret", folder / "runs/../../secret"):
+        for act in (lambda path=path: local.read(place(path=str(path))), lambda path=path: local.write(place(path=str(path)), 0, b"x")):
+            with pytest.raises(LabError, match="the device says that its file is"):
+                act()
+    assert (folder.parent / "secret").read_bytes() == b"not the device's"
+    assert local.read(place(path=str(folder / "runs/journal"))) == DISK[:SIZE]  # the negative control
+
+
+def test_a_name_without_an_end_makes_no_long_sentence(local: Storage) -> None:
+    """What the device calls its file is shown as one short line."""
+    for path in ("x" * 1_000_000, "\x1b[2J\n::error::" * 100):
+        with pytest.raises(LabError) as error:
+            local.read(place(path=path))
+        assert len(str(error.value)) < 600 and "\x1b" not in str(error.value)

@@ -26,6 +26,9 @@ def environment(environ: Mapping[str, str] = os.environ) -> dict[str, str]:
     return {name: value for name, value in environ.items() if GIVEN.fullmatch(name)}
 
 
+END_LIMIT_S = 2.0  # for a command whose input has ended, before it is killed
+
+
 def make(request: Request, power: Power) -> LocalTransport:
     return LocalTransport()
 
@@ -82,7 +85,7 @@ class LocalStream:
     async def close(self) -> None:
         self._in.close()
         with contextlib.suppress(asyncio.TimeoutError):
-            async with asyncio.timeout(2.0):
+            async with asyncio.timeout(END_LIMIT_S):
                 await self._process.wait()
         await _end(self._process)
 
