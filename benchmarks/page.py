@@ -25,10 +25,12 @@ def into(page: str, part: str) -> str:
 
 
 def _lines(results: Sequence[Result], about: Mapping[str, Any]) -> Iterator[str]:
-    machine = ", ".join(f"{key} {value}" for key, value in about["machine"].items())
-    quick = " A quick run: few rounds, few servers." if about["quick"] else ""
-    yield f"Measured on one machine: {machine}. Medians of {about['rounds']} rounds unless a case has its own.{quick}"
-    yield "Versions: " + ", ".join(f"{name} {version}" for name, version in sorted(about["versions"].items())) + "."
+    yield "| measured | |"
+    yield "|---|---|"
+    yield f"| on | {', '.join(f'{key} {value}' for key, value in about['machine'].items())} |"
+    yield f"| with | {', '.join(f'{name} {version}' for name, version in sorted(about['versions'].items()))} |"
+    quick = "; **a quick run, at most ten servers: to be made again**" if about["quick"] else ""
+    yield f"| how | medians of {about['rounds']} rounds; short ones have more{quick} |"
     yield ""
     yield "### Goals"
     yield ""

@@ -15,9 +15,10 @@ RECORDS = 3000
 def cases(bench: Bench) -> Iterator[Case]:
     place = bench.scratch / "mirrors"
     place.mkdir()
+    count = RECORDS // 10 if bench.quick else RECORDS
 
     def cost(name: str, way: str) -> Contender:
-        argv = [sys.executable, str(CONTENDERS / "mirroring.py"), str(place), way, str(RECORDS // 10 if bench.quick else RECORDS)]
+        argv = [sys.executable, str(CONTENDERS / "mirroring.py"), str(place), way, str(count)]
         return Contender(name, lambda: told(argv, {**bench.env, "PYTHONPATH": str(ROOT)}))
 
     yield Case(
@@ -28,5 +29,5 @@ def cases(bench: Bench) -> Iterator[Case]:
             cost("the same bytes, a flush for each", "plain"),
             cost("the same bytes, a flush for 256 KiB", "grouped"),
         ],
-        note=f"{RECORDS} records that wait on the device",
+        note=f"{count} records that wait on the device",
     )

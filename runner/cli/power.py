@@ -44,7 +44,7 @@ def seconds(text: str) -> float:
     found = re.fullmatch(r"([0-9]{1,5})([smh])", text)
     duration_s = int(found[1]) * UNITS_S[found[2]] if found else 0
     if not 0 < duration_s <= LONGEST_S:
-        raise AskError(f"{text!r} is no time to stay on", expected="90s, 30m, 2h; at most 24h", where="--for")
+        raise AskError(f"{text!r} is no time to stay on", expected="90s, 30m, 2h; at most 24h", where="--for", do="runner help devices")
     return float(duration_s)
 
 

@@ -33,7 +33,7 @@ from runner.model.outcome import TABLE
 from runner.model.plan import ExecutionPlan, Plan
 from runner.ondevice import failpoints
 from runner.ondevice.journal import Journal, boot_id
-from runner.story.execution import HOPELESS, run_execution
+from runner.story.execution import HOPELESS, linked, run_execution
 from runner.story.left import give_up_own, set_aside, settle
 from runner.story.live import collect_evidence, live_target
 from runner.story.plan import missing_cuts, more_cuts, once_more
@@ -103,13 +103,13 @@ async def _carry_out(run: Run, adjust: Adjust, *, cancel: bool = False) -> Concl
     ending = "bug"
     try:
         async with live_target(run, adjust):
-            await settle(run)
+            await linked(run, lambda: settle(run))
             if cancel:
                 await give_up_own(run)
                 raise asyncio.CancelledError
             await prove_disk(run)
-            await _push(run)
-            await _environment(run)
+            await linked(run, lambda: _push(run))
+            await linked(run, lambda: _environment(run))
             await _executions(run)
             run.completed = True
         ending = "ran"

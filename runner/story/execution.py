@@ -11,8 +11,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar
 
 from runner.errors import LabError, RunnerError
 from runner.lab.folder import write_text
@@ -25,7 +25,10 @@ from runner.story.left import catch_up, drain, noting
 from runner.story.run import Run, stage_durations
 from runner.story.steps import step
 from runner.target.mirror import Diverged, Mirror
+from runner.target.session import holds_shape
 from runner.target.transports.base import LinkLost
+
+Result = TypeVar("Result")
 
 
 class Refused(LabError):
@@ -47,6 +50,7 @@ async def run_execution(run: Run, plan: ExecutionPlan) -> str:
     began_ns = run.clock.boottime_ns()
     if plan.name not in run.past.begun:
         run.note("execution_began", execution=plan.name, scenario=plan.scenario, plan=plan.model_dump(mode="json"))
+    run.past.begun.add(plan.name)
     mirror = Mirror(run.folder.device_journal(plan.name))
     try:
         ending = await _live(run, plan, mirror)
@@ -87,7 +91,7 @@ async def _keep_log(run: Run, plan: ExecutionPlan) -> None:
 
 async def _live(run: Run, plan: ExecutionPlan, mirror: Mirror) -> str:
     assert run.session
-    held = await _start(run, plan, mirror)
+    held = await linked(run, lambda: _start(run, plan, mirror))
     pending = {cut.hold: cut for cut in plan.cuts if cut.hold not in run.past.cut}
     while pending:
         found = held or await _next(run, plan, mirror)
@@ -99,7 +103,7 @@ async def _live(run: Run, plan: ExecutionPlan, mirror: Mirror) -> str:
         cut = pending.pop(found["hold"], None)
         if cut is None:
             raise _stands_again(plan, found)
-        await _cut(run, plan, cut, found)
+        await _cut(run, plan, cut, await _standing(run, plan, cut, mirror))
         if not await _recover(run, plan, cut):
             return "not_recovered"
         held = await _follow(run, plan, mirror, f"after the cut at {cut.hold}")
@@ -125,6 +129,8 @@ async def _start(run: Run, plan: ExecutionPlan, mirror: Mirror) -> dict[str, Any
         if state["written"] and not state["current"]:
             ending = await drain(run.session, run.token, plan.name, mirror, run.log)
             if ending not in ENDS:
+                run.note("superseded", by="another run", whole=True)
+                run.superseded = True
                 raise LabError(
                     f"the device was lent to somebody else while {plan.name} was under way; what it wrote until then is mirrored"
                 )
@@ -174,13 +180,44 @@ async def _next(run: Run, plan: ExecutionPlan, mirror: Mirror) -> Record | dict[
     raise LabError(f"the link to the device broke {MAX_REATTACHMENTS} times in one wait")
 
 
+async def _standing(run: Run, plan: ExecutionPlan, cut: CutPlan, mirror: Mirror) -> dict[str, Any]:
+    """Where the device stands, asked right before it is cut there. Raises LabError when it has gone on by itself."""
+    assert run.session
+    try:
+        held = ((await run.session.ask("hello")).get("execution") or {}).get("held")
+    except LinkLost as error:
+        run.say(f"{error}; attaching again")
+        held = await _reattach(run, plan, mirror, error)
+    if not isinstance(held, dict) or held.get("hold") != cut.hold or not holds_shape(held):
+        raise LabError(f"the device gave up waiting at {cut.hold}: this coordinator was away for too long")
+    return held
+
+
+async def linked(run: Run, act: Callable[[], Awaitable[Result]]) -> Result:
+    """`act`, once more with a new session each time the link breaks in it. It must be one that may be done again."""
+    for _ in range(MAX_REATTACHMENTS):
+        try:
+            return await act()
+        except LinkLost as error:
+            run.say(f"{error}; attaching again")
+            await relink(run, str(error))
+    raise LabError(f"the link to the device broke {MAX_REATTACHMENTS} times in one step")
+
+
+async def relink(run: Run, why: str, **facts: Any) -> None:
+    """A new session, after a silence that nobody caused."""
+    assert run.target and run.session
+    silent_ns = run.clock.boottime_ns()
+    await run.session.close()
+    run.session = await run.target.recover(run.target.type.boot_limit_s, by_itself=False)
+    silence_s = round((run.clock.boottime_ns() - silent_ns) / 1e9, 3)
+    run.note("reattached", error=why, silence_s=silence_s, **run.session.identity, **facts)
+
+
 @step("cut")
 async def _cut(run: Run, plan: ExecutionPlan, cut: CutPlan, held: dict[str, Any]) -> None:
     """Takes the power away, here or a planned fraction into the stage's body, and notes what is known of it."""
     assert run.session and run.target
-    now = (await run.session.ask("hello")).get("execution") or {}
-    if (now.get("held") or {}).get("hold") != cut.hold:
-        raise LabError(f"the device gave up waiting at {cut.hold}: this coordinator was away for too long")
     facts = ("hold", "stage", "point", "sequence", "written", "flushed")
     run.note("held", execution=plan.name, **{key: held[key] for key in facts})
     written = held["written"]
@@ -243,13 +280,8 @@ async def _recover(run: Run, plan: ExecutionPlan, cut: CutPlan) -> bool:
 
 
 async def _reattach(run: Run, plan: ExecutionPlan, mirror: Mirror, why: LinkLost) -> dict[str, Any] | None:
-    """A new session after a silence that nobody caused, read on from the mirror's end; the hold it stands at, if any."""
-    assert run.target and run.session
-    silent_ns = run.clock.boottime_ns()
-    await run.session.close()
-    run.session = await run.target.recover(run.target.type.boot_limit_s, by_itself=False)
-    silence_s = round((run.clock.boottime_ns() - silent_ns) / 1e9, 3)
-    run.note("reattached", execution=plan.name, error=str(why), silence_s=silence_s, **run.session.identity)
+    """A new session, and the mirror read on from its end; the hold at which the device stands, if any."""
+    await relink(run, str(why), execution=plan.name)
     return await _follow(run, plan, mirror, "after a broken link")
 
 

@@ -14,10 +14,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from runner.clock import iso
-from runner.errors import AskError, LabError, RunnerError
+from runner.errors import AskError, LabError
 from runner.judgement import report
 from runner.judgement.conclude import conclude
-from runner.judgement.evidence import SET_ASIDE
+from runner.judgement.evidence import SET_ASIDE, load_evidence
 from runner.lab.folder import RunFolder, seals
 from runner.model.plan import ExecutionPlan
 from runner.ondevice.journal import Journal, Record
@@ -25,6 +25,7 @@ from runner.story.run import Run, note
 from runner.story.steps import step
 from runner.target.mirror import Diverged, Mirror
 from runner.target.session import Session
+from runner.target.transports.base import LinkLost
 
 DRAIN_LIMIT_S = 60.0  # without a single new record
 
@@ -45,7 +46,8 @@ async def settle(run: Run) -> None:
 
 
 async def _settle(run: Run, token: str, old: RunFolder) -> None:
-    """One run of this host that was killed or interrupted: mirrored, and concluded as blocked."""
+    """One run of this host that was killed or interrupted: mirrored, and concluded as blocked. One that was killed
+    behind its end only lacks its report."""
     assert run.session
     leases = run.lease.leases
     if not old.coordinator_journal.exists():
@@ -54,14 +56,18 @@ async def _settle(run: Run, token: str, old: RunFolder) -> None:
         return
     try:
         with old.alone():
-            log = Journal.open(str(old.coordinator_journal))
-            whole = await _drain_all(run.session, token, old, log)
-            found = f"the device was lent to {run.token} before this run had come to its end"
-            note(log, "superseded", {"by": run.token, "whole": whole})
-            note(log, "sealed", {"files": seals(old)})
-            note(log, "run_ended", {"ending": "lab", "error": found + ("; all that it wrote is mirrored" if whole else "")})
-            log.close()
+            whole = False
+            if not load_evidence(old).over:
+                log = Journal.open(str(old.coordinator_journal))
+                whole = await _drain_all(run.session, token, old, log)
+                found = f"the device was lent to {run.token} before this run had come to its end"
+                note(log, "superseded", {"by": run.token, "whole": whole})
+                note(log, "sealed", {"files": seals(old)})
+                note(log, "run_ended", {"ending": "lab", "error": found + ("; all that it wrote is mirrored" if whole else "")})
+                log.close()
             report.write(old, conclude(old, iso(run.clock.wall_ns())))
+    except LinkLost:
+        raise
     except (AskError, LabError, OSError) as error:  # its coordinator lives, or its folder cannot be read or written
         run.say(f"{old.run_id} could not be concluded, its journal stays on the device: {error}")
         return
@@ -70,7 +76,7 @@ async def _settle(run: Run, token: str, old: RunFolder) -> None:
         await run.session.ask("forget", run=token)
     leases.concluded(token)
     run.note("settled", run=token, whole=whole)
-    run.say(f"{old.run_id} had been left unfinished: mirrored, and concluded as blocked")
+    run.say(f"{old.run_id} had been left unfinished; it is concluded now" + (", with all that it wrote mirrored" if whole else ""))
 
 
 async def _drain_all(session: Session, token: str, old: RunFolder, log: Journal) -> bool:
@@ -111,7 +117,7 @@ async def drain(session: Session, token: str, execution: str, mirror: Mirror, lo
         while mirror.sequence < state["written"]:
             here = mirror.sequence
             await asyncio.wait_for(session.record(lambda record: record.sequence > here), DRAIN_LIMIT_S)  # noqa: B023 - awaited at once
-    except (asyncio.TimeoutError, RunnerError):
+    except asyncio.TimeoutError:
         return "stuck"
     return mirror.records[-1].kind if mirror.records else "never began"
 

@@ -144,8 +144,8 @@ async def _let_go(run: Run) -> None:
     assert run.session
     if run.completed:
         await run.session.ask("abandon", reason="the run is over", timeout_s=10)
-        if run.endings and all(ending in ENDS for ending in run.endings):
-            await run.session.ask("forget", run=run.token, timeout_s=10)
+    if run.superseded or (run.completed and run.endings and all(ending in ENDS for ending in run.endings)):
+        await run.session.ask("forget", run=run.token, timeout_s=10)
     await run.session.ask("release", timeout_s=10)
 
 

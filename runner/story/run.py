@@ -91,6 +91,7 @@ class Run:
     session: Session | None = None
     endings: list[str] = field(default_factory=list)  # how each execution ended, in order
     completed: bool = False  # every planned step was made
+    superseded: bool = False  # the device was lent again while this run was not looked after; all that it wrote is mirrored
     lost: LeaseLost | None = None  # the lease was: nothing may be done to the device any more
     baseline_s: dict[str, float] = field(default_factory=dict)  # each stage's duration without a fault
 

@@ -223,6 +223,11 @@ class Session:
         self._news.set()
 
 
+def holds_shape(held: dict[str, Any]) -> bool:
+    """Whether a device's word about the hold at which it stands is one."""
+    return _holds(held, _HELD)
+
+
 def _holds(message: dict[str, Any], shape: dict[str, Any]) -> bool:
     """Whether each key of `shape` is there with a value of its type. Devices are not trusted to answer well."""
     values = [(message.get(key), kind) for key, kind in shape.items()]

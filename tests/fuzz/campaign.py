@@ -43,7 +43,7 @@ def main(words: Sequence[str] | None = None) -> int:
     command += [f"-max_len={LARGEST_INPUT_BYTES}", f"-timeout={SLOWEST_INPUT_S}", "-print_final_stats=1", f"-seed={asked.seed}"]
     command += [f"-runs={asked.runs}"] if asked.runs else []
     command += [f"-max_total_time={round(asked.minutes * 60)}"] if asked.minutes else []
-    status = _run([*command, str(finds), str(corpus)])
+    status = _run([*command, *dict.fromkeys([str(finds), str(corpus)])])
 
     new, crashers = _files(finds) - before[0], _crashers(crashes) - before[1]
     print(f"{asked.target}: {len(new - crashers)} new inputs in {finds}")
@@ -58,7 +58,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--minutes", type=float, help="end after so many; without, and without --runs, only ^C or a crasher ends it")
     parser.add_argument("--runs", type=int, help="end after so many inputs")
     parser.add_argument("--seed", type=int, default=0, help="the same seed and corpus try the same inputs; 0: another seed each time")
-    parser.add_argument("--finds", type=Path, metavar="FOLDER", help="instead of build/fuzz/TARGET")
+    parser.add_argument("--finds", type=Path, metavar="FOLDER", help="instead of build/fuzz/TARGET; from the repository on")
     parser.add_argument("--keep", action="store_true", help="write what is found into tests/fuzz/corpus/TARGET")
     return parser
 

@@ -117,7 +117,7 @@ def imports(path: str) -> Iterator[str]:
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
             base = inside[: -node.level] if node.level else []
-            yield from (".".join([*base, *(node.module or "").split("."), alias.name]) for alias in node.names)
+            yield from (".".join([*base, *filter(None, [node.module]), alias.name]) for alias in node.names)
 
 
 def ours(module: str) -> str:

@@ -82,7 +82,7 @@ def test_bytes_that_are_no_text_are_told(folder: Path) -> None:
     """As a complaint about that file, not as a traceback."""
     (folder / "stages" / "odd.py").write_bytes(b"\xff\xfe")
     (found,) = complaints(folder)
-    assert found.where.endswith("odd.py")
+    assert found.where.endswith("odd.py:1")
 
 
 def test_stages_with_computed_names_are_left_to_the_baseline(folder: Path) -> None:

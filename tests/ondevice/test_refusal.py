@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 from runner.ondevice import frames, journal
+from runner.ondevice.claim import Claims
 from runner.ondevice.execution import Execution, Refused, point_to, refuse
 from runner.ondevice.journal import FILE_HEADER, Record, encode, find_record, read
 from runner.ondevice.store import Store, locate
@@ -24,6 +25,7 @@ from runner.ondevice.supervisor import LOG_LIMIT_BYTES, Client, Supervisor
 
 NAME = "R/adversarial-1"
 SPEC: dict[str, Any] = {"run": "R", "execution": "adversarial-1", "stages": ["ingest"], "holds": []}
+NAMED = {key: SPEC[key] for key in ("run", "execution")}
 KINDS: list[tuple[str, dict[str, Any]]] = [("began", SPEC), ("stage_started", {"stage": "ingest"}), ("sample", {}), ("finished", {"n": 1})]
 
 
@@ -199,7 +201,7 @@ class Coordinator:
 
 @pytest.fixture
 def supervisor(tmp_path: Path) -> Supervisor:
-    return Supervisor(str(tmp_path), 0)
+    return Supervisor(str(tmp_path), 0, Claims(str(tmp_path), str(tmp_path)))
 
 
 @pytest.fixture
@@ -226,7 +228,7 @@ def test_whoever_follows_a_refused_journal_is_told_why(
     supervisor.restore()
     assert supervisor.execution is None
     for _ in range(2):
-        said = ask("follow", from_sequence=5, chain="f" * 64)["ok"]
+        said = ask("follow", **NAMED, from_sequence=5, chain="f" * 64)["ok"]
         assert (said["agrees"], said["written"], said["refused"]) == (False, 0, said_of(DAMAGED[damage]))
     assert ask("hello")["ok"]["execution"] is None
     assert (tmp_path / "runs/R/adversarial-1/journal").read_bytes() == DAMAGED[damage]
@@ -237,7 +239,7 @@ def test_an_unreadable_journal_is_no_crash(tmp_path: Path, supervisor: Superviso
     (tmp_path / "runs/R/adversarial-1/journal").mkdir(parents=True)
     point_to(str(tmp_path / "runs"), NAME)
     supervisor.restore()
-    assert "Is a directory" in ask("follow", from_sequence=1, chain=journal.GENESIS)["ok"]["refused"]
+    assert "Is a directory" in ask("follow", **NAMED, from_sequence=1, chain=journal.GENESIS)["ok"]["refused"]
 
 
 # ---- what may be asked about files -----------------------------------------------------------------------------------

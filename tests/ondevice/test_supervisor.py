@@ -17,6 +17,7 @@ import pytest
 
 from runner.clock import SystemClock
 from runner.ondevice import frames, journal
+from runner.ondevice.claim import Claims
 from runner.ondevice.execution import Execution
 from runner.ondevice.supervisor import Client, Supervisor, main, plain_name
 from runner.target.bundle import make_zip, sha256, supervisor_sources
@@ -56,7 +57,7 @@ class Coordinator:
 
 @pytest.fixture
 def supervisor(tmp_path: Path) -> Supervisor:
-    return Supervisor(str(tmp_path), 4711)
+    return Supervisor(str(tmp_path), 4711, Claims(str(tmp_path), str(tmp_path)))
 
 
 @pytest.fixture
@@ -67,6 +68,7 @@ def coordinator(supervisor: Supervisor) -> Coordinator:
 SPEC: dict[str, Any] = {
     "run": "EDGE-002.run-2026-11-21-001.966baafa", "execution": "recovery-1", "durability": "journaled", "stages": ["ingest"], "holds": [],
 }  # fmt: skip
+NAMED = {key: SPEC[key] for key in ("run", "execution")}
 
 
 def execution(supervisor: Supervisor, tmp_path: Path, **changes: Any) -> Execution:
@@ -124,7 +126,7 @@ def test_flushed_records_are_streamed_from_where_both_agree(supervisor: Supervis
     begun = supervisor.execution = execution(supervisor, tmp_path)
     begun.journal.append("finished", {})
     begun.journal.write("sample", {})
-    said = coordinator.ask("follow", from_sequence=2, chain=begun.journal.chains[1])["ok"]
+    said = coordinator.ask("follow", **NAMED, from_sequence=2, chain=begun.journal.chains[1])["ok"]
     assert (said["agrees"], said["written"], said["flushed"]) == (True, 3, 2)
     while not coordinator.records:
         coordinator.ask("hello")
@@ -141,12 +143,12 @@ def test_a_mirror_of_another_journal_is_told_so(
 ) -> None:
     """Another chain, or more records than there are: nothing is streamed."""
     supervisor.execution = execution(supervisor, tmp_path)
-    assert coordinator.ask("follow", from_sequence=sequence, chain=chain)["ok"]["agrees"] is False
+    assert coordinator.ask("follow", **NAMED, from_sequence=sequence, chain=chain)["ok"]["agrees"] is False
 
 
 def test_without_an_execution_there_is_nothing_to_follow(coordinator: Coordinator) -> None:
     """A device that lost everything says zero records, not an error."""
-    said = coordinator.ask("follow", from_sequence=5, chain="f" * 64)["ok"]
+    said = coordinator.ask("follow", **NAMED, from_sequence=5, chain="f" * 64)["ok"]
     assert (said["agrees"], said["written"]) == (False, 0)
 
 
@@ -164,7 +166,7 @@ def test_a_second_execution_is_refused_while_one_is_under_way(supervisor: Superv
 def test_what_has_ended_is_kept_at_hand_and_not_run_again(supervisor: Supervisor, tmp_path: Path) -> None:
     """After a restart its journal can still be drained."""
     execution(supervisor, tmp_path).journal.append("finished", {})
-    restarted = Supervisor(str(tmp_path), 4712)
+    restarted = Supervisor(str(tmp_path), 4712, supervisor.claims)
     restarted.restore()
     assert restarted.execution is not None
     assert restarted.execution.ended
@@ -312,9 +314,8 @@ def test_what_it_was_asked_to_keep_is_there_in_its_next_life(process: Process) -
 
 
 @pytest.mark.parametrize("sent", [frames.encode(frames.JSON, b"[1]"), frames.encode(frames.BLOB, b"short")], ids=["list", "short blob"])
-def test_a_frame_that_makes_no_sense_ends_its_client_and_not_only_its_thread(tmp_path: Path, sent: bytes) -> None:
+def test_a_frame_that_makes_no_sense_ends_its_client_and_not_only_its_thread(supervisor: Supervisor, sent: bytes) -> None:
     """Whoever sent it hears the end of the stream instead of waiting for ever, and is no client any more."""
-    supervisor = Supervisor(str(tmp_path), 0)
     ours, theirs = socket.socketpair()
     ours.settimeout(2)
     client = Client(theirs, supervisor)

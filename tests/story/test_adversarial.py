@@ -286,11 +286,11 @@ def test_code_that_is_damaged_is_the_code_that_would_run() -> None:
 def test_a_devices_refusal_is_heard_and_bounded(tmp_path: Path, reason: Any, said: str) -> None:
     """Whatever a device gives as its reason: it is some text, and not more than a paragraph of it."""
 
-    async def follow(mirror: Mirror) -> dict[str, Any]:
+    async def follow(run: str, execution: str, mirror: Mirror) -> dict[str, Any]:
         return {"agrees": False, "written": 0, "refused": reason}
 
     mirror = Mirror(tmp_path / "mirror")
-    run: Any = SimpleNamespace(session=SimpleNamespace(follow=follow))
+    run: Any = SimpleNamespace(token="R", log=None, session=SimpleNamespace(follow=follow))
     with pytest.raises(Refused) as refused:
         asyncio.run(_follow(run, SimpleNamespace(name="adversarial-1"), mirror, "after the cut"))  # type: ignore[arg-type]
     assert refused.value.complaints[0].found == said

@@ -26,7 +26,7 @@ HELLO = {
     **dict.fromkeys(("cpu_count", "boottime_ns", "supervisor_started_ns", "memory_bytes"), 5),
     "execution": None,
 }
-AGREES = {"agrees": True, "written": 3}
+AGREES = {"agrees": True, "written": 3, "current": True}
 HELD = {"event": "held", "hold": "", "stage": "train", "point": "after_flush", "sequence": 1, "written": 1, "flushed": 1}
 
 
@@ -203,7 +203,7 @@ def test_each_record_is_mirrored_once_and_acknowledged_once(talk: Callable[..., 
 
     async def story(session: Session, supervisor: Supervisor) -> None:
         session.on_record = lambda record: seen.append(record.sequence)
-        assert await session.follow(mirror) == AGREES
+        assert await session.follow("R", "recovery-1", mirror) == AGREES
         for record in (*RECORDS[:2], *RECORDS):
             await supervisor.stdout.write(encode(RECORD, record.raw) + GARBAGE)
         found = await session.record(lambda record: record.payload["stage"] == "s3")
@@ -215,7 +215,7 @@ def test_each_record_is_mirrored_once_and_acknowledged_once(talk: Callable[..., 
     assert seen == [1, 2, 3]
     assert [request["sequence"] for request in supervisor.asked if request["do"] == "mirrored"] == [1, 2, 3]
     (followed,) = [request for request in supervisor.asked if request["do"] == "follow"]
-    assert (followed["from_sequence"], followed["chain"]) == (1, journal.GENESIS)
+    assert (followed["run"], followed["execution"], followed["from_sequence"], followed["chain"]) == ("R", "recovery-1", 1, journal.GENESIS)
     assert journal.read_file(str(mirror.path)) == RECORDS
 
 
@@ -224,7 +224,7 @@ def test_the_next_session_follows_on_from_the_mirror(talk: Callable[..., Supervi
     mirror.take(RECORDS[0].raw)
 
     async def story(session: Session, supervisor: Supervisor) -> None:
-        await session.follow(mirror)
+        await session.follow("R", "recovery-1", mirror)
         assert await session.record(lambda record: True) == RECORDS[0]  # already there
 
     (followed,) = [request for request in talk(Supervisor(follow=AGREES), story).asked if request["do"] == "follow"]
@@ -235,7 +235,7 @@ def test_a_record_that_does_not_follow_is_never_acknowledged(talk: Callable[...,
     """Whoever waits hears why; nothing is written."""
 
     async def story(session: Session, supervisor: Supervisor) -> None:
-        await session.follow(mirror)
+        await session.follow("R", "recovery-1", mirror)
         await supervisor.stdout.write(encode(RECORD, RECORDS[2].raw))
         with pytest.raises(Exception, match="record 3 arrived after 0"):
             await session.record(lambda record: True)

@@ -28,7 +28,9 @@ JUDGE = (
     "judgement/integrity.py",
     "judgement/judge.py",
     "lab/folder.py",
+    "lab/lock.py",
     "model/outcome.py",
+    "ondevice/failpoints.py",
     "ondevice/journal.py",
     "ondevice/results.py",
 )
