@@ -29,7 +29,8 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 def _own_state(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
     """No test sees the user's leases, boards or lab."""
     monkeypatch.setenv("RUNNER_STATE", str(tmp_path_factory.mktemp("state")))
-    monkeypatch.delenv("RUNNER_LAB", raising=False)
+    for name in ("RUNNER_LAB", "RUNNER_FAILPOINT", "NO_COLOR", "FORCE_COLOR", "CLICOLOR_FORCE", "CLICOLOR"):
+        monkeypatch.delenv(name, raising=False)
 
 
 class HandClock:

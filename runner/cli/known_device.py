@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,8 +23,7 @@ class KnownDevice:
     @property
     def identity(self) -> str:
         """What a lease of it is keyed by: the same as a plan's."""
-        line = self.line
-        return re.sub(r"[^A-Za-z0-9.-]", "_", f"{line.address}-{line.port or 22}") if line.address else self.name
+        return self.line.identity(self.name)
 
     @property
     def emulated(self) -> bool:

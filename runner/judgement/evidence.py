@@ -38,6 +38,7 @@ _PLAN: dict[str, type] = {
     **dict.fromkeys(("cuts_asked", "seed"), int),
     "executions": list,
 }
+_EXECUTION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}")  # an execution's name is part of a file's name
 _LINE: dict[str, type] = {"execution": str, "stage": str, "life": int, "boot": str, "boottime_ns": int}
 _NOTES: dict[str, dict[str, type]] = {  # what the coordinator's records must hold, where anything is concluded from them
     "execution_began": {"execution": str, "scenario": str},
@@ -101,7 +102,7 @@ class Cut:
     def writes_lost(self) -> int | None:
         """Disk writes that were accepted and not flushed when the disk server died; None where unknown."""
         lost = self.facts.get("writes_lost")
-        return int(lost["count"]) if isinstance(lost, dict) else None
+        return int(lost["count"]) if isinstance(lost, dict) and has_shape(lost, {"count": int}) else None
 
     @property
     def records_lost(self) -> int | None:
@@ -300,6 +301,8 @@ def _coordinator(folder: RunFolder) -> list[Record]:
         if not has_shape(record.payload, _NOTES.get(record.kind, {})):
             needed = ", ".join(_NOTES[record.kind])
             raise AskError(f"a note of kind {record.kind} lacks something", expected=needed, where=f"{path}#{record.sequence}")
+        if record.kind == "execution_began" and not _EXECUTION.fullmatch(name := record.payload["execution"]):
+            raise AskError(f"an execution is called {name[:80]!r}", expected="a name like recovery-1", where=f"{path}#{record.sequence}")
     return records
 
 

@@ -109,7 +109,7 @@ class RunFolder:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             yield
         except BlockingIOError as error:
-            raise AskError(f"{self.run_id} is under way, or being written to by another command", do="wait for it to end") from error
+            raise AskError(f"{self.run_id} is under way, or being written to by another command", do=f"runner run attach {self.run_id}") from error
         finally:
             os.close(fd)
 
@@ -133,7 +133,8 @@ class RunFolder:
             return matching[0]
         shown = [f"{run.root.parent.name}/{run.run_id}" for run in (matching or known)][-5:]
         found = f"{len(matching)} runs are called {name!r}" if matching else f"no run is called {name!r}"
-        raise AskError(found, expected="one of " + ", ".join(shown) if shown else "a run; there is none yet in " + str(runs))
+        expected = "one of " + ", ".join(shown) if shown else "a run; there is none yet in " + str(runs)
+        raise AskError(found, expected=expected, do="runner run list" if shown else "runner exec EDGE-002")
 
     @classmethod
     def every(cls, runs: Path) -> Iterable[RunFolder]:
@@ -202,5 +203,5 @@ def read_json(path: Path) -> Any:
     """A JSON file of a run folder. Raises AskError naming the file when it is missing or damaged."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise AskError(f"{path} cannot be read: {error}", expected="the file as `runner exec` wrote it") from error

@@ -67,6 +67,10 @@ class DeviceLine(Public):
     user: str = ""
     tags: tuple[str, ...] = ()
 
+    def identity(self, name: str) -> str:
+        """What this device is, whatever a lab calls it: its address, or for devices of this host their name."""
+        return re.sub(r"[^A-Za-z0-9.-]", "_", f"{self.address}-{self.port or 22}") if self.address else name
+
 
 class Inventory(Value):
     """`inventory.yaml`: the devices of this lab by name."""

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-
 from runner.model.base import Value
 from runner.model.device import DeviceLine, DeviceType
 from runner.model.entry import CutBar, Limits, Scenario
@@ -67,6 +65,4 @@ class Plan(Value):
 
     @property
     def identity(self) -> str:
-        """What this device is, whatever a lab calls it: its address, or for devices of this host their name."""
-        line = self.line
-        return re.sub(r"[^A-Za-z0-9.-]", "_", f"{line.address}-{line.port or 22}") if line.address else self.device
+        return self.line.identity(self.device)

@@ -35,7 +35,7 @@ from runner.target.emulation.processes import kill_leftovers, start_time
 ANSWER_LIMIT_S = 60.0
 TAIL_LINES = 12
 LOG_LIMIT_BYTES = 64 << 20  # a larger log is put aside (one is kept) when the board starts
-START_IT = "start the board"
+START_IT = "start the board: runner device power NAME on"
 KEEPER = "runner.target.emulation.keeper"
 
 
