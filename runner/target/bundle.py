@@ -135,7 +135,8 @@ def fetch_wheels(stageflow: str, hello: dict[str, Any], cache: Path, say: Callab
     Raises AskError when the device's Python is too old for Stageflow, LabError when they cannot be had.
     """
     lock = _PACKAGE / "locks" / f"stageflow-{stageflow}.txt"
-    major, minor = (int(part) for part in str(hello["python_version"]).split(".")[:2])
+    version = re.match(r"(\d{1,3})\.(\d{1,3})\.", hello["python_version"])
+    major, minor = (int(part) for part in version.groups()) if version else (0, 0)
     if (major, minor) < (3, 11):
         raise AskError(f"the device has Python {hello['python_version']}", expected="Python 3.11 or newer: Stageflow needs it")
     options = platform_options(hello)

@@ -15,6 +15,8 @@ from runner.ondevice import failpoints, journal
 from runner.ondevice.journal import Record
 from runner.ondevice.results import well_formed
 
+MAX_BYTES = 128 << 20  # of one execution's journal; a day of telemetry at 1 Hz is about half of it
+
 
 class Diverged(RunnerError):
     """The device's journal is no continuation of its mirror: a result about the device, not an error of the lab."""
@@ -34,6 +36,7 @@ class Mirror:
             journal.fsync_folder(str(path.parent))
         except OSError as error:
             raise LabError(f"{path} cannot be written: {error.strerror}", do="free some space") from error
+        self._bytes = sum(len(record.raw) for record in self.records)
         self.chain = journal.GENESIS
         for record in self.records:
             self.chain = journal.chain_on(self.chain, record.raw)
@@ -46,18 +49,21 @@ class Mirror:
     def take(self, raw: bytes) -> Record | None:
         """The record if it is new, None if it was here already; it is durable here when this returns.
 
-        Raises Diverged for anything else, and LabError when the coordinator's own disk fails. Either way what was
+        Raises Diverged for anything else, and LabError when the coordinator's own disk fails or there is no end to it. Either way what was
         mirrored before stays readable.
         """
         record = journal.decode(raw)
         if record is None or not well_formed(record):
             raise Diverged(f"a record arrived after {self.sequence} that is not whole")
-        if record.sequence <= self.sequence:
+        if 0 < record.sequence <= self.sequence:
             if self.records[record.sequence - 1].raw != raw:
                 raise Diverged(f"record {record.sequence} differs from the one mirrored before")
             return None
         if record.sequence != self.sequence + 1:
             raise Diverged(f"record {record.sequence} arrived after {self.sequence}")
+        self._bytes += len(raw)
+        if self._bytes > MAX_BYTES:
+            raise LabError(f"the device sends more than {MAX_BYTES >> 20} MiB of journal for one execution", do="look at what it samples")
         self._write(raw)
         self.records.append(record)
         self.chain = journal.chain_on(self.chain, raw)

@@ -20,7 +20,7 @@ from runner.errors import BrokenPromise, LabError, RunnerError
 from runner.ondevice import frames
 from runner.ondevice.journal import Record
 from runner.target.mirror import Mirror
-from runner.target.transports.base import LinkLost, Refused, Stream, Transport
+from runner.target.transports.base import LinkLost, Refused, Stream, Transport, words
 
 PIECE_BYTES = 256 * 1024
 _HELLO: dict[str, Any] = {  # what an answer must hold before anybody relies on it
@@ -34,8 +34,9 @@ _HELLO: dict[str, Any] = {  # what an answer must hold before anybody relies on 
     "boottime_ns": int,
     "supervisor_started_ns": int,
     "memory_bytes": int,
-    "execution": (dict, type(None)),
 }
+_ALSO = ("protocol", "supervisor_sha256", "implementation", "disk_free_bytes", "wall_ns")  # noted where a device says it
+_STATE: dict[str, Any] = {"run": str, "execution": str, "written": int, "flushed": int, "ended": bool}
 _IDENTITY = ("boot_id", "supervisor_started_ns", "boottime_ns", "asked_boottime_ns", "answered_boottime_ns")
 _ANSWERS: dict[str, dict[str, Any]] = {
     "missing": {"missing": list},
@@ -45,7 +46,7 @@ _ANSWERS: dict[str, dict[str, Any]] = {
     "log": {"text": str, "bytes": int},
 }
 _HELD = {"hold": str, "stage": str, "point": str, "sequence": int, "written": int, "flushed": int}
-MAX_QUEUED_EVENTS = 10_000
+MAX_QUEUED_EVENTS = 1_000
 
 
 class RemoteError(LabError):
@@ -78,17 +79,18 @@ class Session:
         try:
             await session.ask("hello", claim=claim)  # the first answer also pays for the bridge's start
             asked = clock.boottime_ns()
-            session.hello = await session.ask("hello")
+            hello = await session.ask("hello")
             answered = clock.boottime_ns()
         except LabError:
             await session.close()
             raise
-        if session.hello.get("protocol") != frames.PROTOCOL_VERSION:
+        if hello.get("protocol") != frames.PROTOCOL_VERSION:
             await session.close()
-            raise LabError(f"the device speaks protocol {session.hello.get('protocol')!r}", expected=str(frames.PROTOCOL_VERSION))
-        if not _holds(session.hello, _HELLO):
+            raise LabError(f"the device speaks protocol {words(repr(hello.get('protocol')))}", expected=str(frames.PROTOCOL_VERSION))
+        if not _holds(hello, _HELLO) or not _is_state(hello.get("execution")):
             await session.close()
-            raise LabError("the device's hello lacks what every supervisor says", expected=", ".join(_HELLO))
+            raise LabError("the device's hello lacks what every supervisor says", expected=", ".join((*_HELLO, "execution")))
+        session.hello = {key: _bounded(hello[key]) for key in (*_HELLO, *_ALSO, "execution") if key in hello}
         session.hello["asked_boottime_ns"] = asked  # the device's clocks were read between these two
         session.hello["answered_boottime_ns"] = answered
         return session
@@ -104,16 +106,17 @@ class Session:
         number = self._number
         future = self._answers[number] = asyncio.get_running_loop().create_future()
         try:
-            await self._send(frames.encode_json({"id": number, "do": do, **arguments}))
-            answer = await asyncio.wait_for(future, timeout_s)
+            async with asyncio.timeout(timeout_s):  # and not wait_for, which may swallow a cancellation
+                await self._send(frames.encode_json({"id": number, "do": do, **arguments}))
+                answer = await future
         except asyncio.TimeoutError:
             raise LinkLost(f"the supervisor did not answer {do!r} within {timeout_s:g} s") from None
         finally:
             self._answers.pop(number, None)
         if answer.get("not_yours"):
-            raise NotOurs(f"{do}: {answer.get('error')}", do="wait until that holder has let go, or choose another device")
+            raise NotOurs(f"{do}: {words(str(answer.get('error')))}", do="wait until that holder has let go, or choose another device")
         if "error" in answer:
-            raise RemoteError(f"{do}: {answer['error']}")
+            raise RemoteError(f"{do}: {words(str(answer['error']))}")
         result = answer.get("ok")
         if not isinstance(result, dict) or not _holds(result, _ANSWERS.get(do, {})):
             raise LinkLost(f"the supervisor answered {do!r} with something that is no answer")
@@ -121,9 +124,11 @@ class Session:
 
     async def push(self, blobs: dict[str, bytes]) -> int:
         """Sends those blobs that the device lacks; returns the bytes sent. Durable there when this returns."""
-        missing = (await self.ask("missing", hashes=sorted(blobs)))["missing"]
+        missing = [sha256 for sha256 in (await self.ask("missing", hashes=sorted(blobs)))["missing"] if isinstance(sha256, str)]
         sent = 0
-        for sha256 in missing:
+        if not blobs.keys() >= set(missing):
+            raise LinkLost("the device asks for blobs that nobody offered")
+        for sha256 in sorted(set(missing)):
             data = blobs[sha256]
             for start in range(0, len(data), PIECE_BYTES):
                 await self._send(frames.encode(frames.BLOB, bytes.fromhex(sha256) + data[start : start + PIECE_BYTES]))
@@ -134,7 +139,10 @@ class Session:
     async def follow(self, run: str, execution: str, mirror: Mirror) -> dict[str, Any]:
         """Streams the rest of an execution's journal into `mirror`. The answer says whether both agree so far."""
         self.mirror = mirror
-        return await self.ask("follow", run=run, execution=execution, from_sequence=mirror.sequence + 1, chain=mirror.chain)
+        state = await self.ask("follow", run=run, execution=execution, from_sequence=mirror.sequence + 1, chain=mirror.chain)
+        if not _is_held(state.get("held")):
+            raise LinkLost("the supervisor answered 'follow' with a hold that is none")
+        return state
 
     async def event(self, *names: str) -> dict[str, Any]:
         """The next event with one of these names; others are dropped on the way. Raises LinkLost."""
@@ -185,7 +193,7 @@ class Session:
         except RunnerError as error:
             self._fail(error)
         except ValueError as error:
-            self._fail(LinkLost(f"the device sent what no supervisor sends: {error}"))
+            self._fail(LinkLost(f"the device sent what no supervisor sends: {words(str(error))}"))
         except Exception as error:
             broken = BrokenPromise(f"{type(error).__name__}: {error}", do="please report it, with the run folder")
             broken.__cause__ = error
@@ -203,10 +211,10 @@ class Session:
 
     def _dispatch(self, message: dict[str, Any]) -> None:
         if "event" in message:
-            if message["event"] == "progress" and isinstance(message.get("written"), int):
-                self.progress = message
-            elif not self._events.full() and (message["event"] != "held" or _holds(message, _HELD)):
-                self._events.put_nowait(message)
+            if message["event"] == "progress" and _holds(message, {"written": int}):
+                self.progress = _bounded(message)
+            elif not self._events.full() and (message["event"] == "broken" or (message["event"] == "held" and _holds(message, _HELD))):
+                self._events.put_nowait(_bounded(message))
             return
         number = message.get("id")
         future = self._answers.get(number) if isinstance(number, int) else None
@@ -230,5 +238,27 @@ def holds_shape(held: dict[str, Any]) -> bool:
 
 def _holds(message: dict[str, Any], shape: dict[str, Any]) -> bool:
     """Whether each key of `shape` is there with a value of its type. Devices are not trusted to answer well."""
-    values = [(message.get(key), kind) for key, kind in shape.items()]
-    return all(isinstance(value, kind) and (kind is not int or 0 <= int(value) < 2**63) for value, kind in values)
+    values: list[tuple[Any, Any]] = [(message.get(key), kind) for key, kind in shape.items()]
+    return all(isinstance(value, kind) and (kind not in (int, float) or 0 <= value < 2**63) for value, kind in values)
+
+
+def _is_held(said: Any) -> bool:
+    return said is None or (isinstance(said, dict) and _holds(said, {"hold": str}))
+
+
+def _is_state(said: Any) -> bool:
+    return said is None or (isinstance(said, dict) and _holds(said, _STATE) and _is_held(said.get("held")))
+
+
+def _bounded(said: Any) -> Any:
+    """What a device said with each of its words cut short, two levels deep; deeper there is nothing that we asked for."""
+
+    def short(value: Any) -> Any:
+        return words(value) if isinstance(value, str) else value if isinstance(value, (int, float, type(None))) else None
+
+    def few(value: dict[str, Any]) -> list[tuple[str, Any]]:
+        return [(words(key, 40), inner) for key, inner in list(value.items())[:40]]
+
+    if not isinstance(said, dict):
+        return short(said)
+    return {key: {k: short(v) for k, v in few(inner)} if isinstance(inner, dict) else short(inner) for key, inner in few(said)}

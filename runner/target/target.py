@@ -22,8 +22,9 @@ from runner.target.bundle import sha256, supervisor_zip
 from runner.target.growing import GrowingFile
 from runner.target.holding import Alone, Holding
 from runner.target.power.base import Power
+from runner.target.preflight import inspect
 from runner.target.session import NotOurs, Session
-from runner.target.transports.base import LinkLost, Refused, Transport
+from runner.target.transports.base import LinkLost, Refused, Transport, words
 
 RETRY_INTERVAL_S = 0.2
 ATTACH_LIMIT_S = 20.0
@@ -42,7 +43,6 @@ os.rename(path + ".new", path)
 folder = os.open(os.path.dirname(path), os.O_RDONLY)
 os.fsync(folder)
 """
-IS_THERE = "import os, sys; sys.exit(not os.path.exists(os.path.join(os.path.dirname(sys.argv[1]), '.whole')))"
 
 
 class Witness(Protocol):
@@ -108,7 +108,8 @@ class Target:
         """Power on, supervisor installed and running, session open. Raises LabError."""
         await self.power.on()
         await self._within(self.type.boot_limit_s, self.transport.open)
-        if (await self.transport.run([self.home.python, "-c", IS_THERE, self._script])).exit_status:
+        found = await inspect(self.transport, self.name, self.home.python, self.home.state, self._script)
+        if not found.installed:
             say("installing the supervisor")
             archive = f"{self.home.state}/{sha256(self.supervisor)}.zip"
             await self.install(archive, self.supervisor, 0o600)
@@ -181,6 +182,5 @@ class Target:
 
 
 def _tail(text: bytes) -> str:
-    """The last line that a device printed, with nothing in it that could move a terminal's cursor."""
-    lines = text.decode("utf-8", "replace").strip().splitlines() or ["(it said nothing)"]
-    return "".join(c if c.isprintable() else "?" for c in lines[-1])[:300]
+    """The last line that a device printed, as words of a sentence."""
+    return words((text[-2000:].strip().splitlines() or [b"(it said nothing)"])[-1])

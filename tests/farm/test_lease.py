@@ -116,7 +116,7 @@ class Host:
 @pytest.fixture
 def host(tmp_path: Path) -> Iterator[Host]:
     """In memory where that can be had: every transaction is flushed, and a hundred flushes take seconds."""
-    memory = Path("/dev/shm")  # noqa: S108 - the folder below it is made safely
+    memory = Path("/dev/shm")
     with tempfile.TemporaryDirectory(dir=memory if memory.is_dir() else tmp_path) as folder:
         made = Host(Path(folder))
         yield made

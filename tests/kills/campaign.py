@@ -1,6 +1,6 @@
 """Many chains, until enough shots have hit; each chain's end is held against what must never be.
 
-    python -m tests.kills.campaign COUNT [--device local|qemu-pi] [--jobs N] [--seed S] [--keep FOLDER]
+python -m tests.kills.campaign COUNT [--device local|qemu-pi] [--jobs N] [--seed S] [--keep FOLDER]
 """
 
 from __future__ import annotations
@@ -58,7 +58,11 @@ class Campaign:
             problems = one_chain(chain, mine, superseded=number % 5 == 0)
             with self._lock:
                 self.wrong += [f"{chain.root.name}: {problem}" for problem in problems]
-            print(f"{chain.root.name}: {len(chain.fired)} hit, {len(chain.missed)} missed; {self.kills} of {self.count}", file=sys.stderr, flush=True)
+            print(
+                f"{chain.root.name}: {len(chain.fired)} hit, {len(chain.missed)} missed; {self.kills} of {self.count}",
+                file=sys.stderr,
+                flush=True,
+            )
             if not problems:
                 shutil.rmtree(chain.root)
 

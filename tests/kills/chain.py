@@ -136,7 +136,9 @@ def _concluded(run: RunFolder) -> bool:
 def untrue(run: RunFolder) -> list[str]:
     """What is wrong with a run's evidence: contradictions, records missing or doubled, stages repeated, a rule of the format broken."""
     evidence = load_evidence(run)
-    wrong = [f"{problem} ({where})" for problem, where in contradictions(run, evidence)] if (evidence.ending or {})["ending"] == "ran" else []
+    wrong = (
+        [f"{problem} ({where})" for problem, where in contradictions(run, evidence)] if (evidence.ending or {})["ending"] == "ran" else []
+    )
     for scenario in ("baseline", "recovery"):
         for name in TRUE:
             wrong += [f"{scenario}: {name}: {problem}" for problem, _ in GENERIC[name](evidence, scenario)]
@@ -158,7 +160,12 @@ def left_behind(chain: Chain) -> list[str]:
     found += [f"unfinished: {token}" for token, _ in leases.unfinished(chain.device)]
     found += [f"alive file: {path.name}" for path in leases.folder.glob("*.alive")]
     found += [f"temporary: {path}" for path in (chain.root / "tmp").iterdir()]
-    found += [f"half-made: {path}" for pattern in (".making-*", "**/*.part") for path in (chain.root / "runs" / "KILL-001").glob(pattern) if path.is_dir() or path.suffix == ".part"]
+    found += [
+        f"half-made: {path}"
+        for pattern in (".making-*", "**/*.part")
+        for path in (chain.root / "runs" / "KILL-001").glob(pattern)
+        if path.is_dir() or path.suffix == ".part"
+    ]
     found += [f"on the device: {path}" for path in (chain.state / "local").glob("*/runs/*") if path.is_dir()]
     found += [f"mount: {line}" for line in Path("/proc/self/mounts").read_text().splitlines() if str(chain.root) in line]
     return found
@@ -203,7 +210,12 @@ def figures(chains: Iterable[Chain]) -> dict[str, Any]:
     victims: dict[str, int] = {}
     for shot in fired:
         victims[shot.victim] = victims.get(shot.victim, 0) + 1
-    return {"kills": len(fired), "victims": victims, "points": len({(shot.role, shot.point) for shot in fired}), "chains": len(list(chains))}
+    return {
+        "kills": len(fired),
+        "victims": victims,
+        "points": len({(shot.role, shot.point) for shot in fired}),
+        "chains": len(list(chains)),
+    }
 
 
 def as_json(chain: Chain) -> str:

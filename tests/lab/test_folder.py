@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -45,6 +47,88 @@ def test_two_coordinators_at_once_get_two_folders(tmp_path: Path) -> None:
     for thread in threads:
         thread.join()
     assert sorted(made) == [f"run-2026-11-21-{number:03}" for number in range(1, 41)]
+
+
+def test_a_run_gets_its_name_when_it_is_filled(tmp_path: Path) -> None:
+    """While it is filled nothing looks like a run; its paths are those of a folder in the making, its id is the one that it will have."""
+    seen: list[object] = []
+
+    def fill(folder: RunFolder) -> None:
+        seen.extend([folder.run_id, folder.root.exists(), list(RunFolder.every(tmp_path))])
+        folder.run_config.write_text("{}")
+
+    made = RunFolder.create(tmp_path, "EDGE-002", NOON, fill)
+    assert seen == ["run-2026-11-21-001", True, []]
+    assert (made.root, made.run_id) == (tmp_path / "EDGE-002" / "run-2026-11-21-001", "run-2026-11-21-001")
+    assert [run.root for run in RunFolder.every(tmp_path)] == [made.root]
+    assert made.run_config.read_text() == "{}"
+
+
+@pytest.mark.parametrize("error", [LabError("the device is gone"), OSError(28, "No space left on device"), KeyboardInterrupt()], ids=repr)
+def test_what_cannot_be_filled_is_no_run(tmp_path: Path, error: BaseException) -> None:
+    """Nothing of it is found, no number is used up, and the next creator removes what is left of it."""
+
+    def fails(folder: RunFolder) -> None:
+        folder.run_config.write_text("{}")
+        raise error
+
+    with pytest.raises(type(error) if not isinstance(error, OSError) else LabError, match=getattr(error, "strerror", "") or ""):
+        RunFolder.create(tmp_path, "EDGE-002", NOON, fails)
+    assert list(RunFolder.every(tmp_path)) == []
+    with pytest.raises(AskError, match="there is none yet"):
+        RunFolder.find(tmp_path, "run-2026-11-21-001")
+    assert RunFolder.create(tmp_path, "EDGE-002", NOON).run_id == "run-2026-11-21-001"
+    assert sorted(path.name for path in (tmp_path / "EDGE-002").iterdir()) == [".making.lock", "run-2026-11-21-001"]
+
+
+KILLED_WHILE_FILLING = """
+import os, signal, sys
+from pathlib import Path
+from runner.lab.folder import RunFolder
+
+def fill(folder):
+    folder.run_config.write_text("{}")
+    os.kill(os.getpid(), signal.SIGKILL)
+
+RunFolder.create(Path(sys.argv[1]), "EDGE-002", int(sys.argv[2]), fill)
+"""
+
+
+def test_a_creator_that_was_killed_leaves_no_run_and_holds_up_nobody(tmp_path: Path, run_python: Callable[..., Any]) -> None:
+    """What it left half made is no run, and gone after the next one was made; so is its lock."""
+    assert run_python(KILLED_WHILE_FILLING, str(tmp_path), str(NOON)).returncode == -9
+    assert [path.name for path in (tmp_path / "EDGE-002").glob(".making-*")] == [".making-run-2026-11-21-001"]
+    assert list(RunFolder.every(tmp_path)) == []
+    assert RunFolder.create(tmp_path, "EDGE-002", NOON).run_id == "run-2026-11-21-001"
+    assert list((tmp_path / "EDGE-002").glob(".making-*")) == []
+
+
+def test_nobody_removes_what_another_is_filling(tmp_path: Path) -> None:
+    """Of two creators the second waits until the first is done: half made means that its maker is gone."""
+    filling, made = threading.Event(), dict[str, RunFolder]()
+    go_on = threading.Event()
+
+    def slowly(folder: RunFolder) -> None:
+        folder.run_config.write_text("the first")
+        filling.set()
+        assert go_on.wait(10)
+
+    def at_once(folder: RunFolder) -> None:
+        assert go_on.is_set()  # not before the first one was done
+        folder.run_config.write_text("the second")
+
+    first = threading.Thread(target=lambda: made.update(first=RunFolder.create(tmp_path, "EDGE-002", NOON, slowly)))
+    second = threading.Thread(target=lambda: made.update(second=RunFolder.create(tmp_path, "EDGE-002", NOON, at_once)))
+    first.start()
+    assert filling.wait(10)
+    second.start()
+    go_on.set()
+    for thread in (first, second):
+        thread.join(10)
+    assert [(made[name].run_id[-3:], made[name].run_config.read_text()) for name in ("first", "second")] == [
+        ("001", "the first"),
+        ("002", "the second"),
+    ]
 
 
 def test_a_day_has_999_runs(tmp_path: Path) -> None:

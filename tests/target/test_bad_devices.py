@@ -144,18 +144,11 @@ def test_the_pages_times_are_the_codes() -> None:
     assert f"{MAX_OUTPUT_BYTES >> 20} MiB" in PAGE
 
 
-WAITING = (  # for the session and the mirror to be as strict as the page is
-    *("hello_of_nonsense", "hello_with_escapes", "hello_of_2_mb", "held_by_nonsense", "benchmark_of_no_time", "error_with_escapes"),
-    *("somebody_elses", "lacks_what_nobody_has", "endless_samples", "record_before_the_first"),
-)
-not_yet = pytest.mark.xfail(strict=False, reason="waits for session.py and mirror.py")
-
-
-@pytest.mark.parametrize("name", [pytest.param(name, marks=not_yet if name in WAITING else ()) for name in SUPERVISORS])
+@pytest.mark.parametrize("name", SUPERVISORS)
 def test_a_bad_supervisor_fails_its_own_run(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: Any) -> None:
     """With the page's sentence, within the page's time (by a clock that jumps), and a good run beside it comes to its end."""
     row, ended = ROWS[f"supervisor {name}"], []
-    monkeypatch.setattr(mirror, "MAX_BYTES", 1 << 20, raising=False)
+    monkeypatch.setattr(mirror, "MAX_BYTES", 1 << 20)
 
     async def story() -> None:
         ended.append(await beside(visit(name, folder(tmp_path, "bad")), tmp_path))

@@ -16,6 +16,7 @@ from runner.errors import AskError
 from runner.model.device import DeviceLine, DeviceType
 from runner.target import drivers
 from runner.target.drivers import POWER, TRANSPORTS, Request, known, make_target
+from runner.target.power.fenced import Fenced
 from runner.target.power.process import ProcessPower
 from runner.target.transports.fake import FakeTransport
 from runner.target.transports.local import LocalTransport
@@ -40,9 +41,10 @@ def test_every_driver_of_the_tables_is_there(kind: str, name: str, place: str) -
 
 
 def test_a_local_target_is_put_together_from_its_type(request_: Request) -> None:
-    """Power and transport by the names of the type; a witness file that is there; nothing has been switched on."""
+    """Power, behind its fence, and transport by the names of the type; a witness file that is there; nothing has been switched on."""
     target = asyncio.run(make_target(request_))
-    assert isinstance(target.power, ProcessPower)
+    assert isinstance(target.power, Fenced)
+    assert isinstance(target.power._power, ProcessPower)
     assert isinstance(target.transport, LocalTransport)
     assert (target.name, target.loss) == ("local", "process_crash")
     assert request_.witness.is_file()
