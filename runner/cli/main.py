@@ -140,13 +140,13 @@ def _run(words: list[str], output: Output) -> int:
         status = cli.main(args=words, prog_name="runner", standalone_mode=False)
         return status if isinstance(status, int) else 0
     said = io.StringIO()
-    try:
-        with contextlib.redirect_stdout(said):
-            status = cli.main(args=words, prog_name="runner", standalone_mode=False)
-    except click.exceptions.Exit as stop:
-        return output.result({"help": said.getvalue()}, "", stop.exit_code)
-    sys.stdout.write(said.getvalue())  # it was the value of an option, and the command has answered
-    return status if isinstance(status, int) else 0
+    with contextlib.redirect_stdout(said):
+        status = cli.main(args=words, prog_name="runner", standalone_mode=False)
+    status = status if isinstance(status, int) else 0
+    if said.getvalue().startswith("{"):  # the word was the value of an option, and the command has answered
+        sys.stdout.write(said.getvalue())
+        return status
+    return output.result({"help": said.getvalue()}, "", status)
 
 
 def _runs(words: list[str]) -> Path | None:

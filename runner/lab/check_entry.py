@@ -57,8 +57,8 @@ def check_names(reader: Reader, source: Source, folder: Path, generic: Collectio
         if scenarios is not None and scenario not in scenarios:
             continue
         pipeline, profile = _mapping(said).get("pipeline"), _mapping(said).get("profile")
-        if isinstance(pipeline, str) and pipeline.isidentifier() and not os.path.lexists(folder / f"{pipeline}.py"):
-            known = [path.stem for path in folder.glob("*.py") if path.stem not in ("__init__", "checks")]
+        if isinstance(pipeline, str) and pipeline.isidentifier() and not os.path.isfile(folder / f"{pipeline}.py"):
+            known = [path.stem for path in folder.glob("*.py") if os.path.isfile(path) and path.stem not in ("__init__", "checks")]
             found = f"no pipeline is called {pipeline!r}{nearest(pipeline, known)}"
             reader.complain(found, one_of(known), source.where(("scenarios", scenario, "pipeline")))
         if isinstance(profile, str):
@@ -95,7 +95,7 @@ def read_python(reader: Reader, path: Path) -> ast.Module | None:
     except SyntaxError as error:
         reader.complain(f"not Python: {error.msg}", "a file that Python can read", f"{shown}:{error.lineno or 1}", "mend this line")
     except (ValueError, RecursionError, MemoryError) as error:
-        reader.complain(f"not Python: {error or 'nested too deeply'}", "a file that Python can read", f"{shown}:1")
+        reader.complain(f"not Python: {str(error) or 'nested too deeply'}", "a file that Python can read", f"{shown}:1")
     return None
 
 

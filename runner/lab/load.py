@@ -66,7 +66,7 @@ class Reader:
     def finish(self) -> None:
         """Raises AskError with everything that was found wrong, if anything was."""
         if self.complaints:
-            raise AskError.of(self.complaints)
+            raise AskError.of(dict.fromkeys(self.complaints))
 
     def _no_entry(self, entry_id: str, where: str) -> None:
         """Says which one was meant: one that has a folder, else one of the roadmap that could be given a folder."""

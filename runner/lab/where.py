@@ -87,8 +87,8 @@ class Lab:
     def shown(self, path: Path) -> str:
         """A path as a person would type it: relative to here where that is shorter."""
         try:
-            return "./" + str(path.resolve().relative_to(Path.cwd()))
-        except (OSError, ValueError, RuntimeError):  # elsewhere; here is gone; a link to itself
+            return "./" + str(Path(os.path.abspath(path)).relative_to(Path.cwd()))
+        except (OSError, ValueError):  # elsewhere; here is gone
             return str(path)
 
 

@@ -8,7 +8,9 @@ is allowed and the nearest name.
 from __future__ import annotations
 
 import difflib
+import errno
 import functools
+import os
 import re
 import stat
 from collections.abc import Callable, Iterable
@@ -78,7 +80,8 @@ def read_text(path: Path) -> str:
         with path.open("rb") as file:
             raw = file.read(MAX_BYTES + 1)
     except OSError as error:
-        raise Unreadable("a link to nothing" if path.is_symlink() and not path.exists() else error.strerror or "?") from error
+        nowhere = os.path.islink(path) and error.errno == errno.ENOENT
+        raise Unreadable("a link to nothing" if nowhere else error.strerror or "?") from error
     if len(raw) > MAX_BYTES:
         raise Unreadable(f"a file of more than {MAX_BYTES} bytes")
     try:

@@ -33,6 +33,16 @@ class Forger:
                 kept.append(journal.encode(len(kept) + 1, *written, payload).raw)
         path.write_bytes(journal.FILE_HEADER + b"".join(kept))
 
+    def insert(self, path: Path, before: int, kind: str, payload: dict[str, Any]) -> None:
+        """One more record, in the place of the one with that number."""
+        kept: list[bytes] = []
+        for record in journal.read_file(str(path)):
+            clocks = (record.boot_id, record.boottime_ns, record.wall_ns)
+            more = [(kind, payload)] if record.sequence == before else []
+            for each in (*more, (record.kind, record.payload)):
+                kept.append(journal.encode(len(kept) + 1, *clocks, *each).raw)
+        path.write_bytes(journal.FILE_HEADER + b"".join(kept))
+
     def drop(self, path: Path, kind: str, number: int = 0) -> None:
         """Leaves out the n-th record of a kind."""
         self.rewrite(path, self._nth(path, kind, number, lambda payload: None))

@@ -57,14 +57,14 @@ class MadeRun:
     def note(self, at_s: float, kind: str, **payload: Any) -> None:
         self._write("coordinator", "0" * 32, 1000.0 + at_s, kind, payload)
 
-    def begin(self, execution: str, at_s: float = 1.0, scenario: str = "recovery") -> None:
+    def begin(self, execution: str, at_s: float = 1.0, scenario: str = "recovery", durability: str = "journaled") -> None:
         """The first one finds the board just switched on."""
         if not self.boot_s:
             self.note(at_s, "power_on", facts={})
             self._boot(at_s, "hello")
         self.note(at_s, "execution_began", execution=execution, scenario=scenario)
         self.lives[execution] = 0
-        self.device(at_s, execution, "began", stages=[], holds=[])
+        self.device(at_s, execution, "began", stages=[], holds=[], durability=durability)
 
     def cut(self, at_s: float, execution: str, stage: str, *, back_s: float, replay: tuple[str, ...] = (), host_wait_s: float = 0.1) -> str:
         """A cut at `at_s`, the power on again at `back_s`, and the state restored. Returns its hold."""
@@ -77,12 +77,21 @@ class MadeRun:
         recovered = {"board_boot_s": SUPERVISOR_S, "host_wait_s": host_wait_s, "supervisor_started_ns": int(SUPERVISOR_S * 1e9)}
         on_ns = int((1000 + back_s) * 1e9)
         self._boot(back_s, "recovered", execution=execution, hold=hold, power_on_boottime_ns=on_ns, **recovered)
+        self._restored(back_s, execution, replay)
+        return hold
+
+    def restart(self, at_s: float, execution: str) -> None:
+        """The device lost its power and has it again at `at_s`, and the coordinator notes nothing of it."""
+        self.boot_s.append(at_s)
+        self._restored(at_s, execution, ())
+
+    def _restored(self, back_s: float, execution: str, replay: tuple[str, ...]) -> None:
         self.lives[execution] += 1
+        written = len(self.journals[execution])
         restored = {"through_sequence": written, "records_found": written, "chain": "", "state_sha256": "", "rejected": {}}
         started = {"supervisor_started_ns": int(SUPERVISOR_S * 1e9)}
         self.device(back_s + RESTORED_S, execution, "restored", **restored, **started, replay=list(replay))
         self.device(back_s + RESTORED_S, execution, "resumed", restored_flushed_ns=int(RESTORED_S * 1e9))
-        return hold
 
     def end(self, at_s: float, execution: str | None = None) -> None:
         """Of one execution; without a name, of the run."""

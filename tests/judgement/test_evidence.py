@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,6 +13,8 @@ from runner.errors import AskError
 from runner.judgement.evidence import Cut, load_evidence
 from runner.lab.folder import RunFolder
 from runner.ondevice import journal
+
+from .made_run import MadeRun
 
 pytestmark = pytest.mark.real
 
@@ -120,6 +123,18 @@ def test_a_damaged_coordinator_journal_concludes_nothing(real_run: RunFolder, da
     real_run.coordinator_journal.write_bytes(damage(real_run.coordinator_journal.read_bytes()))
     with pytest.raises(AskError, match="damaged behind record"):
         load_evidence(real_run)
+
+
+@pytest.mark.parametrize("name", ["", "../../../etc/passwd", "/etc/passwd", ".", "..", "-rf", "a b", "a\n", "\x1b[2J", "x" * 81, "ü"])
+def test_a_name_that_leads_elsewhere_is_no_executions(tmp_path: Path, name: str) -> None:
+    """It becomes a part of a file's name: a folder from elsewhere must not lead us out of itself. The place is named."""
+    run = MadeRun(tmp_path)
+    run.begin("recovery-1")
+    assert [execution.name for execution in run.conclusion().evidence.executions] == ["recovery-1"]
+    run.note(2.0, "execution_began", execution=name, scenario="recovery")
+    with pytest.raises(AskError, match="an execution is called") as error:
+        run.conclusion()
+    assert error.value.complaints[0].where.endswith(f"coordinator.journal#{len(run.journals['coordinator'])}")
 
 
 def test_a_missing_coordinator_journal_concludes_nothing(real_run: RunFolder) -> None:

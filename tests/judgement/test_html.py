@@ -249,8 +249,8 @@ def test_a_run_that_was_cut_short_has_a_page(tmp_path: Path, records: int) -> No
 
 
 def test_nothing_that_a_device_wrote_becomes_markup(run: MadeRun) -> None:
-    """Hostile stages, metrics, endings, findings, environment and reason are words and nothing else."""
-    run.begin(f"x{HOSTILE[:30]}".replace("/", "-"), 26.5)
+    """Hostile scenarios, stages, metrics, endings, findings, environment and reason are words and nothing else."""
+    run.begin("x-1", 26.5, HOSTILE)
     run.stage("recovery-1", HOSTILE, 27.0, None)
     run.witness(28.0, "recovery-1", HOSTILE + "!")
     run.sample(28.5, "recovery-1", {HOSTILE: 1.0, "a": "<b>", "b": 10**400, "c": None, "d": [HOSTILE], "e": True})

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from runner.errors import Complaint
-from runner.lab.check_entry import check_folder
+from runner.lab.check_entry import check_folder, check_names
 from runner.lab.load import Reader
 from runner.lab.new_entry import new_entry
 from runner.lab.where import find_lab
@@ -90,3 +91,29 @@ def test_stages_with_computed_names_are_left_to_the_baseline(folder: Path) -> No
     text = (folder / "baseline.py").read_text()
     (folder / "baseline.py").write_text(text.replace('"load", Load', '"lo" + "ad", Load'))
     assert complaints(folder) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("x = 1\ndef f(:\n", "checks.py:2: not Python: invalid syntax"),
+        ("x = " + "-" * 100_000 + "1\n", "checks.py:1: not Python: "),
+        ("x = " + "(" * 5000, "checks.py:1: not Python: "),
+        ("x = '\0'", "checks.py:1: not Python: "),
+        ("#" + "x" * 10_000_000, "checks.py:1: cannot be read: a file of 10000001 bytes"),
+        (None, "checks.py:1: cannot be read: no ordinary file"),
+    ],
+    ids=["syntax", "deep", "parentheses", "zero byte", "10 MB", "a pipe"],
+)
+def test_checks_that_cannot_be_read_are_one_complaint(folder: Path, text: str | None, said: str) -> None:
+    """With file and line; a pipe is not waited for; that the checks it might have held are unknown is not said as well."""
+    path = folder / "checks.py"
+    path.unlink(missing_ok=True)
+    if text is None:
+        os.mkfifo(path)
+    else:
+        path.write_text(text)
+    reader = Reader(find_lab(str(folder.parent.parent)))
+    check_names(reader, reader.entry_source("FIN-001"), folder, ())
+    (found,) = reader.complaints
+    assert said in f"{found.where}: {found.found}"

@@ -146,10 +146,173 @@ def test_a_mirror_of_another_journal_is_told_so(
     assert coordinator.ask("follow", **NAMED, from_sequence=sequence, chain=chain)["ok"]["agrees"] is False
 
 
-def test_without_an_execution_there_is_nothing_to_follow(coordinator: Coordinator) -> None:
-    """A device that lost everything says zero records, not an error."""
-    said = coordinator.ask("follow", **NAMED, from_sequence=5, chain="f" * 64)["ok"]
-    assert (said["agrees"], said["written"]) == (False, 0)
+@pytest.mark.parametrize(("sequence", "agrees"), [(1, True), (5, False)])
+def test_without_an_execution_there_is_nothing_to_follow(coordinator: Coordinator, sequence: int, agrees: bool) -> None:
+    """A device that lost everything, or never began it, says zero records, not an error; who expects none of them agrees."""
+    said = coordinator.ask("follow", **NAMED, from_sequence=sequence, chain=journal.GENESIS)["ok"]
+    assert (said["agrees"], said["written"], said["current"], said["ended"]) == (agrees, 0, False, False)
+
+
+# ---- runs of others ---------------------------------------------------------------------------------------------------
+
+OTHER = {"run": "EDGE-002.run-2026-11-20-007.0badcafe", "execution": "chaos-3"}
+
+
+@pytest.fixture
+def kept(supervisor: Supervisor, tmp_path: Path) -> Execution:
+    """What a run of yesterday has left here, beside the execution of today's, which is under way."""
+    old = execution(supervisor, tmp_path, **OTHER)
+    old.journal.append("stage_started", {"stage": "ingest"})
+    old.journal.append("abandoned", {"reason": "superseded"})
+    old.journal.close()
+    supervisor.execution = execution(supervisor, tmp_path)
+    return old
+
+
+def drained(coordinator: Coordinator, number: int) -> list[bytes]:
+    """The first `number` records that come. The coordinator keeps asking: an answer may overtake a record."""
+    while len(coordinator.records) < number:
+        coordinator.ask("hello")
+    return coordinator.records[:number]
+
+
+def test_what_another_run_left_is_followed_as_it_lies_there(coordinator: Coordinator, kept: Execution, supervisor: Supervisor) -> None:
+    """From where both agree to its end, and it is said that it is not the current one; that one is not disturbed by it."""
+    said = coordinator.ask("follow", **OTHER, from_sequence=2, chain=kept.journal.chains[1])["ok"]
+    assert said == {"agrees": True, "written": 3, "current": False, "ended": True, "held": None}
+    assert drained(coordinator, 2) == [record.raw for record in kept.journal.records[1:]]
+    assert coordinator.ask("hello")["ok"]["execution"]["execution"] == SPEC["execution"]
+    assert supervisor.execution is not None
+    assert not supervisor.execution.ended
+
+
+def test_the_current_one_says_that_it_is(coordinator: Coordinator, kept: Execution) -> None:
+    """The negative control: under its own name."""
+    assert coordinator.ask("follow", **NAMED, from_sequence=1, chain=journal.GENESIS)["ok"]["current"] is True
+
+
+def test_a_kept_journal_of_another_chain_is_told_so(coordinator: Coordinator, kept: Execution) -> None:
+    """Nothing of it is sent to whoever mirrored something else, or more than there is."""
+    for sequence, chain in ((2, "f" * 64), (9, journal.GENESIS)):
+        assert coordinator.ask("follow", **OTHER, from_sequence=sequence, chain=chain)["ok"]["agrees"] is False
+    assert coordinator.records == []
+
+
+@pytest.mark.parametrize("tail", [b"torn", bytes(40), b"\xff" * 400])
+def test_a_kept_journal_is_read_to_its_last_whole_record_and_left_as_it_is(coordinator: Coordinator, kept: Execution, tail: bytes) -> None:
+    """Nobody goes on with it, so nobody cuts it: its own coordinator finds what was found."""
+    path = Path(kept.journal.path)
+    path.write_bytes(path.read_bytes() + tail)
+    before = path.read_bytes()
+    said = coordinator.ask("follow", **OTHER, from_sequence=1, chain=journal.GENESIS)["ok"]
+    assert (said["agrees"], said["written"]) == (True, 3)
+    assert drained(coordinator, 3) == [record.raw for record in kept.journal.records]
+    assert path.read_bytes() == before
+
+
+def test_what_never_came_to_its_end_is_no_end(coordinator: Coordinator, supervisor: Supervisor, tmp_path: Path) -> None:
+    """A run that was killed with its device: all that it wrote is there, and it did not end."""
+    execution(supervisor, tmp_path, **OTHER).journal.close()
+    supervisor.execution = execution(supervisor, tmp_path)
+    said = coordinator.ask("follow", **OTHER, from_sequence=1, chain=journal.GENESIS)["ok"]
+    assert (said["agrees"], said["written"], said["ended"]) == (True, 1, False)
+
+
+@pytest.mark.parametrize(
+    "name", [{"run": "../..", "execution": "x"}, {"run": "x", "execution": "/etc/passwd"}, {"run": "x", "execution": ""}]
+)
+def test_no_other_file_is_followed(coordinator: Coordinator, kept: Execution, name: dict[str, str]) -> None:
+    """A run and an execution are plain names."""
+    assert "expected a plain name" in coordinator.ask("follow", **name, from_sequence=1, chain=journal.GENESIS)["error"]
+
+
+def test_another_run_is_forgotten_and_the_current_one_goes_on(
+    coordinator: Coordinator, kept: Execution, supervisor: Supervisor, tmp_path: Path
+) -> None:
+    """Its folder is gone, and can be forgotten twice; what is under way is as it was. Of a name that only begins alike nothing is."""
+    alike = SPEC["run"][:-1]
+    for run in (OTHER["run"], OTHER["run"], alike):
+        assert coordinator.ask("forget", run=run)["ok"] == {}
+        assert supervisor.execution is not None
+        assert [path.name for path in (tmp_path / "runs").iterdir() if path.is_dir()] == [SPEC["run"]]
+    said = coordinator.ask("follow", **OTHER, from_sequence=1, chain=journal.GENESIS)["ok"]
+    assert (said["written"], said["current"]) == (0, False)
+
+
+def test_the_current_execution_of_a_forgotten_run_is_none(coordinator: Coordinator, kept: Execution, tmp_path: Path) -> None:
+    """The negative control."""
+    assert coordinator.ask("forget", run=SPEC["run"])["ok"] == {}
+    assert coordinator.ask("hello")["ok"]["execution"] is None
+    assert [path.name for path in (tmp_path / "runs").iterdir() if path.is_dir()] == [OTHER["run"]]
+
+
+# ---- whose the device is ----------------------------------------------------------------------------------------------
+
+
+def claimed(supervisor: Supervisor, **changes: Any) -> dict[str, Any]:
+    """The device is held by somebody from here on."""
+    claim = {"coordinator": "ours", "holder": "EDGE-002 in /lab", "fence": 3, "lease_s": 120.0, **changes}
+    supervisor.claims.take(claim)
+    return claim
+
+
+def test_whoever_is_not_the_holder_may_say_hello_and_nothing_else(supervisor: Supervisor, coordinator: Coordinator) -> None:
+    """Each verb there is is refused by name, and does nothing; a hello under a claim that is not the holder's is, too."""
+    claimed(supervisor)
+    assert "ok" in coordinator.ask("hello")
+    verbs = [name[3:] for name in dir(supervisor) if name.startswith("do_") and name != "do_hello"]
+    assert {"begin", "follow", "renew", "release", "forget", "abandon"} <= set(verbs)
+    for verb in verbs:
+        said = coordinator.ask(verb)
+        assert (said["not_yours"], said["error"]) == (True, "the device is not yours: it is held by EDGE-002 in /lab")
+    for claim in ({"coordinator": "theirs", "fence": 3}, {"coordinator": "ours", "fence": 2}, {"coordinator": "ours", "fence": 4}, [], "x"):
+        assert coordinator.ask("hello", claim=claim)["not_yours"] is True
+    assert supervisor.claims.kept()["holder"] == "EDGE-002 in /lab"
+
+
+def test_the_holder_does_what_he_asks_for_until_he_lets_go(supervisor: Supervisor, coordinator: Coordinator) -> None:
+    """Renewed, released, and then nobody's: not even his own any more."""
+    claim = claimed(supervisor)
+    assert "ok" in coordinator.ask("hello", claim=claim)
+    assert [coordinator.ask(verb)["ok"] for verb in ("renew", "release")] == [{}, {}]
+    assert coordinator.ask("renew")["error"] == "the device is not yours: it was let go"
+    assert supervisor.claims.kept()["holder"] == ""
+    claimed(supervisor, coordinator="theirs", holder="another")
+    assert "held by another" in coordinator.ask("renew")["error"]
+
+
+def test_a_later_fence_ends_the_earlier_holders_say_at_once(supervisor: Supervisor, coordinator: Coordinator) -> None:
+    """On the same connection, in the middle of a conversation; the new holder is answered on his own."""
+    assert "ok" in coordinator.ask("hello", claim=claimed(supervisor))
+    assert "ok" in coordinator.ask("renew")
+    later = claimed(supervisor, fence=4, holder="the next one")
+    assert "held by the next one" in coordinator.ask("abandon", reason="too late")["error"]
+    next_one = Coordinator(supervisor)
+    assert "ok" in next_one.ask("hello", claim=later)
+    assert "ok" in next_one.ask("renew")
+
+
+def test_any_request_of_the_holder_is_a_sign_of_life(
+    supervisor: Supervisor, coordinator: Coordinator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A `renew` is nothing else; a stranger's question is none."""
+    claim = claimed(supervisor)
+    signs: list[str] = []
+    monkeypatch.setattr(supervisor.claims, "renew", lambda: signs.append("seen"))
+    stranger = Coordinator(supervisor)
+    for verb in ("hello", "renew", "begin"):
+        stranger.ask(verb)
+    assert signs == []
+    coordinator.ask("hello", claim=claim)
+    for verb in ("renew", "missing"):
+        coordinator.ask(verb)
+    assert signs == ["seen", "seen"]
+
+
+def test_a_device_that_nobody_ever_claimed_answers_anybody(coordinator: Coordinator) -> None:
+    """The negative control of all of these; and whoever shows a claim that it does not know is told so."""
+    assert coordinator.ask("renew")["ok"] == {}
+    assert coordinator.ask("hello", claim={"coordinator": "ours", "fence": 3})["not_yours"] is True
 
 
 def test_a_second_execution_is_refused_while_one_is_under_way(supervisor: Supervisor, coordinator: Coordinator, tmp_path: Path) -> None:

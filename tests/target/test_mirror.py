@@ -58,11 +58,12 @@ def test_merging_again_changes_nothing(mirror: Mirror) -> None:
     [
         (record(1, stage="another").raw, "record 1 differs from the one mirrored before"),
         (record(4).raw, "record 4 arrived after 2"),
+        (record(0).raw, "record 0 arrived after 2"),
         (THREE.raw[:-1], "a record arrived after 2 that is not whole"),
         (THREE.raw[:-1] + b"?", "a record arrived after 2 that is not whole"),
         (b"", "a record arrived after 2 that is not whole"),
     ],
-    ids=["conflict", "gap", "cut", "flipped", "empty"],
+    ids=["conflict", "gap", "before the first", "cut", "flipped", "empty"],
 )
 def test_what_does_not_continue_the_copy_is_a_divergence(mirror: Mirror, raw: bytes, problem: str) -> None:
     """It is told, never written; and what fits is still taken afterwards."""
@@ -89,10 +90,28 @@ def test_a_full_disk_here_is_an_error_of_the_lab(mirror: Mirror, monkeypatch: py
     assert journal.read_file(str(mirror.path))[0] == ONE
 
 
+def test_a_journal_without_an_end_is_bounded(mirror: Mirror, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A device that never stops cannot fill the coordinator's disk; what was mirrored stays, over a reopening, too."""
+    monkeypatch.setattr("runner.target.mirror.MAX_BYTES", len(ONE.raw) + len(TWO.raw))
+    for each in (ONE, TWO):
+        mirror.take(each.raw)
+    mirror.close()
+    for again in (mirror, Mirror(mirror.path)):
+        with pytest.raises(LabError, match="the device sends more than"):
+            again.take(THREE.raw)
+    assert journal.read_file(str(mirror.path)) == [ONE, TWO]
+
+
 # ---- begun by a coordinator that was killed ---------------------------------------------------------------------------
 
 HEAD = len(journal.FILE_HEADER)
-TORN = {"nothing": b"", "half a record": THREE.raw[: len(THREE.raw) // 2], "zeros": bytes(40), "a gap": record(4).raw, "garbage": b"\xff" * 40}
+TORN = {
+    "nothing": b"",
+    "half a record": THREE.raw[: len(THREE.raw) // 2],
+    "zeros": bytes(40),
+    "a gap": record(4).raw,
+    "garbage": b"\xff" * 40,
+}
 
 
 @pytest.mark.parametrize("tail", TORN)
@@ -145,11 +164,11 @@ def test_a_reopened_mirror_diverges_as_any_other(mirror: Mirror) -> None:
 
 
 def test_what_was_mirrored_and_not_noted_is_noted_once(mirror: Mirror, tmp_path: Path) -> None:
-    """Killed between the record and its note: whoever goes on makes up for the note, in order, samples apart; and then there is none to make."""
+    """Killed between the record and its note: whoever goes on makes up for the note, in order, samples apart; and does so once."""
     log = journal.Journal.create(str(tmp_path / "coordinator.journal"), "run_began", {})
     noting(log, "recovery-1")(ONE)
     noting(log, "baseline-1")(record(9))  # of another execution: says nothing about this one
-    sample = journal.encode(2, "ab" * 16, 1, 2, "sample", {})
+    sample = journal.encode(2, "ab" * 16, 1, 2, "sample", {"metrics": {}})
     for each in (ONE, sample, THREE):
         mirror.take(each.raw)
     for _ in range(2):

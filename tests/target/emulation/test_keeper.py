@@ -1,15 +1,20 @@
-"""The keeper without a machine: when a lease is over, and whom clean-up may kill."""
+"""The keeper without a machine: when a lease is over, whose fence is, and whom clean-up may kill."""
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import subprocess
 import sys
 from pathlib import Path
 
-from runner.target.emulation.keeper import lease_is_over
-from runner.target.emulation.messages import CutFacts, Moment
+import pytest
+
+from runner.target.emulation.image import Image
+from runner.target.emulation.keeper import Keeper, lease_is_over
+from runner.target.emulation.machine import Accelerator, MachineSpec
+from runner.target.emulation.messages import Config, CutFacts, Moment
 from runner.target.emulation.processes import kill_leftovers, start_time
 
 SLEEPER = [sys.executable, "-c", "import sys; sys.stdin.read()", "token-T0"]
@@ -63,3 +68,76 @@ def test_cut_facts_come_back_from_json() -> None:
     facts = CutFacts.from_json(json.loads(json.dumps(reply)))
     assert facts.frozen_at == Moment(1.0, 2.0)
     assert facts.writes_lost[0].length == 512
+
+
+# ---- the fence -------------------------------------------------------------------------------------------------------
+
+HERE = Config("qemu-pi", MachineSpec(), Image("aarch64", Path("k"), Path("i"), Path("r"), "0" * 64, {}), Accelerator("tcg", "asked for"))
+
+
+@pytest.fixture
+def board(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A board's folder, in which a keeper runs."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def ask(keeper: Keeper, verb: str, **words: object) -> dict[str, object]:
+    return asyncio.run(keeper._answer(json.dumps({"verb": verb, **words}).encode()))
+
+
+def test_a_fence_that_is_over_is_refused_and_moves_nothing(board: Path) -> None:
+    """Every verb that acts; the answer names both fences, and the file keeps the higher one."""
+    keeper = Keeper(HERE, "T0", 120.0)
+    assert ask(keeper, "renew", fence=7, seconds=60) == {"seconds": 60.0}
+    for verb in ("on", "cut", "off", "renew"):
+        said = ask(keeper, verb, fence=6, seconds=9999)
+        assert said == {"error": "fence 6 is over: fence 7 was granted since, and this board is its holder's"}
+    assert (board / "fence").read_text() == "7"
+    assert ask(keeper, "facts")["lease_s"] == 60.0
+    assert ask(keeper, "renew", fence=7, seconds=90) == {"seconds": 90.0}  # neither of them ended it
+
+
+def test_a_higher_fence_is_durable_before_anything_is_done(board: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that cannot be kept is an error, and its verb is not carried out; the fence before stays in force."""
+    keeper = Keeper(HERE, "T0", 120.0)
+    ask(keeper, "renew", fence=7, seconds=60)
+
+    def full(_: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "fsync", full)
+        assert "No space left" in str(ask(keeper, "renew", fence=8, seconds=90)["error"])
+    assert (board / "fence").read_text() == "7"
+    assert ask(keeper, "facts")["lease_s"] == 60.0
+    assert ask(keeper, "renew", fence=7, seconds=60) == {"seconds": 60.0}
+
+
+def test_the_next_keeper_knows_the_fence_of_the_one_before(board: Path) -> None:
+    """It outlives the process; a damaged file counts as none."""
+    ask(Keeper(HERE, "T0", 120.0), "renew", fence=7, seconds=60)
+    keeper = Keeper(HERE, "T1", 120.0)
+    assert "fence 6 is over" in str(ask(keeper, "renew", fence=6, seconds=60)["error"])
+    assert ask(keeper, "renew", fence=8, seconds=60) == {"seconds": 60.0}
+    (board / "fence").write_text("eight")
+    assert ask(Keeper(HERE, "T2", 120.0), "renew", fence=1, seconds=60) == {"seconds": 60.0}
+
+
+def test_who_only_looks_needs_no_fence(board: Path) -> None:
+    """Facts and disk answer anybody; looking raises no fence."""
+    keeper = Keeper(HERE, "T0", 120.0)
+    ask(keeper, "renew", fence=7, seconds=60)
+    for words in ({}, {"fence": 1}, {"fence": 99}):
+        assert ask(keeper, "facts", **words)["on"] is False
+        assert "error" not in ask(keeper, "disk", **words)
+    assert (board / "fence").read_text() == "7"
+
+
+@pytest.mark.parametrize("words", [{}, {"fence": None}, {"fence": "seven"}, {"fence": []}, {"fence": -1}, {"fence": 0}], ids=str)
+def test_whoever_acts_without_a_fence_is_refused(board: Path, words: dict[str, object]) -> None:
+    """None, nonsense, or one that nobody was ever granted."""
+    keeper = Keeper(HERE, "T0", 120.0)
+    ask(keeper, "renew", fence=1, seconds=60)
+    assert "error" in ask(keeper, "renew", seconds=9999, **words)
+    assert ask(keeper, "facts")["lease_s"] == 60.0
