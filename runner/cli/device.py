@@ -54,6 +54,7 @@ def device_trust(output: Output, name: str) -> int:
     """Pin the SSH host key that device NAME shows now, in place of the one pinned before."""
     import asyncio
 
+    from runner.lab.private import private_folder, private_text
     from runner.lab.where import state_root
     from runner.target.transports import ssh
 
@@ -72,8 +73,7 @@ def device_trust(output: Output, name: str) -> int:
     before = ssh.pinned(state_root(), name)
     key = asyncio.run(shown_now())
     path = ssh.pin_file(state_root(), name)
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    path.write_text(key + "\n", encoding="ascii")
+    private_text(private_folder(state_root(), path.parent.name) / path.name, key + "\n")
     now = ssh.fingerprint(key)
     said = f"{name}: pinned {now}" + (f" (before: {ssh.fingerprint(before)})" if before else "")
     return output.result({"device": name, "fingerprint": now, "replaced": before != "" and before != key}, said)

@@ -95,6 +95,7 @@ def cli(ctx: click.Context, lab: str | None, as_json: bool) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """The console script. Every ending goes through one place: a sentence or a JSON object, and the exit status."""
+    os.umask(os.umask(0o077) | 0o022)  # whatever it says, nobody else may write to what we make
     if COMPLETE in os.environ:
         from runner.cli.completion import answer
 

@@ -30,6 +30,7 @@ from typing import Any
 from runner.clock import Clock, SystemClock, iso
 from runner.errors import LabError
 from runner.lab.lock import locked
+from runner.lab.private import private_folder
 from runner.ondevice.journal import boot_id, fsync_folder
 
 LEASE_S = 120.0
@@ -283,7 +284,7 @@ class Leases:
 
     def _make(self) -> None:
         """The file, whole or not at all, by one process at a time: switching to a write-ahead log cannot wait for others."""
-        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        private_folder(self.folder.parent, self.folder.name)
         with locked(self.folder / "making.lock"):
             if self.path.exists():
                 return

@@ -33,6 +33,7 @@ from typing import Any
 from runner.errors import AskError, LabError
 from runner.lab.lock import locked
 
+RESERVE_BYTES = 256 * 1024
 STATEMENT = "not part of this run\n"
 ARCHIVED = ("results/logs", "results/metrics", "results/traces", "mocks/data/scale")  # not kept for ever
 
@@ -48,6 +49,7 @@ class RunFolder:
         self.final_report = root / "FINAL_REPORT.md"
         self.run_config = root / "config" / "run_config.json"
         self.environment = root / "config" / "environment.json"
+        self.reserve = root / "config" / "reserve"  # room for the last words of a run whose disk is full; gone when it has ended
         self.journals = root / "results" / "journal"
         self.coordinator_journal = self.journals / "coordinator.journal"
         self.witness = self.journals / "witness.jsonl"
@@ -89,11 +91,13 @@ class RunFolder:
                 for path in (new.run_config.parent, new.journals, new.metrics, new.logs, new.dx):
                     path.mkdir(parents=True)
                 (new.dx / "README.md").write_text(STATEMENT)
+                with new.reserve.open("wb") as file:
+                    os.posix_fallocate(file.fileno(), 0, RESERVE_BYTES)
                 fill(new)
                 os.rename(new.root, runs / entry / run_id)
                 return cls(runs / entry / run_id)
-        except OSError as error:
-            raise LabError(f"no run folder can be made in {runs}: {error.strerror}", do="free or grant the place") from error
+        except OSError as error:  # shutil's own errors have no strerror
+            raise LabError(f"no run folder can be made in {runs}: {error.strerror or str(error)[:300]}", do="free or grant the place") from error
 
     @contextlib.contextmanager
     def alone(self) -> Iterator[None]:
@@ -109,7 +113,8 @@ class RunFolder:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             yield
         except BlockingIOError as error:
-            raise AskError(f"{self.run_id} is under way, or being written to by another command", do=f"runner run attach {self.run_id}") from error
+            found = f"{self.run_id} is under way, or being written to by another command"
+            raise AskError(found, do=f"runner run attach {self.run_id}") from error
         finally:
             os.close(fd)
 

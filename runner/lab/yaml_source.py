@@ -184,6 +184,8 @@ class Source:
             key, allowed = context["discriminator"].strip("'"), re.findall(r"'([^']+)'", context["expected_tags"])
             found = f"{name}.{key} is {_short(context['tag'])}{nearest(context['tag'], allowed)}"
             self._complain((*keys, key), found, one_of(allowed), do=do)
+        elif kind == "secret":  # its value is nobody's business, not even a complaint's
+            self._complain((*keys, context["key"]), f"{name}.{context['key']} holds, or may hold, a secret", problem["msg"])
         elif kind == "missing":
             self._complain(keys, f"{name} is missing", f"a value for {keys[-1]!r}", do=do)
         elif kind == "literal_error":

@@ -3,9 +3,10 @@
     state/claim.json      durable: holder, coordinator, fence, and the highest fence of each coordinator so far
     <socket folder>/seen  not durable: the boot-time clock at the holder's last sign of life
 
-Fences of one coordinator (one lease file, and the device's identity in it) rise; those of two cannot be compared. So the rule is: a coordinator's own fence
-must not be lower than the highest that was seen of it, and another coordinator's device is free once its holder has let go, or
-has not been heard of for the length of its lease. After a boot that time begins anew: a power cut takes no lease away.
+Fences of one coordinator (one lease file, and the device's identity in it) rise; those of two cannot be compared. So the
+rule is: a coordinator's own fence must not be lower than the highest that was seen of it, and another coordinator's device
+is free once its holder has let go, or has not been heard of for the length of its lease. After a boot that time begins
+anew: a power cut takes no lease away.
 
 `decide` is the whole rule, and does no I/O.
 """

@@ -30,7 +30,9 @@ GENESIS = "0" * 64  # the chain before the first record
 
 _PREFIX = struct.Struct(">II")
 _BODY = struct.Struct(">Q16sqqB")
-_LIKE_A_RECORD = re.compile(rb"(?!\x00{4})(?=\x00[\x00-\x10].{6}\x00{4})", re.DOTALL)  # a length to 1 MiB and not 0, a CRC, a number below 2**32
+_LIKE_A_RECORD = re.compile(
+    rb"(?!\x00{4})(?=\x00[\x00-\x10].{6}\x00{4})", re.DOTALL
+)  # a length to 1 MiB and not 0, a CRC, a number below 2**32
 
 
 class Record(NamedTuple):

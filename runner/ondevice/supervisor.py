@@ -3,7 +3,7 @@
     install  unpack and compile the zip that this is, and print the script to start
     start    take the device for a coordinator (claim.py; not at boot), become the one supervisor of this state
              folder (a lock says who), restore what was cut short, then serve; returns when it answers
-    attach   join standard input and output to the supervisor's socket
+    attach   join standard input and output to the supervisor's socket: bridge.py
     host     (internal) run one pipeline, see host.py
 
 Requests are JSON frames {"id", "do", …} answered by {"id", "ok"} or {"id", "error"}; events carry
@@ -18,6 +18,7 @@ import hashlib
 import json
 import os
 import select
+import shlex
 import shutil
 import signal
 import socket
@@ -30,13 +31,12 @@ from typing import Any, Callable
 from . import facts, failpoints, frames
 from .claim import Claims, NotYours
 from .execution import Execution, Kept, Refused, find_current
-from .journal import GENESIS, fsync_folder
+from .journal import GENESIS, fsync_file, fsync_folder
 from .store import WHOLE, Store, locate
 
 START_LIMIT_S = 60.0
 LOG_LIMIT_BYTES = 256 * 1024  # of one execution's log, from its end
 IDLE_LIMIT_S = 120.0  # a supervisor that nobody needs any more ends by itself
-NOBODY_THERE = 69  # exit status of `attach` when no supervisor answers
 NOT_YOURS = 77  # exit status of `start` when somebody else holds the device
 
 
@@ -329,6 +329,7 @@ def start(state: str, socket_path: str, claim: str = "") -> int:
         except NotYours as error:
             print(error, file=sys.stderr)
             return NOT_YOURS
+    _write_at_boot(state, [sys.executable, os.path.abspath(sys.argv[0]), "start", state, socket_path])
     lock = os.open(os.path.join(state, "supervisor.lock"), os.O_RDWR | os.O_CREAT, 0o600)
     deadline = time.monotonic() + START_LIMIT_S
     while not _lock(lock):
@@ -368,24 +369,21 @@ def start(state: str, socket_path: str, claim: str = "") -> int:
     return 0
 
 
-def attach(socket_path: str) -> int:
-    """Bridges standard input and output to the supervisor until either side ends."""
-    connection = socket.socket(socket.AF_UNIX)
+def _write_at_boot(state: str, argv: list[str]) -> None:
+    """The hook by which the device starts this supervisor itself, durable; nothing is written where it stands already."""
+    path, text = os.path.join(state, "at-boot"), f"#!/bin/sh\nexec {shlex.join(argv)}\n".encode()
     try:
-        connection.connect(socket_path)
-    except OSError as error:
-        print(f"no supervisor answers at {socket_path}: {error.strerror}", file=sys.stderr)
-        return NOBODY_THERE
-    ends = {0: connection.fileno(), connection.fileno(): 1}
-    while True:
-        readable, _, _ = select.select(list(ends), [], [])
-        for source in readable:
-            data = os.read(source, 262144)
-            if not data:
-                return 0
-            view = memoryview(data)
-            while view:
-                view = view[os.write(ends[source], view) :]
+        with open(path, "rb") as file:
+            if file.read() == text:
+                return
+    except FileNotFoundError:
+        pass
+    with open(os.open(path + ".new", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o700), "wb") as file:
+        file.write(text)
+        file.flush()
+        fsync_file(file.fileno())
+    os.rename(path + ".new", path)
+    fsync_folder(state)
 
 
 def _lock(fd: int) -> bool:
@@ -409,8 +407,6 @@ def main(arguments: list[str]) -> int:
         return install(*rest)
     if command == "start" and len(rest) in (2, 3):
         return start(*rest)
-    if command == "attach" and len(rest) == 1:
-        return attach(*rest)
     if command == "host" and len(rest) == 1:
         from . import host
 

@@ -136,6 +136,9 @@ async def _open_folder(plan: Plan, lab: Lab, clock: Clock, emit: Emit, lease: Le
         began = {"entry": plan.entry, "device": plan.device, "runner_version": __version__, "agent_run_id": run_uuid}
         Journal.create(str(folder.coordinator_journal), "run_began", began).close()
         shutil.copytree(plan.pipeline_source, folder.pipelines, symlinks=True, ignore=shutil.ignore_patterns("__pycache__", ".*"))
+        for path in (folder.pipelines, *folder.pipelines.rglob("*")):  # others who may write to the lab may not write to its runs
+            if not path.is_symlink():
+                path.chmod(path.stat().st_mode & ~0o022)
         write_json(
             folder.run_config,
             {

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+
 from runner.clock import iso
 from runner.errors import AskError, LabError
 from runner.judgement import report

@@ -99,6 +99,7 @@ async def _to_the_end(unwinding: Awaitable[None]) -> None:
 @step("unwind")
 async def _unwind(run: Run, target: Target) -> None:
     """Everything off, in order. Each step is tried whatever became of the one before, and none hides the first failure."""
+    run.folder.reserve.unlink(missing_ok=True)
     steps: tuple[Callable[[], Any], ...] = (
         lambda: _leave(run, target),
         lambda: collect_evidence(run),

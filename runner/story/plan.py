@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import shlex
 from collections import Counter
 from collections.abc import Mapping
@@ -12,9 +11,10 @@ from runner.errors import AskError
 from runner.faults import power_cut, steady, tamper
 from runner.judgement.checks import GENERIC
 from runner.judgement.evidence import AGAIN
+from runner.lab.check_entry import check_names
 from runner.lab.load import Reader, folder_name
 from runner.lab.where import Lab
-from runner.lab.yaml_source import Source, nearest, one_of
+from runner.lab.yaml_source import nearest, one_of
 from runner.model.device import DeviceLine, DeviceType
 from runner.model.entry import Entry, Scenario
 from runner.model.plan import CutPlan, ExecutionPlan, Plan
@@ -49,11 +49,12 @@ def make_plan(asked: Asked, lab: Lab) -> Plan:
     entry, source = found
     line, device_type = device
     scenarios = _scenarios(asked, reader, entry)
-    profiles = {name: _profile(reader, entry, source, name) for name in scenarios}
-    _check_names(reader, entry, source, scenarios)
-    stageflow = asked.stageflow or entry.stageflow
+    check_names(reader, source, reader.entry_folder(entry.id), GENERIC, scenarios)
+    profiles = {name: reader.profile(entry.scenarios[name].profile, source.where(("scenarios", name, "profile"))) for name in scenarios}
+    stageflow = entry.stageflow if asked.stageflow is None else asked.stageflow
     if stageflow not in stageflow_versions():
-        reader.complain(f"Stageflow {stageflow} is not pinned here", one_of(stageflow_versions()), "--stageflow")
+        where = source.where(("stageflow",)) if asked.stageflow is None else "--stageflow"
+        reader.complain(f"Stageflow {stageflow} is not pinned here", one_of(stageflow_versions()), where)
     count = asked.cuts if asked.cuts is not None else entry.cuts.quick if asked.quick else entry.cuts.default
     if not 1 <= count <= MAX_CUTS:
         reader.complain(f"{count} cuts", f"1 to {MAX_CUTS}", "--cuts")
@@ -189,32 +190,3 @@ def _scenarios(asked: Asked, reader: Reader, entry: Entry) -> list[str]:
             names = list(entry.scenarios)
             reader.complain(f"no scenario is called {name!r}{nearest(name, names)}", one_of(names), "--scenario")
     return [name for name in entry.scenarios if name == "baseline" or not asked.scenarios or name in asked.scenarios]
-
-
-def _profile(reader: Reader, entry: Entry, source: Source, name: str) -> Profile | None:
-    scenario = entry.scenarios[name]
-    path = reader.entry_folder(entry.id) / f"{scenario.pipeline}.py"
-    if not path.is_file():
-        known_pipelines = [path.stem for path in path.parent.glob("*.py") if path.stem not in ("__init__", "checks")]
-        found = f"no pipeline is called {scenario.pipeline!r}{nearest(scenario.pipeline, known_pipelines)}"
-        reader.complain(found, one_of(known_pipelines), source.where(("scenarios", name, "pipeline")))
-    return reader.profile(scenario.profile, source.where(("scenarios", name, "profile")))
-
-
-def _check_names(reader: Reader, entry: Entry, source: Source, scenarios: list[str]) -> None:
-    """Every check that is named exists: in the entry's checks.py, which is read and not run, or for all entries."""
-    path = reader.entry_folder(entry.id) / "checks.py"
-    own: set[str] = set()
-    try:
-        tree = ast.parse(path.read_text(encoding="utf-8")) if path.exists() else ast.Module([], [])
-        own = {node.name for node in tree.body if isinstance(node, ast.FunctionDef) and not node.name.startswith("_")}
-    except (SyntaxError, ValueError) as error:
-        reader.complain(f"not Python: {error}", "functions (evidence, scenario) -> problems", reader.lab.shown(path))
-    for name in sorted(own & set(GENERIC)):
-        reader.complain(f"{name} is a check that every entry has", "another name for the entry's own", reader.lab.shown(path))
-    names = own | set(GENERIC)
-    for scenario in scenarios:
-        for place, use in enumerate(entry.scenarios[scenario].checks):
-            if use.check not in names:
-                where = source.where(("scenarios", scenario, "checks", place, "check"))
-                reader.complain(f"no check is called {use.check!r}{nearest(use.check, names)}", one_of(names), where)

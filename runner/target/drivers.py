@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING, Any
 
 from runner.clock import Clock
 from runner.errors import AskError
-from runner.model.device import DeviceLine, DeviceType
 from runner.target.holding import Alone, Holding
 
 if TYPE_CHECKING:
+    from runner.model.device import DeviceLine, DeviceType
     from runner.target.target import Target
 
 POWER: dict[str, str] = {

@@ -1,4 +1,4 @@
-"""The coordinator's copy of a device's journal: record by record, durable before it is acknowledged.
+"""The coordinator's copy of a device's journal: record by record, durable before any is acknowledged.
 
 Merging is idempotent: a record that is here already is skipped. One that was begun by a coordinator that was killed is gone
 on with, from its last whole record. A record that does not continue the copy is
@@ -33,9 +33,10 @@ class Mirror:
             self._file.truncate(len(journal.FILE_HEADER) + sum(len(record.raw) for record in self.records) if self.records else 0)
             if not self.records:
                 self._write(journal.FILE_HEADER)
+            os.fsync(self._file.fileno())
             journal.fsync_folder(str(path.parent))
         except OSError as error:
-            raise LabError(f"{path} cannot be written: {error.strerror}", do="free some space") from error
+            raise self._full(error) from error
         self._bytes = sum(len(record.raw) for record in self.records)
         self.chain = journal.GENESIS
         for record in self.records:
@@ -47,7 +48,7 @@ class Mirror:
         return len(self.records)
 
     def take(self, raw: bytes) -> Record | None:
-        """The record if it is new, None if it was here already; it is durable here when this returns.
+        """The record if it is new, None if it was here already; it is durable here once `flush` has returned.
 
         Raises Diverged for anything else, and LabError when the coordinator's own disk fails or there is no end to it. Either way what was
         mirrored before stays readable.
@@ -69,6 +70,13 @@ class Mirror:
         self.chain = journal.chain_on(self.chain, raw)
         return record
 
+    def flush(self) -> None:
+        """Makes durable what was taken, and only then may anybody be told of it. Raises LabError when the coordinator's disk fails."""
+        try:
+            os.fsync(self._file.fileno())
+        except OSError as error:
+            raise self._full(error) from error
+
     def close(self) -> None:
         self._file.close()
 
@@ -79,6 +87,8 @@ class Mirror:
                 failpoints.reached("mirror.half")
             self._file.write(data)
             failpoints.reached("mirror.written")
-            os.fsync(self._file.fileno())
         except OSError as error:
-            raise LabError(f"{self.path} cannot be written: {error.strerror}", do="free some space") from error
+            raise self._full(error) from error
+
+    def _full(self, error: OSError) -> LabError:
+        return LabError(f"{self.path} cannot be written: {error.strerror}", do="free some space; what was mirrored is kept")

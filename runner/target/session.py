@@ -155,11 +155,14 @@ class Session:
 
     async def record(self, wanted: Callable[[Record], bool]) -> Record:
         """The first mirrored record that is `wanted`, already there or still to come. Raises LinkLost."""
+        seen = 0  # a day's journal is looked through once, not once for each record that arrives
         while True:
             self._news.clear()
-            for record in self.mirror.records if self.mirror else ():
+            records = self.mirror.records if self.mirror else []
+            for record in records[seen:]:
                 if wanted(record):
                     return record
+            seen = len(records)
             self._check()
             await self._news.wait()
 
@@ -184,11 +187,17 @@ class Session:
         decoder = frames.Decoder()
         try:
             while data := await self._stream.read():
-                for frame in decoder.feed(data):
-                    if frame.type == frames.RECORD:
-                        await self._mirror(frame.payload)
-                    elif frame.type == frames.JSON:
-                        self._dispatch(frame.json())
+                taken: list[Record] = []  # written, and flushed together: one flush for all that one read brought
+                try:
+                    for frame in decoder.feed(data):
+                        if frame.type == frames.RECORD and self.mirror is not None:
+                            record = self.mirror.take(frame.payload)
+                            taken += [record] if record else []
+                        elif frame.type == frames.JSON:
+                            await self._mirrored(taken)  # an event speaks of records that came before it
+                            self._dispatch(frame.json())
+                finally:  # what came before something that is no record is mirrored all the same
+                    await self._mirrored(taken)
             self._fail(LinkLost("the supervisor's stream ended"))
         except RunnerError as error:
             self._fail(error)
@@ -199,15 +208,17 @@ class Session:
             broken.__cause__ = error
             self._fail(broken)
 
-    async def _mirror(self, raw: bytes) -> None:
-        if self.mirror is None:
+    async def _mirrored(self, taken: list[Record]) -> None:
+        """Makes what was taken durable, and only then tells anybody of it. Empties `taken`."""
+        if self.mirror is None or not taken:
             return
-        record = self.mirror.take(raw)
-        if record is not None:
+        self.mirror.flush()
+        for record in taken:
             self.on_record(record)
-            self._news.set()
-            self._number += 1
-            await self._send(frames.encode_json({"id": self._number, "do": "mirrored", "sequence": self.mirror.sequence}))
+        taken.clear()
+        self._news.set()
+        self._number += 1
+        await self._send(frames.encode_json({"id": self._number, "do": "mirrored", "sequence": self.mirror.sequence}))
 
     def _dispatch(self, message: dict[str, Any]) -> None:
         if "event" in message:

@@ -2,14 +2,13 @@
 
     bring_up ─► session ─► … ─► cut ─► recover ─► session ─► … ─► shut_down
 
-The supervisor is installed here: one zip named by its hash and an `at-boot` hook, so that after a cut the
-device starts working by itself, before anyone connects.
+The supervisor is installed here: one zip named by its hash. Started once, it leaves an `at-boot` hook, so that after a
+cut the device starts working by itself, before anyone connects.
 """
 
 from __future__ import annotations
 
 import json
-import shlex
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -117,8 +116,6 @@ class Target:
             if done.exit_status:
                 raise LabError(f"the supervisor cannot be installed on {self.name}: {_tail(done.stderr)}")
         await self.start()
-        at_boot = f"#!/bin/sh\nexec {shlex.join(self._start)}\n"
-        await self.install(f"{self.home.state}/at-boot", at_boot.encode(), 0o700)
         session: Session = await self._within(ATTACH_LIMIT_S, self._attach)  # it may be listening a moment later
         return session
 

@@ -273,7 +273,7 @@ def judge(lines: list[dict[str, Any]], killed_ns: dict[int, int]) -> tuple[list[
                 wrong.append(f"no two act at once: fence {line['fence']} within an action of fence {acting['fence']}")
         if line["fence"] > highest:
             highest, first_ns = line["fence"], ns
-        counts["late, and nobody minded"] += late
+        counts["late, and nobody came between"] += late
         acting = line if kind == "begin" else None
     fences = Counter(line["fence"] for line in granted.values())
     wrong += [f"each fence is granted once: {fence}, {times} times" for fence, times in fences.items() if times > 1]

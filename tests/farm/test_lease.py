@@ -515,9 +515,9 @@ def test_somebody_elses_lease_file_is_an_error_of_the_lab(mode: int) -> None:
     """One that may be read and not written, and one behind a closed door."""
     with tempfile.TemporaryDirectory() as name:
         state = Path(name)
-        state.chmod(0o755)
         leases = Leases(state)
         leases.enqueue("pi-04", "ada")
+        state.chmod(0o755)
         leases.folder.chmod(mode)
         leases.path.chmod(0o644)
         os.seteuid(65534)

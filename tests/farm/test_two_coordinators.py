@@ -174,7 +174,7 @@ def test_a_foreign_coordinator_is_refused_by_the_device_and_leaves_it_alone(begi
     assert "waiting" not in foreign.said
     assert supervisor(state) == pid
     (run,) = foreign.runs
-    assert load_evidence(run).over
+    assert [(load_evidence(run).ending or {})["ending"], *_moved(run)] == ["lab"]
     first.goes_on()
     assert first.ends() == 0, first.said
     _nothing_is_left(state)
@@ -186,7 +186,6 @@ def test_who_was_stopped_for_too_long_lets_go_and_says_to_whom(begin: Begin, sta
     late.stopped()
     second = begin("second", be=SHORT, stop="push.after")
     second.stopped()  # once it has waited for the lease to run out, and taken the device
-    second.heard.append("")
     pid, claim = supervisor(state), _claim(state)
     assert second.name in claim["holder"]
     late.goes_on()
@@ -195,11 +194,15 @@ def test_who_was_stopped_for_too_long_lets_go_and_says_to_whom(begin: Begin, sta
     assert second.name in late.said
     assert (supervisor(state), _claim(state)) == (pid, claim)
     (run,) = late.runs
-    evidence = load_evidence(run)
-    assert [record.kind for record in evidence.coordinator if record.kind in ("execution_began", "cut")] == []
+    assert [(load_evidence(run).ending or {})["ending"], *_moved(run)] == ["lab"]
     second.goes_on()
     assert second.ends() == 0, second.said
     _nothing_is_left(state)
+
+
+def _moved(run: RunFolder) -> list[str]:
+    """What a run did to its device, by its own notes."""
+    return [record.kind for record in load_evidence(run).coordinator if record.kind in ("execution_began", "cut")]
 
 
 def _claim(state: Path) -> dict[str, object]:

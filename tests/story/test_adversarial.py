@@ -23,7 +23,7 @@ from runner.story.damage import damage, locate
 from runner.story.execute import execute
 from runner.story.execution import Refused, _follow
 from runner.story.plan import Asked, make_plan
-from runner.target.mirror import Mirror
+from runner.target.mirror import Diverged, Mirror
 from runner.target.storage import Storage
 from runner.target.target import Target
 
@@ -35,6 +35,11 @@ ALWAYS_AGREES = (
     "supervisor.py",
     "agrees = from_sequence <= journal.flushed_sequence + 1 and journal.chains[from_sequence - 1] == chain",
     "agrees = True",
+)
+ANSWERS_TO_ANY_NAME = (
+    "supervisor.py",
+    "current = self.execution is not None and self.execution.name == name",
+    "current = self.execution is not None",
 )
 REFUSES_IN_THE_END = (
     ("execution.py", "        return bool(wrong)", "        self._late = wrong\n        return False"),
@@ -131,7 +136,7 @@ def test_a_supervisor_that_goes_on_with_anything_is_caught(tmp_path: Path) -> No
 
     Where that lost the mark of the hold it stands there a second time, and is caught at once; elsewhere by the check.
     """
-    broken = sabotage.supervisor_with(OPENS_ANY_JOURNAL, RUNS_ANY_PIPELINE, ALWAYS_AGREES)
+    broken = sabotage.supervisor_with(OPENS_ANY_JOURNAL, RUNS_ANY_PIPELINE, ALWAYS_AGREES, ANSWERS_TO_ANY_NAME)
     conclusion = run(tmp_path, 4, adjust=sabotage.using(broken))
     assert sorted(not_refused(conclusion)) == ["adversarial-3", "adversarial-4"]
     again = [said["reason"] for said in notes(conclusion.evidence, "refused").values()]
@@ -294,6 +299,33 @@ def test_a_devices_refusal_is_heard_and_bounded(tmp_path: Path, reason: Any, sai
     with pytest.raises(Refused) as refused:
         asyncio.run(_follow(run, SimpleNamespace(name="adversarial-1"), mirror, "after the cut"))  # type: ignore[arg-type]
     assert refused.value.complaints[0].found == said
+    mirror.close()
+
+
+@pytest.mark.xfail(strict=False, reason="waits for execution.py")
+@pytest.mark.parametrize("written", [0, 7])
+def test_a_device_that_goes_on_with_something_else_is_not_waited_for(tmp_path: Path, written: int) -> None:
+    """It has the execution's journal, or none, and nobody writes to it any more: told at once, and not when the time is up."""
+
+    async def follow(run: str, execution: str, mirror: Mirror) -> dict[str, Any]:
+        return {"agrees": True, "written": written, "current": False, "ended": False}
+
+    mirror = Mirror(tmp_path / "mirror")
+    run: Any = SimpleNamespace(token="R", log=None, session=SimpleNamespace(follow=follow))
+    with pytest.raises(Diverged, match="after the cut: the device does not go on with adversarial-1"):
+        asyncio.run(_follow(run, SimpleNamespace(name="adversarial-1"), mirror, "after the cut"))  # type: ignore[arg-type]
+    mirror.close()
+
+
+def test_a_device_that_came_to_the_end_meanwhile_is_read_to_it(tmp_path: Path) -> None:
+    """The negative control: nobody writes to it any more because it is all there."""
+
+    async def follow(run: str, execution: str, mirror: Mirror) -> dict[str, Any]:
+        return {"agrees": True, "written": 7, "current": False, "ended": True}
+
+    mirror = Mirror(tmp_path / "mirror")
+    run: Any = SimpleNamespace(token="R", log=None, session=SimpleNamespace(follow=follow))
+    assert asyncio.run(_follow(run, SimpleNamespace(name="adversarial-1"), mirror, "after the cut")) is None  # type: ignore[arg-type]
     mirror.close()
 
 

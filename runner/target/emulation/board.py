@@ -176,12 +176,13 @@ class Board:
     async def _spawn_keeper(self) -> None:
         """Start the keeper in a session of its own, so that what ends us does not end it, and wait until it answers."""
         path = (str(Path(__file__).resolve().parents[3]), os.environ.get("PYTHONPATH"))
+        told = {name: value for name, value in os.environ.items() if not name.startswith("RUNNER_SECRET")}
         arguments = ["--board", str(self.folder), "--token", secrets.token_hex(8), "--lease", str(self.lease_s)]
         with open(self.keeper_log, "ab") as log:
             self._keeper = subprocess.Popen(
                 [sys.executable, "-m", KEEPER, *arguments], cwd="/", start_new_session=True,
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-                env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, path))},
+                env={**told, "PYTHONPATH": os.pathsep.join(filter(None, path))},
             )  # fmt: skip
         started = self._keeper
         deadline = time.monotonic() + 30.0

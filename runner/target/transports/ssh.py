@@ -13,15 +13,17 @@ import contextlib
 import shlex
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import asyncssh
 
 from runner.errors import LabError
-from runner.target.credentials import Secret, find_secret
-from runner.target.drivers import Request
-from runner.target.power.base import Power
 from runner.target.transports.base import READ_BYTES, STALLED_S, Completed, Endpoint, LinkLost, Refused, Stream, everything, words
+
+if TYPE_CHECKING:
+    from runner.target.credentials import Secret
+    from runner.target.drivers import Request
+    from runner.target.power.base import Power
 
 CONNECT_LIMIT_S = 15.0
 KEEPALIVE_S = 15
@@ -38,6 +40,8 @@ def make(request: Request, power: Power) -> SshTransport:
     def find() -> Endpoint:
         line = request.line
         return power.endpoint() or Endpoint(line.address, line.port, line.user, pinned(request.state, request.name))
+
+    from runner.target.credentials import find_secret
 
     if not request.line.address:
         return SshTransport(find)
