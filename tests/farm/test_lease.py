@@ -505,7 +505,7 @@ def test_a_lease_file_that_makes_no_sense_is_an_error_of_the_lab(host: Host, how
 def test_a_state_folder_that_is_none_is_an_error_of_the_lab(tmp_path: Path) -> None:
     """Said with the system's reason."""
     (tmp_path / "leases").write_text("a file")
-    with pytest.raises(LabError, match="cannot be opened"):
+    with pytest.raises(LabError, match="leases cannot be made: File exists"):
         Leases(tmp_path).every()
 
 

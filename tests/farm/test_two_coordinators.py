@@ -74,11 +74,14 @@ class Coordinator:
             assert line, f"it ended before it said {words!r}: {self.said}"
             self.heard.append(line)
 
+    def stops(self) -> bool:
+        """Whether it stops itself before it ends."""
+        found = os.waitid(os.P_PID, self.process.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
+        return found is not None and found.si_code == os.CLD_STOPPED
+
     def stopped(self) -> None:
         """Waits until it has stopped itself."""
-        found = os.waitid(os.P_PID, self.process.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
-        assert found
-        assert found.si_code == os.CLD_STOPPED, self.process.communicate()[0]
+        assert self.stops(), self.process.communicate()[0]
 
     def goes_on(self) -> None:
         self.process.send_signal(signal.SIGCONT)
@@ -187,7 +190,7 @@ def test_who_was_stopped_for_too_long_lets_go_and_says_to_whom(begin: Begin, sta
     second = begin("second", be=SHORT, stop="push.after")
     second.stopped()  # once it has waited for the lease to run out, and taken the device
     pid, claim = supervisor(state), _claim(state)
-    assert second.name in claim["holder"]
+    assert second.name in str(claim["holder"])
     late.goes_on()
     assert late.ends() == 3, late.said
     assert "BLOCKED" in late.said
@@ -197,6 +200,26 @@ def test_who_was_stopped_for_too_long_lets_go_and_says_to_whom(begin: Begin, sta
     assert [(load_evidence(run).ending or {})["ending"], *_moved(run)] == ["lab"]
     second.goes_on()
     assert second.ends() == 0, second.said
+    _nothing_is_left(state)
+
+
+def test_who_was_silent_towards_the_device_for_too_long_leaves_it_to_a_foreign_coordinator(begin: Begin, state: Path) -> None:
+    """Its own lease file knows nothing of that; the device says so, and from then on the late one does not even switch it off."""
+    late = begin("late", be=SHORT, stop="push.after")
+    late.stopped()
+    for number in range(60):  # each is refused by the device until it has been silent for three seconds
+        foreign = begin(f"foreign-{number}", be=SHORT + FOREIGN, stop="push.after")
+        if foreign.stops():
+            break
+        assert foreign.ends() == 3
+    pid, claim = supervisor(state), _claim(state)
+    assert foreign.name in str(claim["holder"])
+    late.goes_on()
+    assert late.ends() == 3, late.said
+    assert foreign.name in late.said
+    assert (supervisor(state), _claim(state)) == (pid, claim)
+    foreign.goes_on()
+    assert foreign.ends() == 0, foreign.said
     _nothing_is_left(state)
 
 

@@ -12,14 +12,16 @@ import shutil
 import sys
 import tempfile
 import threading
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from .chain import Chain, as_json, figures, kill_local, left_behind, untrue
 from .on_a_board import kill_on_a_board
-from .shots import Shot, shots
+from .shots import Shot, board_shots, shots
 
 SHOTS_PER_CHAIN = 4
+SUPERSEDED_EVERY = 4  # this chain is not resumed: another run takes the device
 VICTIMS = {
     "local": ("coordinator", "supervisor", "host", "link"),
     "qemu-pi": ("coordinator", "supervisor", "host", "keeper", "link"),
@@ -34,7 +36,16 @@ class Campaign:
         self.chains: list[Chain] = []
         self.wrong: list[str] = []
         self._lock = threading.Lock()
-        self._supply = itertools.chain.from_iterable(shots(seed + turn, VICTIMS[device]) for turn in range(1 + count // 20))
+        self._supply = self._chains_of_shots(seed)
+
+    def _chains_of_shots(self, seed: int) -> Iterator[list[Shot]]:
+        for turn in range(1 + self.count // 20):
+            if self.device != "local":
+                yield from board_shots()
+                continue
+            supply = iter(shots(seed + turn, VICTIMS[self.device]))
+            while mine := list(itertools.islice(supply, SHOTS_PER_CHAIN)):
+                yield mine
 
     @property
     def kills(self) -> int:
@@ -48,14 +59,14 @@ class Campaign:
     def _chains(self) -> None:
         while self.kills < self.count and not self.wrong:
             with self._lock:
-                mine = list(itertools.islice(self._supply, SHOTS_PER_CHAIN))
-                if not mine:
+                mine = next(self._supply, None)
+                if mine is None:
                     return
                 number = len(self.chains) + 1
                 kill = kill_local if self.device == "local" else kill_on_a_board
                 chain = Chain(self.folder / f"chain-{number}", self.device, kill)
                 self.chains.append(chain)
-            problems = one_chain(chain, mine, superseded=number % 5 == 0)
+            problems = one_chain(chain, mine, superseded=number % SUPERSEDED_EVERY == 0)
             with self._lock:
                 self.wrong += [f"{chain.root.name}: {problem}" for problem in problems]
             print(

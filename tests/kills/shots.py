@@ -48,3 +48,15 @@ def _nth(dice: random.Random, point: str) -> int:
     word = point.partition(".")[0]
     most = 40 if word in ("journal", "mirror") else 4 if word in REPEATED else 1
     return dice.randint(1, most)
+
+
+def board_shots() -> list[list[Shot]]:
+    """One chain each: on a board every kill costs a boot, so each shot falls behind the one before it, and surely hits."""
+    at = {"c": "coordinator", "s": "supervisor", "h": "host", "k": "keeper", "l": "link"}
+    chains = (
+        "c folder.after, c open.after, k push.before, s start.after, c cut.done, l drain.before, c unwind.after",
+        "c open.before, c prove.after, s environment.after, h hold.before, c cut.before, c recover.before, c report.before",
+        "k open.after, c push.after, l start.before, c start.after, k cut.before, c recover.after, c drain.after",
+        "l make_safe.after, c environment.after, s cut.before, c cut.after, k drain.before, c judge.before",
+    )
+    return [[Shot("coordinator", point, 1, at[who]) for who, point in (word.split() for word in chain.split(", "))] for chain in chains]

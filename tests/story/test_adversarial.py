@@ -39,7 +39,7 @@ ALWAYS_AGREES = (
 ANSWERS_TO_ANY_NAME = (
     "supervisor.py",
     "current = self.execution is not None and self.execution.name == name",
-    "current = self.execution is not None",
+    "current = self.execution is not None and (self.execution.name == name or not self.execution.ended)",
 )
 REFUSES_IN_THE_END = (
     ("execution.py", "        return bool(wrong)", "        self._late = wrong\n        return False"),
