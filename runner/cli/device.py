@@ -1,8 +1,9 @@
-"""`device`: what stands in the inventory; the host keys that are pinned; and, from files of their own, shell, console and power."""
+"""`device`: what stands in the inventory, and who holds it; the host keys that are pinned; and, from files of their own, shell, console
+and power."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -13,6 +14,9 @@ from runner.cli.shell import device_console, device_shell
 from runner.errors import AskError
 from runner.lab.load import Reader
 
+if TYPE_CHECKING:
+    from runner.farm.lease import Held
+
 
 @click.group()
 def device() -> None:
@@ -22,18 +26,36 @@ def device() -> None:
 @device.command("list")
 @click.pass_obj
 def device_list(output: Output) -> int:
-    """The inventory."""
+    """The inventory, and which device is free: of the leases of this user on this host."""
     reader = Reader(output.lab())
     found = reader.inventory()
     rows: list[dict[str, Any]] = []
     if found:
+        held = _held()
         for name, line in found[0].devices.items():
             device_type = reader.device_type(line.type, found[1].where(("devices", name, "type")))
             if device_type:
-                rows.append({"name": name, "type": line.type, "title": device_type.title, "cut": device_type.loss, "tags": list(line.tags)})
+                row = {"name": name, "type": line.type, "title": device_type.title, "cut": device_type.loss, "tags": list(line.tags)}
+                rows.append({**row, "lease": _shown(held.get(line.identity(name)))})
     reader.finish()
     keys = ("name", "type", "cut", "title")
-    return output.result({"devices": rows}, columns(keys, [[row[key] for key in keys] for row in rows]))
+    cells = [[*(row[key] for key in keys), row["lease"]["holder"] if row["lease"] else "free"] for row in rows]
+    return output.result({"devices": rows}, columns((*keys, "held by"), cells))
+
+
+def _held() -> dict[str, Held]:
+    """The leases whose holders live, by identity; to look makes no lease file."""
+    from runner.farm.lease import Leases
+    from runner.lab.where import state_root
+
+    leases = Leases(state_root())
+    return {identity: held for identity, held in leases.every() if held.alive} if leases.path.exists() else {}
+
+
+def _shown(held: Held | None) -> dict[str, Any] | None:
+    from runner.farm.lease import who
+
+    return {"holder": who(held.holder), "since": held.holder.get("since"), "fence": held.fence} if held else None
 
 
 @device.command("show")

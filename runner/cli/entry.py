@@ -37,11 +37,12 @@ def entry() -> None:
 def entry_list(output: Output, /, industry: str | None, untested: bool, here_only: bool, **wanted: Any) -> int:
     """Every entry of the roadmap, and those of this lab's own; tested or not is read from runs/."""
     from runner.lab.roadmap import STATES
-    from runner.lab.yaml_source import nearest, one_of
 
     rows, broken = _rows(output.lab())
     industries = {row["industry"] for row in rows if row["industry"]}
     if industry and not any(industry.lower() in name.lower() for name in industries):
+        from runner.lab.yaml_source import nearest, one_of
+
         raise AskError(
             f"no industry is called {industry!r}{nearest(industry, industries)}", expected=one_of(industries), where="--industry"
         )
@@ -213,15 +214,27 @@ class Known:
 
 
 def _rows(lab: Lab) -> tuple[list[dict[str, Any]], list[Complaint]]:
-    """Every entry as one flat row: the roadmap's in its order, then those of the lab's own. An entry.yaml refines its row.
+    """Every entry as one flat row: what the lab's files say of it, and then what its runs do."""
+    from runner.lab.remembered import remembered
+    from runner.lab.roadmap import RELATIVE, state_of, tried
+
+    rows, complaints = remembered(lab, "entries", (RELATIVE, "pipelines/*/entry.yaml"), _said_by_files)
+    runs = tried(lab.runs)
+    for row in rows:
+        found = runs.get(row["id"], [])
+        row.update(state=state_of(found), runs=len(found))
+    return rows, complaints
+
+
+def _said_by_files(reader: Reader) -> list[dict[str, Any]]:
+    """The roadmap's rows in its order, then those of the lab's own. An entry.yaml refines its row.
 
     One that is broken hides no other: it keeps what the roadmap says of it, and what is wrong is told apart.
     """
-    from runner.lab.load import Reader
-    from runner.lab.roadmap import here, read_roadmap, state_of, tried
+    from runner.lab.roadmap import here, read_roadmap
 
-    roadmap, runs, reader = read_roadmap(lab), tried(lab.runs), Reader(lab)
-    entries = {entry_id: reader.entry(entry_id, "runner entry list") for entry_id in here(lab)}
+    roadmap = read_roadmap(reader.lab)
+    entries = {entry_id: reader.entry(entry_id, "runner entry list") for entry_id in here(reader.lab)}
     rows: dict[str, dict[str, Any]] = {row.id: row.model_dump(mode="json") for row in roadmap.entries}
     for entry_id, found in entries.items():
         keys = ("id", "title", "priority", "risk", "industry", "deployment_mode")
@@ -229,8 +242,6 @@ def _rows(lab: Lab) -> tuple[list[dict[str, Any]], list[Complaint]]:
         rows[entry_id] = {**nothing, **rows.get(entry_id, {}), **({key: getattr(found[0], key) for key in keys} if found else {})}
     for entry_id, row in rows.items():
         found = entries.get(entry_id)
-        row["state"] = state_of(runs.get(entry_id, []))
-        row["runs"] = len(runs.get(entry_id, []))
         row["here"] = entry_id in entries
         row["scenarios"] = list(found[0].scenarios) if found else []
-    return list(rows.values()), reader.complaints
+    return list(rows.values())

@@ -48,12 +48,23 @@ def run_list(output: Output) -> int:
             about = read_json(folder.findings)["metadata"]
             device = read_json(folder.run_config)["test_parameters"]["device"]
             said = {"status": about["status"], "verdict": about.get("verdict", ""), "summary": about.get("summary", "")}
-            rows.append({**row, "device": device, **said})
+            rows.append({**row, "device": device, **said, **_killed(folder, said["status"])})
         except (AskError, KeyError, TypeError) as error:  # one damaged folder does not hide the others
             rows.append({**row, "device": "?", "status": "unreadable", "verdict": "", "summary": str(error).partition("\n")[0]})
     keys = ("run_id", "entry", "device", "status", "verdict", "summary")
     text = columns(keys, [[row[key] for key in keys] for row in rows]) if rows else "no run yet: runner exec EDGE-002"
     return output.result({"runs": rows}, text)
+
+
+def _killed(folder: RunFolder, status: str) -> dict[str, str]:
+    """What is to be said of a run that calls itself under way, when nobody carries it out."""
+    if status != "in_progress":
+        return {}
+    try:
+        with folder.alone():
+            return {"status": "killed", "summary": f"killed under way: runner run resume {folder.root.parent.name}/{folder.run_id}"}
+    except AskError:
+        return {}
 
 
 @run.command("show")

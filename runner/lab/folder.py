@@ -97,7 +97,8 @@ class RunFolder:
                 os.rename(new.root, runs / entry / run_id)
                 return cls(runs / entry / run_id)
         except OSError as error:  # shutil's own errors have no strerror
-            raise LabError(f"no run folder can be made in {runs}: {error.strerror or str(error)[:300]}", do="free or grant the place") from error
+            why = error.strerror or str(error)[:300]
+            raise LabError(f"no run folder can be made in {runs}: {why}", do="free or grant the place") from error
 
     @contextlib.contextmanager
     def alone(self) -> Iterator[None]:

@@ -1,5 +1,7 @@
 """The roadmap of a lab, and what its `runs/` say about each entry: tested, attempted or untested. Nothing of it is stored.
 
+What runs say is read without pydantic or PyYAML: they are imported where the roadmap's file is read.
+
 a run of more than the baseline, `completed`   tested
 a completed run of more than its baseline      tested
 only other runs (failed, blocked, killed …)    attempted
@@ -12,14 +14,14 @@ import contextlib
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from runner.errors import AskError
 from runner.lab.folder import RunFolder, read_json
-from runner.lab.load import entry_id_of
 from runner.lab.where import Lab
-from runner.lab.yaml_source import Source, nearest
-from runner.model.roadmap import Roadmap, RoadmapEntry
+
+if TYPE_CHECKING:
+    from runner.model.roadmap import Roadmap, RoadmapEntry
 
 State = Literal["tested", "attempted", "untested"]
 STATES: tuple[State, ...] = get_args(State)
@@ -42,6 +44,9 @@ class Tried:
 
 def read_roadmap(lab: Lab) -> Roadmap:
     """The lab's own roadmap, else the built-in one. Raises AskError with every complaint about the file."""
+    from runner.lab.yaml_source import Source
+    from runner.model.roadmap import Roadmap
+
     path = lab.file(RELATIVE)
     if path is None:
         raise AskError(
@@ -56,11 +61,15 @@ def read_roadmap(lab: Lab) -> Roadmap:
 
 def here(lab: Lab) -> list[str]:
     """Ids of the entries that have a pipeline folder, in this lab or built in."""
+    from runner.lab.load import entry_id_of
+
     return [entry_id_of(name) for name in lab.names("pipelines", "*/entry.yaml")]
 
 
 def known_id(name: str, roadmap: Roadmap, folders: Iterable[str], where: str) -> str:
     """The entry's id for `name`, in either case. Raises AskError with the nearest one."""
+    from runner.lab.yaml_source import nearest
+
     ids = list(dict.fromkeys([*(row.id for row in roadmap.entries), *folders]))
     if name.upper() in ids:
         return name.upper()

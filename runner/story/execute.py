@@ -11,9 +11,10 @@ is unwound and a folder that says so stays.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import shutil
 import uuid
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -59,12 +60,12 @@ async def execute(
     """
     clock = clock or SystemClock()
     entry_checks(Path(plan.pipeline_source))  # what cannot even be loaded is refused before anything moves
-    failpoints.reached("lease.before")
-    async with lent(state_root(), plan.identity, f"{plan.entry} in {lab.runs}", wait=wait, say=_saying(emit), clock=clock) as lease:
-        failpoints.reached("lease.after")
-        run = await _open_folder(plan, lab, clock, emit, lease)
-        with run.folder.alone():
-            return await _carry_out(run, adjust)
+    with contextlib.ExitStack() as to_its_report:
+        async with _lent(plan, lab, emit, clock, wait=wait) as lease:
+            run = await _open_folder(plan, lab, clock, emit, lease)
+            to_its_report.enter_context(run.folder.alone())
+            trouble = await _carry_out(run, adjust)
+        return _finish(run.folder, lab, emit, clock, trouble, run.token)
 
 
 async def resume(
@@ -86,18 +87,29 @@ async def resume(
         if evidence.coordinator[-1].boot_id != boot_id():
             found = f"this machine was started anew since {folder.run_id} began, and with it the clock by which the run is timed"
             raise AskError(found, do=f"{plan.command}   (a new run; it mirrors first what this one left on the device)")
-        failpoints.reached("lease.before")
-        async with lent(state_root(), plan.identity, f"{plan.entry} in {lab.runs}", wait=wait, say=_saying(emit), clock=clock) as lease:
-            failpoints.reached("lease.after")
+        async with _lent(plan, lab, emit, clock, wait=wait) as lease:
             log = Journal.open(str(folder.coordinator_journal))
             run = Run(plan, lab, folder, clock, emit, log, str(evidence.config["agent_run_id"]), lease, past_of(evidence))
             run.endings, run.baseline_s = list(run.past.ended.values()), dict(run.past.baseline_s)
             run.note("resumed", runner_version=__version__)
             lease.leases.began(run.token, plan.identity, folder.root, lease.id)
-            return await _carry_out(run, adjust, cancel=cancel)
+            trouble = await _carry_out(run, adjust, cancel=cancel)
+        return _finish(folder, lab, emit, clock, trouble, token)
 
 
-async def _carry_out(run: Run, adjust: Adjust, *, cancel: bool = False) -> Conclusion:
+@contextlib.asynccontextmanager
+async def _lent(plan: Plan, lab: Lab, emit: Emit, clock: Clock, *, wait: bool) -> AsyncIterator[Lease]:
+    def say(text: str) -> None:
+        emit("say", text=text)
+
+    failpoints.reached("lease.before")
+    async with lent(state_root(), plan.identity, f"{plan.entry} in {lab.runs}", wait=wait, say=say, clock=clock) as lease:
+        failpoints.reached("lease.after")
+        yield lease
+
+
+async def _carry_out(run: Run, adjust: Adjust, *, cancel: bool = False) -> RunnerError | None:
+    """Everything for which the device is needed. Returns what ended the run early, noted in its journal; the device is let go then."""
     run.emit("folder", path=run.folder.root)
     trouble: RunnerError | None = None
     ending = "bug"
@@ -125,7 +137,7 @@ async def _carry_out(run: Run, adjust: Adjust, *, cancel: bool = False) -> Concl
         trouble.__cause__ = error
     run.note("run_ended", ending=ending, **({"error": str(trouble)} if trouble else {}))
     run.log.close()
-    return _finish(run.folder, run.lab, run.emit, run.clock, trouble, run.token)
+    return trouble
 
 
 @step("folder")
@@ -276,7 +288,3 @@ def plan_of(folder: RunFolder, evidence: Evidence) -> Plan:
     except ValidationError as error:
         found = f"{folder.run_id} was planned by another version of runner: {error.error_count()} things in its plan are unknown here"
         raise AskError(found, expected="a plan of this version", where=str(folder.run_config), do="run it anew") from error
-
-
-def _saying(emit: Emit) -> Callable[[str], None]:
-    return lambda text: emit("say", text=text)

@@ -12,6 +12,7 @@ Nothing that is not mirrored is ever removed from a device.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable
 
 from runner.clock import iso
@@ -70,6 +71,9 @@ async def _settle(run: Run, token: str, old: RunFolder) -> None:
     except LinkLost:
         raise
     except (AskError, LabError, OSError) as error:  # its coordinator lives, or its folder cannot be read or written
+        with contextlib.suppress(AskError):
+            if load_evidence(old).over:
+                return  # it is writing its report
         run.say(f"{old.run_id} could not be concluded, its journal stays on the device: {error}")
         return
     run.session.mirror = None
@@ -127,7 +131,8 @@ async def give_up_own(run: Run) -> None:
     """What this very run left on the device is ended, and mirrored."""
     assert run.session
     await run.session.ask("abandon", reason="cancelled by the operator")
-    await _drain_all(run.session, run.token, run.folder, run.log)
+    run.superseded = await _drain_all(run.session, run.token, run.folder, run.log)
+    run.note("superseded", by="the operator", whole=run.superseded)
 
 
 async def set_aside(run: Run, execution: ExecutionPlan) -> None:

@@ -1,4 +1,5 @@
-"""`device shell`, `console`, `power`: by which words another program is started, what is looked at, and under whose lease one acts."""
+"""`device list`, `shell`, `console`, `power`: who holds what, by which words another program is started, what is looked at, and under
+whose lease one acts."""
 
 from __future__ import annotations
 
@@ -23,7 +24,7 @@ from runner.cli.output import Output
 from runner.cli.power import seconds
 from runner.cli.shell import SHOWN_BYTES, Console, ssh_words
 from runner.errors import AskError
-from runner.farm.lease import lent
+from runner.farm.lease import Leases, lent
 from runner.lab.where import Lab, find_lab, state_root
 from runner.story.plan import Asked, make_plan
 from runner.target.conformance import AWKWARD
@@ -91,6 +92,28 @@ def board(lab: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
 def options(words: list[str]) -> dict[str, str]:
     """The -o options of an ssh command line."""
     return dict(after.split("=", 1) for before, after in pairwise(words) if before == "-o")
+
+
+# ---- list -----------------------------------------------------------------------------------------------------------------
+
+
+def test_the_list_says_what_is_free_and_who_holds_the_rest(runner: Runner, lab: Path) -> None:
+    """By identity: a device is held whatever another lab calls it. Of a holder that was killed nothing is said."""
+    leases = Leases(state_root())
+    with leases.living("mine"):
+        leases.attempt("192.0.2.4-2222", "mine", {"user": "me", "host": "here", "pid": 7, "for": "EDGE-002 in ./runs", "since": "2026"})
+        held, said = rows(runner), runner("device", "list")
+    me = "me@here (process 7) for EDGE-002 in ./runs"
+    assert [line.split("  ")[-1].strip() for line in said.out.splitlines()[1:]] == ["held by", "free", "free", me, "free"]
+    assert held.pop("pi-04")["lease"] == {"holder": me, "since": "2026", "fence": 1}
+    assert {row["lease"] for row in held.values()} == {None}
+    leases.attempt("qemu-pi", "a process that was killed", {"user": "somebody"})
+    assert [held.alive for _, held in leases.every()] == [False, False]
+    assert {row["lease"] for row in rows(runner).values()} == {None}
+
+
+def rows(runner: Runner) -> dict[str, Any]:
+    return {row["name"]: row for row in runner("--json", "device", "list").json["devices"]}
 
 
 # ---- shell ----------------------------------------------------------------------------------------------------------------
@@ -308,6 +331,7 @@ def test_looking_makes_nothing_and_needs_no_lease(runner: Runner, lab: Path) -> 
     """Neither folder nor lease file nor keeper; every kind of device has an answer."""
     for name, on in (("local", False), ("qemu-pi", False), ("pi-04", False)):
         assert runner("--json", "device", "power", name).json["on"] is on
+    assert {row["lease"] for row in rows(runner).values()} == {None}
     assert list(state_root().iterdir()) == []
 
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import os
 import re
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,16 +14,22 @@ from typing import Any
 import pytest
 
 from runner.cli.exec import exit_code
+from runner.farm.lease import lent
 from runner.lab.folder import RunFolder, read_json
 from runner.lab.where import builtin_root
+from runner.model.device import DeviceLine
 
+REPOSITORY = Path(__file__).parents[2]
 Runner = Callable[..., Any]
 HELD = """
 import sys
 from pathlib import Path
 from runner.cli.main import main
-from runner.farm.lease import Lease
-with Lease(Path(sys.argv.pop(1)), "local", "somebody's run"):
+from runner.farm.lease import Lease, Leases
+leases = Leases(Path(sys.argv.pop(1)))
+with leases.living("theirs"):
+    leases.enqueue(sys.argv[1], "theirs")
+    assert isinstance(leases.attempt(sys.argv.pop(1), "theirs", {"for": "somebody's run"}), Lease)
     main()
 """
 
@@ -92,12 +101,40 @@ def test_a_run_whose_lab_fails_is_blocked_and_keeps_its_folder(runner_process: C
 
 @pytest.mark.real
 def test_a_device_in_use_is_refused_before_a_folder_is_made(run_python: Callable[..., Any], tmp_path: Path) -> None:
-    """Exit 3, by whom and for what; nothing of the other's run is touched."""
+    """Where nobody wants to wait: exit 3, by whom and for what; nothing of the other's run is touched."""
     state = str(tmp_path / "state")
-    done = run_python(HELD, state, "--json", "exec", "EDGE-002", cwd=tmp_path, RUNNER_STATE=state)
+    words = ("--json", "exec", "EDGE-002", "--no-wait")
+    done = run_python(HELD, state, DeviceLine(type="local-process").identity("local"), *words, cwd=tmp_path, RUNNER_STATE=state)
     assert done.returncode == 3, done.stderr
     assert "for somebody's run" in json.loads(done.stdout)["error"]["found"]
     assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.real
+def test_a_device_in_use_is_waited_for(tmp_path: Path) -> None:
+    """With a line that says for whom; no folder is made before the device is free, and then the run is made (here: blocked, without wheels)."""
+    state = tmp_path / "state"
+    env = {"RUNNER_STATE": str(state), "RUNNER_CACHE": str(tmp_path / "cache"), "PIP_NO_INDEX": "1", "PYTHONPATH": str(REPOSITORY)}
+    identity = DeviceLine(type="local-process").identity("local")
+
+    async def story() -> tuple[int | None, str]:
+        async with lent(state, identity, "somebody's run"):
+            argv = (sys.executable, "-m", "runner", "exec", "EDGE-002", "--quick")
+            pipe, both = asyncio.subprocess.PIPE, asyncio.subprocess.STDOUT
+            waiting = await asyncio.create_subprocess_exec(*argv, cwd=tmp_path, env={**os.environ, **env}, stdout=pipe, stderr=both)
+            assert waiting.stdout
+            said = b""
+            while b"somebody's run" not in said:
+                line = await waiting.stdout.readline()
+                assert line, said
+                said += line
+            assert not (tmp_path / "runs").exists()
+        return await asyncio.wait_for(waiting.wait(), 60), said.decode()
+
+    code, said = asyncio.run(asyncio.wait_for(story(), 120))
+    assert f"waiting: {identity} is held by" in said
+    assert code == 3
+    assert [read_json(run.findings)["metadata"]["status"] for run in RunFolder.every(tmp_path / "runs")] == ["blocked"]
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -35,12 +36,27 @@ def test_what_is_taken_is_a_journal(mirror: Mirror) -> None:
     assert journal.read_file(str(mirror.path)) == [ONE, TWO]
 
 
-def test_a_record_is_durable_before_it_is_given_out(mirror: Mirror, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An fsync lies between the bytes and whoever acknowledges them."""
+def test_what_was_taken_is_durable_when_it_is_flushed(mirror: Mirror, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One fsync behind all of the bytes; taking alone promises nothing (who acknowledges flushes first: tests/target/test_session.py)."""
     sizes: list[int] = []
     monkeypatch.setattr(os, "fsync", lambda fd: sizes.append(os.fstat(fd).st_size))
     mirror.take(ONE.raw)
-    assert sizes == [len(journal.FILE_HEADER) + len(ONE.raw)]
+    mirror.take(TWO.raw)
+    assert sizes == []
+    mirror.flush()
+    assert sizes == [len(journal.FILE_HEADER) + len(ONE.raw) + len(TWO.raw)]
+
+
+def test_what_a_killed_coordinator_never_flushed_is_durable_when_the_next_one_reads_it(
+    mirror: Mirror, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It asks the device only for what comes behind it, so all of it is flushed before that."""
+    mirror.take(ONE.raw)
+    mirror.close()
+    sizes: list[int] = []
+    monkeypatch.setattr(os, "fsync", lambda fd: sizes.append(os.fstat(fd).st_size))
+    assert Mirror(mirror.path).sequence == 1
+    assert len(journal.FILE_HEADER) + len(ONE.raw) in sizes
 
 
 def test_merging_again_changes_nothing(mirror: Mirror) -> None:
@@ -80,14 +96,18 @@ def test_a_full_disk_here_is_an_error_of_the_lab(mirror: Mirror, monkeypatch: py
     """Not of the device; what was mirrored before stays readable."""
     mirror.take(ONE.raw)
 
-    def fails(fd: int) -> None:
+    def fails(*words: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(os, "fsync", fails)
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", fails)
+        with pytest.raises(LabError, match="No space left on device"):
+            mirror.flush()
+    monkeypatch.setattr(mirror, "_file", SimpleNamespace(write=fails))
     with pytest.raises(LabError, match="No space left on device"):
         mirror.take(TWO.raw)
     assert mirror.sequence == 1
-    assert journal.read_file(str(mirror.path))[0] == ONE
+    assert journal.read_file(str(mirror.path)) == [ONE]
 
 
 def test_a_journal_without_an_end_is_bounded(mirror: Mirror, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,6 +13,7 @@ from runner.clock import SystemClock
 from runner.errors import LabError
 from runner.ondevice import frames, journal
 from runner.ondevice.frames import JSON, RECORD, encode, encode_json
+from runner.ondevice.journal import Record
 from runner.target.mirror import Mirror
 from runner.target.session import PIECE_BYTES, RemoteError, Session
 from runner.target.transports.base import LinkLost
@@ -217,6 +218,66 @@ def test_each_record_is_mirrored_once_and_acknowledged_once(talk: Callable[..., 
     (followed,) = [request for request in supervisor.asked if request["do"] == "follow"]
     assert (followed["run"], followed["execution"], followed["from_sequence"], followed["chain"]) == ("R", "recovery-1", 1, journal.GENESIS)
     assert journal.read_file(str(mirror.path)) == RECORDS
+
+
+def test_what_one_read_brings_is_flushed_once_and_only_then_told(
+    talk: Callable[..., Supervisor], mirror: Mirror, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Three records and then an event that speaks of them: one flush, then each is heard of in order, one acknowledgement, the event."""
+    order: list[str] = []
+    flush = mirror.flush
+    monkeypatch.setattr(mirror, "flush", lambda: (order.append(f"flushed {mirror.sequence}"), flush()))
+
+    async def story(session: Session, supervisor: Supervisor) -> None:
+        session.on_record = lambda record: order.append(f"heard {record.sequence}")
+        await session.follow("R", "recovery-1", mirror)
+        await supervisor.stdout.write(b"".join(encode(RECORD, record.raw) for record in RECORDS) + encode_json(HELD))
+        await session.event("held")
+        order.append("held")
+        while supervisor.count("mirrored") < 1:
+            await asyncio.sleep(0)
+
+    supervisor = talk(Supervisor(follow=AGREES), story)
+    assert order == ["flushed 3", "heard 1", "heard 2", "heard 3", "held"]
+    assert [request["sequence"] for request in supervisor.asked if request["do"] == "mirrored"] == [3]
+
+
+def test_what_cannot_be_flushed_is_never_acknowledged(
+    talk: Callable[..., Supervisor], mirror: Mirror, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A full disk here: whoever waits hears of it, nobody is told that the record is safe, and the device keeps it."""
+    heard: list[Record] = []
+
+    def full() -> None:
+        raise LabError("no space left")
+
+    async def story(session: Session, supervisor: Supervisor) -> None:
+        session.on_record = heard.append
+        await session.follow("R", "recovery-1", mirror)
+        await supervisor.stdout.write(encode(RECORD, RECORDS[0].raw))
+        with pytest.raises(LabError, match="no space left"):
+            await session.event("held")
+
+    monkeypatch.setattr(mirror, "flush", full)
+    assert talk(Supervisor(follow=AGREES), story).count("mirrored") == 0
+    assert heard == []
+
+
+def test_what_came_before_something_that_does_not_follow_is_mirrored_all_the_same(talk: Callable[..., Supervisor], mirror: Mirror) -> None:
+    """In one read: two records, then a gap. The two are durable and heard of, and then whoever waits hears of the gap."""
+    seen: list[int] = []
+
+    async def story(session: Session, supervisor: Supervisor) -> None:
+        session.on_record = lambda record: seen.append(record.sequence)
+        await session.follow("R", "recovery-1", mirror)
+        gap = journal.encode(9, "ab" * 16, 1, 2, "stage_raised", {"stage": "s9"})
+        await supervisor.stdout.write(b"".join(encode(RECORD, record.raw) for record in (*RECORDS[:2], gap)))
+        with pytest.raises(Exception, match="record 9 arrived after 2"):
+            await session.event("held")
+
+    talk(Supervisor(follow=AGREES), story)
+    assert seen == [1, 2]
+    assert journal.read_file(str(mirror.path)) == RECORDS[:2]
 
 
 def test_the_next_session_follows_on_from_the_mirror(talk: Callable[..., Supervisor], mirror: Mirror) -> None:
