@@ -12,10 +12,10 @@ from runner.cli.output import Output, columns
 from runner.cli.power import device_power
 from runner.cli.shell import device_console, device_shell
 from runner.errors import AskError
-from runner.lab.load import Reader
 
 if TYPE_CHECKING:
     from runner.farm.lease import Held
+    from runner.lab.load import Reader
 
 
 @click.group()
@@ -27,20 +27,32 @@ def device() -> None:
 @click.pass_obj
 def device_list(output: Output) -> int:
     """The inventory, and which device is free: of the leases of this user on this host."""
-    reader = Reader(output.lab())
-    found = reader.inventory()
-    rows: list[dict[str, Any]] = []
-    if found:
-        held = _held()
-        for name, line in found[0].devices.items():
-            device_type = reader.device_type(line.type, found[1].where(("devices", name, "type")))
-            if device_type:
-                row = {"name": name, "type": line.type, "title": device_type.title, "cut": device_type.loss, "tags": list(line.tags)}
-                rows.append({**row, "lease": _shown(held.get(line.identity(name)))})
-    reader.finish()
+    from runner.lab.remembered import remembered
+
+    rows, complaints = remembered(output.lab(), "devices", ("inventory.yaml", "devices/*.yaml"), _rows)
+    if complaints:
+        raise AskError.of(dict.fromkeys(complaints))
+    held = _held()
+    for row in rows:
+        row["lease"] = _shown(held.get(row.pop("identity")))
     keys = ("name", "type", "cut", "title")
     cells = [[*(row[key] for key in keys), row["lease"]["holder"] if row["lease"] else "free"] for row in rows]
     return output.result({"devices": rows}, columns((*keys, "held by"), cells))
+
+
+def _rows(reader: Reader) -> list[dict[str, Any]]:
+    """What the lab's files say of each device; who holds it is never in here."""
+    found = reader.inventory()
+    rows: list[dict[str, Any]] = []
+    if not found:
+        return rows
+    inventory, source = found
+    for name, line in inventory.devices.items():
+        device_type = reader.device_type(line.type, source.where(("devices", name, "type")))
+        if device_type:
+            row = {"name": name, "type": line.type, "title": device_type.title, "cut": device_type.loss, "tags": list(line.tags)}
+            rows.append({**row, "identity": line.identity(name)})
+    return rows
 
 
 def _held() -> dict[str, Held]:

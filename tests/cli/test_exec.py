@@ -112,7 +112,7 @@ def test_a_device_in_use_is_refused_before_a_folder_is_made(run_python: Callable
 
 @pytest.mark.real
 def test_a_device_in_use_is_waited_for(tmp_path: Path) -> None:
-    """With a line that says for whom; no folder is made before the device is free, and then the run is made (here: blocked, without wheels)."""
+    """With a line that says for whom; no folder is made before the device is free, and then the run is made (blocked, without wheels)."""
     state = tmp_path / "state"
     env = {"RUNNER_STATE": str(state), "RUNNER_CACHE": str(tmp_path / "cache"), "PIP_NO_INDEX": "1", "PYTHONPATH": str(REPOSITORY)}
     identity = DeviceLine(type="local-process").identity("local")
