@@ -111,7 +111,7 @@ class Supervisor:
 
     def do_release(self, client: Client) -> dict[str, Any]:
         """The device is nobody's from here on, durably."""
-        self.claims.release()
+        self.claims.release(client.claim)
         return {}
 
     def do_missing(self, client: Client, hashes: list[str]) -> dict[str, Any]:
@@ -241,10 +241,11 @@ class Client:
                     break
                 for frame in decoder.feed(data):
                     if frame.type == frames.BLOB:
+                        self._supervisor.claims.check(self.claim)
                         self._supervisor.store.piece(frame.payload[:32].hex(), frame.payload[32:])
                     elif frame.type == frames.JSON:
                         self._answer(frame.json())
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, NotYours) as error:
             print(f"a client is dropped: {error}", file=sys.stderr, flush=True)
         finally:
             self.close()
@@ -329,6 +330,9 @@ def start(state: str, socket_path: str, claim: str = "") -> int:
         except NotYours as error:
             print(error, file=sys.stderr)
             return NOT_YOURS
+        except ValueError as error:
+            print(error, file=sys.stderr)
+            return 64
     _write_at_boot(state, [sys.executable, os.path.abspath(sys.argv[0]), "start", state, socket_path])
     lock = os.open(os.path.join(state, "supervisor.lock"), os.O_RDWR | os.O_CREAT, 0o600)
     deadline = time.monotonic() + START_LIMIT_S

@@ -21,6 +21,7 @@ from runner.ondevice.results import ENDS
 from runner.story.run import Run
 from runner.story.steps import step
 from runner.target.drivers import Request, make_target
+from runner.target.session import NotOurs, Session
 from runner.target.target import Target
 from runner.target.transports.base import LinkLost
 
@@ -37,6 +38,9 @@ async def live_target(run: Run, adjust: Callable[[Target], None]) -> AsyncIterat
     try:
         await _open(run, target)
         yield
+    except (LeaseLost, NotOurs) as error:  # whoever says so: somebody else's device is not even switched off
+        run.lost = run.lost or error
+        raise
     finally:
         renewal.cancel()
         await _to_the_end(_unwind(run, target))
@@ -74,17 +78,26 @@ async def _renew(run: Run, task: asyncio.Task[Any] | None) -> None:
         await run.clock.sleep(LEASE_S / 6)
         try:
             await asyncio.to_thread(run.lease.renew)
-        except LeaseLost as error:
+            if run.target and run.session:
+                await _sign_of_life(run.target, run.session)
+        except (LeaseLost, NotOurs) as error:
             run.lost = error
             assert task
             task.cancel()
             return
         except LabError as error:  # the lease file is busy or its disk full; there are five more tries before anybody takes over
             run.say(f"the lease could not be renewed: {error}")
-        if run.target and run.session:
-            with contextlib.suppress(RunnerError, OSError):  # a device that is being cut is renewed the next time round
-                await run.target.power.renew(LEASE_S)
-                await run.session.ask("renew", timeout_s=10)
+
+
+async def _sign_of_life(target: Target, session: Session) -> None:
+    """Towards the keeper and the device. Raises LeaseLost or NotOurs; one that is being cut is renewed the next time round."""
+    try:
+        await target.power.renew(LEASE_S)
+        await session.ask("renew", timeout_s=10)
+    except (LeaseLost, NotOurs):
+        raise
+    except (RunnerError, OSError):
+        pass
 
 
 async def _to_the_end(unwinding: Awaitable[None]) -> None:
@@ -103,7 +116,7 @@ async def _unwind(run: Run, target: Target) -> None:
     steps: tuple[Callable[[], Any], ...] = (
         lambda: _leave(run, target),
         lambda: collect_evidence(run),
-        target.shut_down,
+        lambda: target.transport.close() if run.lost else target.shut_down(),  # _leave may have heard that it is lost
         lambda: collect_evidence(run),
         lambda: seal(run),
     )
@@ -138,6 +151,8 @@ async def _leave(run: Run, target: Target) -> None:
                 await run.session.close()
                 run.session = await target.recover(run.plan.type.boot_limit_s, by_itself=False)
                 await _let_go(run)
+        except NotOurs as error:
+            run.lost = error
     await run.session.close()
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from runner.clock import Clock
 from runner.errors import LabError
-from runner.farm.lease import Lease, LeaseLost
+from runner.farm.lease import Lease
 from runner.judgement.evidence import Evidence
 from runner.lab.folder import RunFolder
 from runner.lab.where import Lab
@@ -92,7 +92,7 @@ class Run:
     endings: list[str] = field(default_factory=list)  # how each execution ended, in order
     completed: bool = False  # every planned step was made
     superseded: bool = False  # the device was lent again while this run was not looked after; all that it wrote is mirrored
-    lost: LeaseLost | None = None  # the lease was: nothing may be done to the device any more
+    lost: LabError | None = None  # the lease was (LeaseLost), or the device says so (NotOurs): nothing may be done to the device any more
     baseline_s: dict[str, float] = field(default_factory=dict)  # each stage's duration without a fault
 
     @property

@@ -160,9 +160,9 @@ def test_what_was_set_aside_is_sealed_as_all_other_evidence(run: MadeRun) -> Non
 # ---- restarts that nobody saw -----------------------------------------------------------------------------------------
 
 
-def returned(run: MadeRun, at_s: float, known: int) -> None:
-    """The coordinator is back, finds the device in its latest boot, and has had `known` of its records."""
-    written = len(run.journals["recovery-1"])
+def returned(run: MadeRun, at_s: float, known: int, written: int = 0) -> None:
+    """The coordinator is back, finds the device in its latest boot, and has had `known` of its (`written`) records."""
+    written = written or len(run.journals["recovery-1"])
     run.note(at_s, "returned", execution="recovery-1", mirrored=known, written=written, boot_id=run.boot_id, supervisor_started_ns=10**9)
 
 
@@ -172,7 +172,7 @@ def test_a_restart_while_nobody_looked_is_no_failure(run: MadeRun) -> None:
     run.restart(10, "recovery-1")
     run.restart(20, "recovery-1")
     run.note(30, "resumed")
-    returned(run, 30, known)
+    returned(run, 30, known, len(run.journals["recovery-1"]) - 1)  # back just behind the second `restored`
     assert really_rebooted(evidence(run), "recovery") == []
 
 
@@ -202,15 +202,15 @@ def test_an_absence_excuses_no_other_execution(run: MadeRun) -> None:
 
 def test_a_returned_devices_process_is_one_that_was_seen(run: MadeRun) -> None:
     """A cut after the return must end it: the same process behind that cut is caught."""
-    returned(run, 4, len(run.journals["recovery-1"]))
-    run.cut(5, "recovery-1", "train", back_s=6)
+    known = len(run.journals["recovery-1"])
+    run.restart(4, "recovery-1")
+    returned(run, 6, known)
     assert really_rebooted(evidence(run), "recovery") == []
     back = {"boot_id": run.boot_id, "supervisor_started_ns": 10**9}
-    run.note(7, "returned", execution="recovery-1", mirrored=0, written=0, **back)
-    hold = {"execution": "recovery-1", "hold": "recovery-1/2"}
+    hold = {"execution": "recovery-1", "hold": "recovery-1/1"}
     run.note(8, "cut", **hold, stage="train", point="random", loss="power_loss", written=0, witness_lines=0, facts={})
     run.note(9, "recovered", **hold, **back, power_on_boottime_ns=0)
-    assert [problem for problem, _ in really_rebooted(evidence(run), "recovery")] == ["boot id unchanged over the cut at recovery-1/2"]
+    assert [problem for problem, _ in really_rebooted(evidence(run), "recovery")] == ["boot id unchanged over the cut at recovery-1/1"]
 
 
 def repeated(run: MadeRun) -> list[str]:

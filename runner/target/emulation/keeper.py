@@ -150,7 +150,8 @@ class Keeper:
     def _admit(self, fence: int) -> None:
         """Whoever acts comes with the fence of its lease. Raises LabError for one that is over; a higher one is durable first."""
         if fence < self._fence:
-            raise LabError(f"fence {fence} is over: fence {self._fence} was granted since, and this board is its holder's")
+            remedy = f"if the lease file was removed by hand, remove {Path(FENCE).absolute()}, too"
+            raise LabError(f"fence {fence} is over: fence {self._fence} was granted since, and this board is its holder's ({remedy})")
         if fence > self._fence:
             write_fence(fence)
             self._fence = fence
@@ -312,6 +313,9 @@ def write_fence(fence: int) -> None:
         file.flush()
         os.fsync(file.fileno())
     os.rename(f"{FENCE}.new", FENCE)
+    folder = os.open(".", os.O_RDONLY)
+    os.fsync(folder)
+    os.close(folder)
 
 
 def listens(path: str) -> bool:

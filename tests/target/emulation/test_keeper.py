@@ -92,7 +92,7 @@ def test_a_fence_that_is_over_is_refused_and_moves_nothing(board: Path) -> None:
     assert ask(keeper, "renew", fence=7, seconds=60) == {"seconds": 60.0}
     for verb in ("on", "cut", "off", "renew"):
         said = ask(keeper, verb, fence=6, seconds=9999)
-        assert said == {"error": "fence 6 is over: fence 7 was granted since, and this board is its holder's"}
+        assert said["error"].startswith("fence 6 is over: fence 7 was granted since, and this board is its holder's")
     assert (board / "fence").read_text() == "7"
     assert ask(keeper, "facts")["lease_s"] == 60.0
     assert ask(keeper, "renew", fence=7, seconds=90) == {"seconds": 90.0}  # neither of them ended it
