@@ -21,7 +21,7 @@ from runner.ondevice import failpoints
 from runner.ondevice.journal import Record
 from runner.ondevice.results import ENDS
 from runner.story.damage import LostAlready, damage, locate
-from runner.story.left import catch_up, drain, noting
+from runner.story.left import catch_up, drain, lent_again, noting
 from runner.story.run import Run, stage_durations
 from runner.story.steps import step
 from runner.target.mirror import Diverged, Mirror
@@ -38,6 +38,7 @@ class Refused(LabError):
 HOPELESS = ("diverged", "not_recovered", "stuck")  # endings after which this device has nothing more to show in this run
 MAX_REATTACHMENTS = 5
 GIVE_UP_S = 15.0
+OUT_OF_TIME = "the time limit is over"
 
 
 async def run_execution(run: Run, plan: ExecutionPlan) -> str:
@@ -99,7 +100,7 @@ async def _live(run: Run, plan: ExecutionPlan, mirror: Mirror) -> str:
             return "limit"
         if isinstance(found, Record):  # a random cut may come so late that the holds behind it are passed: not made, not a failure
             run.note("missed", execution=plan.name, holds=list(pending), ended=found.kind)
-            return found.kind
+            return _ending(found)
         cut = pending.pop(found["hold"], None)
         if cut is None:
             raise _stands_again(plan, found)
@@ -110,7 +111,12 @@ async def _live(run: Run, plan: ExecutionPlan, mirror: Mirror) -> str:
     end = held or await _next(run, plan, mirror)
     if isinstance(end, dict):
         raise _stands_again(plan, end)
-    return end.kind if end else "limit"
+    return _ending(end) if end else "limit"
+
+
+def _ending(record: Record) -> str:
+    """How an execution ended, by its last record; one that we ourselves gave up, before we were killed, ran out of time."""
+    return "limit" if record.kind == "abandoned" and record.payload.get("reason") == OUT_OF_TIME else record.kind
 
 
 @step("start")
@@ -126,14 +132,13 @@ async def _start(run: Run, plan: ExecutionPlan, mirror: Mirror) -> dict[str, Any
         known = mirror.sequence
         _listen(run, plan, mirror)
         state = await run.session.follow(run.token, plan.name, mirror)
-        if state["written"] and not state["current"]:
-            ending = await drain(run.session, run.token, plan.name, mirror, run.log)
-            if ending not in ENDS:
+        if state["written"] and (state.get("ended") or not state["current"]):
+            await drain(run.session, run.token, plan.name, mirror, run.log)
+            if lent_again(mirror.records):
                 run.note("superseded", by="another run", whole=True)
                 run.superseded = True
-                raise LabError(
-                    f"the device was lent to somebody else while {plan.name} was under way; what it wrote until then is mirrored"
-                )
+                found = f"the device was lent to somebody else while {plan.name} was under way; what it wrote until then is mirrored"
+                raise LabError(found, do=run.plan.command)
         if state["written"] or known:
             run.note("returned", execution=plan.name, mirrored=known, written=state["written"], **run.session.identity)
             return await _follow(run, plan, mirror, "after the coordinator was gone")
@@ -337,7 +342,7 @@ async def _give_up(run: Run) -> str:
     """Ends an execution that ran out of time, its journal drained: "limit"; or "stuck" when even that does not work."""
     assert run.session
     try:
-        await run.session.ask("abandon", reason="the time limit is over", timeout_s=GIVE_UP_S)
+        await run.session.ask("abandon", reason=OUT_OF_TIME, timeout_s=GIVE_UP_S)
         await asyncio.wait_for(run.session.record(lambda record: record.kind in ENDS), GIVE_UP_S)
     except (RunnerError, asyncio.TimeoutError):
         return "stuck"

@@ -23,12 +23,14 @@ from runner.judgement.evidence import SET_ASIDE, load_evidence
 from runner.lab.folder import RunFolder, seals
 from runner.model.plan import ExecutionPlan
 from runner.ondevice.journal import Journal, Record
+from runner.ondevice.results import ENDS
 from runner.story.run import Run, note
 from runner.story.steps import step
 from runner.target.mirror import Diverged, Mirror
 from runner.target.session import Session
 from runner.target.transports.base import LinkLost
 
+SUPERSEDED_BY = "superseded by "
 DRAIN_LIMIT_S = 60.0  # without a single new record
 
 
@@ -39,7 +41,7 @@ async def settle(run: Run) -> None:
     left = run.session.hello.get("execution")
     going_on = left if isinstance(left, dict) and not left.get("ended") and left.get("run") != run.token else None
     if going_on:
-        await run.session.ask("abandon", reason=f"superseded by {run.token}")
+        await run.session.ask("abandon", reason=f"{SUPERSEDED_BY}{run.token}")
         run.note("made_safe", abandoned=going_on)
         run.say(f"ended what {going_on.get('run')} had left running")
     for token, root in run.lease.leases.unfinished(run.plan.identity):
@@ -125,6 +127,12 @@ async def drain(session: Session, token: str, execution: str, mirror: Mirror, lo
     except asyncio.TimeoutError:
         return "stuck"
     return mirror.records[-1].kind if mirror.records else "never began"
+
+
+def lent_again(records: list[Record]) -> bool:
+    """Whether an execution that nobody writes any more was ended by another run's coming, and not by anything of its own."""
+    end = next((record for record in records if record.kind in ENDS), None)
+    return end is None or (end.kind == "abandoned" and str(end.payload.get("reason", "")).startswith(SUPERSEDED_BY))
 
 
 async def give_up_own(run: Run) -> None:

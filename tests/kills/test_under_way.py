@@ -161,3 +161,25 @@ def test_a_run_under_way_is_neither_resumed_nor_reported_on(chain: Chain) -> Non
 def _pending(pid: int, number: signal.Signals) -> bool:
     lines = dict(line.split(":", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines() if ":" in line)
     return any(int(lines[key], 16) >> (number - 1) & 1 for key in ("SigPnd", "ShdPnd"))
+
+
+def test_a_run_whose_device_a_stranger_had_meanwhile_ends_blocked_and_whole(chain: Chain) -> None:
+    """Another lease file's run took the device over: what the first one wrote until then is mirrored, and nobody calls it failed."""
+    with stopped_at(chain, "cut.done") as process:
+        process.kill()
+    old = chain.run
+    assert old
+    claim = chain.state / "local" / "local" / "claim.json"
+    claim.write_text(json.dumps({**json.loads(claim.read_text()), "holder": ""}))  # as if its time were over
+    ours = (chain.state / "leases").rename(chain.root / "our-leases")
+    theirs = command(chain, "exec", "KILL-001", "--quick")
+    assert theirs.returncode == 0, theirs.stdout + theirs.stderr
+    (chain.state / "leases").rename(chain.root / "their-leases")
+    ours.rename(chain.state / "leases")
+    done = command(chain, "run", "resume", old.run_id)
+    assert done.returncode == 3
+    assert "was lent to somebody else" in done.stdout
+    evidence = load_evidence(old)
+    assert evidence.over
+    assert evidence.executions[-1].records[-1].kind == "abandoned"
+    assert left_behind(chain) == []
