@@ -228,8 +228,11 @@ class Evidence:
 
     @property
     def absences(self) -> int:
-        """How often the coordinator was gone and came back: nobody noted then what became of the device's power."""
-        return sum(record.kind in ("resumed", "superseded") for record in self.coordinator)
+        """How often the device's power may have gone without a note: once each time that the coordinator was gone, and once
+        more where it was killed while the disk was being proven, because that cut is noted behind it."""
+        proven = next((record.sequence for record in self.coordinator if record.kind == "disk_proof"), 0)
+        gone = [record.sequence for record in self.coordinator if record.kind in ("resumed", "superseded")]
+        return len(gone) + sum(sequence < proven for sequence in gone)
 
     @property
     def over(self) -> bool:

@@ -96,11 +96,16 @@ def losses_recounted(folder: RunFolder, evidence: Evidence) -> list[Problem]:
     log, where = folder.journals / "disk.log", str((folder.journals / "disk.log").relative_to(folder.root))
     data = log.read_bytes() if log.exists() else b""
     power_ons = read_power_ons(data)[:-1]  # the last one ended in order
-    unseen = len(losses) - len(power_ons)
-    if unseen == 1 and b" Ready " not in data.partition(b"\n")[0]:
-        losses = losses[1:]  # the board was on already when this run began
-    elif unseen < 0:  # the power may go once in each absence of the coordinator, and nobody notes it
-        power_ons = _but_unnoted(power_ons, losses, min(-unseen, evidence.absences))
+    found = _recounted(folder, where, losses, power_ons, evidence.absences)
+    if found and data and b" Ready " not in data.partition(b"\n")[0]:  # the board was on already: how that ended is not in this log
+        found = min(found, _recounted(folder, where, losses[1:], power_ons, evidence.absences), key=len)
+    return found
+
+
+def _recounted(folder: RunFolder, where: str, losses: list[Record], power_ons: list[DiskLog], absences: int) -> list[Problem]:
+    """What of `losses` the log does not show, or shows otherwise. In each absence the power may go once, and nobody notes it."""
+    if len(power_ons) > len(losses):
+        power_ons = _but_unnoted(power_ons, losses, min(len(power_ons) - len(losses), absences))
     if len(losses) != len(power_ons):
         return [(f"{len(losses)} power losses are claimed, the disk's log shows {len(power_ons)}", where)]
     problems: list[Problem] = []

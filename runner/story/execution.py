@@ -51,7 +51,6 @@ async def run_execution(run: Run, plan: ExecutionPlan) -> str:
     began_ns = run.clock.boottime_ns()
     if plan.name not in run.past.begun:
         run.note("execution_began", execution=plan.name, scenario=plan.scenario, plan=plan.model_dump(mode="json"))
-    run.past.begun.add(plan.name)
     mirror = Mirror(run.folder.device_journal(plan.name))
     try:
         ending = await _live(run, plan, mirror)
@@ -143,6 +142,7 @@ async def _start(run: Run, plan: ExecutionPlan, mirror: Mirror) -> dict[str, Any
             run.note("returned", execution=plan.name, mirrored=known, written=state["written"], **run.session.identity)
             return await _follow(run, plan, mirror, "after the coordinator was gone")
     _listen(run, plan, mirror)
+    run.past.begun.add(plan.name)  # should the link break now, nobody knows whether it has
     await run.session.ask("begin", spec=_spec(run, plan))
     return None
 
@@ -300,6 +300,8 @@ async def _follow(run: Run, plan: ExecutionPlan, mirror: Mirror, when: str) -> d
     if not state["agrees"]:
         known, now = mirror.sequence, state["written"]
         raise Diverged(f"{when}: the {known} records that were acknowledged are not what the device's journal ({now} now) begins with")
+    if not state["current"] and not state.get("ended"):
+        raise Diverged(f"{when}: the device does not go on with {plan.name}, and has not come to its end")
     held: dict[str, Any] | None = state.get("held")
     return held
 

@@ -85,7 +85,8 @@ class Mirror:
             if failpoints.armed():  # a test may kill us between the halves
                 data = data[self._file.write(data[: len(data) // 2]) :]
                 failpoints.reached("mirror.half")
-            self._file.write(data)
+            while data:  # a disk that is filling up may take a part, and say so by its count alone
+                data = data[self._file.write(data) :]
             failpoints.reached("mirror.written")
         except OSError as error:
             raise self._full(error) from error

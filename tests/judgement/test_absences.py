@@ -339,15 +339,12 @@ def test_a_loss_more_or_another_one_is_a_contradiction(run: MadeRun, name: str) 
     assert with_losses(run, *losses)[:1] == [said]
 
 
-WAITS = pytest.mark.xfail(strict=False, reason="waits for integrity.py")
-
-
 @pytest.mark.parametrize(
     ("claimed", "logged", "back"),
     [
         ((9, 2, 5), (9, 2, 5), ()),
-        pytest.param((9, 2, 5), (9, 2, 3, 5), RESUMED, marks=WAITS),
-        pytest.param((9, 2, 5), (9, 2, 5, 3), RESUMED, marks=WAITS),
+        pytest.param((9, 2, 5), (9, 2, 3, 5), RESUMED),
+        pytest.param((9, 2, 5), (9, 2, 5, 3), RESUMED),
         ((2, 5), (9, 2, 5), RESUMED),
     ],
 )  # fmt: skip
@@ -368,7 +365,6 @@ def test_a_board_that_was_on_already_excuses_no_other_loss(
     assert with_losses(run, claimed, logged, back, on_already=True) != []
 
 
-@WAITS
 def test_a_loss_without_any_log_is_no_board_that_was_on_already(run: MadeRun) -> None:
     """A single claimed loss, and a disk log that is empty or gone."""
     with_losses(run, (2,), ())

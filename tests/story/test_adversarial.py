@@ -302,7 +302,6 @@ def test_a_devices_refusal_is_heard_and_bounded(tmp_path: Path, reason: Any, sai
     mirror.close()
 
 
-@pytest.mark.xfail(strict=False, reason="waits for execution.py")
 @pytest.mark.parametrize("written", [0, 7])
 def test_a_device_that_goes_on_with_something_else_is_not_waited_for(tmp_path: Path, written: int) -> None:
     """It has the execution's journal, or none, and nobody writes to it any more: told at once, and not when the time is up."""

@@ -204,7 +204,6 @@ def test_a_mirror_that_cannot_be_opened_is_an_error_of_the_lab(tmp_path: Path) -
         Mirror(tmp_path / "device.journal")
 
 
-@pytest.mark.xfail(strict=False, reason="waits for mirror.py")
 def test_a_disk_that_takes_only_a_part_has_not_taken_the_record(mirror: Mirror, monkeypatch: pytest.MonkeyPatch) -> None:
     """A full disk may take half of a record without an error: it is not mirrored before the rest of it is there."""
 
