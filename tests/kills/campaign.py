@@ -21,7 +21,7 @@ from .on_a_board import kill_on_a_board
 from .shots import Shot, board_shots, shots
 
 SHOTS_PER_CHAIN = 4
-SUPERSEDED_EVERY = 4  # this chain is not resumed: another run takes the device
+SUPERSEDED_EVERY = 3  # this chain is not resumed: another run takes the device
 VICTIMS = {
     "local": ("coordinator", "supervisor", "host", "link"),
     "qemu-pi": ("coordinator", "supervisor", "host", "keeper", "link"),
@@ -69,8 +69,9 @@ class Campaign:
             problems = one_chain(chain, mine, superseded=number % SUPERSEDED_EVERY == 0)
             with self._lock:
                 self.wrong += [f"{chain.root.name}: {problem}" for problem in problems]
+            missed = ", ".join(f"{shot.victim} at {shot.point}" for shot in chain.missed)
             print(
-                f"{chain.root.name}: {len(chain.fired)} hit, {len(chain.missed)} missed; {self.kills} of {self.count}",
+                f"{chain.root.name}: {len(chain.fired)} hit, {self.kills} of {self.count}; missed: {missed or '-'}",
                 file=sys.stderr,
                 flush=True,
             )

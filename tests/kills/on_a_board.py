@@ -9,7 +9,6 @@ import signal
 from typing import TYPE_CHECKING
 
 from runner.errors import RunnerError
-from runner.model.device import DeviceType
 from runner.target.emulation.board import Board
 from runner.target.emulation.machine import MachineSpec
 from runner.target.transports.base import Endpoint
@@ -18,11 +17,13 @@ from runner.target.transports.ssh import SshTransport
 if TYPE_CHECKING:
     from .chain import Chain
 
-_ = DeviceType
+_BY_NAME = (
+    "n=1; for p in $(pidof python3); do tr '\\0' ' ' < /proc/$p/cmdline | grep -q '__main__.py {} ' && kill -9 $p && n=0; done; exit $n"
+)
 IN_THE_GUEST = {
     "supervisor": "kill -9 $(cut -d' ' -f1 /data/runner/supervisor.lock)",
-    "host": "for p in $(pidof python3); do tr '\\0' ' ' < /proc/$p/cmdline | grep -q '__main__.py host ' && kill -9 $p; done",
-    "link": "for p in $(pidof python3); do tr '\\0' ' ' < /proc/$p/cmdline | grep -q '__main__.py attach ' && kill -9 $p; done",
+    "host": _BY_NAME.format("host"),
+    "link": _BY_NAME.format("attach"),
 }
 
 
