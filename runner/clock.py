@@ -7,7 +7,6 @@ may jump; no decision is made from it.
 
 from __future__ import annotations
 
-import asyncio
 import time
 from datetime import UTC, datetime
 from typing import Protocol
@@ -31,6 +30,8 @@ class SystemClock:
         return time.time_ns()
 
     async def sleep(self, duration_s: float) -> None:
+        import asyncio  # not above: who lists devices does not wait
+
         await asyncio.sleep(duration_s)
 
 

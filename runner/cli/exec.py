@@ -99,7 +99,7 @@ async def carry_out(
             progress.tell(f"next: runner run resume {progress.run or 'RUN'}")
             os._exit(130)
         asked_s = loop.time()
-        progress.tell("interrupted: unwinding in order; once more stops at once")
+        progress.tell("interrupted: " + ("unwinding in order; once more stops at once" if progress.run else "nothing had begun"))
         task.cancel()
 
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):

@@ -34,7 +34,7 @@ from runner.lab.private import private_folder
 from runner.ondevice.journal import boot_id, fsync_folder
 
 LEASE_S = 120.0
-MARGIN_S = 15.0  # an action begins only with so much of the lease left
+MARGIN_S = 45.0  # an action begins only with so much of the lease left, which is more than any action may take
 TURN_S = 3.0  # whoever is first in the queue and does not take a free device for so long is passed over, not dropped
 POLL_S = 0.25
 BUSY_LIMIT_S = 30.0

@@ -161,6 +161,8 @@ class Execution:
             self._attend(ours, lane, replay)
             for thread in others:
                 thread.join()
+        except Over:
+            pass  # a coordinator ended it meanwhile
         except Exception as error:
             self._say_what_broke(f"{type(error).__name__}: {error}")
         finally:
@@ -172,8 +174,8 @@ class Execution:
         """One pipeline's conversation to its end; what breaks in it ends the execution, and so the other pipelines."""
         try:
             self._converse(ours, lane, replay)
-        except threading.BrokenBarrierError:
-            pass  # another pipeline ended the execution before all had begun
+        except (threading.BrokenBarrierError, Over):
+            pass  # another pipeline, or a coordinator, ended the execution meanwhile
         except Exception as error:
             self._say_what_broke(f"{type(error).__name__}: {error}")
         if self.ended:
@@ -238,6 +240,7 @@ class Execution:
         verified_ns = boottime_ns()
         hold = self._arm("", "during_resume")
         with self.journal.lock:
+            self._refuse_behind_the_end("restored")
             record = self.journal.write(
                 "restored",
                 {
@@ -317,6 +320,7 @@ class Execution:
         hold = next((armed for armed in (self._arm(stage, point) for point in points) if armed), None)
         point = hold["point"] if hold else ""
         with self.journal.lock:  # no sample may slip in between and flush what is held unflushed
+            self._refuse_behind_the_end("stage_finished")
             try:
                 record = self.journal.write("stage_finished", message)
             except ValueError as error:
@@ -384,6 +388,7 @@ class Execution:
         if self._stopped:
             return
         with self.journal.lock:
+            self._refuse_behind_the_end("sample")
             if self.journal.flushed_sequence >= record.sequence:
                 self.journal.write("sample", {"metrics": sample(self._folder), "behind": hold["hold"]})
             self.journal.start_writeback()
@@ -407,8 +412,15 @@ class Execution:
     # ---- writing ----------------------------------------------------------------------------------------
 
     def _promise(self, kind: str, payload: dict[str, Any]) -> None:
-        self.journal.append(kind, payload)
+        with self.journal.lock:
+            self._refuse_behind_the_end(kind)
+            self.journal.append(kind, payload)
         self._announce_flushed()
+
+    def _refuse_behind_the_end(self, kind: str) -> None:
+        """Nothing is written behind the last record, whatever a pipeline still has to say. Raises Over."""
+        if self.ended and kind not in ENDS:
+            raise Over
 
     def _end(self, kind: str, payload: dict[str, Any]) -> None:
         """The last record of this journal, once: whoever comes second finds that it has ended already.
@@ -421,7 +433,9 @@ class Execution:
                 self._promise(kind, payload)
 
     def _write(self, kind: str, payload: dict[str, Any]) -> Record:
-        record = self.journal.write(kind, payload)
+        with self.journal.lock:
+            self._refuse_behind_the_end(kind)
+            record = self.journal.write(kind, payload)
         self._publish_progress(payload.get("stage", ""))
         return record
 
@@ -470,6 +484,10 @@ class Kept:
 
 class Refused(Exception):
     """A journal that must not go on, and why."""
+
+
+class Over(Exception):
+    """The execution has ended: what its pipelines still say is not part of it."""
 
 
 def refuse(data: bytes, records: list[Record], name: str) -> None:

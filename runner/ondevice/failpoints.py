@@ -2,7 +2,7 @@
 
     reached("story.cut.before")      nothing, unless RUNNER_FAILPOINT names a file that says otherwise
 
-The file is one line, "ROLE POINT NTH ACTION": in the process of that role (coordinator, supervisor, host, keeper), at the
+The file is one line, "ROLE POINT NTH ACTION": in the process of that role (coordinator or supervisor), at the
 nth time that the point is reached, `kill` sends it SIGKILL and `stop` SIGSTOP. Whoever acts renames the file to
 "….fired" first, so that exactly one process does, once, and the test knows that it did.
 """

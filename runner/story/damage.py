@@ -55,6 +55,7 @@ async def damage(run: Run, plan: ExecutionPlan, hold: str, planned: TamperPlan, 
         promised = spans[-1][1]
         foreign = run.folder.device_journal(run.plan.executions[0].name).read_bytes()
     made = tamper.edits(planned, content, promised, foreign, spans)
+    run.lease.confirm()
     for edit in made:
         storage.write(place, edit.offset, edit.data)
     after = storage.read(place)

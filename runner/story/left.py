@@ -66,6 +66,7 @@ async def _settle(run: Run, token: str, old: RunFolder) -> None:
                 whole = await _drain_all(run.session, token, old, log)
                 found = f"the device was lent to {run.token} before this run had come to its end"
                 note(log, "superseded", {"by": run.token, "whole": whole})
+                old.reserve.unlink(missing_ok=True)
                 note(log, "sealed", {"files": seals(old)})
                 note(log, "run_ended", {"ending": "lab", "error": found + ("; all that it wrote is mirrored" if whole else "")})
                 log.close()
@@ -148,7 +149,13 @@ async def set_aside(run: Run, execution: ExecutionPlan) -> None:
     assert run.session
     await run.session.ask("abandon", reason="set aside: its coordinator was killed while its disk was being damaged")
     mirror = Mirror(run.folder.device_journal(execution.name))
-    mirror.close()
+    try:
+        await drain(run.session, run.token, execution.name, mirror, run.log)
+    except Diverged:
+        pass  # so much of the damage had been done
+    finally:
+        run.session.mirror = None
+        mirror.close()
     run.note("execution_ended", execution=execution.name, ending=SET_ASIDE, mirrored=mirror.sequence, chain=mirror.chain)
     run.past.begun.discard(execution.name)
     run.past.ended[execution.name] = SET_ASIDE
