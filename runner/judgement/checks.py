@@ -147,6 +147,7 @@ def promises_kept(evidence: Evidence, scenario: str) -> list[Problem]:
         if execution.diverged:
             said = f"{execution.diverged['mirrored']} records had been acknowledged; {execution.diverged['found']}"
             problems.append((said, execution.journal_file))
+        problems += _lost_in_a_cut_that_nobody_noted(evidence, execution)
         for cut in execution.cuts:
             found = min(cut.restored.payload[key] for key in ("records_found", "through_sequence")) if cut.restored else 0
             if cut.restored and found < cut.durable_sequence:
@@ -158,6 +159,27 @@ def promises_kept(evidence: Evidence, scenario: str) -> list[Problem]:
             problems.append((f"{len(execution.records)} whole records, {ended['mirrored']} were mirrored", execution.journal_file))
         elif ended and execution.chains[-1] != ended["chain"]:
             problems.append(("the records are not those that were mirrored", execution.journal_file))
+    return problems
+
+
+def _lost_in_a_cut_that_nobody_noted(evidence: Evidence, execution: Execution) -> list[Problem]:
+    """A coordinator that was killed at a cut had been told what was flushed: the restart behind it must have found that."""
+    problems: list[Problem] = []
+    flushed, hold = 0, ""
+    for record in evidence.coordinator:
+        said = record.payload
+        if said.get("execution") != execution.name:
+            continue
+        if record.kind == "held":
+            flushed = said["flushed"]
+        elif record.kind in ("cutting", "cut"):
+            hold = str(said["hold"]) if record.kind == "cutting" else ""
+        elif record.kind == "returned" and hold:
+            for restored in execution.of_kind("restored"):
+                found = restored.payload["records_found"]
+                if said["mirrored"] < restored.sequence <= said["written"] and found < flushed:
+                    problems.append((f"{hold}: {flushed} records were promised, {found} came back", execution.where(restored)))
+            hold = ""
     return problems
 
 
@@ -218,11 +240,7 @@ def really_rebooted(evidence: Evidence, scenario: str) -> list[Problem]:
     problems = []
     boots, processes, seen = set(), set(), set()
     back = {}
-    unwatched: dict[str, list[range]] = {}  # records that the device wrote while no coordinator was there to see why
     for record in evidence.coordinator:
-        if record.kind == "returned":
-            known, now = record.payload["mirrored"], record.payload["written"]
-            unwatched.setdefault(record.payload["execution"], []).append(range(known + 1, now + 1))
         if record.kind in ("hello", "recovered", "reattached", "returned"):
             boot, process = record.payload["boot_id"], record.payload["supervisor_started_ns"]
             if record.kind == "recovered":
@@ -232,7 +250,7 @@ def really_rebooted(evidence: Evidence, scenario: str) -> list[Problem]:
             seen.add((boot, process))
     for execution in evidence.of(scenario):
         for record in execution.of_kind("restored"):
-            absent = any(record.sequence in each for each in unwatched.get(execution.name, ()))
+            absent = any(record.sequence in each for each in evidence.unwatched(execution))
             if not absent and (record.boot_id, record.payload["supervisor_started_ns"]) not in seen:
                 problems.append(("it restarted, and nobody had cut its power", execution.where(record)))
     for cut in (cut for execution in evidence.of(scenario) for cut in execution.cuts):
@@ -250,7 +268,10 @@ def _too_late(evidence: Evidence, scenario: str, limit_s: float, clock: str, nou
     """Restarts that took longer than the limit. Time for which the host kept an emulated board waiting is not the board's."""
     problems = []
     for execution in evidence.of(scenario):
+        unwatched = evidence.unwatched(execution)
         for cut in execution.cuts:
+            if cut.restored and any(cut.restored.sequence in each for each in unwatched):
+                continue  # nobody was there to let it go on
             took = getattr(clocks(execution, cut), clock)
             emulated = evidence.plan["type"]["emulation"] is not None
             waited = float((cut.recovered or {}).get("host_wait_s") or 0.0) if emulated else 0.0

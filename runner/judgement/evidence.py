@@ -47,6 +47,8 @@ _NOTES: dict[str, dict[str, type]] = {  # what the coordinator's records must ho
     "refused": {"execution": str, "by": str, "reason": str},
     "damaged": {"execution": str, "hold": str},
     "mirrored": {"execution": str, "sequence": int, "kind": str},
+    "cutting": {"execution": str, "hold": str},
+    "superseded": {"by": str},
     "held": {"execution": str, "hold": str, "flushed": int},
     "missed": {"execution": str, "holds": list},
     "cut": {
@@ -65,6 +67,7 @@ _NOTES: dict[str, dict[str, type]] = {  # what the coordinator's records must ho
 }
 
 
+BY_THE_OPERATOR = "the operator"  # who ended a killed run, in the note `superseded`
 SET_ASIDE, AGAIN = "set_aside", "-again"  # an execution that a resume could not go on with, and the name of the one in its place
 
 
@@ -234,6 +237,11 @@ class Evidence:
         gone = [record.sequence for record in self.coordinator if record.kind in ("resumed", "superseded")]
         return len(gone) + sum(sequence < proven for sequence in gone)
 
+    def unwatched(self, execution: Execution) -> list[range]:
+        """Numbers of the records that a device wrote while no coordinator was there to see why, or when."""
+        notes = [r.payload for r in self.coordinator if r.kind == "returned" and r.payload["execution"] == execution.name]
+        return [range(said["mirrored"] + 1, said["written"] + 1) for said in notes]
+
     @property
     def over(self) -> bool:
         """Whether nothing is left that a resume could do: it came to its end, or its device was lent again."""
@@ -276,6 +284,9 @@ def load_evidence(folder: RunFolder) -> Evidence:
         )
     last = next((record for record in reversed(coordinator) if record.kind in ("run_ended", "resumed", "superseded")), None)
     ending = last.payload if last is not None and last.kind == "run_ended" else None
+    if last is not None and last.kind == "superseded":  # its end was to be noted next
+        by = last.payload.get("by")
+        ending = {"ending": "interrupted" if by == BY_THE_OPERATOR else "lab", "error": f"the device was lent again, to {by}"}
     return Evidence(config, config["test_parameters"], coordinator, executions, ending)
 
 

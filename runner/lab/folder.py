@@ -91,14 +91,18 @@ class RunFolder:
                 for path in (new.run_config.parent, new.journals, new.metrics, new.logs, new.dx):
                     path.mkdir(parents=True)
                 (new.dx / "README.md").write_text(STATEMENT)
-                with new.reserve.open("wb") as file:
-                    os.posix_fallocate(file.fileno(), 0, RESERVE_BYTES)
+                new.keep_room()
                 fill(new)
                 os.rename(new.root, runs / entry / run_id)
                 return cls(runs / entry / run_id)
         except OSError as error:  # shutil's own errors have no strerror
             why = error.strerror or str(error)[:300]
             raise LabError(f"no run folder can be made in {runs}: {why}", do="free or grant the place") from error
+
+    def keep_room(self) -> None:
+        """Takes the reserve's room on the disk. Raises OSError."""
+        with self.reserve.open("wb") as file:
+            os.posix_fallocate(file.fileno(), 0, RESERVE_BYTES)
 
     @contextlib.contextmanager
     def alone(self) -> Iterator[None]:

@@ -27,6 +27,7 @@ its way to the disk: so a cut there shows both that what was promised stays and 
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -73,6 +74,8 @@ class Execution:
     @classmethod
     def create(cls, folder: str, spec: dict[str, Any], store: Store, publish: Publish) -> Execution:
         """A new execution whose first record, `began` with the whole spec, is durable when this returns."""
+        if not os.path.exists(os.path.join(folder, "journal")):  # what a killed one had made before it had a journal
+            shutil.rmtree(os.path.join(folder, "work"), ignore_errors=True)
         for lane in lanes(spec):
             os.makedirs(os.path.join(folder, "work", lane), mode=0o700)
         runs = os.path.dirname(os.path.dirname(folder))

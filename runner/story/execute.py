@@ -35,7 +35,7 @@ from runner.model.plan import ExecutionPlan, Plan
 from runner.ondevice import failpoints
 from runner.ondevice.journal import Journal, boot_id
 from runner.story.execution import HOPELESS, linked, run_execution
-from runner.story.left import give_up_own, set_aside, settle
+from runner.story.left import end_as, give_up_own, set_aside, settle
 from runner.story.live import collect_evidence, live_target
 from runner.story.plan import missing_cuts, more_cuts, once_more
 from runner.story.prove import prove_disk
@@ -90,6 +90,8 @@ async def resume(
         async with _lent(plan, lab, emit, clock, wait=wait) as lease:
             log = Journal.open(str(folder.coordinator_journal))
             run = Run(plan, lab, folder, clock, emit, log, str(evidence.config["agent_run_id"]), lease, past_of(evidence))
+            with contextlib.suppress(OSError):  # a full disk is heard of soon enough
+                folder.keep_room()
             run.endings, run.baseline_s = list(run.past.ended.values()), dict(run.past.baseline_s)
             run.note("resumed", runner_version=__version__)
             lease.leases.began(run.token, plan.identity, folder.root, lease.id)
@@ -256,10 +258,12 @@ async def _execution(run: Run, execution: ExecutionPlan) -> str:
         await set_aside(run, execution)
     if run.past.ended.get(execution.name) == SET_ASIDE:
         return await _execution(run, once_more(execution))
+    if execution.name in run.past.lost and execution.name in run.past.begun:
+        end_as(run, execution, "not_recovered")  # a result, whose coordinator was killed before it had noted the end
     if execution.name not in run.past.ended:
         run.past.ended[execution.name] = await run_execution(run, execution)
         if damaging and run.past.ended[execution.name] not in HOPELESS:
-            await unpack(run)
+            await linked(run, lambda: unpack(run))
     return run.past.ended[execution.name]
 
 

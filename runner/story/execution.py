@@ -25,7 +25,7 @@ from runner.story.left import catch_up, drain, lent_again, noting
 from runner.story.run import Run, stage_durations
 from runner.story.steps import step
 from runner.target.mirror import Diverged, Mirror
-from runner.target.session import holds_shape
+from runner.target.session import RemoteError, holds_shape
 from runner.target.transports.base import LinkLost
 
 Result = TypeVar("Result")
@@ -55,7 +55,7 @@ async def run_execution(run: Run, plan: ExecutionPlan) -> str:
     try:
         ending = await _live(run, plan, mirror)
         if ending == "limit":
-            ending = await _give_up(run)
+            ending = await _give_up(run, plan, mirror)
     except Refused as error:
         ending = "refused"
         _refusal(run, plan, "device", str(error))
@@ -106,7 +106,7 @@ async def _live(run: Run, plan: ExecutionPlan, mirror: Mirror) -> str:
         await _cut(run, plan, cut, await _standing(run, plan, cut, mirror))
         if not await _recover(run, plan, cut):
             return "not_recovered"
-        held = await _follow(run, plan, mirror, f"after the cut at {cut.hold}")
+        held = await linked(run, lambda: _follow(run, plan, mirror, f"after the cut at {cut.hold}"))  # noqa: B023 - awaited at once
     end = held or await _next(run, plan, mirror)
     if isinstance(end, dict):
         raise _stands_again(plan, end)
@@ -132,13 +132,13 @@ async def _start(run: Run, plan: ExecutionPlan, mirror: Mirror) -> dict[str, Any
         _listen(run, plan, mirror)
         state = await run.session.follow(run.token, plan.name, mirror)
         if state["written"] and (state.get("ended") or not state["current"]):
-            await drain(run.session, run.token, plan.name, mirror, run.log)
+            whole = await drain(run.session, run.token, plan.name, mirror, run.log) != "stuck"
             if lent_again(mirror.records):
-                run.note("superseded", by="another run", whole=True)
-                run.superseded = True
+                run.note("superseded", by="another run", whole=whole)
+                run.superseded = whole
                 found = f"the device was lent to somebody else while {plan.name} was under way; what it wrote until then is mirrored"
                 raise LabError(found, do=run.plan.command)
-        if state["written"] or known:
+        if state["written"] or known or state.get("refused"):
             run.note("returned", execution=plan.name, mirrored=known, written=state["written"], **run.session.identity)
             return await _follow(run, plan, mirror, "after the coordinator was gone")
     _listen(run, plan, mirror)
@@ -209,6 +209,11 @@ async def linked(run: Run, act: Callable[[], Awaitable[Result]]) -> Result:
     raise LabError(f"the link to the device broke {MAX_REATTACHMENTS} times in one step")
 
 
+async def _ask(run: Run, do: str, **arguments: Any) -> dict[str, Any]:
+    assert run.session
+    return await run.session.ask(do, **arguments)
+
+
 async def relink(run: Run, why: str, **facts: Any) -> None:
     """A new session, after a silence that nobody caused."""
     assert run.target and run.session
@@ -226,9 +231,10 @@ async def _cut(run: Run, plan: ExecutionPlan, cut: CutPlan, held: dict[str, Any]
     facts = ("hold", "stage", "point", "sequence", "written", "flushed")
     run.note("held", execution=plan.name, **{key: held[key] for key in facts})
     written = held["written"]
-    place = await locate(run, plan, cut.tamper) if cut.tamper else None
+    tamper = cut.tamper
+    place = await linked(run, lambda: locate(run, plan, tamper)) if tamper else None
     if cut.fraction is not None:
-        await run.session.ask("proceed")
+        await linked(run, lambda: _ask(run, "proceed"))
         await run.clock.sleep(cut.fraction * run.baseline_s.get(cut.stage.partition("@")[0], 0.1))
         written = max(written, run.session.progress["written"])
     run.note("cutting", execution=plan.name, hold=cut.hold)
@@ -327,8 +333,8 @@ async def _refuse(run: Run, plan: ExecutionPlan, reason: str) -> str:
     """Ends an execution whose journal is not the one that was mirrored: "refused"; "stuck" when the device does not obey."""
     assert run.session
     try:
-        await run.session.ask("abandon", reason=f"refused by the coordinator: {reason}", timeout_s=GIVE_UP_S)
-    except RunnerError:
+        await linked(run, lambda: _ask(run, "abandon", reason=f"refused by the coordinator: {reason}", timeout_s=GIVE_UP_S))
+    except RemoteError:
         return "stuck"
     _refusal(run, plan, "coordinator", reason)
     return "refused"
@@ -340,15 +346,20 @@ def _refusal(run: Run, plan: ExecutionPlan, by: str, reason: str) -> None:
     run.emit("refused", by=by, reason=reason)
 
 
-async def _give_up(run: Run) -> str:
-    """Ends an execution that ran out of time, its journal drained: "limit"; or "stuck" when even that does not work."""
+async def _give_up(run: Run, plan: ExecutionPlan, mirror: Mirror) -> str:
+    """Ends an execution that ran out of time, its journal drained: "limit"; or "stuck" when the device does not obey."""
     assert run.session
-    try:
-        await run.session.ask("abandon", reason=OUT_OF_TIME, timeout_s=GIVE_UP_S)
-        await asyncio.wait_for(run.session.record(lambda record: record.kind in ENDS), GIVE_UP_S)
-    except (RunnerError, asyncio.TimeoutError):
-        return "stuck"
-    return "limit"
+    for _ in range(MAX_REATTACHMENTS):
+        try:
+            await run.session.ask("abandon", reason=OUT_OF_TIME, timeout_s=GIVE_UP_S)
+            async with asyncio.timeout(GIVE_UP_S):
+                await run.session.record(lambda record: record.kind in ENDS)
+            return "limit"
+        except LinkLost as error:
+            await _reattach(run, plan, mirror, error)
+        except (RemoteError, asyncio.TimeoutError):
+            break
+    return "stuck"
 
 
 def _spec(run: Run, plan: ExecutionPlan) -> dict[str, Any]:

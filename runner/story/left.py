@@ -19,7 +19,7 @@ from runner.clock import iso
 from runner.errors import AskError, LabError
 from runner.judgement import report
 from runner.judgement.conclude import conclude
-from runner.judgement.evidence import SET_ASIDE, load_evidence
+from runner.judgement.evidence import BY_THE_OPERATOR, SET_ASIDE, load_evidence
 from runner.lab.folder import RunFolder, seals
 from runner.model.plan import ExecutionPlan
 from runner.ondevice.journal import Journal, Record
@@ -60,8 +60,9 @@ async def _settle(run: Run, token: str, old: RunFolder) -> None:
         return
     try:
         with old.alone():
-            whole = False
-            if not load_evidence(old).over:
+            evidence = load_evidence(old)
+            whole = bool((evidence.note("superseded") or {}).get("whole"))
+            if not evidence.over:
                 log = Journal.open(str(old.coordinator_journal))
                 whole = await _drain_all(run.session, token, old, log)
                 found = f"the device was lent to {run.token} before this run had come to its end"
@@ -141,7 +142,7 @@ async def give_up_own(run: Run) -> None:
     assert run.session
     await run.session.ask("abandon", reason="cancelled by the operator")
     run.superseded = await _drain_all(run.session, run.token, run.folder, run.log)
-    run.note("superseded", by="the operator", whole=run.superseded)
+    run.note("superseded", by=BY_THE_OPERATOR, whole=run.superseded)
 
 
 async def set_aside(run: Run, execution: ExecutionPlan) -> None:
@@ -156,10 +157,18 @@ async def set_aside(run: Run, execution: ExecutionPlan) -> None:
     finally:
         run.session.mirror = None
         mirror.close()
-    run.note("execution_ended", execution=execution.name, ending=SET_ASIDE, mirrored=mirror.sequence, chain=mirror.chain)
-    run.past.begun.discard(execution.name)
-    run.past.ended[execution.name] = SET_ASIDE
+    end_as(run, execution, SET_ASIDE)
     run.say(f"{execution.name} is set aside, and made again")
+
+
+def end_as(run: Run, execution: ExecutionPlan, ending: str) -> None:
+    """Notes the end of an execution that an earlier process of this run had begun."""
+    mirror = Mirror(run.folder.device_journal(execution.name))
+    mirror.close()
+    run.note("execution_ended", execution=execution.name, ending=ending, mirrored=mirror.sequence, chain=mirror.chain)
+    run.past.begun.discard(execution.name)
+    run.past.ended[execution.name] = ending
+    run.endings.append(ending)
 
 
 def catch_up(log: Journal, execution: str, mirror: Mirror) -> None:

@@ -15,8 +15,10 @@ from typing import Any
 
 from runner.errors import LabError, RunnerError
 from runner.farm.lease import LEASE_S, LeaseLost
+from runner.judgement.evidence import SET_ASIDE
 from runner.lab.folder import seals
 from runner.lab.where import cache_root, state_root
+from runner.ondevice.journal import Journal
 from runner.ondevice.results import ENDS
 from runner.story.run import Run
 from runner.story.steps import step
@@ -42,8 +44,11 @@ async def live_target(run: Run, adjust: Callable[[Target], None]) -> AsyncIterat
         run.lost = run.lost or error
         raise
     finally:
-        renewal.cancel()
-        await _to_the_end(_unwind(run, target))
+        run.unwinding = True
+        try:
+            await _to_the_end(_unwind(run, target))
+        finally:
+            renewal.cancel()
 
 
 @step("open")
@@ -56,8 +61,9 @@ async def _open(run: Run, target: Target) -> None:
         run.note("hello", **run.session.hello)
         return
     execution, hold = run.past.unrecovered  # its coordinator was killed before it saw the device come back from this cut
-    now_ns = run.clock.boottime_ns()
-    waited = {"power_on_boottime_ns": now_ns, "host_wait_s": None, "board_boot_s": None, "error_bound_s": None}
+    now_ns = run.clock.boottime_ns()  # nobody saw when its power came back
+    host_wait_s = await target.power.waited_s()
+    waited = {"power_on_boottime_ns": now_ns, "host_wait_s": host_wait_s, "board_boot_s": None, "error_bound_s": None}
     run.note("recovered", execution=execution, hold=hold, **run.session.identity, **waited)
 
 
@@ -78,12 +84,13 @@ async def _renew(run: Run, task: asyncio.Task[Any] | None) -> None:
         await run.clock.sleep(LEASE_S / 6)
         try:
             await asyncio.to_thread(run.lease.renew)
-            if run.target and run.session:
+            if run.target and run.session and not run.unwinding:
                 await _sign_of_life(run.target, run.session)
         except (LeaseLost, NotOurs) as error:
             run.lost = error
             assert task
-            task.cancel()
+            if not run.unwinding:
+                task.cancel()
             return
         except LabError as error:  # the lease file is busy or its disk full; there are five more tries before anybody takes over
             run.say(f"the lease could not be renewed: {error}")
@@ -112,7 +119,7 @@ async def _to_the_end(unwinding: Awaitable[None]) -> None:
 @step("unwind")
 async def _unwind(run: Run, target: Target) -> None:
     """Everything off, in order. Each step is tried whatever became of the one before, and none hides the first failure."""
-    run.folder.reserve.unlink(missing_ok=True)
+    _make_room(run)
     steps: tuple[Callable[[], Any], ...] = (
         lambda: _leave(run, target),
         lambda: collect_evidence(run),
@@ -122,6 +129,7 @@ async def _unwind(run: Run, target: Target) -> None:
     )
     if run.lost is not None:
         steps = (lambda: _close(run), target.transport.close, lambda: seal(run))
+    failed: list[str] = []
     for number, act in enumerate(steps, 1):
         try:
             done = act()
@@ -131,6 +139,17 @@ async def _unwind(run: Run, target: Target) -> None:
             run.say(f"unwinding: {error}")
             with contextlib.suppress(LabError):
                 run.note("unwind_failed", step=number, error=f"{type(error).__name__}: {error}")
+            failed.append(str(error))
+    if failed and run.completed:  # a run that is judged by what could not be collected would be judged wrongly
+        raise LabError(f"the run could not be unwound in order: {failed[0]}", do="free what is named, then: runner run resume")
+
+
+def _make_room(run: Run) -> None:
+    """The room that was kept for last words is given free, and a journal that a full disk had broken is opened anew."""
+    with contextlib.suppress(OSError):
+        run.folder.reserve.unlink(missing_ok=True)
+        run.log.close()
+        run.log = Journal.open(run.log.path)
 
 
 async def _leave(run: Run, target: Target) -> None:
@@ -141,7 +160,7 @@ async def _leave(run: Run, target: Target) -> None:
     """
     if run.session is None:
         return
-    if not run.completed or not run.endings or not all(ending in ENDS for ending in run.endings):
+    if not _all_mirrored(run):
         run.note("kept_on_device", run=run.token)
     with contextlib.suppress(RunnerError):  # the session may have ended with what ended the run
         try:
@@ -156,11 +175,16 @@ async def _leave(run: Run, target: Target) -> None:
     await run.session.close()
 
 
+def _all_mirrored(run: Run) -> bool:
+    """Whether the device may forget this run: it is over, and every journal of it was mirrored to its end."""
+    return run.superseded or (run.completed and bool(run.endings) and all(ending in (*ENDS, SET_ASIDE) for ending in run.endings))
+
+
 async def _let_go(run: Run) -> None:
     assert run.session
     if run.completed:
         await run.session.ask("abandon", reason="the run is over", timeout_s=10)
-    if run.superseded or (run.completed and run.endings and all(ending in ENDS for ending in run.endings)):
+    if _all_mirrored(run):
         await run.session.ask("forget", run=run.token, timeout_s=10)
     await run.session.ask("release", timeout_s=10)
 

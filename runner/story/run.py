@@ -30,6 +30,7 @@ class Past:
     extras: list[ExecutionPlan] = field(default_factory=list)  # executions beyond the plan that began
     cut: set[str] = field(default_factory=set)  # holds whose cut was made
     unrecovered: tuple[str, str] | None = None  # execution and hold of a cut after which nobody saw the device come back
+    lost: set[str] = field(default_factory=set)  # executions after whose last cut the device did not come back in time
     proven: bool = False  # the disk was
     measured: bool = False  # the device's speed was
     baseline_s: dict[str, float] = field(default_factory=dict)
@@ -61,7 +62,11 @@ def past_of(evidence: Evidence) -> Past:
             past.unrecovered = None
         elif record.kind == "evidence_from":
             past.marks = past.marks or said["marks"]
-        past.proven = past.proven or record.kind == "disk_proof"
+        elif record.kind == "not_recovered":
+            past.unrecovered = None
+            past.lost.add(said["execution"])
+        elif record.kind == "disk_proof":
+            past.proven = said["found"] == said["expected"]
         past.measured = past.measured or record.kind == "benchmark"
     for execution in evidence.of("baseline"):
         past.baseline_s.update(stage_durations(execution.records))
@@ -91,6 +96,7 @@ class Run:
     session: Session | None = None
     endings: list[str] = field(default_factory=list)  # how each execution ended, in order
     completed: bool = False  # every planned step was made
+    unwinding: bool = False  # from here on the lease is renewed, and nothing else
     superseded: bool = False  # the device was lent again while this run was not looked after; all that it wrote is mirrored
     lost: LabError | None = None  # the lease was (LeaseLost), or the device says so (NotOurs): nothing may be done to the device any more
     baseline_s: dict[str, float] = field(default_factory=dict)  # each stage's duration without a fault

@@ -25,9 +25,15 @@ class GrowingFile:
         inode, size = self._now()
         if size == 0:
             return b""
+        before = b""
+        aside = self.path.with_name(f"{self.path.name}.old")  # where a file goes that has become too large
+        if inode != self._inode and aside.exists() and aside.stat().st_ino == self._inode:
+            with aside.open("rb") as file:
+                file.seek(self._from)
+                before = file.read()
         with self.path.open("rb") as file:
             file.seek(self._from if inode == self._inode and size >= self._from else 0)
-            return file.read()
+            return before + file.read()
 
     def _now(self) -> tuple[int, int]:
         """Which file stands at `path`, and its size; (0, 0) while there is none."""

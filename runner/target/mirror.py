@@ -26,6 +26,7 @@ class Mirror:
     def __init__(self, path: Path) -> None:
         """The mirror at `path`, new or as far as it got. Raises LabError when the coordinator's own disk fails."""
         self.path = path
+        self._broken: LabError | None = None  # what could not be flushed once is never said to be: a second fsync may "succeed"
         try:
             data = path.read_bytes() if path.exists() else b""
             self.records = journal.read(data)
@@ -53,6 +54,8 @@ class Mirror:
         Raises Diverged for anything else, and LabError when the coordinator's own disk fails or there is no end to it. Either way what was
         mirrored before stays readable.
         """
+        if self._broken is not None:
+            raise self._broken
         record = journal.decode(raw)
         if record is None or not well_formed(record):
             raise Diverged(f"a record arrived after {self.sequence} that is not whole")
@@ -72,10 +75,13 @@ class Mirror:
 
     def flush(self) -> None:
         """Makes durable what was taken, and only then may anybody be told of it. Raises LabError when the coordinator's disk fails."""
+        if self._broken is not None:
+            raise self._broken
         try:
             os.fsync(self._file.fileno())
         except OSError as error:
-            raise self._full(error) from error
+            self._broken = self._full(error)
+            raise self._broken from error
 
     def close(self) -> None:
         self._file.close()
@@ -89,7 +95,8 @@ class Mirror:
                 data = data[self._file.write(data) :]
             failpoints.reached("mirror.written")
         except OSError as error:
-            raise self._full(error) from error
+            self._broken = self._full(error)
+            raise self._broken from error
 
     def _full(self, error: OSError) -> LabError:
         return LabError(f"{self.path} cannot be written: {error.strerror}", do="free some space; what was mirrored is kept")

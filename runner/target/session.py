@@ -118,7 +118,11 @@ class Session:
         if "error" in answer:
             raise RemoteError(f"{do}: {words(str(answer['error']))}")
         result = answer.get("ok")
-        if not isinstance(result, dict) or not _holds(result, _ANSWERS.get(do, {})):
+        if (
+            not isinstance(result, dict)
+            or not _holds(result, _ANSWERS.get(do, {}))
+            or not (do != "hello" or _is_state(result.get("execution")))
+        ):
             raise LinkLost(f"the supervisor answered {do!r} with something that is no answer")
         return result
 
