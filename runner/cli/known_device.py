@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from runner.cli.output import Output
-from runner.model.device import DeviceLine, DeviceType
 
 if TYPE_CHECKING:
+    from runner.model.device import DeviceLine, DeviceType
     from runner.target.drivers import Request
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -57,7 +58,8 @@ def leave_it_to_another(output: Output, lab: Lab, *, no_wait: bool) -> int:
                 break
             if ended:
                 last = text.strip().splitlines()[-1:] or ["it said nothing"]
-                raise LabError(f"the run ended before it had a folder, with status {child.returncode}: {last[0]}", where=str(log))
+                kind = AskError if child.returncode == AskError.exit_code else LabError
+                raise kind(f"the run ended before it had a folder, with status {child.returncode}: {last[0]}", where=str(log))
             time.sleep(LOOK_S)
     except KeyboardInterrupt:
         child.send_signal(signal.SIGTERM)
@@ -117,8 +119,12 @@ def run_cancel(output: Output, name: str, now: bool) -> int:
         raise AskError(f"{name} is being written to, and no process of this user carries it out", do="wait for it to end")
     if held is None:
         return _resume(output, name, wait=True, cancel=True)
+    pid = held.holder.get("pid")
+    if not isinstance(pid, int) or pid < 2:
+        raise LabError(f"the lease file does not say which process carries out {name}", where=str(Leases(state_root()).path))
     for _ in range(2 if now else 1):
-        os.kill(held.holder["pid"], signal.SIGINT)
+        with contextlib.suppress(ProcessLookupError):  # it has ended by now
+            os.kill(pid, signal.SIGINT)
         time.sleep(2 * ONE_REQUEST_S)
     deadline = time.monotonic() + CANCEL_LIMIT_S
     with output.waiting(f"{name} to end", CANCEL_LIMIT_S):

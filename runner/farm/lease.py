@@ -123,6 +123,7 @@ class Leases:
     def began(self, token: str, identity: str, folder: Path, lease: str) -> None:
         """A run's folder is noted, so that whoever holds the device next finds it, should the run be killed."""
         with self._write() as db:
+            db.execute("DELETE FROM unfinished WHERE folder = ?", (str(folder),))  # a run whose folder was removed, and its number taken
             db.execute("INSERT OR REPLACE INTO unfinished VALUES (?, ?, ?, ?)", (token, identity, str(folder), lease))
 
     def holder_of(self, folder: Path) -> Held | None:
@@ -235,7 +236,8 @@ class Leases:
 
     def _held(self, row: Sequence[Any]) -> Held:
         id, holder, fence, boot, expires_ns = row
-        return Held(id, json.loads(holder), fence, boot, expires_ns, self._alive(id))
+        said = json.loads(holder)
+        return Held(id, said if isinstance(said, dict) else {}, fence, boot, expires_ns, self._alive(id))
 
     def _alive(self, id: str) -> bool:
         try:

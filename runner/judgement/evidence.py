@@ -48,7 +48,6 @@ _NOTES: dict[str, dict[str, type]] = {  # what the coordinator's records must ho
     "damaged": {"execution": str, "hold": str},
     "mirrored": {"execution": str, "sequence": int, "kind": str},
     "cutting": {"execution": str, "hold": str},
-    "superseded": {"by": str},
     "held": {"execution": str, "hold": str, "flushed": int},
     "missed": {"execution": str, "holds": list},
     "cut": {
@@ -226,7 +225,7 @@ class Evidence:
     @property
     def completed_at(self) -> str | None:
         """When the run ended, by the coordinator's wall clock; None when it was killed."""
-        ends = [record.wall_ns for record in self.coordinator if record.kind == "run_ended"]
+        ends = [record.wall_ns for record in self.coordinator if record.kind in ("run_ended", "superseded")]
         return iso(ends[-1]) if self.ending else None
 
     @property

@@ -44,6 +44,7 @@ from .store import Store
 
 HOLD_LIMIT_S = 120.0  # a hold whose coordinator never comes back is given up, and the run goes on by itself
 
+FRUITLESS_LIVES = 8
 IMPORTED_NS = boottime_ns()  # the interpreter is up and this file is loaded: where a restart's time goes
 
 Publish = Callable[[dict[str, Any]], None]
@@ -147,7 +148,7 @@ class Execution:
     def _live(self, restore: bool) -> None:
         try:
             self._sampler.start()
-            if restore and self._pipeline_differs():
+            if restore and (self._pipeline_differs() or self._restarts_for_nothing()):
                 return
             witness = os.open(self._spec["witness"], os.O_WRONLY | os.O_APPEND)  # once: a serial port has one opener
             ends = [(lane, self._spawn_host(lane, witness)) for lane in lanes(self._spec)]  # they import while we verify
@@ -230,6 +231,15 @@ class Execution:
         if wrong:
             self._end("refused", {"reason": f"pipeline differs from the one that this journal began with: {wrong}"})
         return bool(wrong)
+
+    def _restarts_for_nothing(self) -> bool:
+        """Whether it was restored again and again and got nowhere: then it ends its supervisor each time, and is not gone on with."""
+        progress = ("holding", "stage_finished", "stage_raised")
+        since = max((number for number, record in enumerate(self.journal.records) if record.kind in progress), default=0)
+        lives = sum(record.kind == "restored" for record in self.journal.records[since:])
+        if lives >= FRUITLESS_LIVES:
+            self._end("failed", {"error": f"restarted {lives} times without getting anywhere: it ends its supervisor each time"})
+        return lives >= FRUITLESS_LIVES
 
     def _restore(self) -> dict[str, Any]:
         """Verifies what the journal promises; returns what to replay."""

@@ -28,7 +28,7 @@ from runner.judgement.collection import refresh_aggregate
 from runner.judgement.conclude import Conclusion, conclude
 from runner.judgement.evidence import SET_ASIDE, Evidence, load_evidence
 from runner.judgement.judge import entry_checks
-from runner.lab.folder import RunFolder, write_json
+from runner.lab.folder import RunFolder, seals, write_json
 from runner.lab.where import Lab, cache_root, state_root
 from runner.model.outcome import TABLE
 from runner.model.plan import ExecutionPlan, Plan
@@ -87,9 +87,10 @@ async def resume(
         if evidence.coordinator[-1].boot_id != boot_id():
             found = f"this machine was started anew since {folder.run_id} began, and with it the clock by which the run is timed"
             raise AskError(found, do=f"{plan.command}   (a new run; it mirrors first what this one left on the device)")
+        _refuse_another(folder, evidence, plan, token)
         async with _lent(plan, lab, emit, clock, wait=wait) as lease:
             log = Journal.open(str(folder.coordinator_journal))
-            run = Run(plan, lab, folder, clock, emit, log, str(evidence.config["agent_run_id"]), lease, past_of(evidence))
+            run = Run(plan, lab, folder, clock, emit, log, token, lease, past_of(evidence))
             with contextlib.suppress(OSError):  # a full disk is heard of soon enough
                 folder.keep_room()
             run.endings, run.baseline_s = list(run.past.ended.values()), dict(run.past.baseline_s)
@@ -97,6 +98,23 @@ async def resume(
             lease.leases.began(run.token, plan.identity, folder.root, lease.id)
             trouble = await _carry_out(run, adjust, cancel=cancel)
         return _finish(folder, lab, emit, clock, trouble, token)
+
+
+def _what_was_planned(folder: RunFolder) -> dict[str, dict[str, object]]:
+    """Size and SHA-256 of the plan, and of all that is to run and to check it."""
+    return {name: said for name, said in seals(folder).items() if name.startswith("pipelines/") or name == "config/run_config.json"}
+
+
+def _refuse_another(folder: RunFolder, evidence: Evidence, plan: Plan, token: str) -> None:
+    """Raises AskError for a folder that is not what the run began with, or not where: the device knows its witness by its path."""
+    now, then = _what_was_planned(folder), evidence.coordinator[0].payload.get("files")
+    changed = [name for name, said in then.items() if now.get(name) != said] if isinstance(then, dict) else []
+    if changed:
+        found = f"{changed[0]} is not what it was when {folder.run_id} began"
+        raise AskError(found, where=str(folder.root / changed[0]), do=f"put it back, or run anew: {plan.command}")
+    noted = dict(Leases(state_root()).unfinished(plan.identity)).get(token)
+    if noted is not None and noted != folder.root:
+        raise AskError(f"{folder.run_id} was made as {noted}", where=str(folder.root), do=f"move it back to {noted}")
 
 
 @contextlib.asynccontextmanager
@@ -147,8 +165,6 @@ async def _open_folder(plan: Plan, lab: Lab, clock: Clock, emit: Emit, lease: Le
     run_uuid = str(uuid.uuid4())
 
     def fill(folder: RunFolder) -> None:
-        began = {"entry": plan.entry, "device": plan.device, "runner_version": __version__, "agent_run_id": run_uuid}
-        Journal.create(str(folder.coordinator_journal), "run_began", began).close()
         shutil.copytree(plan.pipeline_source, folder.pipelines, symlinks=True, ignore=shutil.ignore_patterns("__pycache__", ".*"))
         for path in (folder.pipelines, *folder.pipelines.rglob("*")):  # others who may write to the lab may not write to its runs
             if not path.is_symlink():
@@ -172,9 +188,11 @@ async def _open_folder(plan: Plan, lab: Lab, clock: Clock, emit: Emit, lease: Le
             },
         )
         report.write_in_progress(folder)
+        began = {"entry": plan.entry, "device": plan.device, "runner_version": __version__, "agent_run_id": run_uuid}
+        Journal.create(str(folder.coordinator_journal), "run_began", {**began, "files": _what_was_planned(folder)}).close()
 
     folder = RunFolder.create(lab.runs, plan.entry, clock.wall_ns(), fill)
-    run = Run(plan, lab, folder, clock, emit, Journal.open(str(folder.coordinator_journal)), run_uuid, lease)
+    run = Run(plan, lab, folder, clock, emit, Journal.open(str(folder.coordinator_journal)), token_of(plan.entry, folder, run_uuid), lease)
     lease.leases.began(run.token, plan.identity, folder.root, lease.id)
     return run
 

@@ -71,6 +71,7 @@ async def run_execution(run: Run, plan: ExecutionPlan) -> str:
     if ending == "refused" and mirror.records and mirror.records[-1].kind == "refused":
         _refusal(run, plan, "device", str(mirror.records[-1].payload.get("reason", "")))
     run.note("execution_ended", execution=plan.name, ending=ending, mirrored=mirror.sequence, chain=mirror.chain)
+    run.past.begun.discard(plan.name)
     run.endings.append(ending)
     if not plan.cuts:
         run.baseline_s.update(stage_durations(mirror.records))
@@ -138,6 +139,10 @@ async def _start(run: Run, plan: ExecutionPlan, mirror: Mirror) -> dict[str, Any
                 run.superseded = whole
                 found = f"the device was lent to somebody else while {plan.name} was under way; what it wrote until then is mirrored"
                 raise LabError(found, do=run.plan.command)
+        if known and not state["written"] and not state.get("refused") and not any(cut.hold in run.past.cut for cut in plan.cuts):
+            raise LabError(
+                "the device does not know this run any more: its state was removed, or it is another device", do=run.plan.command
+            )
         if state["written"] or known or state.get("refused"):
             run.note("returned", execution=plan.name, mirrored=known, written=state["written"], **run.session.identity)
             return await _follow(run, plan, mirror, "after the coordinator was gone")

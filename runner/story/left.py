@@ -54,7 +54,7 @@ async def _settle(run: Run, token: str, old: RunFolder) -> None:
     behind its end only lacks its report."""
     assert run.session
     leases = run.lease.leases
-    if not old.coordinator_journal.exists():
+    if not old.coordinator_journal.exists() or load_evidence(old).config["run_token"] != token:
         run.say(f"{old.root} is gone: what its run left on the device stays there")
         leases.concluded(token)
         return

@@ -172,12 +172,13 @@ async def _leave(run: Run, target: Target) -> None:
                 await _let_go(run)
         except NotOurs as error:
             run.lost = error
+            run.say(f"the device was not let go, and nothing more is done to it: {error}")
     await run.session.close()
 
 
 def _all_mirrored(run: Run) -> bool:
     """Whether the device may forget this run: it is over, and every journal of it was mirrored to its end."""
-    return run.superseded or (run.completed and bool(run.endings) and all(ending in (*ENDS, SET_ASIDE) for ending in run.endings))
+    return run.superseded or (run.completed and bool(run.endings) and all(ending in (*ENDS, SET_ASIDE, "limit") for ending in run.endings))
 
 
 async def _let_go(run: Run) -> None:

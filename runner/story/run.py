@@ -88,7 +88,7 @@ class Run:
     clock: Clock
     emit: Emit
     log: Journal  # the coordinator's own journal: what only it saw
-    run_uuid: str
+    token: str  # this run's name on the device: unique over labs and days, whatever its folder is called by now
     lease: Lease
     past: Past = field(default_factory=Past)
     bundle: Bundle | None = None
@@ -100,11 +100,6 @@ class Run:
     superseded: bool = False  # the device was lent again while this run was not looked after; all that it wrote is mirrored
     lost: LabError | None = None  # the lease was (LeaseLost), or the device says so (NotOurs): nothing may be done to the device any more
     baseline_s: dict[str, float] = field(default_factory=dict)  # each stage's duration without a fault
-
-    @property
-    def token(self) -> str:
-        """This run's name on the device: unique over labs and days."""
-        return token_of(self.plan.entry, self.folder, self.run_uuid)
 
     def note(self, kind: str, /, **facts: Any) -> None:
         """One durable record in the coordinator's journal. Raises LabError when its disk fails."""

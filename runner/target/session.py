@@ -121,7 +121,7 @@ class Session:
         if (
             not isinstance(result, dict)
             or not _holds(result, _ANSWERS.get(do, {}))
-            or not (do != "hello" or _is_state(result.get("execution")))
+            or (do == "hello" and self.hello and not _is_state(result.get("execution")))
         ):
             raise LinkLost(f"the supervisor answered {do!r} with something that is no answer")
         return result

@@ -116,7 +116,15 @@ class Target:
             if done.exit_status:
                 raise LabError(f"the supervisor cannot be installed on {self.name}: {_tail(done.stderr)}")
         await self.start()
-        session: Session = await self._within(ATTACH_LIMIT_S, self._attach)  # it may be listening a moment later
+
+        async def attach() -> Session:
+            try:
+                return await self._attach()
+            except LinkLost:  # what it had at hand may have ended it meanwhile
+                await self.start()
+                raise
+
+        session: Session = await self._within(ATTACH_LIMIT_S, attach)
         return session
 
     async def start(self) -> None:

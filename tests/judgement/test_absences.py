@@ -52,7 +52,8 @@ ENDINGS: dict[str, tuple[list[tuple[str, dict[str, Any]]], str | None, int, bool
     "interrupted, resumed, killed": ([INTERRUPTED, ("resumed", {})], None, 1, False),
     "twice": ([("resumed", {}), ("run_ended", {"ending": "lab"}), ("resumed", {}), ("run_ended", {"ending": "ran"})], "ran", 2, True),
     "superseded": ([("superseded", {"by": "R"}), ("run_ended", {"ending": "lab"})], "lab", 1, True),
-    "interrupted, superseded, killed": ([INTERRUPTED, ("superseded", {"by": "R"})], None, 1, True),
+    "interrupted, superseded, killed": ([INTERRUPTED, ("superseded", {"by": "R"})], "lab", 1, True),
+    "cancelled, killed": ([("superseded", {"by": "the operator"})], "interrupted", 1, True),
 }  # fmt: skip
 
 

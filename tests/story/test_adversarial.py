@@ -195,6 +195,7 @@ class Device:
             target=SimpleNamespace(name="local", power=SimpleNamespace(storage=lambda: self.storage)),
             folder=SimpleNamespace(device_journal=lambda name: self.foreign),
             plan=plan,
+            lease=SimpleNamespace(confirm=lambda: None),
             note=lambda noted, **facts: self.noted.update({noted: facts}),
             emit=lambda *_, **__: None,
         )
