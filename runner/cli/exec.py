@@ -95,7 +95,7 @@ async def carry_out(
         if asked_s and loop.time() - asked_s < ONE_REQUEST_S:
             return
         if asked_s:
-            progress.tell("stopped at once, nothing was unwound: the next run on this device does that")
+            progress.tell("stopped at once: what was not unwound yet is unwound by the next run on this device")
             progress.tell(f"next: runner run resume {progress.run or 'RUN'}")
             os._exit(130)
         asked_s = loop.time()

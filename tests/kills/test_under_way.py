@@ -40,7 +40,7 @@ def stopped_at(chain: Chain, point: str, *before: signal.Signals) -> Iterator[su
     (chain.root / "failpoint").write_text(f"coordinator {point} 1 stop")
     process = chain._start(["exec", "KILL-001"], RUNNER_FAILPOINT=str(chain.root / "failpoint"))
     for number in before:
-        _until(lambda: (chain.root / "runs").exists() and "crash at" in (chain.root / "output").read_text())
+        _until(lambda: (chain.root / "runs").exists() and "pushed" in (chain.root / "output").read_text())
         process.send_signal(number)
     _until(lambda: Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()[0] == "T")
     try:
