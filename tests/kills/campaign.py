@@ -77,6 +77,7 @@ class Campaign:
             )
             if not problems:
                 shutil.rmtree(chain.root)
+                shutil.rmtree(chain.tmp, ignore_errors=True)
 
 
 def one_chain(chain: Chain, mine: list[Shot], *, superseded: bool) -> list[str]:

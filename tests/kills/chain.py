@@ -14,6 +14,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
@@ -51,7 +52,7 @@ class Chain:
 
     def __post_init__(self) -> None:
         small_lab.make(self.root)
-        (self.root / "tmp").mkdir()
+        self.tmp = Path(tempfile.mkdtemp(prefix="kills-"))  # a short name: sockets lie in it
 
     @property
     def state(self) -> Path:
@@ -92,7 +93,7 @@ class Chain:
         return int(process.returncode)
 
     def _start(self, words: list[str], **env: str) -> subprocess.Popen[bytes]:
-        places = {"RUNNER_STATE": str(self.state), "TMPDIR": str(self.root / "tmp"), "PYTHONPATH": str(REPOSITORY)}
+        places = {"RUNNER_STATE": str(self.state), "TMPDIR": str(self.tmp), "PYTHONPATH": str(REPOSITORY)}
         output = (self.root / "output").open("wb")
         with output:
             arguments = [sys.executable, "-m", "runner", "--lab", str(self.root), *words]
@@ -159,7 +160,7 @@ def left_behind(chain: Chain) -> list[str]:
     found += [f"lease: {identity} {held.holder}" for identity, held in leases.every()]
     found += [f"unfinished: {token}" for token, _ in leases.unfinished(chain.device)]
     found += [f"alive file: {path.name}" for path in leases.folder.glob("*.alive")]
-    found += [f"temporary: {path}" for path in (chain.root / "tmp").iterdir()]
+    found += [f"temporary: {path}" for path in chain.tmp.iterdir()]
     found += [
         f"half-made: {path}"
         for pattern in (".making-*", "**/*.part")

@@ -29,7 +29,7 @@ def chain(tmp_path: Path) -> Chain:
 
 
 def command(chain: Chain, *words: str) -> subprocess.CompletedProcess[str]:
-    env = {**os.environ, "RUNNER_STATE": str(chain.state), "TMPDIR": str(chain.root / "tmp"), "PYTHONPATH": str(REPOSITORY)}
+    env = {**os.environ, "RUNNER_STATE": str(chain.state), "TMPDIR": str(chain.tmp), "PYTHONPATH": str(REPOSITORY)}
     arguments = [sys.executable, "-m", "runner", "--lab", str(chain.root), *words]
     return subprocess.run(arguments, cwd=chain.root, env=env, capture_output=True, text=True, timeout=LIMIT_S, check=False)
 
@@ -127,7 +127,7 @@ def test_cancelling_unwinds_in_order(chain: Chain) -> None:
         name = chain.run.run_id
         asking = subprocess.Popen(
             [sys.executable, "-m", "runner", "--lab", str(chain.root), "run", "cancel", name],
-            env={**os.environ, "RUNNER_STATE": str(chain.state), "TMPDIR": str(chain.root / "tmp"), "PYTHONPATH": str(REPOSITORY)},
+            env={**os.environ, "RUNNER_STATE": str(chain.state), "TMPDIR": str(chain.tmp), "PYTHONPATH": str(REPOSITORY)},
             stdout=subprocess.PIPE,
         )
         _until(lambda: "SigPnd" in Path(f"/proc/{process.pid}/status").read_text() and _pending(process.pid, signal.SIGINT))

@@ -17,7 +17,7 @@ from runner.model.device import DeviceLine, DeviceType
 from runner.target import drivers
 from runner.target.drivers import POWER, TRANSPORTS, Request, known, make_target
 from runner.target.power.fenced import Fenced
-from runner.target.power.process import ProcessPower
+from runner.target.power.process import SOCKET_NAME_BYTES, ProcessPower
 from runner.target.transports.fake import FakeTransport
 from runner.target.transports.local import LocalTransport
 
@@ -91,3 +91,11 @@ def test_an_outsider_cannot_take_a_name_of_ours(request_: Request, outsider: Cal
     """`local` stays local, whatever is installed beside us."""
     outsider("local")
     assert isinstance(asyncio.run(make_target(request_)).transport, LocalTransport)
+
+
+def test_a_socket_whose_name_would_be_too_long_lies_elsewhere(request_: Request, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A temp folder with a long name is no reason for a device not to start."""
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / ("x" * 100)))
+    assert len(asyncio.run(make_target(request_)).home.socket) <= SOCKET_NAME_BYTES
+    monkeypatch.setattr("tempfile.tempdir", "/t")
+    assert asyncio.run(make_target(request_)).home.socket.startswith("/t/runner-")

@@ -33,13 +33,15 @@ from runner.target.target import FileWitness, Home
 from runner.target.transports.local import environment
 
 STARTING_LIMIT_S = 5.0
+SOCKET_NAME_BYTES = 100  # a socket's name may have 103 to 107, by the system
 
 
 async def make(request: Request) -> tuple[ProcessPower, Home]:
     """The local device's power, and its home: a folder in this user's state, and a socket with a short name."""
     state = private_folder(request.state, "local", request.name)
     short = hashlib.sha256(str(state).encode()).hexdigest()[:12]
-    socket = Path(tempfile.gettempdir()) / f"runner-{os.getuid()}-{short}" / "supervisor"
+    places = [Path(place) / f"runner-{os.getuid()}-{short}" / "supervisor" for place in (tempfile.gettempdir(), "/tmp")]  # noqa: S108 - made private
+    socket = next((place for place in places if len(os.fsencode(place)) <= SOCKET_NAME_BYTES), places[-1])
     request.witness.touch()
     witness = FileWitness(str(request.witness), GrowingFile(request.witness))
     return ProcessPower(state, socket, request.clock), Home(sys.executable, str(state), str(socket), witness)
