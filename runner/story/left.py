@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Callable
+from pathlib import Path
 
 from runner.clock import iso
 from runner.errors import AskError, LabError
@@ -24,8 +25,9 @@ from runner.lab.folder import RunFolder, seals
 from runner.model.plan import ExecutionPlan
 from runner.ondevice.journal import Journal, Record
 from runner.ondevice.results import ENDS
-from runner.story.run import Run, note
+from runner.story.run import Past, Run, note, past_of
 from runner.story.steps import step
+from runner.target.growing import GrowingFile
 from runner.target.mirror import Diverged, Mirror
 from runner.target.session import Session
 from runner.target.transports.base import LinkLost
@@ -68,6 +70,7 @@ async def _settle(run: Run, token: str, old: RunFolder) -> None:
                 found = f"the device was lent to {run.token} before this run had come to its end"
                 note(log, "superseded", {"by": run.token, "whole": whole})
                 old.reserve.unlink(missing_ok=True)
+                _collect(run, old, past_of(evidence))
                 note(log, "sealed", {"files": seals(old)})
                 note(log, "run_ended", {"ending": "lab", "error": found + ("; all that it wrote is mirrored" if whole else "")})
                 log.close()
@@ -86,6 +89,20 @@ async def _settle(run: Run, token: str, old: RunFolder) -> None:
     leases.concluded(token)
     run.note("settled", run=token, whole=whole)
     run.say(f"{old.run_id} had been left unfinished; it is concluded now" + (", with all that it wrote mirrored" if whole else ""))
+
+
+def _collect(run: Run, old: RunFolder, past: Past) -> None:
+    """What others wrote about the old run on this machine (a board's witness, console, disk requests), into its own folder."""
+    assert run.target
+    witness = run.target.home.witness
+    files = {"witness": witness.file, **run.target.power.evidence()}
+    if Path(witness.path_on_device) == run.folder.witness:  # a device that writes into each run's folder itself
+        del files["witness"]
+    for name, mark in (past.marks or {}).items():
+        if name in files:
+            file = GrowingFile(files[name].path)
+            file.rewind(mark)
+            (old.witness if name == "witness" else old.journals / name).write_bytes(file.new_bytes())
 
 
 async def _drain_all(session: Session, token: str, old: RunFolder, log: Journal) -> bool:

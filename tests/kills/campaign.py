@@ -16,9 +16,11 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from runner.judgement.evidence import load_evidence
+
 from .chain import Chain, as_json, figures, kill_local, left_behind, untrue
 from .on_a_board import kill_on_a_board
-from .shots import Shot, board_shots, shots
+from .shots import Shot, board_shots, in_order, shots
 
 SHOTS_PER_CHAIN = 4
 SUPERSEDED_EVERY = 3  # this chain is not resumed: another run takes the device
@@ -45,7 +47,7 @@ class Campaign:
                 continue
             supply = iter(shots(seed + turn, VICTIMS[self.device]))
             while mine := list(itertools.islice(supply, SHOTS_PER_CHAIN)):
-                yield mine
+                yield in_order(mine)
 
     @property
     def kills(self) -> int:
@@ -90,11 +92,13 @@ def one_chain(chain: Chain, mine: list[Shot], *, superseded: bool) -> list[str]:
     old = chain.run
     if superseded:
         status = chain.command("exec", "KILL-001", "--device", chain.device, "--quick")
-        if status not in (0, 1):
+        if status != 0:  # nobody shot at this one
             problems.append(f"the next exec ended with {status}")
+        if old and not load_evidence(old).over:
+            problems.append("the next exec did not conclude the run that was left")
     status = chain.finish()
-    only_ours = all(shot.victim in ("coordinator", "link") for shot in chain.fired)
-    if status not in (0, 1) or (only_ours and status != 0):
+    a_result = any(shot.victim in ("host", "supervisor") for shot in chain.fired)  # a pipeline died; a device did not come back by itself
+    if status != 0 and not (status == 1 and a_result):
         problems.append(f"it ended with exit status {status}")
     try:
         problems += [f"untrue: {problem}" for run in (old, chain.run) if run for problem in untrue_of(run)]

@@ -167,9 +167,16 @@ def left_behind(chain: Chain) -> list[str]:
         for path in (chain.root / "runs" / "KILL-001").glob(pattern)
         if path.is_dir() or path.suffix == ".part"
     ]
-    found += [f"on the device: {path}" for path in (chain.state / "local").glob("*/runs/*") if path.is_dir()]
+    kept = _kept_for_good(chain)
+    found += [f"on the device: {path}" for path in (chain.state / "local").glob("*/runs/*") if path.is_dir() and path.name not in kept]
     found += [f"mount: {line}" for line in Path("/proc/self/mounts").read_text().splitlines() if str(chain.root) in line]
     return found
+
+
+def _kept_for_good(chain: Chain) -> set[str]:
+    """Runs whose device did not come back in time, which is a result: what of them is not mirrored is never removed."""
+    evidence = [load_evidence(run) for run in RunFolder.every(chain.root / "runs")]
+    return {e.config["run_token"] for e in evidence if any(x.ended.get("ending") == "not_recovered" for x in e.executions)}
 
 
 def _still_there(chain: Chain) -> list[psutil.Process]:

@@ -13,8 +13,15 @@ from runner.story.steps import STEPS
 
 AT_STEPS = (*(f"{step}.{side}" for step in STEPS for side in ("before", "after")), "cut.done")
 IN_WRITES = ("journal.append", "journal.half", "journal.written", "journal.flushed", "mirror.half", "mirror.written")
-REPEATED = ("start", "hold", "cut", "recover", "drain", "journal", "mirror")  # steps that a run makes more than once
-LIVE = ("make_safe", "prove", "push", "environment", "start", "hold", "cut", "recover", "drain", "unwind")  # a device is there to be hurt
+TIMES = {"start": 3, "hold": 5, "cut": 4, "recover": 4, "drain": 3, "journal": 40, "mirror": 20}  # how often a run of KILL-001 gets there
+ATTACHED = tuple(
+    f"{step}.{side}" for step in ("make_safe", "push", "environment", "start", "hold", "drain") for side in ("before", "after")
+)
+LIVES = {  # where a victim is there to be hurt
+    "supervisor": (*ATTACHED, "cut.before", "recover.after", "unwind.before"),
+    "link": (*ATTACHED, "cut.before", "recover.after", "unwind.before"),
+    "host": ("start.after", "hold.before", "hold.after", "cut.before"),
+}
 
 
 class Shot(NamedTuple):
@@ -32,22 +39,30 @@ class Shot(NamedTuple):
 
 
 def shots(seed: int, victims: tuple[str, ...]) -> list[Shot]:
-    """Every point with every victim that lives there, each at a seeded one of its times, in a seeded order."""
+    """Every point with every victim that lives there, each at a seeded one of its times, in a seeded order.
+
+    A supervisor that dies before its very first record is whole is always among them.
+    """
     dice = random.Random(seed)
     found = [Shot("coordinator", point, _nth(dice, point), "coordinator") for point in (*AT_STEPS, *IN_WRITES)]
     for victim in victims:
-        if victim != "coordinator":
-            found += [Shot("coordinator", p, _nth(dice, p), victim) for p in AT_STEPS if p.partition(".")[0] in LIVE]
+        found += [Shot("coordinator", point, _nth(dice, point), victim) for point in LIVES.get(victim, ())]
     if "supervisor" in victims:
         found += [Shot("supervisor", point, dice.randint(1, 12), "supervisor") for point in IN_WRITES[:4]]
+        found.append(Shot("supervisor", "journal.half", 1, "supervisor"))
     dice.shuffle(found)
     return found
 
 
+def in_order(chain: list[Shot]) -> list[Shot]:
+    """A chain's shots by the order of steps: what a resume need not do again cannot be shot at."""
+    return sorted(
+        chain, key=lambda shot: next((place for place, step in enumerate(STEPS) if shot.point.startswith(f"{step}.")), len(STEPS) // 2)
+    )
+
+
 def _nth(dice: random.Random, point: str) -> int:
-    word = point.partition(".")[0]
-    most = 40 if word in ("journal", "mirror") else 4 if word in REPEATED else 1
-    return dice.randint(1, most)
+    return dice.randint(1, TIMES.get(point.partition(".")[0], 1))
 
 
 def board_shots() -> list[list[Shot]]:

@@ -30,7 +30,7 @@ from runner.target.target import Target
 from . import sabotage
 
 OPENS_ANY_JOURNAL = ("execution.py", ", lambda data, records: refuse(data, records, name))", ")")
-RUNS_ANY_PIPELINE = ("execution.py", "if restore and self._pipeline_differs():", "if False:")
+RUNS_ANY_PIPELINE = ("execution.py", "if restore and (self._pipeline_differs() or self._restarts_for_nothing()):", "if False:")
 ALWAYS_AGREES = (
     "supervisor.py",
     "agrees = from_sequence <= journal.flushed_sequence + 1 and journal.chains[from_sequence - 1] == chain",
