@@ -110,7 +110,6 @@ def test_the_lab_goes_on_when_there_is_room_again(found: dict[str, Any]) -> None
     assert found["again"]["exit"] == 0, found["again"]
 
 
-@pytest.mark.xfail(reason="where the coordinator's own journal is full, too, it cannot keep the ending", strict=False)
 def test_the_report_made_again_says_blocked(found: dict[str, Any]) -> None:
     """By the disk, in the system's word; not that somebody killed the coordinator."""
     assert "BLOCKED · " in found["report"]["out"], found["report"]["out"]
