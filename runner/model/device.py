@@ -44,6 +44,18 @@ class Emulation(Value):
     accelerators: tuple[Literal["tcg", "kvm"], ...] = ("tcg",)
 
 
+class DataLink(Public):
+    """The interface on which a device's pipelines talk to the far end, and on which link faults act.
+
+    `far_end` is the coordinator's address as the device reaches it. With `one_path` the management connection goes over the
+    same interface: a fault that severs it is then only possible from the device's own schedule.
+    """
+
+    interface: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,14}$")
+    far_end: str
+    one_path: bool = False
+
+
 class DeviceType(Public):
     """One file in `devices/`: arch, how to reach it, how to take its power, what such a cut loses."""
 
@@ -54,6 +66,7 @@ class DeviceType(Public):
     loss: Loss  # what a cut of this device really is; a report never claims more
     boot_limit_s: float = Field(60.0, gt=0, le=3600)
     stage_timeout_s: float = Field(60.0, gt=0, le=3600)
+    data_link: DataLink | None = None
     emulation: Emulation | None = None
 
 
@@ -65,6 +78,7 @@ class DeviceLine(Public):
     address: str = ""
     port: int | None = Field(None, ge=1, le=65535)
     user: str = ""
+    data_link: DataLink | None = None  # this device's own, where it differs from its type's
     tags: tuple[str, ...] = ()
 
     def identity(self, name: str) -> str:

@@ -1,12 +1,24 @@
-"""Profiles: faults over time. A profile is data; what a fault does is code in `runner/faults/`."""
+"""Profiles: faults over time. A profile is data; what a fault does is code in `runner/faults/`.
+
+    cutting faults   what the power does at chosen points of an execution: power_cut, tamper, or neither (steady)
+    link faults      what the data link does over the time of an execution: bandwidth, offline, jamming
+
+A profile has at most one cutting fault, and any number of link faults that do not want the same thing at once.
+"""
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from runner.model.base import Value
+
+Percent = Annotated[float, Field(ge=0, le=100)]
+Rate = Annotated[float, Field(gt=0, le=10_000_000)]  # kbit/s
+Milliseconds = Annotated[float, Field(ge=0, le=600_000)]
+Seconds = Annotated[float, Field(ge=0, le=86_400)]
+Duration = Annotated[float, Field(gt=0, le=86_400)]  # s
 
 
 class Steady(Value):
@@ -36,12 +48,113 @@ class Tamper(Value):
     damage: tuple[Damage, ...] = Field(min_length=1)
 
 
-Fault = Annotated[Steady | PowerCut | Tamper, Field(discriminator="fault")]
+class Timed(Value):
+    """When a link fault is on: `for_s` seconds (to the end of the execution, if not said) from `at_s` seconds after the execution,
+    or the `edge` of a stage, began; again every `every_s` seconds, `times` in all."""
+
+    at_s: Seconds = 0.0
+    for_s: Duration | None = None
+    every_s: Duration | None = None
+    times: int = Field(1, ge=1, le=1000)
+    stage: str = ""
+    edge: Literal["start", "end"] = "start"
+
+    @model_validator(mode="after")
+    def _repeats_with_room(self) -> Self:
+        if (self.times > 1) != (self.every_s is not None):
+            raise ValueError("`times` and `every_s` go together")
+        if self.every_s is not None and (self.for_s is None or self.for_s >= self.every_s):
+            raise ValueError("a fault that comes again is on `for_s` seconds, and that is less than `every_s`")
+        return self
+
+    @property
+    def windows(self) -> tuple[tuple[float, float | None], ...]:
+        """Each time that the fault is on, [from, to) in seconds; None: to the end."""
+        starts = (self.at_s + number * (self.every_s or 0.0) for number in range(self.times))
+        return tuple((start, None if self.for_s is None else start + self.for_s) for start in starts)
+
+
+class Burst(Value):
+    """Gilbert-Elliott loss: from the good state into the bad one with `p_percent` a packet, back with `r_percent`."""
+
+    p_percent: Percent = Field(gt=0)
+    r_percent: Percent = Field(gt=0)
+    loss_in_bad_percent: Percent = 100.0
+    loss_in_good_percent: Percent = 0.0
+
+
+class Pace(Value):
+    """One point of a trace: the rate from `at_s` seconds after the fault came on."""
+
+    at_s: Seconds
+    rate_kbit_s: Rate
+
+
+class Direction(Value):
+    """One direction of a link. What is not said is as it was."""
+
+    rate_kbit_s: Rate | None = None
+    trace: tuple[Pace, ...] = Field((), max_length=1000)  # rates that follow one another, instead of one
+    ramp_from_kbit_s: Rate | None = None  # the rate begins here and reaches `rate_kbit_s` after `ramp_s`
+    ramp_s: Duration | None = None
+    delay_ms: Milliseconds = 0.0
+    jitter_ms: Milliseconds = 0.0
+    loss_percent: Percent = 0.0
+    burst: Burst | None = None
+    duplicate_percent: Percent = 0.0
+    reorder_percent: Percent = 0.0
+    payload_bytes: int | None = Field(None, ge=1, le=65_535)  # message-oriented links: a longer packet does not pass
+    duty_cycle_percent: Percent | None = Field(None, gt=0)  # the share of time that may be sent; the mean rate is that much lower
+
+
+class Bandwidth(Timed):
+    """A narrow, slow or lossy data link. `up` is from the device, `down` to it."""
+
+    fault: Literal["bandwidth"]
+    up: Direction
+    down: Direction
+
+
+class Offline(Timed):
+    """The data link passes nothing: every packet is dropped in a table of our own (`drop`), or the interface goes down (`link_down`)."""
+
+    fault: Literal["offline"]
+    how: Literal["drop", "link_down"] = "drop"
+
+
+class Jamming(Timed):
+    """Somebody transmits over the data link.
+
+    constant: nothing passes either way, the link stays up. deceptive: the medium looks busy, so the device never sends; it still
+    hears. random: on and off by chance, `mean_on_s` and `mean_off_s` long. reactive: a packet that is sent wakes the jammer with
+    `probability_percent`, and for `answer_ms` nothing passes either way, acknowledgements neither.
+    """
+
+    fault: Literal["jamming"]
+    jammer: Literal["constant", "deceptive", "random", "reactive"]
+    mean_on_s: Duration | None = None
+    mean_off_s: Duration | None = None
+    probability_percent: Percent | None = None
+    answer_ms: Milliseconds | None = None
+
+
+Cutting = Steady | PowerCut | Tamper
+Link = Bandwidth | Offline | Jamming
+Fault = Annotated[Cutting | Link, Field(discriminator="fault")]
 
 
 class Profile(Value):
-    """One file in `profiles/`."""
+    """One file in `profiles/`. `sources` says where its figures come from."""
 
     title: str
-    faults: tuple[Fault, ...] = Field(min_length=1, max_length=1)  # one: no two are combined yet
-    severs: tuple[Literal["power"], ...] = ()
+    faults: tuple[Fault, ...] = Field(min_length=1)
+    severs: tuple[Literal["power", "data", "management"], ...] = ()
+    sources: tuple[str, ...] = ()
+
+    @property
+    def cutting(self) -> Cutting | None:
+        return next((fault for fault in self.faults if isinstance(fault, Cutting)), None)
+
+    @property
+    def links(self) -> tuple[Link, ...]:
+        return tuple(fault for fault in self.faults if isinstance(fault, Link))
