@@ -41,7 +41,7 @@ SBIN = os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/local/sbin", "
 DEBIAN_ARCH = {"aarch64": "arm64", "x86_64": "amd64"}
 PACKAGES = (
     "python3", "dropbear-bin", "busybox-static", "dash", "iproute2", "kmod", "e2fsprogs",
-    "mount", "util-linux", "coreutils",
+    "mount", "util-linux", "coreutils", "nftables", "ethtool",
 )  # fmt: skip
 UNWANTED = ("dev", "usr/share/doc", "usr/share/man", "usr/share/info", "usr/share/locale", "usr/share/lintian")
 
