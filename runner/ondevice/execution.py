@@ -221,6 +221,7 @@ class Execution:
             "module": spec["pipeline"]["module"],
             "witness": witness,
             "stage_timeout_s": spec["stage_timeout_s"],
+            "settings": spec.get("settings", {}),
         }
         Channel(ours).tell(task)
         return ours

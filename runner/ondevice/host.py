@@ -168,6 +168,7 @@ def main(fd: int) -> int:
     began = time.monotonic_ns()
     sys.path[:0] = task["paths"]
     os.chdir(task["work"])
+    os.environ.update(task.get("settings", {}))  # where the far end is; a pipeline imports nothing of ours
     try:
         pipeline = importlib.import_module(task["module"]).build()
         import_s = (time.monotonic_ns() - began) / 1e9
