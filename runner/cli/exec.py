@@ -44,6 +44,9 @@ WAITS = {  # step → what is waited for while it lasts
 @click.argument("entry")
 @click.option("--device", default="local", show_default=True, help="A device of the inventory.")
 @click.option("--scenario", "scenarios", multiple=True, help="Only this scenario (and the baseline); may be repeated.")
+@click.option(
+    "--profile", "profiles", multiple=True, help="Hold this profile over every scenario but the baseline; may be repeated: they compose."
+)
 @click.option("--cuts", type=int, help="How many counted cuts to make (default: the entry's).")
 @click.option("--seed", type=int, default=1, show_default=True, help="Chooses where the cuts fall.")
 @click.option("--quick", is_flag=True, help="As few cuts as the entry calls quick.")

@@ -73,6 +73,12 @@ def conclude(folder: RunFolder, generated_at: str) -> Conclusion:
     return Conclusion(folder, evidence, row, reason, results, findings, generated_at)
 
 
+def profile_of(planned: dict[str, Any]) -> str:
+    """The profiles of a scenario of the plan, as one word or a sum."""
+    said = planned["profile"]
+    return said if isinstance(said, str) else " + ".join(map(str, said))
+
+
 def cut_rows(evidence: Evidence) -> list[dict[str, Any]]:
     """Each cut as one row for tables and JSON: where, what it cost, and the three clocks."""
     return [

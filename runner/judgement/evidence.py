@@ -3,6 +3,8 @@
     device-<execution>.journal   what the device promised, record by record
     coordinator.journal          what only the coordinator saw: mirrored, held, cut, recovered, diverged
     witness.jsonl                which stage bodies really began, in order
+    device-guard.journal         what the device's guard did to its link, and took back
+    link.jsonl  receipts.jsonl   what came to the far end of that link
 
 Standard library only, and no hardware: the same folder gives the same facts on any machine.
 """
@@ -15,6 +17,7 @@ from collections import Counter
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import takewhile
+from pathlib import Path
 from typing import Any
 
 from runner.clock import iso
@@ -39,6 +42,14 @@ _PLAN: dict[str, type] = {
     "executions": list,
 }
 _EXECUTION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}")  # an execution's name is part of a file's name
+_GUARD: dict[str, dict[str, type]] = {  # what its records must hold, where anything is concluded from them
+    "step": {"program": str, "word": str, "on": bool},
+    "reverting": {"program": str, "why": str},
+    "reverted": {"program": str, "why": str},
+    "revert_failed": {"program": str, "left": list},
+}
+_PROBED: dict[str, type] = {"who": str, "sequence": int, "sent_ns": int, "received_ns": int, "echoes": int, "rtt_us": int}
+_RECEIVED: dict[str, type] = {"service": str, "execution": str, "boottime_ns": int}
 _LINE: dict[str, type] = {"execution": str, "stage": str, "life": int, "boot": str, "boottime_ns": int}
 _NOTES: dict[str, dict[str, type]] = {  # what the coordinator's records must hold, where anything is concluded from them
     "execution_began": {"execution": str, "scenario": str},
@@ -61,11 +72,15 @@ _NOTES: dict[str, dict[str, type]] = {  # what the coordinator's records must ho
     "hello": {"boot_id": str, "supervisor_started_ns": int},
     "disk_proof": {"found": dict, "expected": dict},
     "benchmark": {"slowdown": float},
+    "link_began": {"execution": str, "who": str, "programs": list},
+    "link_proof": {"execution": str, "rows": list},
+    "link_lifted": {"execution": str, "rows": list, "left": list},
     "sealed": {"files": dict},
     "run_ended": {"ending": str},
 }
 
 
+GUARD = "guard"  # the name under which the guard's journal is mirrored
 BY_THE_OPERATOR = "the operator"  # who ended a killed run, in the note `superseded`
 SET_ASIDE, AGAIN = "set_aside", "-again"  # an execution that a resume could not go on with, and the name of the one in its place
 
@@ -177,6 +192,9 @@ class Evidence:
     plan: dict[str, Any]
     coordinator: list[Record]
     executions: list[Execution]
+    guard: list[Record]  # the device's guard: what was armed, on, off and reverted when; see runner/ondevice/guard.py
+    probed: list[dict[str, Any]]  # each packet of the light probe that came to the far end
+    received: list[dict[str, Any]]  # each receipt of the far end, in the order of arrival
     ending: dict[str, Any] | None  # the coordinator's `run_ended`; None when it was killed, or killed after a resume
 
     @property
@@ -217,6 +235,31 @@ class Evidence:
 
     def of(self, scenario: str) -> list[Execution]:
         return [execution for execution in self.executions if execution.scenario == scenario]
+
+    def faults(self, execution: str) -> list[dict[str, Any]]:
+        """What was on over the data link of an execution, and when by the device's boot-time clock: each change, in order."""
+        own = [record for record in self.guard if str(record.payload.get("program", "")).startswith(f"{execution}.")]
+        return [
+            {
+                "program": record.payload["program"],
+                "fault": record.payload["program"].removeprefix(f"{execution}.").rpartition("-")[0],
+                "word": record.payload.get("word") or f"reverted: {record.payload['why']}",
+                "on": bool(record.payload.get("on", False)),
+                "boottime_ns": record.boottime_ns,
+                "boot_id": record.boot_id,
+            }
+            for record in own
+            if record.kind in ("step", "reverting")
+        ]
+
+    def link(self, execution: str) -> list[dict[str, Any]]:
+        """The light probe's packets of an execution, in the order in which they came to the far end."""
+        who = {r.payload["who"] for r in self.coordinator if r.kind == "link_began" and r.payload["execution"] == execution}
+        return [line for line in self.probed if line["who"] in who]
+
+    def receipts(self, execution: str) -> list[dict[str, Any]]:
+        """What the far end received from an execution, in the order of arrival."""
+        return [line for line in self.received if line["execution"] == execution]
 
     def note(self, kind: str) -> dict[str, Any] | None:
         """The last coordinator record of a kind."""
@@ -286,7 +329,27 @@ def load_evidence(folder: RunFolder) -> Evidence:
     if last is not None and last.kind == "superseded":  # its end was to be noted next
         by = last.payload.get("by")
         ending = {"ending": "interrupted" if by == BY_THE_OPERATOR else "lab", "error": f"the device was lent again, to {by}"}
-    return Evidence(config, config["test_parameters"], coordinator, executions, ending)
+    guard = [r for r in _guard(folder) if has_shape(r.payload, _GUARD.get(r.kind, {}))]
+    probed, received = _lines(folder.link_log, _PROBED), _lines(folder.receipts, _RECEIVED)
+    return Evidence(config, config["test_parameters"], coordinator, executions, guard, probed, received, ending)
+
+
+def _guard(folder: RunFolder) -> list[Record]:
+    path = folder.device_journal(GUARD)
+    return journal.read(path.read_bytes()) if path.exists() else []
+
+
+def _lines(path: Path, shape: dict[str, type]) -> list[dict[str, Any]]:
+    """Each line of a log of the far end that is what it must be. It writes what a device sent, so nothing is trusted."""
+    found: list[dict[str, Any]] = []
+    for line in path.read_bytes().split(b"\n")[:-1] if path.exists() else ():
+        try:
+            said = json.loads(line)
+        except (ValueError, RecursionError):
+            continue
+        if isinstance(said, dict) and has_shape(said, shape):
+            found.append(said)
+    return found
 
 
 def _config(folder: RunFolder) -> dict[str, Any]:

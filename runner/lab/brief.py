@@ -140,7 +140,7 @@ def _pipelines(entry_id: str, entry: Entry | None) -> str:
         make = f"```console\n$ runner entry new {entry_id}\n```"
         return f"The entry has no folder yet. This makes one that runs at once, with pipelines, checks, mock data and tests:\n\n{make}"
     rows = [
-        (name, s.pipeline, s.profile, s.durability, s.judge.replace("_", " "), ", ".join(use.check for use in s.checks))
+        (name, s.pipeline, " + ".join(s.profiles), s.durability, s.judge.replace("_", " "), ", ".join(use.check for use in s.checks))
         for name, s in entry.scenarios.items()
     ]
     table = _table(("scenario", "pipeline", "profile", "durability", "judge", "checks"), rows)

@@ -9,6 +9,8 @@ runs/EDGE-002/run-2026-11-21-001/
         device-<execution>.journal                 the device's own journal, mirrored record by record
         witness.jsonl                              who outside saw which stage start
         disk.log  console.log                      emulated boards: each disk request, and the console
+        device-guard.journal                       link faults: what the device's guard did, and took back
+        link.jsonl  receipts.jsonl                 what came to the far end of the data link: probe packets; records, uploads, messages
     pipelines/                                     what ran, and the entry's checks.py
     results/metrics/  results/traces/              derived, too
     results/logs/                                  run_*.log: what a pipeline printed; its analysis is derived
@@ -53,6 +55,9 @@ class RunFolder:
         self.journals = root / "results" / "journal"
         self.coordinator_journal = self.journals / "coordinator.journal"
         self.witness = self.journals / "witness.jsonl"
+        self.link_log = self.journals / "link.jsonl"
+        self.receipts = self.journals / "receipts.jsonl"
+        self.far_end = root / "results" / "far_end"  # what the far end keeps of what it received; no evidence
         self.metrics = root / "results" / "metrics"
         self.logs = root / "results" / "logs"
         self.progress = root / "results" / "progress.log"  # what `runner exec` printed, for whoever attaches; no evidence

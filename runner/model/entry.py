@@ -22,10 +22,10 @@ class CheckUse(Value):
 
 
 class Scenario(Value):
-    """One pipeline under one profile. `durability` is a choice, never a mask."""
+    """One pipeline under one profile, or under several at once. `durability` is a choice, never a mask."""
 
     pipeline: str = Field(pattern=r"^[a-z_][a-z0-9_]*$", description="a module beside entry.yaml")
-    profile: str
+    profile: str | tuple[str, ...] = Field(min_length=1)
     durability: Literal["journaled", "native"]
     judge: Literal["must_hold", "observe"]  # observed: what fails is found and reported, and does not fail the run
     stages: tuple[str, ...] = Field(min_length=1)
@@ -33,6 +33,10 @@ class Scenario(Value):
     lanes: int = Field(1, ge=1, le=16, description="how many of this pipeline run at once")
     cuts: int | None = Field(None, ge=1, description="at most so many cuts, unless the scenario is asked for by name")
     limit_s: float = Field(600.0, gt=0, description="how long an execution may take to its next planned cut, or to its end")
+
+    @property
+    def profiles(self) -> tuple[str, ...]:
+        return (self.profile,) if isinstance(self.profile, str) else self.profile
 
 
 class Limits(Value):
@@ -43,11 +47,11 @@ class Limits(Value):
 
 
 class CutBar(Value):
-    """How many counted cuts a default run makes, a quick one makes, and a full PASS needs."""
+    """How many counted cuts a default run makes, a quick one makes, and a full PASS needs (0: an entry that is not about cuts)."""
 
     default: int = Field(ge=1)
     quick: int = Field(ge=1)
-    bar: int = Field(ge=1)
+    bar: int = Field(ge=0)
 
 
 class Entry(Value):
@@ -60,6 +64,7 @@ class Entry(Value):
     industry: str
     deployment_mode: str
     stageflow: str = "1.2.0"
+    far_end: tuple[Literal["http", "mqtt"], ...] = Field((), description="what the far end of the data link serves to the pipelines")
     limits: Limits
     cuts: CutBar
     scenarios: dict[Name, Scenario] = Field(min_length=1)

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Annotated, Literal
+
+from pydantic import Field
+
 from runner.model.base import Value
-from runner.model.device import DeviceLine, DeviceType
+from runner.model.device import DataLink, DeviceLine, DeviceType
 from runner.model.entry import CutBar, Limits, Scenario
-from runner.model.profile import Damage, Profile
+from runner.model.profile import Damage, Link, Profile
 
 
 class TamperPlan(Value):
@@ -27,7 +31,7 @@ class CutPlan(Value):
 
 
 class ExecutionPlan(Value):
-    """One execution of one pipeline, and the cuts that fall into it, in order."""
+    """One execution of one pipeline, the cuts that fall into it, in order, and what its link goes through meanwhile."""
 
     name: str
     scenario: str
@@ -36,6 +40,7 @@ class ExecutionPlan(Value):
     stages: tuple[str, ...]
     cuts: tuple[CutPlan, ...]
     limit_s: float
+    links: tuple[Annotated[Link, Field(discriminator="fault")], ...] = ()
     lanes: int = 1  # this many pipelines at once; with more than one, a stage is called "name@lane"
 
 
@@ -56,12 +61,22 @@ class Plan(Value):
     cuts: CutBar
     cuts_asked: int  # cuts that may count: in scenarios that must hold, and without damage done meanwhile
     command: str = ""  # the same plan once more
+    far_end: tuple[Literal["http", "mqtt"], ...] = ()  # what it serves
     limits: Limits
     executions: tuple[ExecutionPlan, ...]
     scenarios: dict[str, Scenario]
     profiles: dict[str, Profile]  # by their own names
     pipeline_folder: str  # the name of the entry's package on the device
     pipeline_source: str  # where it was read from on the coordinator
+
+    @property
+    def data_link(self) -> DataLink | None:
+        return self.line.data_link or self.type.data_link
+
+    @property
+    def needs_far_end(self) -> bool:
+        """Whether anything of this run crosses the data link."""
+        return bool(self.far_end) or any(execution.links for execution in self.executions)
 
     @property
     def identity(self) -> str:

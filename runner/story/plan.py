@@ -4,25 +4,26 @@ from __future__ import annotations
 
 import shlex
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from runner.errors import AskError
-from runner.faults import power_cut, steady, tamper
+from runner.faults import compose, power_cut, steady, tamper
 from runner.judgement.checks import GENERIC
 from runner.judgement.evidence import AGAIN
 from runner.lab.check_entry import check_names
 from runner.lab.load import Reader, folder_name
 from runner.lab.where import Lab
-from runner.lab.yaml_source import nearest, one_of
+from runner.lab.yaml_source import Source, nearest, one_of
 from runner.model.device import DeviceLine, DeviceType
 from runner.model.entry import Entry, Scenario
 from runner.model.plan import CutPlan, ExecutionPlan, Plan
-from runner.model.profile import PowerCut, Profile, Steady
+from runner.model.profile import PowerCut, Profile, Tamper
 from runner.target.bundle import stageflow_versions
 from runner.target.drivers import known
 
 MAX_CUTS = 1000
+_WITH_DATA_LINK = ("a device whose type has a `data_link`", "--device", "runner exec … --device qemu-pi")
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,7 @@ class Asked:
     entry: str
     device: str = "local"
     scenarios: tuple[str, ...] = ()
+    profiles: tuple[str, ...] = ()  # held over every scenario but the baseline, in place of its own link faults
     cuts: int | None = None
     seed: int = 1
     quick: bool = False
@@ -50,7 +52,7 @@ def make_plan(asked: Asked, lab: Lab) -> Plan:
     line, device_type = device
     scenarios = _scenarios(asked, reader, entry)
     check_names(reader, source, reader.entry_folder(entry.id), GENERIC, scenarios)
-    profiles = {name: reader.profile(entry.scenarios[name].profile, source.where(("scenarios", name, "profile"))) for name in scenarios}
+    profiles = _profiles(asked, reader, entry, source, scenarios)
     stageflow = entry.stageflow if asked.stageflow is None else asked.stageflow
     if stageflow not in stageflow_versions():
         where = source.where(("stageflow",)) if asked.stageflow is None else "--stageflow"
@@ -58,12 +60,19 @@ def make_plan(asked: Asked, lab: Lab) -> Plan:
     count = asked.cuts if asked.cuts is not None else entry.cuts.quick if asked.quick else entry.cuts.default
     if not 1 <= count <= MAX_CUTS:
         reader.complain(f"{count} cuts", f"1 to {MAX_CUTS}", "--cuts")
+    data_link = line.data_link or device_type.data_link
+    if entry.far_end and data_link is None:
+        reader.complain(f"{asked.device} has no data link, and {entry.id} talks to a far end", *_WITH_DATA_LINK)
+    for name, named in profiles.items():
+        for problem in compose.problems(named, data_link, entry.scenarios[name].stages):
+            where = f"profiles/{problem.profile}.yaml" if problem.profile else source.where(("scenarios", name, "profile"))
+            reader.complain(problem.found, problem.expected, where, problem.do)
     reader.finish()
+    effective = {name: entry.scenarios[name].model_copy(update={"profile": _one_or_all(tuple(named))}) for name, named in profiles.items()}
     executions = tuple(
         execution
-        for name, profile in profiles.items()
-        if profile is not None
-        for execution in executions_of(name, entry.scenarios[name], profile, _capped(count, name, asked, entry), asked.seed)
+        for name, named in profiles.items()
+        for execution in executions_of(name, effective[name], named.values(), _capped(count, name, asked, entry), asked.seed)
     )
     return Plan(
         entry=entry.id,
@@ -80,27 +89,29 @@ def make_plan(asked: Asked, lab: Lab) -> Plan:
         cuts=entry.cuts,
         cuts_asked=sum(may_count(execution, cut, entry.scenarios) for execution in executions for cut in execution.cuts),
         command=_command(asked, stageflow),
+        far_end=entry.far_end,
         limits=entry.limits,
         executions=executions,
-        scenarios={name: entry.scenarios[name] for name in scenarios},
-        profiles={entry.scenarios[name].profile: profile for name, profile in profiles.items() if profile is not None},
+        scenarios=effective,
+        profiles={name: profile for named in profiles.values() for name, profile in named.items()},
         pipeline_folder=folder_name(entry.id),
         pipeline_source=str(reader.entry_folder(entry.id)),
     )
 
 
-def executions_of(name: str, scenario: Scenario, profile: Profile, count: int, seed: int) -> list[ExecutionPlan]:
-    """The executions of one scenario: what its profile's faults make of `count` and `seed`."""
-    fault = profile.faults[0]
+def executions_of(name: str, scenario: Scenario, profiles: Iterable[Profile], count: int, seed: int) -> list[ExecutionPlan]:
+    """The executions of one scenario: what its profiles' cutting fault makes of `count` and `seed`, each under their link faults."""
+    profiles = tuple(profiles)
+    fault = next((profile.cutting for profile in profiles if profile.cutting), None)
     stages = scenario.stages
     if scenario.lanes > 1:
         stages = tuple(f"{stage}@{lane}" for stage in scenario.stages for lane in range(1, scenario.lanes + 1))
-    if isinstance(fault, Steady):
-        schedules = steady.schedule(name)
-    elif isinstance(fault, PowerCut):
+    if isinstance(fault, PowerCut):
         schedules = power_cut.schedule(fault, name, stages, count, seed)
-    else:
+    elif isinstance(fault, Tamper):
         schedules = tamper.schedule(fault, name, stages, count, seed)
+    else:
+        schedules = steady.schedule(name)
     return [
         ExecutionPlan(
             name=f"{name}-{number}",
@@ -110,10 +121,28 @@ def executions_of(name: str, scenario: Scenario, profile: Profile, count: int, s
             stages=stages,
             cuts=cuts,
             limit_s=scenario.limit_s,
+            links=tuple(link for profile in profiles for link in profile.links),
             lanes=scenario.lanes,
         )
         for number, cuts in enumerate(schedules, 1)
     ]
+
+
+def _profiles(asked: Asked, reader: Reader, entry: Entry, source: Source, scenarios: Iterable[str]) -> dict[str, dict[str, Profile]]:
+    """Scenario → its profiles by name; where some were asked for, in place of those of its own that touch the link."""
+    chosen = {name: reader.profile(name, "--profile") for name in asked.profiles}
+    found: dict[str, dict[str, Profile]] = {}
+    for scenario in scenarios:
+        where = source.where(("scenarios", scenario, "profile"))
+        own = {name: reader.profile(name, where) for name in entry.scenarios[scenario].profiles}
+        if chosen and scenario != "baseline":
+            own = {name: profile for name, profile in own.items() if profile and profile.cutting and not profile.links} | chosen
+        found[scenario] = {name: profile for name, profile in own.items() if profile}
+    return found
+
+
+def _one_or_all(names: tuple[str, ...]) -> str | tuple[str, ...]:
+    return names[0] if len(names) == 1 else names
 
 
 def may_count(execution: ExecutionPlan, cut: CutPlan, scenarios: Mapping[str, Scenario]) -> bool:
@@ -131,6 +160,7 @@ def _command(asked: Asked, stageflow: str) -> str:
     """The command line that gives this very plan, all that depends on defaults said."""
     words = ["runner", "exec", asked.entry, "--device", asked.device, "--seed", str(asked.seed), "--stageflow", stageflow]
     words += [word for name in asked.scenarios for word in ("--scenario", name)]
+    words += [word for name in asked.profiles for word in ("--profile", name)]
     words += ["--cuts", str(asked.cuts)] if asked.cuts is not None else ["--quick"] if asked.quick else []
     return shlex.join(words)
 
@@ -146,7 +176,7 @@ def more_cuts(plan: Plan, missing: Mapping[str, int], attempt: int) -> list[Exec
     made = []
     for scenario, count in missing.items():
         execution = next(execution for execution in plan.executions if execution.scenario == scenario)
-        fault = plan.profiles[plan.scenarios[scenario].profile].faults[0]
+        fault = next(fault for name in plan.scenarios[scenario].profiles if (fault := plan.profiles[name].cutting))
         assert isinstance(fault, PowerCut)
         extra = f"{scenario}-extra{attempt}"
         in_stages = fault.model_copy(update={"points": ("before_flush",)})

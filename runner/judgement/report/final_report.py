@@ -9,7 +9,7 @@ import json
 from typing import Any
 
 from runner.judgement.checks import CATEGORIES, running_again_limit
-from runner.judgement.conclude import Conclusion, cut_rows
+from runner.judgement.conclude import Conclusion, cut_rows, profile_of
 from runner.judgement.evidence import Evidence, Execution
 from runner.judgement.findings import command_again
 from runner.judgement.judge import CheckResult
@@ -166,7 +166,7 @@ def _research(folder: RunFolder) -> list[str]:
 
 def _environment(conclusion: Conclusion) -> list[str]:
     evidence, plan = conclusion.evidence, conclusion.evidence.plan
-    scenarios = [(name, s["profile"], s["durability"], s["judge"].replace("_", " ")) for name, s in plan["scenarios"].items()]
+    scenarios = [(name, profile_of(s), s["durability"], s["judge"].replace("_", " ")) for name, s in plan["scenarios"].items()]
     return [
         f"Device {code(plan['device'])}: {words(plan['type']['title'])}. Its fixed-work benchmark took {evidence.slowdown:g} times as long "
         f"as on the coordinator's machine; details in {link('config/environment.json')}.",

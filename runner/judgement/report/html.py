@@ -17,7 +17,7 @@ from functools import cache
 from importlib.resources import files as package_files
 
 from runner.errors import AskError
-from runner.judgement.conclude import Conclusion, cut_rows
+from runner.judgement.conclude import Conclusion, cut_rows, profile_of
 from runner.judgement.evidence import Evidence
 from runner.judgement.findings import command_again
 from runner.judgement.judge import CheckResult
@@ -169,7 +169,8 @@ def _checks(conclusion: Conclusion) -> Child:
         head = ("check", "result", "severity", "judge", "category", "what it promises")
         mine = [result for result in conclusion.results if result.scenario == scenario]
         rows = [(r.check.replace("_", " "), _held(r), r.severity, r.judge.replace("_", " "), r.category, r.promise) for r in mine]
-        about = " · ".join(f"{key} {planned[key]}" for key in ("pipeline", "profile", "durability") if key in planned)
+        said = {**planned, "profile": profile_of(planned)} if "profile" in planned else planned
+        about = " · ".join(f"{key} {said[key]}" for key in ("pipeline", "profile", "durability") if key in said)
         parts += [tag("h3", scenario), table(f"Checks of {scenario}: {about}" if about else f"Checks of {scenario}", head, rows)]
     return parts
 

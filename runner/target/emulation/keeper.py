@@ -54,7 +54,10 @@ def lease_is_over(now_s: float, renewed_s: float, seconds: float) -> bool:
 
 
 class Keeper:
-    """One board's power. Every verb leaves either both processes running or neither."""
+    """One board's power. Every verb leaves either both processes running or neither.
+
+    The host's end of the data NIC outlives both: whoever serves there is not cut off because the board is.
+    """
 
     def __init__(self, config: Config, token: str, lease_s: float) -> None:
         self._config = config
@@ -97,6 +100,8 @@ class Keeper:
             server.close()
             async with self._one_at_a_time:
                 await self._power_off()
+            if isinstance(self._tap, Tap):
+                self._tap.close()
             Path(SOCKET).unlink(missing_ok=True)
             say("keeper ends; the board is off")
 
@@ -255,6 +260,8 @@ class Keeper:
     async def _start_machine(self) -> None:
         if not isinstance(self._tap, Tap):
             self._tap = open_tap()
+        if isinstance(self._tap, Tap):
+            self._tap.drain()
         tap_fd = self._tap.tap_fd if isinstance(self._tap, Tap) else None
         Path("qmp.sock").unlink(missing_ok=True)
         self._port = free_port()
@@ -284,9 +291,6 @@ class Keeper:
                 await ended(self._disk)
         self._nbd_socket.unlink(missing_ok=True)
         self._machine = self._disk = self._on_since = None
-        if isinstance(self._tap, Tap):
-            self._tap.close()
-            self._tap = "not powered on"
         self._write_down()
 
     def _write_down(self) -> None:

@@ -16,6 +16,7 @@ import struct
 import threading
 from dataclasses import dataclass
 
+MAX_WAITING_FRAMES = 10_000
 CLONE_NEWNET, CLONE_NEWUSER = 0x40000000, 0x10000000
 
 
@@ -25,6 +26,15 @@ class Tap:
 
     tap_fd: int  # for QEMU
     namespace_fd: int  # for whoever wants to shape or serve on the host's end, 10.77.0.1/24
+
+    def drain(self) -> None:
+        """Throw away what was sent while no machine was there to take it: a board that is off hears nothing."""
+        os.set_blocking(self.tap_fd, False)
+        for _ in range(MAX_WAITING_FRAMES):
+            try:
+                os.read(self.tap_fd, 65_536)
+            except OSError:  # nothing more, or the interface is down
+                return
 
     def close(self) -> None:
         """Let go of both; QEMU's copy of the tap keeps it alive while QEMU runs."""
