@@ -12,6 +12,9 @@ from runner.model.entry import CutBar, Limits, Scenario
 from runner.model.profile import Damage, Link, Profile
 
 
+HTTP_PORT, MQTT_PORT, PROBE_PORT = 8080, 1883, 7777  # of the far end; fixed, because it has an address of its own
+
+
 class TamperPlan(Value):
     """What is damaged while the power is off, and the seed of where."""
 
@@ -77,6 +80,17 @@ class Plan(Value):
     def needs_far_end(self) -> bool:
         """Whether anything of this run crosses the data link."""
         return bool(self.far_end) or any(execution.links for execution in self.executions)
+
+    def settings(self, execution: str) -> dict[str, str]:
+        """The environment variables by which a pipeline finds its far end; its address carries the execution's name."""
+        if not self.far_end or self.data_link is None:
+            return {}
+        host = self.data_link.far_end
+        found = {
+            "http": {"FAR_END_HTTP": f"http://{host}:{HTTP_PORT}/{execution}"},
+            "mqtt": {"FAR_END_MQTT": f"{host}:{MQTT_PORT}", "FAR_END_TOPIC": execution},
+        }
+        return {"DATA_INTERFACE": self.data_link.interface, **{k: v for service in self.far_end for k, v in found[service].items()}}
 
     @property
     def identity(self) -> str:

@@ -385,4 +385,5 @@ def _spec(run: Run, plan: ExecutionPlan) -> dict[str, Any]:
         "environment": {"tree": run.bundle.environment_tree},
         "witness": run.target.home.witness.path_on_device,
         "stage_timeout_s": run.plan.type.stage_timeout_s,
+        "settings": run.plan.settings(plan.name),
     }

@@ -136,7 +136,7 @@ def _profiles(asked: Asked, reader: Reader, entry: Entry, source: Source, scenar
         where = source.where(("scenarios", scenario, "profile"))
         own = {name: reader.profile(name, where) for name in entry.scenarios[scenario].profiles}
         if chosen and scenario != "baseline":
-            own = {name: profile for name, profile in own.items() if profile and profile.cutting and not profile.links} | chosen
+            own = {**{name: profile for name, profile in own.items() if profile and not profile.links}, **chosen}
         found[scenario] = {name: profile for name, profile in own.items() if profile}
     return found
 
