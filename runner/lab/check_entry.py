@@ -61,9 +61,9 @@ def check_names(reader: Reader, source: Source, folder: Path, generic: Collectio
             known = [path.stem for path in folder.glob("*.py") if os.path.isfile(path) and path.stem not in ("__init__", "checks")]
             found = f"no pipeline is called {pipeline!r}{nearest(pipeline, known)}"
             reader.complain(found, one_of(known), source.where(("scenarios", scenario, "pipeline")))
-        for name in profile if isinstance(profile, list) else [profile]:
-            if isinstance(name, str):
-                reader.profile(name, source.where(("scenarios", scenario, "profile")))
+        for each in profile if isinstance(profile, list) else [profile]:
+            if isinstance(each, str):
+                reader.profile(each, source.where(("scenarios", scenario, "profile")))
         uses = _mapping(said).get("checks")
         for place, use in enumerate(uses if isinstance(uses, list) and own is not None else ()):
             check, names = _mapping(use).get("check"), {*(own or ()), *generic}
