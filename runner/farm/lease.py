@@ -49,6 +49,13 @@ CREATE TABLE IF NOT EXISTS queue (
     place INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE, identity TEXT NOT NULL, asked_ns INTEGER NOT NULL);
 CREATE TABLE IF NOT EXISTS unfinished (token TEXT PRIMARY KEY, identity TEXT NOT NULL, folder TEXT NOT NULL, lease TEXT NOT NULL);
 """
+_HEALTH = """
+CREATE TABLE IF NOT EXISTS quarantine (
+    identity TEXT PRIMARY KEY, since TEXT NOT NULL, token TEXT NOT NULL, differences TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS expected (identity TEXT PRIMARY KEY, boot_id TEXT NOT NULL, fingerprint TEXT NOT NULL);
+PRAGMA user_version = 1;
+"""
+_VERSION = 1  # of the file's tables: a file from before is given those that it lacks
 
 
 class LeaseLost(LabError):
@@ -57,6 +64,23 @@ class LeaseLost(LabError):
 
 class Taken(LabError):
     """Somebody else holds the device, and the asker did not want to wait."""
+
+
+class Quarantined(LabError):
+    """The device was not found as it had been: it is lent to nobody but who comes to check it."""
+
+
+@dataclass(frozen=True)
+class Quarantine:
+    """Why a device is lent to nobody: since when (wall clock), which run found it, and what it found, a sentence each."""
+
+    since: str
+    token: str
+    differences: tuple[str, ...]
+
+    def __str__(self) -> str:
+        first, *more = self.differences or ("nobody wrote down why",)
+        return f"quarantined since {self.since}: {first}" + (f" (and {len(more)} more)" if more else "")
 
 
 @dataclass(frozen=True)
@@ -137,19 +161,67 @@ class Leases:
         with self._write() as db:
             db.execute("DELETE FROM unfinished WHERE token = ?", (token,))
 
+    # ---- devices that are not as they were -----------------------------------------------------------------
+
+    def quarantine(self, identity: str, token: str, differences: Sequence[str]) -> None:
+        """From here on the device is granted to nobody but a check. Since when and by whose run stays as it was first said; what
+        `expected` says stays, too, for the check to compare with. The holder of the moment keeps its lease."""
+        row = (identity, iso(self.clock.wall_ns()), token, json.dumps(list(differences)))
+        with self._write() as db:
+            said = "ON CONFLICT (identity) DO UPDATE SET differences = excluded.differences"
+            db.execute(f"INSERT INTO quarantine VALUES (?, ?, ?, ?) {said}", row)  # noqa: S608 - no word of it comes from outside
+
+    def quarantined(self, identity: str) -> Quarantine | None:
+        with self._read() as db:
+            return _quarantine_of(db, identity)
+
+    def every_quarantine(self) -> dict[str, Quarantine]:
+        with self._read() as db:
+            rows = db.execute("SELECT identity, since, token, differences FROM quarantine")
+            return {identity: _quarantine(row) for identity, *row in rows}
+
+    def absolve(self, identity: str) -> None:
+        """The device is as it should be: nothing stands against it, and nothing is expected of it, any more. Harmless twice."""
+        with self._write() as db:
+            db.execute("DELETE FROM quarantine WHERE identity = ?", (identity,))
+            db.execute("DELETE FROM expected WHERE identity = ?", (identity,))
+
+    def expect(self, identity: str, boot_id: str, fingerprint: dict[str, Any]) -> None:
+        """How the device was before the first fault of a run, so that whoever comes after a killed one knows. What stands there
+        of the same boot is kept: it is from before a fault whose end nobody saw."""
+        with self._write() as db:
+            db.execute("DELETE FROM expected WHERE identity = ? AND boot_id != ?", (identity, boot_id))
+            db.execute("INSERT OR IGNORE INTO expected VALUES (?, ?, ?)", (identity, boot_id, json.dumps(fingerprint)))
+
+    def expected(self, identity: str) -> tuple[str, dict[str, Any]] | None:
+        """The boot id and the fingerprint that `expect` noted, until it is forgotten."""
+        with self._read() as db:
+            row = db.execute("SELECT boot_id, fingerprint FROM expected WHERE identity = ?", (identity,)).fetchone()
+        return (row[0], json.loads(row[1])) if row else None
+
+    def forget_expected(self, identity: str) -> None:
+        """Only by who has compared, and found no difference."""
+        with self._write() as db:
+            db.execute("DELETE FROM expected WHERE identity = ?", (identity,))
+
     # ---- what an Asker does ------------------------------------------------------------------------------
 
     def enqueue(self, identity: str, id: str) -> None:
         with self._write() as db:
             db.execute("INSERT INTO queue (id, identity, asked_ns) VALUES (?, ?, ?)", (id, identity, self.clock.boottime_ns()))
 
-    def attempt(self, identity: str, id: str, holder: dict[str, Any]) -> Lease | Place:
-        """The lease, if it is this asker's turn. Looks first without writing, because most who ask have to wait."""
+    def attempt(self, identity: str, id: str, holder: dict[str, Any], *, for_check: bool = False) -> Lease | Place:
+        """The lease, if it is this asker's turn. Looks first without writing, because most who ask have to wait.
+
+        Raises Quarantined, held or not, unless it is `for_check`.
+        """
         with self._read() as db:
+            _refuse_quarantined(db, identity, for_check)
             place = self._decide(db, identity, id)
         if place is not None and (place.held or not self._to_be_freed(identity)):
             return place
         with self._write() as db:
+            _refuse_quarantined(db, identity, for_check)  # its holder may have said so since
             self._free_what_is_over(db, identity)
             place = self._decide(db, identity, id)
             if place is not None:
@@ -278,6 +350,7 @@ class Leases:
                 self._make()
             with contextlib.closing(sqlite3.connect(self.path, timeout=BUSY_LIMIT_S, isolation_level=None)) as db:
                 db.execute("PRAGMA synchronous = FULL")  # a fence that was granted must not be granted again after a power cut
+                _bring_up_to_date(db)
                 yield db
         except (sqlite3.Error, ValueError) as error:
             raise LabError(f"the lease file {self.path} cannot be used: {error}", do="look at that file, or set RUNNER_STATE") from error
@@ -295,7 +368,7 @@ class Leases:
             os.close(os.open(new, os.O_RDWR | os.O_CREAT, 0o600))
             with contextlib.closing(sqlite3.connect(new, isolation_level=None)) as db:
                 db.execute("PRAGMA journal_mode = WAL")
-                db.executescript(_SCHEMA)
+                db.executescript(_SCHEMA + _HEALTH)
             new.rename(self.path)
             fsync_folder(str(self.folder))
 
@@ -346,13 +419,15 @@ async def lent(
     purpose: str,
     *,
     wait: bool = True,
+    for_check: bool = False,
     say: Callable[[str], None] = lambda text: None,
     clock: Clock | None = None,
 ) -> AsyncIterator[Lease]:
     """Holds the device for the length of the block; whoever is before us is waited for, and named with `say`.
 
-    Raises Taken, naming the holder, when it is held and `wait` is false. The caller renews. Afterwards neither lease nor place
-    in the queue remains, whatever happened; after a kill, both end with the process.
+    Raises Taken, naming the holder, when it is held and `wait` is false; Quarantined, naming what was found, when it is to be
+    checked first and this is not `for_check`, also when that becomes so while it is waited for. The caller renews. Afterwards
+    neither lease nor place in the queue remains, whatever happened; after a kill, both end with the process.
     """
     leases = Leases(state, clock)
     id = uuid.uuid4().hex
@@ -361,7 +436,7 @@ async def lent(
         try:
             leases.enqueue(identity, id)
             said = ""
-            while not isinstance(found := leases.attempt(identity, id, holder), Lease):
+            while not isinstance(found := leases.attempt(identity, id, holder, for_check=for_check), Lease):
                 words = waiting_for(identity, found)
                 if not wait:
                     do = "leave out --no-wait to wait for it, or choose another device"
@@ -391,6 +466,30 @@ def described(held: Held) -> str:
 
 def who(holder: dict[str, Any]) -> str:
     return f"{holder.get('user', '?')}@{holder.get('host', '?')} (process {holder.get('pid', '?')}) for {holder.get('for', '?')}"
+
+
+def _refuse_quarantined(db: sqlite3.Connection, identity: str, for_check: bool) -> None:
+    found = None if for_check else _quarantine_of(db, identity)
+    if found is not None:
+        expected = "a device that was found as it had been before its last fault"
+        raise Quarantined(f"{identity} is {found}", expected=expected, do="runner device check NAME")
+
+
+def _quarantine_of(db: sqlite3.Connection, identity: str) -> Quarantine | None:
+    row = db.execute("SELECT since, token, differences FROM quarantine WHERE identity = ?", (identity,)).fetchone()
+    return _quarantine(row) if row else None
+
+
+def _quarantine(row: Sequence[Any]) -> Quarantine:
+    since, token, differences = row
+    return Quarantine(since, token, tuple(str(sentence) for sentence in json.loads(differences)))
+
+
+def _bring_up_to_date(db: sqlite3.Connection) -> None:
+    """A lease file of an older version gets the tables that it lacks; another program's file gets nothing."""
+    (version,) = db.execute("PRAGMA user_version").fetchone()
+    if version < _VERSION and db.execute("SELECT 1 FROM sqlite_master WHERE name = 'unfinished'").fetchone():
+        db.executescript("BEGIN IMMEDIATE;" + _HEALTH + "COMMIT;")
 
 
 def _coordinator(db: sqlite3.Connection) -> str:

@@ -19,6 +19,8 @@ def hello(state: str, supervisor_sha256: str, started_ns: int) -> dict[str, Any]
     """The first answer on every connection: versions first, then who and when."""
     import platform  # not above: a supervisor that restores must not wait for it
 
+    from .fingerprint import capabilities
+
     usage = os.statvfs(state)
     return {
         "protocol": PROTOCOL_VERSION,
@@ -36,6 +38,7 @@ def hello(state: str, supervisor_sha256: str, started_ns: int) -> dict[str, Any]
         "boottime_ns": boottime_ns(),
         "wall_ns": time.time_ns(),
         "supervisor_started_ns": started_ns,
+        "capabilities": capabilities(),
     }
 
 
