@@ -1,0 +1,1 @@
+"""The mock data of DEF-008, and what makes them."""

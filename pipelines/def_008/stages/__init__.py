@@ -1,0 +1,1 @@
+"""The stages of DEF-008."""
