@@ -198,6 +198,12 @@ class Supervisor:
     def do_benchmark(self, client: Client) -> dict[str, Any]:
         return facts.benchmark()
 
+    def do_fingerprint(self, client: Client) -> dict[str, Any]:
+        """What a fault could leave behind here, to be compared with the same at another moment."""
+        from .fingerprint import fingerprint
+
+        return {"fields": fingerprint()}
+
     def do_canary(self, client: Client, step: str) -> dict[str, Any]:
         steps: dict[str, Callable[[], dict[str, Any]]] = {
             "prepare": self._canary.prepare,

@@ -42,6 +42,7 @@ _ANSWERS: dict[str, dict[str, Any]] = {
     "missing": {"missing": list},
     "follow": {"agrees": bool, "written": int, "current": bool},
     "benchmark": {"duration_s": float},
+    "fingerprint": {"fields": dict},
     "locate": {"path": str, "size": int, "extents": list},
     "log": {"text": str, "bytes": int},
 }
@@ -91,6 +92,8 @@ class Session:
             await session.close()
             raise LabError("the device's hello lacks what every supervisor says", expected=", ".join((*_HELLO, "execution")))
         session.hello = {key: _bounded(hello[key]) for key in (*_HELLO, *_ALSO, "execution") if key in hello}
+        if "capabilities" in hello:
+            session.hello["capabilities"] = _few_words(hello["capabilities"])
         session.hello["asked_boottime_ns"] = asked  # the device's clocks were read between these two
         session.hello["answered_boottime_ns"] = answered
         return session
@@ -263,6 +266,11 @@ def _is_held(said: Any) -> bool:
 
 def _is_state(said: Any) -> bool:
     return said is None or (isinstance(said, dict) and _holds(said, _STATE) and _is_held(said.get("held")))
+
+
+def _few_words(said: Any) -> list[str]:
+    """A device's list of words, cut short; what is no list holds none."""
+    return [words(word, 40) for word in said[:40] if isinstance(word, str)] if isinstance(said, list) else []
 
 
 def _bounded(said: Any) -> Any:
