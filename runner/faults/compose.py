@@ -1,31 +1,206 @@
-"""Several profiles at once: what speaks against holding them together, and the programs that they make."""
+"""Several profiles held over one execution: at most one cutting fault, and link faults that do not want the same thing.
+
+    profiles, data link, stages, capabilities ──compose──► Composed, or problems as data: where in which profile, found, expected, do
+    link faults, data link, seed, capabilities ──programs_of──► programs
+
+Pure: the plan attaches file and line to a problem (`path` is the path of keys in the profile's YAML), and stops before anything moves.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 
+from runner.errors import AskError
+from runner.faults import table
+from runner.faults.kernel import EVERY_CAPABILITY, NOTHING_BEFORE, Before
 from runner.model.device import DataLink
-from runner.model.profile import Link, Profile
+from runner.model.profile import Cutting, External, Link, PowerCut, Profile, Steady, Tamper
 from runner.model.program import Program
 
+ANYWHERE = DataLink(interface="data0", far_end="far-end")  # stands for the link of a device that is not known, or has none
 
-class Problem(NamedTuple):
-    """What speaks against it; `profile` is the one to blame, "" where it is the scenario's choice of several."""
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing that is wrong with a profile here; `path` is where in its file."""
 
     profile: str
+    path: tuple[str | int, ...]
     found: str
     expected: str
     do: str = ""
 
 
-def problems(profiles: Mapping[str, Profile], link: DataLink | None, stages: Sequence[str]) -> list[Problem]:
-    """Everything that speaks against holding `profiles` (by name) over an execution of `stages` on a device with this `link`."""
-    return []
+@dataclass(frozen=True)
+class Composed:
+    """What several profiles are together."""
+
+    cutting: Cutting | None = None
+    links: tuple[Link, ...] = ()
+    severs: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class _Placed:
+    """A link fault, where it stands, and its program on a device that can do everything."""
+
+    profile: str
+    place: int
+    fault: Link
+    program: Program
+
+
+def compose(
+    profiles: Sequence[tuple[str, Profile]],
+    link: DataLink | None,
+    stages: Collection[str],
+    capabilities: Collection[str] | None = None,
+) -> tuple[Composed, tuple[Problem, ...]]:
+    """The profiles as one, and everything that keeps them from being held over a scenario of these `stages` on this device.
+
+    `link` is None for a device without a data link; `capabilities` None as long as nobody has asked the device.
+    """
+    problems: list[Problem] = []
+    placed: list[_Placed] = []
+    cutting: list[tuple[str, int, Cutting]] = []
+    for name, profile in profiles:
+        for place, fault in enumerate(profile.faults):
+            if isinstance(fault, Cutting):
+                cutting.append((name, place, fault))
+            else:
+                made = _made(name, place, fault, link, capabilities, problems)
+                placed += [made] if made else []
+        problems += _severing(name, profile, [each for each in placed if each.profile == name], link)
+    problems += _one_cutting(cutting) + _one_owner(placed) + _anchored(placed, stages)
+    severs = tuple(dict.fromkeys(word for _, profile in profiles for word in profile.severs))
+    return Composed(cutting[0][2] if cutting else None, tuple(each.fault for each in placed), severs), tuple(dict.fromkeys(problems))
 
 
 def programs_of(
-    links: Sequence[Link], link: DataLink, execution: str, seed: int, capabilities: frozenset[str]
+    links: Sequence[Link | Steady],
+    link: DataLink,
+    scenario: str,
+    seed: int,
+    capabilities: Collection[str] = EVERY_CAPABILITY,
+    before: Before = NOTHING_BEFORE,
 ) -> tuple[Program, ...]:
-    """One program for each link fault, named "<execution>.<fault>-<number>"."""
-    raise NotImplementedError
+    """A program for each of `links`, named "<scenario>-<fault>-<number>". The same arguments give the same programs.
+
+    Raises AskError for what a device with these `capabilities` cannot do.
+    """
+    counted: dict[str, int] = {}
+    programs = []
+    for fault in links:
+        word = table.name_of(fault)
+        counted[word] = counted.get(word, 0) + 1
+        settings = fault.settings if isinstance(fault, External) else fault
+        name = f"{scenario}-{word}-{counted[word]}"
+        programs.append(table.maker(word)(settings, link, name, seed, frozenset(capabilities), before))
+    return tuple(programs)
+
+
+def needs(profile: Profile) -> tuple[str, ...]:
+    """What a device's kernel and tools must have for all of a profile. Raises AskError for a fault that nobody brings."""
+    return tuple(dict.fromkeys(word for program in programs_of(profile.links, ANYWHERE, "any", 1) for word in program.needs))
+
+
+def _made(
+    profile: str, place: int, fault: Link, link: DataLink | None, capabilities: Collection[str] | None, problems: list[Problem]
+) -> _Placed | None:
+    """The fault with its program; what keeps it from having one on this device is noted."""
+    path = ("faults", place)
+    if link is None:
+        problems.append(
+            Problem(
+                profile,
+                (*path, "fault"),
+                f"{table.name_of(fault)} acts on a data link, and the device has none",
+                "a device whose type or inventory line has a data_link",
+                "runner device list",
+            )
+        )
+    try:
+        (program,) = programs_of([fault], link or ANYWHERE, profile, 1)
+        if capabilities is not None:
+            programs_of([fault], link or ANYWHERE, profile, 1, capabilities)
+    except AskError as error:
+        problems += [Problem(profile, path, each.found, each.expected, each.do) for each in error.complaints]
+        return None
+    return _Placed(profile, place, fault, program)
+
+
+def _one_cutting(cutting: list[tuple[str, int, Cutting]]) -> list[Problem]:
+    """What the power does is one story."""
+    return [
+        Problem(
+            name,
+            ("faults", place),
+            f"{fault.fault} beside {cutting[0][2].fault} of {cutting[0][0]}",
+            "one of steady, power_cut and tamper, once in all",
+            "hold them over scenarios of their own",
+        )
+        for name, place, fault in cutting[1:]
+    ]
+
+
+def _one_owner(placed: list[_Placed]) -> list[Problem]:
+    """A program owns its resources from before its first step until it is taken back: no two may want the same, at any time."""
+    owners: dict[str, _Placed] = {}
+    problems = []
+    for each in placed:
+        taken = [(resource, owners[resource]) for resource in each.program.resources if resource in owners]
+        if taken:
+            resource, owner = taken[0]
+            found = f"{each.program.fault} wants {resource!r}, and so does {owner.program.fault} of {owner.profile}"
+            do = "take one of them out; a fault that comes again is one fault with every_s and times"
+            problems.append(Problem(each.profile, ("faults", each.place), found, "each of them for one fault", do))
+        owners.update({resource: each for resource in each.program.resources if resource not in owners})
+    return problems
+
+
+def _anchored(placed: list[_Placed], stages: Collection[str]) -> list[Problem]:
+    return [
+        Problem(
+            each.profile,
+            ("faults", each.place, "stage"),
+            f"the scenario has no stage {each.fault.stage!r}",
+            "one of " + (", ".join(stages) or "none: it has no stages"),
+        )
+        for each in placed
+        if each.fault.stage and each.fault.stage not in stages
+    ]
+
+
+def _severing(name: str, profile: Profile, placed: list[_Placed], link: DataLink | None) -> list[Problem]:
+    """What is declared and what is so, and the only path only for a time that the device's own schedule ends.
+
+    `management` may be declared for any device, and must be for those where the management connection takes the data link.
+    """
+    cut = any(isinstance(fault, PowerCut | Tamper) for fault in profile.faults)
+    severing = [each for each in placed if each.program.severs_data]
+    unknown = any(isinstance(each.fault, External) for each in placed) or len(placed) < len(profile.links)
+    problems = []
+    for word, is_so in (("power", cut), ("data", bool(severing)), ("management", bool(severing))):
+        if word in profile.severs and not is_so and not (unknown and word != "power"):
+            problems.append(Problem(name, ("severs",), f"{word} is severed by none of its faults", _declared(profile, word, False)))
+        elif is_so and word not in profile.severs and word != "management":
+            faults = "the power" if word == "power" else f"the data link ({severing[0].program.fault})"
+            problems.append(Problem(name, ("severs",), f"it severs {faults} and does not declare it", _declared(profile, word, True)))
+    if link is None or not link.one_path:
+        return problems
+    for each in severing:
+        if "management" not in profile.severs:
+            found = f"{each.program.fault} would cut the only path to the device"
+            do = "declare it in a profile of your own, or take a device with a management connection of its own"
+            problems.append(Problem(name, ("severs",), found, _declared(profile, "management", True), do))
+        if each.fault.for_s is None:
+            found = f"{each.program.fault} would cut the only path to the device, without an end"
+            do = "say for_s: the device ends it by itself then"
+            problems.append(Problem(name, ("faults", each.place), found, "for_s, in seconds", do))
+    return problems
+
+
+def _declared(profile: Profile, word: str, there: bool) -> str:
+    words = [*profile.severs, word] if there else [each for each in profile.severs if each != word]
+    return f"severs: [{', '.join(dict.fromkeys(words))}]"

@@ -1,24 +1,26 @@
 """Profiles: faults over time. A profile is data; what a fault does is code in `runner/faults/`.
 
     cutting faults   what the power does at chosen points of an execution: power_cut, tamper, or neither (steady)
-    link faults      what the data link does over the time of an execution: bandwidth, offline, jamming
+    link faults      what the data link does over the time of an execution: bandwidth, offline, jamming, external
 
 A profile has at most one cutting fault, and any number of link faults that do not want the same thing at once.
 """
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from runner.model.base import Value
+from runner.model.base import Name, Value
 
-Percent = Annotated[float, Field(ge=0, le=100)]
-Rate = Annotated[float, Field(gt=0, le=10_000_000)]  # kbit/s
-Milliseconds = Annotated[float, Field(ge=0, le=600_000)]
-Seconds = Annotated[float, Field(ge=0, le=86_400)]
-Duration = Annotated[float, Field(gt=0, le=86_400)]  # s
+# strict: "64" in quotes is a word and no number, and what was meant by it is not guessed
+Percent = Annotated[float, Field(ge=0, le=100, strict=True)]
+Rate = Annotated[float, Field(gt=0, le=10_000_000, strict=True)]  # kbit/s
+Milliseconds = Annotated[float, Field(ge=0, le=600_000, strict=True)]
+Seconds = Annotated[float, Field(ge=0, le=86_400, strict=True)]
+Duration = Annotated[float, Field(gt=0, le=86_400, strict=True)]  # s
 
 
 class Steady(Value):
@@ -55,7 +57,7 @@ class Timed(Value):
     at_s: Seconds = 0.0
     for_s: Duration | None = None
     every_s: Duration | None = None
-    times: int = Field(1, ge=1, le=1000)
+    times: int = Field(1, ge=1, le=1000, strict=True)
     stage: str = ""
     edge: Literal["start", "end"] = "start"
 
@@ -94,7 +96,7 @@ class Direction(Value):
     """One direction of a link. What is not said is as it was."""
 
     rate_kbit_s: Rate | None = None
-    trace: tuple[Pace, ...] = Field((), max_length=1000)  # rates that follow one another, instead of one
+    trace: tuple[Pace, ...] = Field(default=(), max_length=1000)  # rates that follow one another, instead of one
     ramp_from_kbit_s: Rate | None = None  # the rate begins here and reaches `rate_kbit_s` after `ramp_s`
     ramp_s: Duration | None = None
     delay_ms: Milliseconds = 0.0
@@ -103,8 +105,30 @@ class Direction(Value):
     burst: Burst | None = None
     duplicate_percent: Percent = 0.0
     reorder_percent: Percent = 0.0
-    payload_bytes: int | None = Field(None, ge=1, le=65_535)  # message-oriented links: a longer packet does not pass
-    duty_cycle_percent: Percent | None = Field(None, gt=0)  # the share of time that may be sent; the mean rate is that much lower
+    payload_bytes: int | None = Field(default=None, ge=1, le=65_535, strict=True)  # message-oriented links: a longer packet does not pass
+    duty_cycle_percent: Percent | None = Field(default=None, gt=0)  # the share of time that may be sent; the mean rate is that much lower
+
+    @model_validator(mode="after")
+    def _says_one_thing(self) -> Self:
+        if self.trace and (self.rate_kbit_s is not None or self.ramp_from_kbit_s is not None):
+            raise ValueError("a `trace` stands instead of `rate_kbit_s` and of a ramp")
+        if self.trace and (self.trace[0].at_s or any(a.at_s >= b.at_s for a, b in pairwise(self.trace))):
+            raise ValueError("a `trace` begins with `at_s: 0`, and each further point is later than the one before")
+        if (self.ramp_from_kbit_s is None) != (self.ramp_s is None) or (self.ramp_s is not None and self.rate_kbit_s is None):
+            raise ValueError("a ramp has `ramp_from_kbit_s`, `ramp_s`, and the `rate_kbit_s` that it reaches")
+        if self.burst is not None and self.loss_percent:
+            raise ValueError("`burst` or `loss_percent`, not both")
+        if self.jitter_ms > self.delay_ms:
+            raise ValueError("`jitter_ms` is at most `delay_ms`: nothing arrives before it is sent")
+        if self.reorder_percent and not self.delay_ms:
+            raise ValueError("`reorder_percent` needs `delay_ms`: what overtakes does so by not being delayed")
+        if self.duty_cycle_percent is not None and self.rate_kbit_s is None and not self.trace:
+            raise ValueError("`duty_cycle_percent` needs a rate: it is a share of it")
+        return self
+
+    @property
+    def asks_nothing(self) -> bool:
+        return self == Direction()
 
 
 class Bandwidth(Timed):
@@ -113,6 +137,12 @@ class Bandwidth(Timed):
     fault: Literal["bandwidth"]
     up: Direction
     down: Direction
+
+    @model_validator(mode="after")
+    def _asks_something(self) -> Self:
+        if self.up.asks_nothing and self.down.asks_nothing:
+            raise ValueError("`up` or `down` says what is other than before")
+        return self
 
 
 class Offline(Timed):
@@ -135,11 +165,30 @@ class Jamming(Timed):
     mean_on_s: Duration | None = None
     mean_off_s: Duration | None = None
     probability_percent: Percent | None = None
-    answer_ms: Milliseconds | None = None
+    answer_ms: Milliseconds | None = Field(None, gt=0)
+
+    @model_validator(mode="after")
+    def _has_its_own_settings(self) -> Self:
+        for jammer, names in _JAMMERS_OWN.items():
+            for name in names:
+                if (getattr(self, name) is not None) != (self.jammer == jammer):
+                    raise ValueError(f"`{name}` is for `jammer: {jammer}`, and needed there")
+        return self
+
+
+_JAMMERS_OWN = {"random": ("mean_on_s", "mean_off_s"), "reactive": ("probability_percent", "answer_ms")}
+
+
+class External(Timed):
+    """A fault that somebody else's package brings, by the entry point group `stageflow_runner.faults`. It checks its `settings` itself."""
+
+    fault: Literal["external"]
+    name: Name
+    settings: dict[str, str | int | float | bool] = Field(default_factory=dict)
 
 
 Cutting = Steady | PowerCut | Tamper
-Link = Bandwidth | Offline | Jamming
+Link = Bandwidth | Offline | Jamming | External
 Fault = Annotated[Cutting | Link, Field(discriminator="fault")]
 
 

@@ -52,4 +52,5 @@ class Program(Value):
     lasts_s: float | None = None  # its own end, counted as the steps are; None: until it is told to end
     stage: str = ""  # its time begins with this stage; "" with the execution
     edge: str = "start"  # … with the stage's "start" or "end"
+    severs_data: bool = False  # for some time nothing passes the data link, or nothing longer than a message: no connection holds
     severs_management: bool = False  # the coordinator cannot renew while it is on: its own schedule ends it, and its cap

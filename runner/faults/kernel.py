@@ -1,0 +1,177 @@
+"""What a device's kernel is told: argument lists of tc, ip, nft, ethtool and modprobe, and the signs by which each is seen.
+
+    bandwidth   qdisc 5f10: on the interface; what comes in takes the way over runner-ifb0; table inet runner_bandwidth
+    offline     table inet runner_offline, or the interface down
+    jamming     table inet runner_jamming
+
+Everything carries a tag of ours (`HANDLE`, `IFB`, `table_of`), and is deleted by that tag: `tc qdisc del` with a handle fails where
+the qdisc is somebody else's. One thing cannot carry a tag, the ingress qdisc, which the kernel itself calls ffff:. That nobody
+else has one is made sure of before anything is armed: it is one of the program's `resources`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from runner.errors import AskError
+from runner.model.base import Value
+from runner.model.profile import Timed
+from runner.model.program import Act, Sign, Step
+
+HANDLE = "5f10:"
+IFB = "runner-ifb0"
+EVERY_CAPABILITY = frozenset({"netem", "tbf", "htb", "ifb", "nft", "ethtool"})
+MAX_STEPS = 2000
+OFFLOADS = {
+    "tso": "tcp-segmentation-offload",
+    "gso": "generic-segmentation-offload",
+    "gro": "generic-receive-offload",
+}  # ethtool's short names, and the long ones that it prints
+_DROP_OUT, _DROP_IN = 'oifname "{}" drop', 'iifname "{}" drop'
+
+
+class Before(Value):
+    """What stood on the device before the fault, as far as an undo must put it back and the kernel does not by itself.
+
+    A fault is pure and cannot look; who arms it reads this from the device's fingerprint. `offloads` are those of `OFFLOADS` that
+    are on and can be changed (no "[fixed]"); `routes` lines of `ip route show dev IFACE`, `addresses` (IPv6: the kernel keeps
+    others) as `ip address replace` takes them, without the interface.
+    """
+
+    offloads: tuple[str, ...] = ()
+    routes: tuple[str, ...] = ()
+    addresses: tuple[str, ...] = ()
+
+
+NOTHING_BEFORE = Before()
+
+
+def require(wanted: str, capabilities: Iterable[str], what: str) -> None:
+    """Raises AskError if a device that has only `capabilities` cannot do `what`."""
+    if wanted not in set(capabilities):
+        raise AskError(
+            f"the device has no {wanted}: {what} is not possible",
+            expected=f"a kernel with {wanted}, and its tool" + ("" if wanted == "nft" else " (iproute2)"),
+            do="take a profile that needs less (runner profile list), or install it on the device",
+        )
+
+
+def words(line: str) -> Act:
+    """A command whose words are parted by blanks, and hold none."""
+    return Act(argv=tuple(line.split()))
+
+
+def modules(*names: str) -> tuple[Act, ...]:
+    """Loads modules beforehand, so that no step waits for the disk. It may fail: what is built in has no file."""
+    return tuple(words(f"modprobe -q {name}") for name in names)
+
+
+# ---- queues -----------------------------------------------------------------------------------------------------------
+
+
+def queue(verb: str, device: str, shape: Sequence[str]) -> Act:
+    """`verb` is add or change."""
+    return Act(argv=("tc", "qdisc", verb, "dev", device, "root", "handle", HANDLE, *shape))
+
+
+def no_queue(device: str) -> Act:
+    return words(f"tc qdisc del dev {device} root handle {HANDLE}")
+
+
+def queue_sign(device: str) -> Sign:
+    return Sign(argv=("tc", "qdisc", "show", "dev", device), contains=f" {HANDLE} root")
+
+
+def over_ifb(device: str, shape: Sequence[str]) -> tuple[Act, ...]:
+    """What comes in on `device` waits in a queue of IFB first; it is led there last of all, when that is ready."""
+    return (
+        words(f"ip link add {IFB} type ifb"),
+        words(f"ip link set {IFB} up"),
+        queue("add", IFB, shape),
+        words(f"tc qdisc add dev {device} handle ffff: ingress"),
+        words(f"tc filter add dev {device} parent ffff: protocol all prio 1 u32 match u32 0 0 action mirred egress redirect dev {IFB}"),
+    )
+
+
+def not_over_ifb(device: str) -> tuple[Act, ...]:
+    return words(f"tc qdisc del dev {device} ingress"), words(f"ip link del {IFB}")
+
+
+def ifb_signs(device: str) -> tuple[Sign, ...]:
+    return (
+        Sign(argv=("tc", "qdisc", "show", "dev", device), contains="qdisc ingress ffff:"),
+        Sign(argv=("ip", "-o", "link", "show", "type", "ifb"), contains=f"{IFB}:"),
+    )
+
+
+def offloads(device: str, names: Iterable[str], state: str) -> tuple[Act, ...]:
+    """Each by itself: one that the card refuses must not keep the others."""
+    return tuple(words(f"ethtool -K {device} {name} {state}") for name in names)
+
+
+def offload_signs(device: str, names: Iterable[str]) -> tuple[Sign, ...]:
+    return tuple(Sign(argv=("ethtool", "-k", device), contains=f"{OFFLOADS[name]}: off") for name in names)
+
+
+# ---- firewall tables --------------------------------------------------------------------------------------------------
+
+
+def table_of(fault: str) -> str:
+    return f"runner_{fault}"
+
+
+def filtering(fault: str, outgoing: Sequence[str], incoming: Sequence[str], sets: Sequence[str] = ()) -> Act:
+    """Puts the fault's own table there, all of it or nothing: rules for what leaves and for what arrives, forwarded packets too.
+
+    Before every other table (priority -300). ARP is none of an inet table's business: it goes on.
+    """
+    name = table_of(fault)
+    chains = (("out", "output", outgoing), ("in", "input", incoming), ("through", "forward", (*incoming, *outgoing)))
+    lines = [f"table inet {name}", f"delete table inet {name}", f"table inet {name} {{", *(f"  {line}" for line in sets)]
+    for chain, hook, rules in chains:
+        if rules:
+            head = f"type filter hook {hook} priority -300; policy accept;"
+            lines += [f"  chain {chain} {{", f"    {head}", *(f"    {rule}" for rule in rules), "  }"]
+    return Act(argv=("nft", "-f", "-"), input="\n".join([*lines, "}", ""]))
+
+
+def drop_all(device: str) -> tuple[str, str]:
+    """Rules that let nothing leave, and nothing arrive."""
+    return _DROP_OUT.format(device), _DROP_IN.format(device)
+
+
+def no_filtering(fault: str) -> Act:
+    return words(f"nft delete table inet {table_of(fault)}")
+
+
+def filtering_sign(fault: str) -> Sign:
+    return Sign(argv=("nft", "list", "tables"), contains=f"table inet {table_of(fault)}")
+
+
+# ---- time -------------------------------------------------------------------------------------------------------------
+
+
+def toggled(settings: Timed, on: tuple[Act, ...], off: tuple[Act, ...], word: str) -> tuple[Step, ...]:
+    """On at the beginning of each window and off at its end; the last one ends with the program, whose undo is then done."""
+    steps = []
+    for number, (start, end) in enumerate(settings.windows, 1):
+        steps.append(Step(at_s=start, acts=on, word=word, on=True))
+        if end is not None and number < settings.times:
+            steps.append(as_before(end, off))
+    return tuple(steps)
+
+
+def as_before(at_s: float, off: tuple[Act, ...]) -> Step:
+    return Step(at_s=at_s, acts=off, word="as before", on=False)
+
+
+def lasts_s(settings: Timed) -> float | None:
+    """When the last window ends."""
+    return settings.windows[-1][1]
+
+
+def bounded(steps: Sequence[Step]) -> tuple[Step, ...]:
+    """The steps, in a tuple. Raises AskError when they are too many to be kept and carried out on a small board."""
+    if len(steps) > MAX_STEPS:
+        raise AskError(f"a program of {len(steps)} steps", expected=f"at most {MAX_STEPS}", do="fewer `times`, or a shorter trace")
+    return tuple(steps)
