@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import compileall
 import contextlib
 import os
+import shutil
 import sys
 from dataclasses import dataclass
 from functools import cached_property
@@ -17,6 +19,7 @@ from runner.lab.where import cache_root
 
 ROOT = Path(__file__).resolve().parent.parent
 CONTENDERS = Path(__file__).resolve().parent / "contenders"
+_NOT_PASSED_ON = ("SSH_AUTH_SOCK", "RUNNER_LAB", "GITHUB_ACTIONS", "PYTHONDONTWRITEBYTECODE")
 
 
 @dataclass
@@ -38,10 +41,18 @@ class Bench:
         self.peers.need("sshd", "ssh")
         return self.stack.enter_context(fleet(self.peers.programs["sshd"], self.scratch / "fleet", self.largest))
 
+    @cached_property
+    def installed(self) -> Path:
+        """The product as an installer leaves it: a copy, compiled. From a checkout it may be compiled anew at every start."""
+        folder = self.scratch / "installed"
+        shutil.copytree(ROOT / "runner", folder / "runner", ignore=shutil.ignore_patterns("__pycache__"))
+        compileall.compile_dir(folder, quiet=1)
+        return folder
+
     @property
     def env(self) -> dict[str, str]:
         """The environment of every contender: this one's, with a home and a state of the benchmark's own, and nobody's keys."""
-        kept = {key: value for key, value in os.environ.items() if key not in ("SSH_AUTH_SOCK", "RUNNER_LAB", "GITHUB_ACTIONS")}
+        kept = {key: value for key, value in os.environ.items() if key not in _NOT_PASSED_ON}
         return {
             **kept,
             "HOME": str(self.scratch / "fleet" / "home"),
@@ -52,13 +63,18 @@ class Bench:
         }
 
     @property
+    def our_env(self) -> dict[str, str]:
+        """The same for the product and for what is measured through it: they find it installed."""
+        return {**self.env, "PYTHONPATH": str(self.installed)}
+
+    @property
     def log(self) -> Path:
         return self.scratch / "contender.log"
 
     def ours(self, name: str, program: str, *words: object) -> Contender:
         """The product, through a program of `contenders/` that runs in this very Python."""
         argv = [sys.executable, str(CONTENDERS / f"{program}.py"), *map(str, words)]
-        return Contender(name, lambda: timed(argv, {**self.env, "PYTHONPATH": str(ROOT)}, self.log))
+        return Contender(name, lambda: timed(argv, self.our_env, self.log))
 
     def peer(self, name: str, needs: str, program: str, *words: object) -> Contender:
         """A Python peer, through a program of `contenders/` that runs in the peers' Python."""

@@ -55,13 +55,13 @@ def _cases_on(bench: Bench, device: str) -> Iterator[Case]:
 
 def new_lab(bench: Bench, name: str) -> Path:
     lab = bench.scratch / name
-    timed([*runner(), "init", str(lab)], bench.env, bench.log)
+    timed([*runner(), "init", str(lab)], bench.our_env, bench.log)
     return lab
 
 
 def execute(bench: Bench, lab: Path, device: str) -> RunFolder:
     """One whole run; its folder."""
-    timed([*runner(), "--lab", str(lab), *WORDS, "--device", device], bench.env, bench.log)
+    timed([*runner(), "--lab", str(lab), *WORDS, "--device", device], bench.our_env, bench.log)
     return list(RunFolder.every(lab / "runs"))[-1]
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 
-from benchmarks.bench import CONTENDERS, ROOT, Bench
+from benchmarks.bench import CONTENDERS, Bench
 from benchmarks.children import told
 from benchmarks.values import Case, Contender
 
@@ -19,7 +19,7 @@ def cases(bench: Bench) -> Iterator[Case]:
 
     def cost(name: str, way: str) -> Contender:
         argv = [sys.executable, str(CONTENDERS / "mirroring.py"), str(place), way, str(count)]
-        return Contender(name, lambda: told(argv, {**bench.env, "PYTHONPATH": str(ROOT)}))
+        return Contender(name, lambda: told(argv, bench.our_env))
 
     yield Case(
         "a mirrored record",

@@ -29,4 +29,4 @@ def cases(bench: Bench) -> Iterator[Case]:
 
 
 def _process(name: str, bench: Bench, argv: list[str]) -> Contender:
-    return Contender(name, lambda: timed(argv, bench.env, bench.log) * 1e3)
+    return Contender(name, lambda: timed(argv, bench.our_env, bench.log) * 1e3)

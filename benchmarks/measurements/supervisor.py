@@ -86,7 +86,7 @@ def watch(bench: Bench, watched_s: float) -> dict[str, Use]:
         (folder / name).write_text(text)
     argv = [*runner(), "--lab", str(lab), "exec", "REST-001"]
     with open(bench.log, "wb") as log:
-        process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=bench.env)
+        process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=bench.our_env)
     try:
         _wait_for_the_stage(lab, process)
         lock = bench.scratch / "state" / "local" / "local" / "supervisor.lock"

@@ -11,14 +11,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import shlex
+import socket
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-import asyncssh
-
 from runner.errors import LabError
 from runner.target.transports.base import READ_BYTES, STALLED_S, Completed, Endpoint, LinkLost, Refused, Stream, everything, words
+from runner.target.transports.lean_asyncssh import asyncssh
 
 if TYPE_CHECKING:
     from runner.target.credentials import Secret
@@ -89,6 +89,7 @@ class SshTransport:
             return await asyncssh.connect(endpoint.host, port, options=self._options(endpoint))
 
         self._connection = await _translated(connect(), f"{endpoint.host}:{endpoint.port or 22}", CONNECT_LIMIT_S)
+        _acknowledge_at_once(self._connection)
 
     async def run(self, argv: Sequence[str], *, input: bytes = b"", timeout_s: float = 60.0) -> Completed:
         return await _translated(self._run(argv, input), f"{argv[0]}, within {timeout_s:g} s", timeout_s)
@@ -166,6 +167,21 @@ class SshStream:
 
     async def close(self) -> None:
         self._process.close()
+
+
+def _acknowledge_at_once(connection: asyncssh.SSHClientConnection) -> None:
+    """What a server says is acknowledged as it arrives: it may hold its next small packet back until then (Nagle), and kernels
+    take 40 ms to acknowledge by themselves. The option does not stick, so it is set again for whatever arrives."""
+    sock, received = connection.get_extra_info("socket"), connection.data_received
+    if sock is None or not hasattr(socket, "TCP_QUICKACK"):  # a proxy command of the user's; a Mac
+        return
+
+    def data_received(data: bytes, datatype: int | None = None) -> None:
+        with contextlib.suppress(OSError):  # closed by now
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
+        received(data, datatype)
+
+    connection.data_received = data_received  # type: ignore[method-assign]
 
 
 async def _feed(stdin: asyncssh.SSHWriter[bytes], data: bytes) -> None:
