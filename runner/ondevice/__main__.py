@@ -7,6 +7,11 @@ if sys.argv[1:2] == ["attach"] and len(sys.argv) == 3:
 
     sys.exit(attach(sys.argv[2]))
 
+if sys.argv[1:2] == ["guard"] and len(sys.argv) == 5:  # as small as it can be: there are two of them
+    from ondevice import guard  # type: ignore[import-not-found]
+
+    sys.exit(guard.main(*sys.argv[2:]))
+
 from ondevice.supervisor import main  # type: ignore[import-not-found]
 
 sys.exit(main(sys.argv[1:]))

@@ -56,6 +56,7 @@ class Execution:
     def __init__(self, folder: str, journal: Journal, store: Store, publish: Publish, life_began_ns: int) -> None:
         self.journal = journal
         self.changed = threading.Condition()
+        self.on_stage: Callable[[str, str], None] = lambda stage, edge: None  # a stage starts, or its end is flushed: "start", "end"
         self.mirrored_sequence = 0
         self._folder, self._store, self._publish, self._life_began_ns = folder, store, publish, life_began_ns
         self._spec: dict[str, Any] = journal.records[0].payload
@@ -310,6 +311,7 @@ class Execution:
                 record = self._write("stage_started", {**message, "life": lives})
                 if hold:
                     self._wait(hold, record)
+                self.on_stage(message["stage"], "start")
             elif said == "end" and message["status"] != "raised":
                 after_ack = self._finish_stage(message)
             elif said == "end":
@@ -346,6 +348,7 @@ class Execution:
                 self._wait(hold, record)
         self._announce_flushed()
         self._publish_progress(stage)
+        self.on_stage(stage, "end")
         return (hold, record) if point == "after_ack" else None
 
     def _last_one(self) -> bool:

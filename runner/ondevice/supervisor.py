@@ -5,6 +5,8 @@
              folder (a lock says who), restore what was cut short, then serve; returns when it answers
     attach   join standard input and output to the supervisor's socket: bridge.py
     host     (internal) run one pipeline, see host.py
+    guard    (internal) carry out programs and take them back, see guard.py
+    revert   take back, by hand and without a coordinator, what is armed on this device: all of it, or one program
 
 Requests are JSON frames {"id", "do", …} answered by {"id", "ok"} or {"id", "error"}; events carry
 {"event", …}; journal records travel raw in RECORD frames, and only once they are flushed. A coordinator says in
@@ -31,7 +33,9 @@ from typing import Any, Callable
 from . import facts, failpoints, frames
 from .claim import Claims, NotYours
 from .execution import Execution, Kept, Refused, find_current
+from .guarded import Guarded, GuardGone, revert_what_another_boot_left
 from .journal import GENESIS, fsync_file, fsync_folder
+from .results import finished_stages
 from .store import WHOLE, Store, locate
 
 START_LIMIT_S = 60.0
@@ -43,8 +47,10 @@ NOT_YOURS = 77  # exit status of `start` when somebody else holds the device
 class Supervisor:
     """All state of one supervisor; verbs are the methods named `do_*`."""
 
-    def __init__(self, state: str, started_ns: int, claims: Claims) -> None:
+    def __init__(self, state: str, started_ns: int, claims: Claims, runtime: str = "") -> None:
+        """`runtime` is the folder of sockets, by default the state folder itself."""
         self._state, self._started_ns, self.claims = state, started_ns, claims
+        self.guarded = Guarded(state, runtime or state)
         self._runs = os.path.join(state, "runs")
         os.makedirs(self._runs, mode=0o700, exist_ok=True)
         self.store = Store(state)
@@ -70,7 +76,17 @@ class Supervisor:
             if self.execution and self.execution.ended:
                 self.execution.over = True
             elif self.execution:
+                self.execution.on_stage = self.stage
+                for stage in finished_stages(self.execution.journal.records) if self.guarded.armed() else ():
+                    self.stage(stage, "end")  # whoever was killed may not have said so any more
                 self.execution.start(restore=True)
+
+    def stage(self, stage: str, edge: str) -> None:
+        """A stage of the pipeline starts or has ended: programs whose time begins with it begin. A guard that is gone stops no pipeline."""
+        try:
+            self.guarded.ask_if_armed("stage", heard=False, stage=stage, edge=edge)
+        except (OSError, ValueError) as error:
+            print(f"programs at the {edge} of {stage}: {error}", file=sys.stderr, flush=True)
 
     def publish(self, event: dict[str, Any]) -> None:
         for client in list(self._clients):
@@ -81,7 +97,7 @@ class Supervisor:
         listener.settimeout(IDLE_LIMIT_S / 10)
         busy = time.monotonic()
         while time.monotonic() - busy < IDLE_LIMIT_S:
-            if self._clients or (self.execution is not None and not self.execution.over):
+            if self._clients or (self.execution is not None and not self.execution.over) or self.guarded.armed():
                 busy = time.monotonic()
             try:
                 connection, _ = listener.accept()
@@ -106,11 +122,40 @@ class Supervisor:
         return {**facts.hello(self._state, self._sha256, self._started_ns), "execution": state}
 
     def do_renew(self, client: Client) -> dict[str, Any]:
-        """Any request is the holder's sign of life; this one is nothing else."""
-        return {}
+        """Any request is the holder's sign of life; this one is nothing else, and renews every program that is armed."""
+        try:
+            return self.guarded.ask_if_armed("renew") or {}
+        except GuardGone as error:
+            return {"renewed": [], "guard": str(error)}
+
+    def do_arm(
+        self, client: Client, program: dict[str, Any], run: str, cap_s: float, renew_s: float = 60.0, elapsed_s: float = 0.0,
+        confirm_s: float = 120.0, escalate: bool = False,
+    ) -> dict[str, Any]:  # fmt: skip
+        """Undo and deadlines of a program are durable when this answers, and nothing of it is applied yet."""
+        plain_name(str(program.get("name")))
+        holder = str(self.claims.kept().get("holder", ""))
+        words: dict[str, Any] = {"renew_s": renew_s, "cap_s": cap_s, "elapsed_s": elapsed_s, "confirm_s": confirm_s, "escalate": escalate}
+        return self.guarded.ask("arm", program=program, run=plain_name(run), holder=holder, **words)
+
+    def do_start_program(self, client: Client, name: str) -> dict[str, Any]:
+        """Its time begins now. Which steps are done by when is in the guard's journal."""
+        return self.guarded.ask("start", name=name)
+
+    def do_revert(self, client: Client, name: str = "") -> dict[str, Any]:
+        """One program is taken back, or all are ("")."""
+        return self.guarded.ask_if_armed("revert", name=name, why="asked") or {"reverted": [], "left": []}
+
+    def do_programs(self, client: Client) -> dict[str, Any]:
+        """What is armed here, and how far it has come."""
+        return self.guarded.ask_if_armed("programs") or {"programs": [], "guard": {"pid": 0, "alive": self.guarded.alive()}}
 
     def do_release(self, client: Client) -> dict[str, Any]:
-        """The device is nobody's from here on, durably."""
+        """The device is nobody's from here on, durably; nothing of its holder's is in effect any more, or the guard still tries."""
+        try:
+            self.guarded.ask_if_armed("revert", name="", why="the supervisor asked")
+        except GuardGone as error:
+            print(f"at the release: {error}", file=sys.stderr, flush=True)
         self.claims.release(client.claim)
         return {}
 
@@ -133,6 +178,7 @@ class Supervisor:
         folder = os.path.join(self._runs, plain_name(spec["run"]), plain_name(spec["execution"]))
         self.execution, self.refused = Execution.create(folder, spec, self.store, self.publish), None
         client.follow(self.execution, 1)
+        self.execution.on_stage = self.stage
         self.execution.start(restore=False)
         return {}
 
@@ -171,7 +217,9 @@ class Supervisor:
         return {}
 
     def do_forget(self, client: Client, run: str) -> dict[str, Any]:
-        """Removes a run's folder; the coordinator asks only for what it has mirrored whole."""
+        """Removes a run's folder; the coordinator asks only for what it has mirrored whole. Not while a program of it is armed."""
+        if plain_name(run) in self.guarded.runs():
+            raise ValueError(f"programs of {run} are armed here: {', '.join(self.guarded.armed())}; revert them first")
         if self.execution is not None and self.execution.name.startswith(plain_name(run) + "/"):
             self.execution = None
         shutil.rmtree(os.path.join(self._runs, plain_name(run)), ignore_errors=True)
@@ -331,6 +379,7 @@ def start(state: str, socket_path: str, claim: str = "") -> int:
     started_ns = facts.process_started_ns()
     os.makedirs(state, mode=0o700, exist_ok=True)
     os.makedirs(os.path.dirname(socket_path), mode=0o700, exist_ok=True)
+    revert_what_another_boot_left(state, os.path.dirname(socket_path))
     claims = Claims(state, os.path.dirname(socket_path))
     if claim:
         try:
@@ -372,10 +421,12 @@ def start(state: str, socket_path: str, claim: str = "") -> int:
     listener = socket.socket(socket.AF_UNIX)
     listener.bind(socket_path)
     listener.listen(8)
-    supervisor = Supervisor(state, started_ns, claims)
+    supervisor = Supervisor(state, started_ns, claims, os.path.dirname(socket_path))
     supervisor.restore()
     os.write(tell_ready, b"+")
     os.close(tell_ready)
+    if supervisor.guarded.armed() and not supervisor.guarded.alive():
+        supervisor.guarded.start()
     supervisor.serve(listener)
     shutil.rmtree(os.path.dirname(socket_path), ignore_errors=True)
     return 0
@@ -423,5 +474,13 @@ def main(arguments: list[str]) -> int:
         from . import host
 
         return host.main(int(rest[0]))
-    print("usage: install STATE ARCHIVE | start STATE SOCKET [CLAIM] | attach SOCKET", file=sys.stderr)
+    if command == "guard" and len(rest) == 3:
+        from . import guard
+
+        return guard.main(*rest)
+    if command == "revert" and len(rest) in (2, 3):
+        from . import guarded
+
+        return guarded.by_hand(*rest)
+    print("usage: install STATE ARCHIVE | start STATE SOCKET [CLAIM] | attach SOCKET | revert STATE SOCKET [NAME]", file=sys.stderr)
     return 64

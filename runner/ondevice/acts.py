@@ -1,0 +1,87 @@
+"""Argument lists, run for a program: with a limit, without a shell, and never outliving the guard unnoticed.
+
+Each process inherits the descriptor of a lock file. When the guard is killed in the middle of an act, the lock is held
+until that act has ended, too; whoever takes over waits for it, so that nothing is applied behind an undo.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import signal
+import subprocess
+import time
+from typing import Any
+
+ACT_LIMIT_S = 30.0
+OUTPUT_LIMIT_BYTES = 1 << 20
+ENVIRONMENT = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C"}
+WORDS = 200  # of what a failed act printed
+
+
+class Acts:
+    """Runs acts and looks at signs; holds the lock at `path` from its making on."""
+
+    def __init__(self, path: str, wait_s: float = ACT_LIMIT_S + 5) -> None:
+        """Waits for acts of a guard that was killed, but not longer than an act may take."""
+        self._lock = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+        deadline = time.monotonic() + wait_s
+        while time.monotonic() < deadline:
+            try:
+                fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return
+            except OSError:
+                time.sleep(0.02)
+
+    def close(self) -> None:
+        os.close(self._lock)
+
+    def all(self, acts: list[dict[str, Any]]) -> list[str]:
+        """Runs each act, whatever becomes of those before it; what went wrong, in words."""
+        return [wrong for wrong in (self.one(act) for act in acts) if wrong]
+
+    def one(self, act: dict[str, Any]) -> str:
+        """Why one act failed, or "". Never raises."""
+        status, printed = self._run(act["argv"], act.get("input", ""))
+        if status == 0:
+            return ""
+        said = " ".join(printed.split())[-WORDS:]
+        return f"{' '.join(act['argv'])[:WORDS]}: {'exit status ' + str(status) if isinstance(status, int) else status}: {said}"
+
+    def seen(self, sign: dict[str, Any]) -> str:
+        """What is seen of a program by this sign, in words, or "". What cannot be looked at counts as seen.
+
+        A tool that is not there has left nothing, and one that fails because what it looks at is gone prints nothing.
+        """
+        status, printed = self._run(sign["argv"], "")
+        name = " ".join(sign["argv"])[:WORDS]
+        if isinstance(status, str):
+            return "" if status == NOT_THERE else f"{name} cannot be run: {status}"
+        line = next((line for line in printed.splitlines() if sign["contains"] in line), None)
+        return "" if line is None else f"{name} shows {line.strip()[:WORDS]}"
+
+    def _run(self, argv: list[str], text: str) -> tuple[Any, str]:
+        """Exit status and all that was printed; a word instead of the status for what did not come to an end."""
+        try:
+            process = subprocess.Popen(
+                argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, cwd="/", env=ENVIRONMENT,
+                start_new_session=True, pass_fds=[self._lock],
+            )  # fmt: skip
+        except FileNotFoundError:
+            return NOT_THERE, ""
+        except Exception as error:
+            return f"{type(error).__name__}: {error}", ""
+        try:
+            output, _ = process.communicate(text.encode(), timeout=ACT_LIMIT_S)
+        except Exception as error:  # time is up, or it closed its input
+            try:  # noqa: SIM105 - contextlib is not imported on a device for this
+                os.killpg(process.pid, signal.SIGKILL)  # a session of its own: whatever it has started, too
+            except OSError:
+                pass
+            process.wait()
+            late = isinstance(error, subprocess.TimeoutExpired)
+            return f"no end within {ACT_LIMIT_S:g} s" if late else f"{type(error).__name__}: {error}", ""
+        return process.returncode, output[:OUTPUT_LIMIT_BYTES].decode("utf-8", "replace")
+
+
+NOT_THERE = "not there"

@@ -1,0 +1,135 @@
+"""When a program's next step is due, and when it must be taken back: the whole rule, without any I/O.
+
+    armed ──begin──► begun: steps, each at its time ──► reverting ──► nothing of it is seen: gone
+      │                                                 ▲       └──► something is: revert_failed, tried again ──┐
+      └── asked · its end · nobody renewed it · hard cap · another boot · guard restarted · a step failed ──────┘
+
+A program is the JSON form of `runner.model.program.Program`. Times are those of the boot-time clock, which counts while a
+device sleeps; a program of another boot has no time left at all.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, NamedTuple
+
+ASKED, ITS_END, NOT_RENEWED, HARD_CAP = "asked", "its end", "nobody renewed it", "hard cap"
+ANOTHER_BOOT, RESTARTED, STEP_FAILED = "another boot", "guard restarted", "a step failed"
+SUPERVISOR = "the supervisor asked"
+
+MAX_CAP_S = 30 * 86400.0
+MAX_PARTS = 100_000  # acts, steps and signs of one program, and words of one act
+
+
+class Standing(NamedTuple):
+    """What is known of one armed program."""
+
+    boot: str
+    armed_ns: int
+    renewed_ns: int
+    renew_s: float
+    cap_s: float
+    at_s: tuple[float, ...]  # of its steps
+    lasts_s: float | None = None
+    severs: bool = False
+    began_ns: int | None = None
+    done: int = 0  # steps that were carried out
+    asked: str = ""  # why it must be reverted, once somebody has said so
+    sure: bool = True  # a restarted guard knows how far it had come
+    not_before_ns: int = 0  # a revert that failed is tried again then
+
+
+class Next(NamedTuple):
+    """`do` is "step" (the one numbered `done`), "revert" (`why`), or "wait" (at most until `at_ns`)."""
+
+    do: str
+    why: str = ""
+    at_ns: int = 0
+
+
+def decide(program: Standing, now_ns: int, boot: str, severed: bool = False) -> Next:
+    """What is to be done now. `severed`: nobody can renew, because a program that cuts the only path is in effect.
+
+    A reason to revert goes before any step, and the earlier of two deadlines is the reason.
+    """
+    if program.boot != boot:
+        why = ANOTHER_BOOT
+    elif program.asked:
+        why = program.asked
+    elif not program.sure:
+        why = RESTARTED
+    else:
+        due, reason = min(deadlines(program, severed))
+        if now_ns < due:
+            return _go_on(program, now_ns, due)
+        why = reason
+    return Next("revert", why) if now_ns >= program.not_before_ns else Next("wait", why, program.not_before_ns)
+
+
+def deadlines(program: Standing, severed: bool) -> list[tuple[int, str]]:
+    """Each moment from which on the program must not be in effect any more, and why."""
+    found = [(program.armed_ns + int(program.cap_s * 1e9), HARD_CAP)]
+    if program.began_ns is not None and program.lasts_s is not None:
+        found.append((program.began_ns + int(program.lasts_s * 1e9), ITS_END))
+    if not severed and not (program.severs and program.began_ns is not None):
+        found.append((program.renewed_ns + int(program.renew_s * 1e9), NOT_RENEWED))
+    return found
+
+
+def _go_on(program: Standing, now_ns: int, deadline_ns: int) -> Next:
+    if program.began_ns is None or program.done >= len(program.at_s):
+        return Next("wait", "", deadline_ns)
+    due = program.began_ns + int(program.at_s[program.done] * 1e9)
+    return Next("step") if now_ns >= due else Next("wait", "", min(due, deadline_ns))
+
+
+def check(program: Any, *, renew_s: Any, cap_s: Any, elapsed_s: Any, confirm_s: Any) -> None:
+    """Raises ValueError for what a guard could not carry out and take back. What it means is not looked at."""
+    if not isinstance(program, dict):
+        raise ValueError(f"expected a program, found {type(program).__name__}")
+    for key in ("name", "fault", "interface"):
+        _expect(isinstance(program.get(key), str), f"{key}: expected a string")
+    for key, each in (("prepare", _is_act), ("undo", _is_act), ("signs", _is_sign), ("steps", _is_step), ("resources", _is_word)):
+        parts = program.get(key)
+        _expect(isinstance(parts, list) and len(parts) <= MAX_PARTS and all(map(each, parts)), f"{key}: expected a list of its kind")
+    _expect(bool(program["steps"]), "steps: expected at least one")
+    times = [step["at_s"] for step in program["steps"]]
+    _expect(times == sorted(times), "steps: expected them in the order of their times")
+    _expect(program.get("lasts_s") is None or _is_time(program["lasts_s"]), "lasts_s: expected seconds")
+    _expect(program.get("edge", "start") in ("start", "end"), 'edge: expected "start" or "end"')
+    _expect(isinstance(program.get("stage", ""), str), "stage: expected a string")
+    _expect(isinstance(program.get("severs_management", False), bool), "severs_management: expected true or false")
+    for name, value in (("renew_s", renew_s), ("cap_s", cap_s), ("confirm_s", confirm_s)):
+        _expect(_is_time(value) and 0 < value <= MAX_CAP_S, f"{name}: expected seconds, more than 0 and at most {MAX_CAP_S:.0f}")
+    _expect(_is_time(elapsed_s), "elapsed_s: expected seconds")
+
+
+def _expect(holds: bool, what: str) -> None:
+    if not holds:
+        raise ValueError(f"this is no program: {what}")
+
+
+def _is_time(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value) and 0 <= value <= MAX_CAP_S
+
+
+def _is_word(value: Any) -> bool:
+    return isinstance(value, str) and "\0" not in value
+
+
+def _is_argv(value: Any) -> bool:
+    return isinstance(value, list) and 0 < len(value) <= MAX_PARTS and all(map(_is_word, value)) and bool(value[0])
+
+
+def _is_act(value: Any) -> bool:
+    return isinstance(value, dict) and _is_argv(value.get("argv")) and isinstance(value.get("input", ""), str)
+
+
+def _is_sign(value: Any) -> bool:
+    return isinstance(value, dict) and _is_argv(value.get("argv")) and isinstance(value.get("contains"), str) and bool(value["contains"])
+
+
+def _is_step(value: Any) -> bool:
+    acts = value.get("acts") if isinstance(value, dict) else None
+    whole = isinstance(acts, list) and len(acts) <= MAX_PARTS and all(map(_is_act, acts))
+    return whole and _is_time(value.get("at_s")) and isinstance(value.get("word"), str) and isinstance(value.get("on"), bool)
