@@ -145,7 +145,8 @@ def links_of(text: str) -> list[str]:
     found = []
     for line in text.splitlines():
         _, name, rest = line.split(": ", 2)
-        flags = [flag for flag in re.split("[<>,]", rest.partition("> ")[0]) if flag in _FLAGS]
+        said = re.split("[<>,]", rest.partition("> ")[0])
+        flags = [flag for flag in _FLAGS if flag in said]
         known = [each[0] for each in re.finditer(r"\b(mtu|qlen|master) \S+", rest.partition("\\")[0])]
         if "UP" in flags or name.partition("@")[0] not in _MADE_BY_MODULES:
             found.append(" ".join([re.sub(r"@if\d+$", "", name), *flags, *known]))
