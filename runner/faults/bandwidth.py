@@ -15,7 +15,7 @@ kernel's own: iproute2 before 6.6 and Linux before 6.6 cannot seed netem. Only t
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 from runner.errors import AskError
@@ -36,10 +36,11 @@ RAMP_STEPS = 60
 
 
 class Pace(NamedTuple):
-    """A rate of one direction from `at_s` seconds after the fault came on."""
+    """Rate and delay of one direction from `at_s` seconds after the fault came on."""
 
     at_s: float
     rate_kbit_s: float | None
+    delay_ms: float
 
 
 class Way(NamedTuple):
@@ -107,17 +108,35 @@ def mean_loss_percent(direction: Direction) -> float:
     return bad * burst.loss_in_bad_percent + (1 - bad) * burst.loss_in_good_percent
 
 
-def paces(direction: Direction) -> tuple[Pace, ...]:
-    """The mean rates of a direction one after another: of its trace, of its ramp, or the one; duty cycle taken off."""
+def paces(direction: Direction, lasts_s: float = kernel.HORIZON_S) -> tuple[Pace, ...]:
+    """Mean rates and delays of a direction one after another, for `lasts_s` seconds: of its trace, of its ramp, or the one.
+
+    The duty cycle is taken off the rate: on the average no more passes, and nothing is said of when.
+    """
     share = (direction.duty_cycle_percent or 100.0) / 100
+    one = Pace(0.0, None if direction.rate_kbit_s is None else direction.rate_kbit_s * share, direction.delay_ms)
     if direction.trace:
-        return tuple(Pace(point.at_s, point.rate_kbit_s * share) for point in direction.trace)
+        every = direction.trace_every_s
+        rounds = 1 if every is None else math.ceil(lasts_s / every)
+        if rounds * len(direction.trace) > kernel.MAX_STEPS:
+            raise AskError(
+                f"a trace that changes more than {kernel.MAX_STEPS} times", expected="a longer trace_every_s, or a shorter for_s"
+            )
+        return tuple(
+            Pace(
+                round(point.at_s + number * (every or 0.0), 3),
+                one.rate_kbit_s if point.rate_kbit_s is None else point.rate_kbit_s * share,
+                one.delay_ms if point.delay_ms is None else point.delay_ms,
+            )
+            for number in range(rounds)
+            for point in direction.trace
+        )
     rate, first = direction.rate_kbit_s, direction.ramp_from_kbit_s
     if rate is None or first is None or direction.ramp_s is None:
-        return (Pace(0.0, None if rate is None else rate * share),)
+        return (one,)
     steps = min(RAMP_STEPS, math.ceil(direction.ramp_s))
     every = direction.ramp_s / steps
-    return tuple(Pace(round(n * every, 3), (first + (rate - first) * n / steps) * share) for n in range(steps + 1))
+    return tuple(one._replace(at_s=round(n * every, 3), rate_kbit_s=(first + (rate - first) * n / steps) * share) for n in range(steps + 1))
 
 
 def queue_packets(rate_kbit_s: float | None, delay_ms: float) -> int:
@@ -139,7 +158,7 @@ def figures(settings: Bandwidth) -> str:
     down, up = settings.down, settings.up
     said = [
         _both(down, up, _rate_word, " kbit/s"),
-        _both(down, up, lambda d: f"{d.delay_ms:g}" + (f"±{d.jitter_ms:g}" if d.jitter_ms else "") if d.delay_ms else "", " ms"),
+        _both(down, up, _delay_word, " ms"),
         _both(down, up, lambda d: f"{mean_loss_percent(d):.3g}" if mean_loss_percent(d) else "", " % lost"),
         _both(down, up, lambda d: f"{100 / d.burst.r_percent:.3g}" if d.burst else "", " packets a burst"),
         _both(down, up, lambda d: f"{d.duplicate_percent:g}" if d.duplicate_percent else "", " % twice"),
@@ -159,24 +178,25 @@ def _way(word: str, direction: Direction, device: str, capabilities: frozenset[s
         return None
     if "netem" in capabilities:
         return Way(direction, device, "netem")
-    beyond_rates = direction.model_copy(update=dict.fromkeys(("rate_kbit_s", "ramp_from_kbit_s", "ramp_s", "duty_cycle_percent")))
-    if not beyond_rates.model_copy(update={"trace": (), "payload_bytes": None}).asks_nothing:
+    rates_alone = ("rate_kbit_s", "ramp_from_kbit_s", "ramp_s", "duty_cycle_percent", "trace_every_s", "payload_bytes")
+    beyond = direction.model_copy(update={**dict.fromkeys(rates_alone), "trace": ()})
+    if not beyond.asks_nothing or any(point.delay_ms for point in direction.trace):
         kernel.require("netem", capabilities, f"delay, loss, duplicates or reordering ({word})")
     kernel.require("tbf", capabilities, f"a rate ({word}) without netem")
     return Way(direction, device, "tbf")
 
 
-def shape(way: Way, rate_kbit_s: float | None) -> tuple[str, ...]:
+def shape(way: Way, pace: Pace) -> tuple[str, ...]:
     """The words of `tc` behind the handle. All of them each time: a change forgets what it is not told."""
-    direction = way.direction
+    direction, (_, rate_kbit_s, delay_ms) = way.direction, pace
     if way.tool == "tbf":
         assert rate_kbit_s is not None
         burst = max(FULL_PACKET_BYTES + 100, math.ceil(rate_kbit_s * 1000 / 8 / 100))  # at least what passes between two ticks of 10 ms
         limit = max(LEAST_QUEUE * (FULL_PACKET_BYTES + ETHERNET_BYTES), math.ceil(rate_kbit_s * QUEUE_MS / 8))
         return ("tbf", "rate", _bits(rate_kbit_s), "burst", str(burst), "limit", str(limit))
-    said = ["netem", "limit", str(queue_packets(rate_kbit_s, direction.delay_ms + direction.jitter_ms))]
-    if direction.delay_ms:
-        said += ["delay", _ms(direction.delay_ms), *([_ms(direction.jitter_ms)] if direction.jitter_ms else [])]
+    said = ["netem", "limit", str(queue_packets(rate_kbit_s, delay_ms + direction.jitter_ms))]
+    if delay_ms:
+        said += ["delay", _ms(delay_ms), *([_ms(direction.jitter_ms)] if direction.jitter_ms else [])]
     if direction.burst is not None:
         burst_of = direction.burst
         shares = (burst_of.p_percent, burst_of.r_percent, burst_of.loss_in_bad_percent, burst_of.loss_in_good_percent)
@@ -213,11 +233,20 @@ def _percent(value: float) -> str:
 
 def _rate_word(direction: Direction) -> str:
     """Without the duty cycle: that is a figure of its own."""
-    if direction.trace:
-        rates = [point.rate_kbit_s for point in direction.trace]
-        return f"{min(rates):g}–{max(rates):g}"
+    rates = [point.rate_kbit_s for point in direction.trace if point.rate_kbit_s is not None]
+    if rates:
+        return _range(rates)
     first = f"{direction.ramp_from_kbit_s:g}→" if direction.ramp_from_kbit_s is not None else ""
     return "" if direction.rate_kbit_s is None else f"{first}{direction.rate_kbit_s:g}"
+
+
+def _delay_word(direction: Direction) -> str:
+    delays = [point.delay_ms for point in direction.trace if point.delay_ms is not None] or [direction.delay_ms]
+    return _range(delays) + (f"±{direction.jitter_ms:g}" if direction.jitter_ms else "") if any(delays) else ""
+
+
+def _range(values: Sequence[float]) -> str:
+    return f"{values[0]:g}" if min(values) == max(values) else f"{min(values):g}–{max(values):g}"
 
 
 def _both(down: Direction, up: Direction, word: Callable[[Direction], str], unit: str) -> str:
@@ -292,43 +321,38 @@ def _parts(interface: str, up: Way | None, down: Way | None, limits: Limits, lou
 
 
 def _steps(settings: Bandwidth, ways: list[Way], parts: Parts, prefix: str) -> list[Step]:
-    """In each window: on, then one change at every time at which a rate is another one; off before the next."""
+    """In each window: on, then one change at every time at which something is another one; off before the next."""
     steps: list[Step] = []
     for number, (start, end) in enumerate(settings.windows, 1):
-        changes = {start + pace.at_s for way in ways for pace in paces(way.direction)} | {start}
-        for at_s in sorted(at for at in changes if end is None or at < end):
-            acts = _on(ways, parts) if at_s == start else _change(ways, at_s - start)
-            word = prefix + (figures(settings) if len(changes) == 1 else _now(settings, at_s - start))
-            steps.append(Step(at_s=round(at_s, 3), acts=acts, word=word, on=True))
+        lasts_s = kernel.HORIZON_S if end is None else end - start
+        timelines = {way: {pace.at_s: pace for pace in paces(way.direction, lasts_s) if pace.at_s < lasts_s} for way in ways}
+        times = sorted({0.0, *(at_s for timeline in timelines.values() for at_s in timeline)})
+        now = {way: timeline[0.0] for way, timeline in timelines.items()}
+        for at_s in times:
+            changed = {way: timeline[at_s] for way, timeline in timelines.items() if at_s in timeline}
+            now.update(changed)
+            acts = tuple(kernel.queue("change", way.device, shape(way, pace)) for way, pace in changed.items())
+            word = prefix + (figures(settings) if len(times) == 1 else _word_now(settings, now))
+            steps.append(Step(at_s=round(start + at_s, 3), acts=acts if at_s else _on(now, parts), word=word, on=True))
         if end is not None and number < settings.times:
             steps.append(kernel.as_before(end, parts.off))
     return steps
 
 
-def _on(ways: list[Way], parts: Parts) -> tuple[Act, ...]:
+def _on(ways: Mapping[Way, Pace], parts: Parts) -> tuple[Act, ...]:
     acts = list(parts.before)
-    for way in ways:
-        words = shape(way, paces(way.direction)[0].rate_kbit_s)
+    for way, pace in ways.items():
+        words = shape(way, pace)
         acts += kernel.over_ifb(parts.interface, words) if way.device == IFB else [kernel.queue("add", way.device, words)]
     return (*acts, *parts.behind)
 
 
-def _change(ways: list[Way], at_s: float) -> tuple[Act, ...]:
-    acts = []
-    for way in ways:
-        for pace in paces(way.direction):
-            if math.isclose(pace.at_s, at_s, abs_tol=1e-6):
-                acts.append(kernel.queue("change", way.device, shape(way, pace.rate_kbit_s)))
-    return tuple(acts)
-
-
-def _now(settings: Bandwidth, at_s: float) -> str:
-    """The link as it is `at_s` seconds after it came on."""
+def _word_now(settings: Bandwidth, now: Mapping[Way, Pace]) -> str:
+    """The link in the middle of a trace or a ramp."""
     said = {}
-    for word, direction in (("up", settings.up), ("down", settings.down)):
-        current = [pace.rate_kbit_s for pace in paces(direction) if pace.at_s <= at_s + 1e-6][-1]
-        rate = None if current is None else float(f"{current:.4g}")
-        said[word] = direction.model_copy(
-            update={"rate_kbit_s": rate, "trace": (), "ramp_from_kbit_s": None, "ramp_s": None, "duty_cycle_percent": None}
-        )
+    for way, pace in now.items():
+        rate = None if pace.rate_kbit_s is None else float(f"{pace.rate_kbit_s:.4g}")
+        fixed = {"rate_kbit_s": rate, "delay_ms": pace.delay_ms}
+        nothing = {"trace": (), "ramp_from_kbit_s": None, "duty_cycle_percent": None}
+        said["down" if way.device == IFB else "up"] = way.direction.model_copy(update={**fixed, **nothing})
     return figures(settings.model_copy(update=said))

@@ -85,7 +85,7 @@ def programs_of(
     capabilities: Collection[str] = EVERY_CAPABILITY,
     before: Before = NOTHING_BEFORE,
 ) -> tuple[Program, ...]:
-    """A program for each of `links`, named "<scenario>-<fault>-<number>". The same arguments give the same programs.
+    """A program for each of `links`, named "<scenario>.<fault>-<number>". The same arguments give the same programs.
 
     Raises AskError for what a device with these `capabilities` cannot do.
     """
@@ -95,7 +95,7 @@ def programs_of(
         word = table.name_of(fault)
         counted[word] = counted.get(word, 0) + 1
         settings = fault.settings if isinstance(fault, External) else fault
-        name = f"{scenario}-{word}-{counted[word]}"
+        name = f"{scenario}.{word}-{counted[word]}"
         programs.append(table.maker(word)(settings, link, name, seed, frozenset(capabilities), before))
     return tuple(programs)
 

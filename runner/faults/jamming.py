@@ -23,7 +23,6 @@ from runner.model.device import DataLink
 from runner.model.profile import Jamming
 from runner.model.program import Act, Program, Step
 
-HORIZON_S = 3600.0  # how far a random jammer without an end is planned; then it is silent
 LEAST_S = 0.05  # of one length: a board cannot switch faster and still be on time
 MOST_MEANS = 5.0  # … and at most so many means, so that a run of ten minutes meets more than one
 
@@ -92,11 +91,11 @@ def _woken(settings: Jamming, interface: str) -> Act:
 
 
 def _by_chance(settings: Jamming, on: tuple[Act, ...], off: tuple[Act, ...], chance: random.Random) -> Iterator[Step]:
-    """On and off in turn inside each window, exponentially long, bounded; off where a window ends."""
+    """On and off in turn inside each window, exponentially long, bounded; off where a window ends, or the plan does."""
     assert settings.mean_on_s is not None and settings.mean_off_s is not None
     room = kernel.MAX_STEPS
     for number, (start, end) in enumerate(settings.windows, 1):
-        at, jamming, last = start, True, start + HORIZON_S if end is None else end
+        at, jamming, last = start, True, start + kernel.HORIZON_S if end is None else end
         while at < last:
             room -= 1
             if room <= 1:

@@ -22,6 +22,7 @@ HANDLE = "5f10:"
 IFB = "runner-ifb0"
 EVERY_CAPABILITY = frozenset({"netem", "tbf", "htb", "ifb", "nft", "ethtool"})
 MAX_STEPS = 2000
+HORIZON_S = 3600.0  # how far what goes on and on is planned, where no end is said; then it stays as it is
 OFFLOADS = {
     "tso": "tcp-segmentation-offload",
     "gso": "generic-segmentation-offload",

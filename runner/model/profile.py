@@ -86,17 +86,19 @@ class Burst(Value):
 
 
 class Pace(Value):
-    """One point of a trace: the rate from `at_s` seconds after the fault came on."""
+    """One point of a trace: what the rate, the delay or both are from `at_s` seconds after the fault came on."""
 
     at_s: Seconds
-    rate_kbit_s: Rate
+    rate_kbit_s: Rate | None = None
+    delay_ms: Milliseconds | None = None
 
 
 class Direction(Value):
     """One direction of a link. What is not said is as it was."""
 
     rate_kbit_s: Rate | None = None
-    trace: tuple[Pace, ...] = Field(default=(), max_length=1000)  # rates that follow one another, instead of one
+    trace: tuple[Pace, ...] = Field(default=(), max_length=1000)  # rates, delays or both that follow one another, instead of one
+    trace_every_s: Duration | None = None  # the trace begins anew after so many seconds, again and again
     ramp_from_kbit_s: Rate | None = None  # the rate begins here and reaches `rate_kbit_s` after `ramp_s`
     ramp_s: Duration | None = None
     delay_ms: Milliseconds = 0.0
@@ -110,21 +112,35 @@ class Direction(Value):
 
     @model_validator(mode="after")
     def _says_one_thing(self) -> Self:
-        if self.trace and (self.rate_kbit_s is not None or self.ramp_from_kbit_s is not None):
-            raise ValueError("a `trace` stands instead of `rate_kbit_s` and of a ramp")
-        if self.trace and (self.trace[0].at_s or any(a.at_s >= b.at_s for a, b in pairwise(self.trace))):
-            raise ValueError("a `trace` begins with `at_s: 0`, and each further point is later than the one before")
+        self._trace_is_one()
         if (self.ramp_from_kbit_s is None) != (self.ramp_s is None) or (self.ramp_s is not None and self.rate_kbit_s is None):
             raise ValueError("a ramp has `ramp_from_kbit_s`, `ramp_s`, and the `rate_kbit_s` that it reaches")
         if self.burst is not None and self.loss_percent:
             raise ValueError("`burst` or `loss_percent`, not both")
-        if self.jitter_ms > self.delay_ms:
+        if self.jitter_ms > self.least_delay_ms:
             raise ValueError("`jitter_ms` is at most `delay_ms`: nothing arrives before it is sent")
-        if self.reorder_percent and not self.delay_ms:
+        if self.reorder_percent and not self.least_delay_ms:
             raise ValueError("`reorder_percent` needs `delay_ms`: what overtakes does so by not being delayed")
-        if self.duty_cycle_percent is not None and self.rate_kbit_s is None and not self.trace:
+        if self.duty_cycle_percent is not None and self.rate_kbit_s is None and not any(point.rate_kbit_s for point in self.trace):
             raise ValueError("`duty_cycle_percent` needs a rate: it is a share of it")
         return self
+
+    def _trace_is_one(self) -> None:
+        rates, delays = ([getattr(point, name) is not None for point in self.trace] for name in ("rate_kbit_s", "delay_ms"))
+        if self.trace and (self.trace[0].at_s or any(a.at_s >= b.at_s for a, b in pairwise(self.trace))):
+            raise ValueError("a `trace` begins with `at_s: 0`, and each further point is later than the one before")
+        if self.trace and not ((all(rates) or not any(rates)) and (all(delays) or not any(delays)) and (any(rates) or any(delays))):
+            raise ValueError("each point of a `trace` says `rate_kbit_s`, or each says `delay_ms`, or each says both")
+        if any(rates) and (self.rate_kbit_s is not None or self.ramp_from_kbit_s is not None):
+            raise ValueError("a `trace` of rates stands instead of `rate_kbit_s` and of a ramp")
+        if any(delays) and self.delay_ms:
+            raise ValueError("a `trace` of delays stands instead of `delay_ms`")
+        if self.trace_every_s is not None and (not self.trace or self.trace_every_s <= self.trace[-1].at_s):
+            raise ValueError("`trace_every_s` is for a `trace`, and later than its last point")
+
+    @property
+    def least_delay_ms(self) -> float:
+        return min((point.delay_ms for point in self.trace if point.delay_ms is not None), default=self.delay_ms)
 
     @property
     def asks_nothing(self) -> bool:
