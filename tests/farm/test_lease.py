@@ -21,7 +21,7 @@ import pytest
 
 from runner.errors import LabError
 from runner.farm import lease
-from runner.farm.lease import LEASE_S, MARGIN_S, TURN_S, Held, Lease, LeaseLost, Leases, Place, Taken, decide, lent
+from runner.farm.lease import LEASE_S, MARGIN_S, TURN_S, Held, Lease, LeaseLost, Leases, Place, Quarantine, Quarantined, Taken, decide, lent
 from runner.ondevice.journal import boot_id
 
 BOOT = "b" * 32
@@ -456,6 +456,102 @@ def test_another_process(host: Host, how: signal.Signals | None) -> None:
     found = host.attempt("ada")
     assert isinstance(found, Lease)
     assert found.fence == 2
+
+
+# ---- a device that is not as it was --------------------------------------------------------------------------
+
+FOUND = ("+ firewall: table inet foo", "- routes: default via 10.0.0.1")
+
+
+def test_a_quarantined_device_is_granted_to_nobody(host: Host) -> None:
+    """Not even to who was first in the queue; whoever asks hears since when, what was found first, and what to do. A check gets it."""
+    host.grant("ada")
+    host.ask("ben")
+    host.leases.quarantine("pi-04", "t1", FOUND)
+    assert host.leases.left_s("ada", "pi-04") > 0  # its holder of the moment keeps it
+    for _ in range(2):
+        with pytest.raises(Quarantined) as refused:
+            host.attempt("ben")
+        (complaint,) = refused.value.complaints
+        assert complaint.found == "pi-04 is quarantined since 2026-11-18T11:06:40.000Z: + firewall: table inet foo (and 1 more)"
+        assert complaint.do == "runner device check NAME"
+        host.leases.leave("ada")
+    checking = host.leases.attempt("pi-04", "ben", {}, for_check=True)
+    assert isinstance(checking, Lease)
+    assert checking.fence == 2
+    host.grant("cyd", "pi-05")
+    host.leases.leave("ben")
+    host.leases.absolve("pi-04")
+    assert host.grant("dan").fence == 3
+
+
+def test_a_quarantine_says_why_until_it_is_lifted(host: Host) -> None:
+    """Since when and by which run it was found stay as they were first said; what is found is what was found last."""
+    assert host.leases.quarantined("pi-04") is None
+    host.leases.quarantine("pi-04", "t1", FOUND)
+    host.clock.wall_s += 3600
+    host.leases.quarantine("pi-04", "", FOUND[:1])
+    again = Leases(host.state, host.clock)
+    assert again.quarantined("pi-04") == Quarantine("2026-11-18T11:06:40.000Z", "t1", FOUND[:1])
+    assert again.every_quarantine() == {"pi-04": again.quarantined("pi-04")}
+    again.absolve("pi-04")
+    again.absolve("pi-04")
+    assert again.every_quarantine() == {}
+    assert str(Quarantine("noon", "t1", ())) == "quarantined since noon: nobody wrote down why"
+
+
+def test_who_waits_is_told_when_the_device_is_quarantined_meanwhile(host: Host) -> None:
+    """It does not wait for what will not be lent; nothing of it is left."""
+    host.grant("ada")
+    host.clock.at_sleep = lambda: host.leases.quarantine("pi-04", "t1", FOUND)
+
+    async def story(**how: Any) -> str:
+        async with lent(host.state, "pi-04", "mine", clock=host.clock, **how) as lease:
+            return lease.identity
+
+    with pytest.raises(Quarantined, match="table inet foo"):
+        asyncio.run(story())
+    assert [path.stem for path in host.leases.folder.glob("*.alive")] == ["ada"]
+    with pytest.raises(Taken):
+        asyncio.run(story(wait=False, for_check=True))
+    host.leases.leave("ada")
+    assert asyncio.run(story(wait=False, for_check=True)) == "pi-04"
+
+
+def test_what_is_expected_survives_its_coordinator(host: Host) -> None:
+    """The first of a boot is kept: it is from before a fault whose end nobody saw. One of another boot is worth nothing any more."""
+    assert host.leases.expected("pi-04") is None
+    host.leases.expect("pi-04", "b1", {"qdiscs": ["as it was"]})
+    host.leases.expect("pi-04", "b1", {"qdiscs": ["after a fault"]})
+    assert Leases(host.state).expected("pi-04") == ("b1", {"qdiscs": ["as it was"]})
+    assert host.leases.expected("pi-05") is None
+    host.leases.expect("pi-04", "b2", {"qdiscs": ["anew"]})
+    assert host.leases.expected("pi-04") == ("b2", {"qdiscs": ["anew"]})
+    host.leases.quarantine("pi-04", "t1", FOUND)
+    assert host.leases.expected("pi-04") is not None  # for the check to compare with
+    host.leases.forget_expected("pi-04")
+    host.leases.forget_expected("pi-04")
+    assert host.leases.expected("pi-04") is None
+    host.leases.expect("pi-04", "b2", {})
+    host.leases.absolve("pi-04")
+    assert host.leases.expected("pi-04") is None
+
+
+def test_a_lease_file_of_an_older_version_learns_of_quarantine(host: Host) -> None:
+    """What stands in it stays: its fences go on."""
+    host.grant("ada")
+    host.leases.leave("ada")
+    with sqlite3.connect(host.leases.path) as db:
+        db.executescript("DROP TABLE quarantine; DROP TABLE expected; PRAGMA user_version = 0;")
+    db.close()
+    again = Leases(host.state, host.clock)
+    assert again.quarantined("pi-04") is None
+    again.quarantine("pi-04", "t1", FOUND)
+    with pytest.raises(Quarantined):
+        host.grant("ben")
+    host.leases.leave("ben")
+    again.absolve("pi-04")
+    assert host.grant("cyd").fence == 2
 
 
 # ---- a file that cannot be used ------------------------------------------------------------------------------
