@@ -1,0 +1,179 @@
+"""The UDP service of the far end: logs and returns light probes, counts trains that come up, sends trains down.
+
+It has a thread of its own, so that no disk and no upload stands between a packet and its answer. A device may send what
+it likes: what is no packet of a probe is counted and forgotten; of those that are, so many a second are logged, and so
+many in all. A line that was not logged is not evidence of anything; how many there were stands in the log, too.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import socket
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+from runner.ondevice.journal import boottime_ns
+from runner.ondevice.link_probe import (
+    BACK,
+    DOWN,
+    LIGHT,
+    MAX_TRAIN_PACKETS,
+    Packet,
+    Tally,
+    decode,
+    frame_bytes,
+    payload_bytes,
+    train,
+)
+
+MAX_LINES_PER_S, MAX_LOG_BYTES = 200, 256 << 20
+MAX_PEERS, MAX_TRAINS = 64, 16
+RECEIVE_BUFFER_BYTES = 4 << 20
+
+
+class Reflector(threading.Thread):
+    """Serves one address until `stop`. The log is written line by line: killing this process loses none."""
+
+    def __init__(self, address: str, port: int, log: Path) -> None:
+        """Opens port and log. Raises OSError."""
+        super().__init__(daemon=True, name="reflector")
+        self._socket = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_DGRAM)
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER_BYTES)
+        self._socket.bind((address, port))
+        self._socket.setblocking(False)
+        self.port = int(self._socket.getsockname()[1])
+        self._log = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        self._logged_bytes = os.fstat(self._log).st_size
+        self._waker, self._wake = os.pipe()
+        self._lock = threading.Lock()
+        self._peers: dict[bytes, tuple[Any, Packet]] = {}
+        self._trains: dict[bytes, Tally] = {}
+        self.packets = self.malformed = self.logged = self.not_logged = 0
+        self._second, self._lines, self._untold = 0.0, 0, 0
+
+    def run(self) -> None:
+        while True:
+            readable, _, _ = select.select([self._socket.fileno(), self._waker], [], [], 1.0)
+            if self._waker in readable:
+                return
+            if self._socket.fileno() in readable:
+                self._take_all()
+            self._tell_what_was_not_logged()
+
+    def stop(self) -> None:
+        os.write(self._wake, b".")
+        if self.is_alive():
+            self.join(5)
+        self._socket.close()
+        for fd in (self._log, self._waker, self._wake):
+            os.close(fd)
+
+    def _take_all(self) -> None:
+        for _ in range(1000):  # then look whether we are to stop
+            try:
+                data, peer = self._socket.recvfrom(2048)
+            except OSError:
+                return
+            now_ns = boottime_ns()
+            packet = decode(data)
+            self.packets += 1
+            if packet is None:
+                self.malformed += 1
+                continue
+            back = BACK.get(packet.kind)
+            if back is not None:
+                self._send(data[:2] + back + data[3:], peer)  # as long as it came: never more than was sent to us
+            with self._lock:
+                if packet.kind == LIGHT:
+                    self._peer(packet, peer)
+                    self._write(packet, now_ns)
+                elif packet.who in self._trains:
+                    self._trains[packet.who].count(packet.sequence, frame_bytes(len(data)), now_ns)
+
+    def _peer(self, packet: Packet, peer: Any) -> None:
+        if packet.who in self._peers or len(self._peers) < MAX_PEERS:
+            self._peers[packet.who] = (peer, packet)
+
+    def _write(self, packet: Packet, now_ns: int) -> None:
+        if time.monotonic() - self._second >= 1:
+            self._second, self._lines = time.monotonic(), 0
+        if self._lines >= MAX_LINES_PER_S:
+            self.not_logged, self._untold = self.not_logged + 1, self._untold + 1
+            return
+        self._lines += 1
+        line = {"who": packet.who.hex(), "boot": packet.boot.hex(), "started_ms": packet.started_ms, "sequence": packet.sequence}
+        line |= {"sent_ns": packet.sent_ns, "received_ns": now_ns, "echoes": packet.echoes, "rtt_us": packet.rtt_us}
+        self._line(line)
+
+    def _line(self, line: dict[str, Any]) -> None:
+        data = json.dumps(line, separators=(",", ":")).encode() + b"\n"
+        try:
+            if self._logged_bytes + len(data) <= MAX_LOG_BYTES:
+                self._logged_bytes += os.write(self._log, data)
+                self.logged += 1
+                return
+        except OSError:
+            pass
+        self.not_logged += 1
+
+    def _tell_what_was_not_logged(self) -> None:
+        if self._untold and time.monotonic() - self._second >= 1:
+            self._line({"not_logged": self._untold, "received_ns": boottime_ns()})
+            self._untold = 0
+
+    def _send(self, data: bytes, peer: Any) -> bool:
+        try:
+            self._socket.sendto(data, peer)
+            return True
+        except OSError:  # its queue is full, or there is no way back: a packet less
+            return False
+
+    # ---- what the coordinator asks ------------------------------------------------------------------------
+
+    def counts(self) -> dict[str, Any]:
+        with self._lock:
+            peers = {who.hex(): {"address": peer[0], "port": peer[1]} for who, (peer, _) in self._peers.items()}
+        return {
+            "packets": self.packets, "malformed": self.malformed, "logged": self.logged, "not_logged": self.not_logged, "peers": peers
+        }  # fmt: skip
+
+    def expect(self, who: str) -> dict[str, Any]:
+        """Counts the next train of `who` from nothing. Raises ValueError when so many are counted already."""
+        with self._lock:
+            if len(self._trains) >= MAX_TRAINS and bytes.fromhex(who) not in self._trains:
+                raise ValueError(f"{MAX_TRAINS} trains are being counted; ask for their summaries first")
+            self._trains[bytes.fromhex(who)] = Tally()
+        return {}
+
+    def summary(self, who: str, sent: int = 0) -> dict[str, Any]:
+        """What of that train arrived, of `sent`; it is over with this. Raises ValueError for one that nobody expected."""
+        with self._lock:
+            tally = self._trains.pop(bytes.fromhex(who), None)
+        if tally is None:
+            raise ValueError("no train of that name was expected")
+        return tally.summary(min(max(int(sent), 0), MAX_TRAIN_PACKETS))
+
+    def send(self, who: str, duration_s: float, rate_kbit_s: float, size: int) -> dict[str, Any]:
+        """Sends a train to where the light packets of `who` come from; answers behind its last. Raises ValueError when none came."""
+        with self._lock:
+            known = self._peers.get(bytes.fromhex(who))
+        if known is None:
+            raise ValueError("no light packet of that name has come, so nobody knows where to send")
+        peer, last = known
+        bytes_each, failed = frame_bytes(payload_bytes(size)), 0
+
+        def one(number: int) -> None:
+            nonlocal failed
+            data = Packet(DOWN, last.who, last.boot, last.started_ms, boottime_ns(), number).encode(size)
+            failed += not self._send(data, peer)
+
+        began_ns = boottime_ns()
+        sent = train(one, duration_s, rate_kbit_s, bytes_each)
+        return {
+            "sent": sent, "failed": failed, "bytes": sent * bytes_each, "began_ns": began_ns,
+            "took_s": round((boottime_ns() - began_ns) / 1e9, 3),
+        }  # fmt: skip
