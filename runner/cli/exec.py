@@ -32,10 +32,12 @@ WAITS = {  # step → what is waited for while it lasts
     "prove": "the proof that the disk of {device} loses what was not flushed",
     "push": "{device} to have what it lacks",
     "environment": "the benchmark on {device}",
+    "impose": "the link faults of {device} to be on, and proven",
     "start": "the pipeline to begin on {device}",
     "hold": "the pipeline on {device} to reach the next cut, or its end",
     "recover": "{device} to come back after the cut",
     "drain": "the log of the pipeline",
+    "lift": "the data link of {device} to be as it was",
     "unwind": "everything on {device} to be undone",
 }
 

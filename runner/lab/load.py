@@ -35,6 +35,13 @@ class Reader:
     def profile(self, name: str, where: str) -> Profile | None:
         return self._named("profile", name, where, "profiles", Profile, "runner profile list")
 
+    def profile_source(self, name: str) -> Source:
+        """The file of a profile that was found, as plain data with its lines."""
+        relative = f"profiles/{name}.yaml"
+        path = self.lab.file(relative)
+        assert path is not None
+        return Source(path, self._shown(path, relative))
+
     def entry(self, entry_id: str, where: str) -> tuple[Entry, Source] | None:
         """The entry with this id, whose folder is the id in lower case with `_`."""
         if not _plain(entry_id) or self.lab.file(entry_file(entry_id)) is None:

@@ -36,12 +36,13 @@ from runner.ondevice import failpoints
 from runner.ondevice.journal import Journal, boot_id
 from runner.story.execution import HOPELESS, linked, run_execution
 from runner.story.left import end_as, give_up_own, set_aside, settle
+from runner.story.links import clear, far_end, impose, lift
 from runner.story.live import collect_evidence, live_target
 from runner.story.plan import missing_cuts, more_cuts, once_more
 from runner.story.prove import prove_disk
 from runner.story.run import Emit, Run, past_of, token_of
 from runner.story.steps import step
-from runner.target.bundle import fetch_wheels, make_bundle
+from runner.target.bundle import fetch_own_wheels, fetch_wheels, make_bundle
 from runner.target.target import Target
 
 MAX_EXTRA_ROUNDS = 3  # rounds of extra executions that make up for vacuous cuts
@@ -135,6 +136,7 @@ async def _carry_out(run: Run, adjust: Adjust, *, cancel: bool = False) -> Runne
     ending = "bug"
     try:
         async with live_target(run, adjust):
+            await linked(run, lambda: clear(run))
             await linked(run, lambda: settle(run))
             if cancel:
                 await give_up_own(run)
@@ -142,7 +144,8 @@ async def _carry_out(run: Run, adjust: Adjust, *, cancel: bool = False) -> Runne
             await prove_disk(run)
             await linked(run, lambda: _push(run))
             await linked(run, lambda: _environment(run))
-            await _executions(run)
+            async with far_end(run):
+                await _executions(run)
             run.completed = True
         ending = "ran"
     except (LabError, AskError) as error:  # whatever was asked, hardware has moved: it is the lab's now
@@ -202,6 +205,7 @@ async def _push(run: Run) -> None:
     """Supervisor's needs by hash: pipelines and the wheels for this device. A second run sends nothing."""
     assert run.session
     wheels = await asyncio.to_thread(fetch_wheels, run.plan.stageflow, run.session.hello, cache_root(), run.say)
+    wheels += await asyncio.to_thread(fetch_own_wheels, run.folder.pipelines, run.session.hello, cache_root(), run.say)
     run.bundle = bundle = make_bundle(run.folder.pipelines, run.plan.pipeline_folder, wheels)
     sent = await run.session.push(bundle.blobs)
     if sent:
@@ -269,17 +273,21 @@ async def _executions(run: Run) -> None:
 async def _execution(run: Run, execution: ExecutionPlan) -> str:
     """How the execution ended, now or before. What it damaged is made whole again behind it.
 
-    One that damages a disk is not gone on with: nobody knows how much of the damage was done. It is set aside, and made again.
+    One that damages a disk is not gone on with: nobody knows how much of the damage was done. Nor is one under a link fault: nobody
+    renewed it meanwhile, so the device has taken it back. Either is set aside, and made again.
     """
     damaging = any(cut.tamper for cut in execution.cuts)
-    if damaging and execution.name in run.past.begun:
+    if (damaging or execution.links) and execution.name in run.past.begun:
         await set_aside(run, execution)
     if run.past.ended.get(execution.name) == SET_ASIDE:
         return await _execution(run, once_more(execution))
     if execution.name in run.past.lost and execution.name in run.past.begun:
         end_as(run, execution, "not_recovered")  # a result, whose coordinator was killed before it had noted the end
     if execution.name not in run.past.ended:
-        run.past.ended[execution.name] = await run_execution(run, execution)
+        await linked(run, lambda: impose(run, execution))
+        run.past.ended[execution.name] = ending = await run_execution(run, execution)
+        if ending not in HOPELESS:
+            await linked(run, lambda: lift(run, execution))
         if damaging and run.past.ended[execution.name] not in HOPELESS:
             await linked(run, lambda: unpack(run))
     return run.past.ended[execution.name]

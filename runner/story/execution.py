@@ -22,6 +22,7 @@ from runner.ondevice.journal import Record
 from runner.ondevice.results import ENDS
 from runner.story.damage import LostAlready, damage, locate
 from runner.story.left import catch_up, drain, lent_again, noting
+from runner.story.links import impose_again
 from runner.story.run import Run, stage_durations
 from runner.story.steps import step
 from runner.target.mirror import Diverged, Mirror
@@ -107,6 +108,7 @@ async def _live(run: Run, plan: ExecutionPlan, mirror: Mirror) -> str:
         await _cut(run, plan, cut, await _standing(run, plan, cut, mirror))
         if not await _recover(run, plan, cut):
             return "not_recovered"
+        await linked(run, lambda: impose_again(run, plan))
         held = await linked(run, lambda: _follow(run, plan, mirror, f"after the cut at {cut.hold}"))  # noqa: B023 - awaited at once
     end = held or await _next(run, plan, mirror)
     if isinstance(end, dict):

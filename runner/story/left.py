@@ -20,7 +20,7 @@ from runner.clock import iso
 from runner.errors import AskError, LabError
 from runner.judgement import report
 from runner.judgement.conclude import conclude
-from runner.judgement.evidence import BY_THE_OPERATOR, SET_ASIDE, load_evidence
+from runner.judgement.evidence import BY_THE_OPERATOR, GUARD, SET_ASIDE, load_evidence
 from runner.lab.folder import RunFolder, seals
 from runner.model.plan import ExecutionPlan
 from runner.ondevice.journal import Journal, Record
@@ -123,7 +123,21 @@ async def _drain_all(session: Session, token: str, old: RunFolder, log: Journal)
             mirror.close()
         whole = whole and ending not in ("diverged", "stuck")
         note(log, "execution_ended", {"execution": name, "ending": ending, "mirrored": mirror.sequence, "chain": mirror.chain})
+    if any(record.kind == "link_began" for record in log.records):
+        await mirror_guard(session, token, old, log)
     return whole
+
+
+async def mirror_guard(session: Session, token: str, folder: RunFolder, log: Journal) -> None:
+    """The journal of a run's guard, as far as it is written: what was done to the device's link, and taken back."""
+    mirror = Mirror(folder.device_journal(GUARD))
+    try:
+        await drain(session, token, GUARD, mirror, log)
+    finally:
+        session.mirror = None
+        mirror.close()
+        if not mirror.records:
+            mirror.path.unlink()
 
 
 async def drain(session: Session, token: str, execution: str, mirror: Mirror, log: Journal) -> str:
@@ -165,7 +179,7 @@ async def give_up_own(run: Run) -> None:
 async def set_aside(run: Run, execution: ExecutionPlan) -> None:
     """An execution that nobody can go on with is ended; its evidence stays, and nothing is judged by it."""
     assert run.session
-    await run.session.ask("abandon", reason="set aside: its coordinator was killed while its disk was being damaged")
+    await run.session.ask("abandon", reason="set aside: its coordinator was killed while its disk was being damaged, or its link was")
     mirror = Mirror(run.folder.device_journal(execution.name))
     try:
         await drain(run.session, run.token, execution.name, mirror, run.log)

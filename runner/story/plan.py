@@ -64,9 +64,8 @@ def make_plan(asked: Asked, lab: Lab) -> Plan:
     if entry.far_end and data_link is None:
         reader.complain(f"{asked.device} has no data link, and {entry.id} talks to a far end", *_WITH_DATA_LINK)
     for name, named in profiles.items():
-        for problem in compose.problems(named, data_link, entry.scenarios[name].stages):
-            where = f"profiles/{problem.profile}.yaml" if problem.profile else source.where(("scenarios", name, "profile"))
-            reader.complain(problem.found, problem.expected, where, problem.do)
+        for problem in compose.compose(list(named.items()), data_link, entry.scenarios[name].stages)[1]:
+            reader.complain(problem.found, problem.expected, reader.profile_source(problem.profile).where(problem.path), problem.do)
     reader.finish()
     effective = {name: entry.scenarios[name].model_copy(update={"profile": _one_or_all(tuple(named))}) for name, named in profiles.items()}
     executions = tuple(

@@ -15,6 +15,7 @@ from runner.lab.where import Lab
 from runner.model.plan import ExecutionPlan, Plan
 from runner.ondevice.journal import Journal
 from runner.target.bundle import Bundle
+from runner.target.far_end.client import FarEnd
 from runner.target.session import Session
 from runner.target.target import Target
 
@@ -94,6 +95,8 @@ class Run:
     bundle: Bundle | None = None
     target: Target | None = None
     session: Session | None = None
+    far_end: FarEnd | None = None  # of the data link, while something of this run crosses it
+    as_found: dict[str, Any] | None = None  # the device's fingerprint from before the first link fault
     endings: list[str] = field(default_factory=list)  # how each execution ended, in order
     completed: bool = False  # every planned step was made
     unwinding: bool = False  # from here on the lease is renewed, and nothing else

@@ -10,7 +10,7 @@ from runner.ondevice import failpoints
 
 STEPS = (
     "lease", "folder", "open", "make_safe", "prove", "push", "environment",
-    "start", "hold", "cut", "recover", "drain", "unwind", "judge", "report",
+    "impose", "start", "hold", "cut", "recover", "drain", "lift", "unwind", "judge", "report",
 )  # fmt: skip
 
 P = ParamSpec("P")

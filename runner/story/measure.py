@@ -1,0 +1,119 @@
+"""How is the data link right now? Measured from both of its ends, for as long as a link of this rate needs.
+
+    small packets, there and back, far from filling the link    loss of each direction, bursts, round trips
+    a train up, a train down, more than the link can carry      the rate of each direction, where one was asked
+
+What was sent is known on one side and what arrived on the other; both tell us by ways that the link has no part in.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any, NamedTuple
+
+from runner.clock import Clock
+from runner.model.plan import PROBE_PORT
+from runner.target.far_end.client import FarEnd
+from runner.target.session import Session
+
+SMALL_BYTES, LARGE_BYTES = 110, 1000
+WISHED_ROUND_TRIPS, LONGEST_S = 200, 45.0
+OPEN_KBIT_S = 2_000.0  # a link of which no rate was asked is not filled to find out
+TRAIN_S = 4.0
+
+
+class Expected(NamedTuple):
+    """What is expected of a link, as far as measuring must know it. None: as it is without a fault."""
+
+    up_kbit_s: float | None = None
+    down_kbit_s: float | None = None
+    round_trip_ms: float = 0.0
+
+
+class Probe(NamedTuple):
+    """Who measures: the device's session, the far end, its address as the device reaches it, and the name of the packets."""
+
+    session: Session
+    far_end: FarEnd
+    address: str
+    who: str
+    clock: Clock
+
+
+def light_interval_s(expected: Expected) -> float:
+    """How often a light packet may go: five a second, and at most a twentieth of what the slower direction carries."""
+    slowest = min(expected.up_kbit_s or OPEN_KBIT_S, expected.down_kbit_s or OPEN_KBIT_S)
+    return round(max(0.2, SMALL_BYTES * 8 / 1000 / slowest * 20), 3)
+
+
+async def start_light(probe: Probe, expected: Expected) -> None:
+    """The light probe runs on the device from here on; it goes on by itself, and ends with the supervisor."""
+    await probe.session.ask(
+        "probe_start", far_end=probe.address, port=PROBE_PORT, who=probe.who, interval_s=light_interval_s(expected), size=SMALL_BYTES
+    )
+
+
+async def stop_light(probe: Probe) -> dict[str, Any]:
+    return await probe.session.ask("probe_stop")
+
+
+async def measure(probe: Probe, expected: Expected) -> dict[str, Any]:
+    """{"up", "down"}: sent, received, bursts, rate_kbit_s (None: not asked); and "echoes", "rtt_p50_ms", "rtt_p95_ms".
+
+    The light probe must run: the far end knows from it where the device is.
+    """
+    slowest = min(expected.up_kbit_s or OPEN_KBIT_S, expected.down_kbit_s or OPEN_KBIT_S)
+    found = await _round_trips(probe, slowest, expected.round_trip_ms)
+    if expected.up_kbit_s is not None:
+        found["up"]["rate_kbit_s"] = await _rate_up(probe, expected.up_kbit_s, expected.round_trip_ms)
+    if expected.down_kbit_s is not None:
+        found["down"]["rate_kbit_s"] = await _rate_down(probe, expected.down_kbit_s, expected.round_trip_ms)
+    return found
+
+
+async def _round_trips(probe: Probe, slowest_kbit_s: float, round_trip_ms: float) -> dict[str, Any]:
+    """Small packets at a third of the rate, at most fifty a second: what is lost is lost by chance, not for want of room."""
+    rate = min(slowest_kbit_s / 3, SMALL_BYTES * 8 * 50 / 1000)
+    duration_s = min(LONGEST_S, WISHED_ROUND_TRIPS * SMALL_BYTES * 8 / 1000 / rate)
+    await probe.far_end.ask("expect", who=probe.who)
+    sent = await _train(probe, duration_s, rate, SMALL_BYTES, round_trip_ms, echo=True)
+    up = await probe.far_end.ask("summary", who=probe.who, sent=sent["sent"])
+    there = {"sent": sent["sent"], "received": up["received"], "bursts": up["bursts"], "rate_kbit_s": None}
+    back = {"sent": up["received"], "received": sent["echoes"], "bursts": {}, "rate_kbit_s": None}
+    return {"up": there, "down": back, **{key: sent[key] for key in ("echoes", "rtt_p50_ms", "rtt_p95_ms")}}
+
+
+async def _rate_up(probe: Probe, rate_kbit_s: float, round_trip_ms: float) -> float | None:
+    size, duration_s = _train_of(rate_kbit_s)
+    await probe.far_end.ask("expect", who=probe.who)
+    sent = await _train(probe, duration_s, rate_kbit_s * 1.3, size, round_trip_ms, echo=False)
+    await probe.clock.sleep(round_trip_ms / 1000 + 1.0)  # what waits in the queue still comes
+    rate: float | None = (await probe.far_end.ask("summary", who=probe.who, sent=sent["sent"]))["rate_kbit_s"]
+    return rate
+
+
+async def _rate_down(probe: Probe, rate_kbit_s: float, round_trip_ms: float) -> float | None:
+    size, duration_s = _train_of(rate_kbit_s)
+    catch_s = duration_s + round_trip_ms / 1000 + 2.0
+    catching = asyncio.ensure_future(probe.session.ask("probe_catch", duration_s=catch_s, timeout_s=catch_s + 30))
+    try:
+        await probe.clock.sleep(0.5)  # it listens by then, or counts a little less
+        paced = {"duration_s": duration_s, "rate_kbit_s": rate_kbit_s * 1.3, "size": size}
+        await probe.far_end.ask("send", who=probe.who, **paced, timeout_s=duration_s + 30)
+        rate: float | None = (await catching)["rate_kbit_s"]
+        return rate
+    finally:
+        catching.cancel()
+
+
+async def _train(probe: Probe, duration_s: float, rate_kbit_s: float, size: int, round_trip_ms: float, *, echo: bool) -> dict[str, Any]:
+    return await probe.session.ask(
+        "probe_train", far_end=probe.address, port=PROBE_PORT, who=probe.who, duration_s=duration_s, rate_kbit_s=rate_kbit_s, size=size,
+        echo=echo, timeout_s=duration_s + round_trip_ms / 1000 + 60,
+    )  # fmt: skip
+
+
+def _train_of(rate_kbit_s: float) -> tuple[int, float]:
+    """Size of a train's packets and how long it is: a quarter of a second each at most, and some thirty of them."""
+    size = int(min(LARGE_BYTES, max(SMALL_BYTES, rate_kbit_s * 1000 / 8 * 0.25)))
+    return size, min(LONGEST_S, max(TRAIN_S, 30 * size * 8 / 1000 / rate_kbit_s))
