@@ -12,6 +12,7 @@ from runner.errors import AskError
 
 if TYPE_CHECKING:
     from runner.lab.load import Reader
+    from runner.model.profile import Profile
 
 
 @click.group()
@@ -22,15 +23,17 @@ def profile() -> None:
 @profile.command("list")
 @click.pass_obj
 def profile_list(output: Output) -> int:
-    """Every profile, what it does and what it severs."""
+    """Every profile: what it does, what a device's kernel must have for it, and what it severs."""
     from runner.lab.remembered import remembered
 
     rows, complaints = remembered(output.lab(), "profiles", ("profiles/*.yaml",), _rows)
     if complaints:
         raise AskError.of(dict.fromkeys(complaints))
-    text = columns(
-        ("name", "faults", "severs", "title"), [(r["name"], ",".join(r["faults"]), ",".join(r["severs"]) or "-", r["title"]) for r in rows]
-    )
+    cells = [
+        (r["name"], *(" ".join(r[key]) or "-" for key in ("faults", "needs", "severs")), "; ".join(r["does"]) or "-", r["title"])
+        for r in rows
+    ]
+    text = columns(("name", "faults", "needs", "severs", "does", "title"), cells)
     return output.result({"profiles": rows}, text)
 
 
@@ -51,8 +54,25 @@ def profile_show(output: Output, name: str) -> int:
 def _rows(reader: Reader) -> list[dict[str, Any]]:
     names = [Path(path).stem for path in reader.lab.names("profiles", "*.yaml")]
     found = {name: reader.profile(name, "runner profile list") for name in names}
-    return [
-        {"name": name, "title": p.title, "faults": [fault.fault for fault in p.faults], "severs": list(p.severs)}
-        for name, p in found.items()
-        if p
-    ]
+    return [_row(reader, name, profile) for name, profile in found.items() if profile]
+
+
+def _row(reader: Reader, name: str, profile: Profile) -> dict[str, Any]:
+    from runner.faults import compose, table
+
+    try:
+        needs = compose.needs(profile)
+    except AskError as error:  # nobody brings the fault, or its figures are beyond any device
+        needs = ()
+        for each in error.complaints:
+            reader.complain(each.found, each.expected, reader.lab.shown(reader.lab.root / "profiles" / f"{name}.yaml"), each.do)
+    return {
+        "name": name,
+        "title": profile.title,
+        "faults": [fault.fault for fault in profile.faults],
+        "does": [table.figures(fault) for fault in profile.links],
+        "needs": list(needs),
+        "severs": list(profile.severs),
+        "sources": list(profile.sources),
+        "links": [fault.model_dump(mode="json", exclude_defaults=True) for fault in profile.links],
+    }

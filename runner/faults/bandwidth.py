@@ -154,7 +154,7 @@ def queue_packets(rate_kbit_s: float | None, delay_ms: float) -> int:
 
 
 def figures(settings: Bandwidth) -> str:
-    """The link in a few words: "20/18 kbit/s down/up, 650 ms, 2 % lost". One figure where both directions have the same."""
+    """The link in a few words: "20/18 kbit/s, 650 ms, 2 % lost (down/up)". One figure where both directions have the same."""
     down, up = settings.down, settings.up
     said = [
         _both(down, up, _rate_word, " kbit/s"),
@@ -166,7 +166,7 @@ def figures(settings: Bandwidth) -> str:
         _both(down, up, lambda d: f"{d.payload_bytes}" if d.payload_bytes else "", " bytes a message at most"),
         _both(down, up, lambda d: f"{d.duty_cycle_percent:g}" if d.duty_cycle_percent else "", " % of the time"),
     ]
-    return ", ".join(word for word in said if word)
+    return ", ".join(word for word in said if word) + (" (down/up)" if any("/" in word.removesuffix(" kbit/s") for word in said) else "")
 
 
 # ---- one direction --------------------------------------------------------------------------------------------------------
@@ -253,7 +253,7 @@ def _both(down: Direction, up: Direction, word: Callable[[Direction], str], unit
     one, other = word(down), word(up)
     if not one and not other:
         return ""
-    return f"{one}{unit}" if one == other else f"{one or '–'}/{other or '–'}{unit}" + (" down/up" if unit == " kbit/s" else "")
+    return f"{one}{unit}" if one == other else f"{one or '–'}/{other or '–'}{unit}"
 
 
 # ---- the whole ----------------------------------------------------------------------------------------------------------

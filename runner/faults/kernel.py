@@ -176,3 +176,12 @@ def bounded(steps: Sequence[Step]) -> tuple[Step, ...]:
     if len(steps) > MAX_STEPS:
         raise AskError(f"a program of {len(steps)} steps", expected=f"at most {MAX_STEPS}", do="fewer `times`, or a shorter trace")
     return tuple(steps)
+
+
+def when(settings: Timed) -> str:
+    """The windows in a few words: "5 s in every 12 s, 50 times"; "" for all the time."""
+    said = [] if settings.for_s is None else [f"for {settings.for_s:g} s"]
+    if settings.every_s is not None:
+        said = [f"{settings.for_s:g} s in every {settings.every_s:g} s, {settings.times} times"]
+    said += [f"from the {settings.edge} of {settings.stage}"] if settings.stage else []
+    return " ".join(said)

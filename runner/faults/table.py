@@ -15,6 +15,8 @@ from importlib.metadata import entry_points
 from typing import Any
 
 from runner.errors import AskError
+from runner.faults import kernel
+from runner.model.profile import Timed
 from runner.model.program import Program
 
 FAULTS: dict[str, str] = {
@@ -49,11 +51,12 @@ def maker(name: str) -> Callable[..., Program]:
 
 
 def figures(fault: Any) -> str:
-    """What a link fault of a profile does, in a few words with its figures; an outsider's only by its name."""
+    """What a link fault of a profile does and when, in a few words with its figures; an outsider's only by its name."""
     name = name_of(fault)
     module = import_module(FAULTS[name].partition(":")[0]) if name in FAULTS else None
     said = getattr(module, "figures", None)
-    return str(said(fault)) if said else name
+    when = kernel.when(fault) if isinstance(fault, Timed) else ""
+    return ", ".join(word for word in (said(fault) if said else name, when) if word)
 
 
 def name_of(fault: Any) -> str:

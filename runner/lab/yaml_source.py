@@ -186,6 +186,8 @@ class Source:
             self._complain((*keys, key), found, one_of(allowed), do=do)
         elif kind == "secret":  # its value is nobody's business, not even a complaint's
             self._complain((*keys, context["key"]), f"{name}.{context['key']} holds, or may hold, a secret", problem["msg"])
+        elif kind == "value_error":  # one of our own rules: it says all of it, and what stands there is more than a line
+            self._complain(keys, f"{name} cannot be so", problem["msg"].removeprefix("Value error, "), do=do)
         elif kind == "missing":
             self._complain(keys, f"{name} is missing", f"a value for {keys[-1]!r}", do=do)
         elif kind == "literal_error":
@@ -227,9 +229,10 @@ def _mending(found: str) -> str:
 
 
 def nearest(name: str, names: Iterable[str]) -> str:
-    """`" (did you mean …?)"` for the name closest to `name` in either case, or nothing."""
+    """`" (did you mean …?)"` for the name closest to `name` in either case, or nothing. One with only its unit left out is closest."""
     folded = {known.lower(): known for known in names}
-    close = difflib.get_close_matches(name[:100].lower(), folded, n=1, cutoff=0.5)
+    close = [known for known in sorted(folded) if known.startswith(f"{name[:100].lower()}_")]
+    close = close or difflib.get_close_matches(name[:100].lower(), folded, n=1, cutoff=0.5)
     return f" (did you mean {folded[close[0]]!r}?)" if close else ""
 
 
