@@ -1,5 +1,5 @@
-"""`device`: what stands in the inventory, and who holds it; the host keys that are pinned; and, from files of their own, shell, console
-and power."""
+"""`device`: what stands in the inventory, who holds it, and what is quarantined; the host keys that are pinned; and, from files of
+their own, shell, console, power and check."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from runner.cli.check import device_check, shown
 from runner.cli.known_device import known_device
 from runner.cli.output import Output, columns
 from runner.cli.power import device_power
@@ -14,29 +15,32 @@ from runner.cli.shell import device_console, device_shell
 from runner.errors import AskError
 
 if TYPE_CHECKING:
-    from runner.farm.lease import Held
+    from runner.farm.lease import Held, Quarantine
     from runner.lab.load import Reader
 
 
 @click.group()
 def device() -> None:
-    """List and show devices; their power, shell, console and host keys."""
+    """List and show devices; their power, shell, console, host keys and health."""
 
 
 @device.command("list")
 @click.pass_obj
 def device_list(output: Output) -> int:
-    """The inventory, and which device is free: of the leases of this user on this host."""
+    """The inventory, and which device is free or quarantined: of the leases of this user on this host."""
     from runner.lab.remembered import remembered
 
     rows, complaints = remembered(output.lab(), "devices", ("inventory.yaml", "devices/*.yaml"), _rows)
     if complaints:
         raise AskError.of(dict.fromkeys(complaints))
-    held = _held()
-    for row in rows:
-        row["lease"] = _shown(held.get(row.pop("identity")))
+    held, quarantined = _held(), _quarantined()
+    cells = []
     keys = ("name", "type", "cut", "title")
-    cells = [[*(row[key] for key in keys), row["lease"]["holder"] if row["lease"] else "free"] for row in rows]
+    for row in rows:
+        identity = row.pop("identity")
+        found = quarantined.get(identity)
+        row |= {"lease": _shown(held.get(identity)), "quarantine": shown(found)}
+        cells.append([*(row[key] for key in keys), row["lease"]["holder"] if row["lease"] else str(found or "free")])
     return output.result({"devices": rows}, columns((*keys, "held by"), cells))
 
 
@@ -64,6 +68,15 @@ def _held() -> dict[str, Held]:
     return {identity: held for identity, held in leases.every() if held.alive} if leases.path.exists() else {}
 
 
+def _quarantined() -> dict[str, Quarantine]:
+    """The devices that are lent to nobody before they are checked, by identity; to look makes no lease file."""
+    from runner.farm.lease import Leases
+    from runner.lab.where import state_root
+
+    leases = Leases(state_root())
+    return leases.every_quarantine() if leases.path.exists() else {}
+
+
 def _shown(held: Held | None) -> dict[str, Any] | None:
     from runner.farm.lease import who
 
@@ -74,11 +87,14 @@ def _shown(held: Held | None) -> dict[str, Any] | None:
 @click.argument("name")
 @click.pass_obj
 def device_show(output: Output, name: str) -> int:
-    """One device: its line and its type."""
+    """One device: its line and its type, and why it is quarantined, if it is."""
     found = known_device(output, name)
-    shown = {**found.line.model_dump(mode="json"), **found.type.model_dump(mode="json"), "type": found.line.type}
-    lines = [f"{key}: {part}" for key, part in shown.items() if part not in ("", None, [])]
-    return output.result({"device": {"name": name, **shown}}, "\n".join([name, *lines]))
+    known = {**found.line.model_dump(mode="json"), **found.type.model_dump(mode="json"), "type": found.line.type}
+    lines = [f"{key}: {part}" for key, part in known.items() if part not in ("", None, [])]
+    why = _quarantined().get(found.identity)
+    if why:
+        lines += [f"quarantined since {why.since}:", *(f"  {each}" for each in why.differences), f"next: runner device check {name}"]
+    return output.result({"device": {"name": name, **known}, "quarantine": shown(why)}, "\n".join([name, *lines]))
 
 
 @device.command("trust")
@@ -113,5 +129,5 @@ def device_trust(output: Output, name: str) -> int:
     return output.result({"device": name, "fingerprint": now, "replaced": before != "" and before != key}, said)
 
 
-for command in (device_shell, device_console, device_power):
+for command in (device_shell, device_console, device_power, device_check):
     device.add_command(command)

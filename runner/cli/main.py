@@ -31,7 +31,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "report": ("runner.cli.run:report", "Make a run's conclusions again from its folder."),
     "finding": ("runner.cli.finding:finding", "List, show and settle findings; gather, export, import them."),
     "entry": ("runner.cli.entry:entry", "The roadmap: list, show, next; make, check and brief an entry."),
-    "device": ("runner.cli.device:device", "List and show devices; their power, shell, console and host keys."),
+    "device": ("runner.cli.device:device", "List and show devices; their power, shell, console, host keys and health."),
     "profile": ("runner.cli.show:profile", "List and show profiles."),
     "schema": ("runner.cli.lab:schema", "Print the JSON Schema of a lab file."),
     "init": ("runner.cli.lab:init", "Make a new lab here."),

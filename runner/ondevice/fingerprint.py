@@ -29,8 +29,17 @@ _NEEDS: dict[str, tuple[str, dict[str, str]]] = {  # a capability's tool, and it
     "netem": ("tc", {"sch_netem": "CONFIG_NET_SCH_NETEM"}),
     "tbf": ("tc", {"sch_tbf": "CONFIG_NET_SCH_TBF"}),
     "htb": ("tc", {"sch_htb": "CONFIG_NET_SCH_HTB"}),
-    "ifb": ("tc", {"ifb": "CONFIG_IFB", "sch_ingress": "CONFIG_NET_SCH_INGRESS", "act_mirred": "CONFIG_NET_ACT_MIRRED"}),
+    "ifb": (
+        "tc",
+        {
+            "ifb": "CONFIG_IFB",
+            "sch_ingress": "CONFIG_NET_SCH_INGRESS",
+            "cls_u32": "CONFIG_NET_CLS_U32",
+            "act_mirred": "CONFIG_NET_ACT_MIRRED",
+        },
+    ),
     "nft": ("nft", {"nf_tables": "CONFIG_NF_TABLES"}),
+    "ethtool": ("ethtool", {}),
 }
 
 
@@ -54,7 +63,7 @@ _known: list[str] | None = None
 
 
 def capabilities() -> list[str]:
-    """Those of netem, tbf, htb, ifb and nft that this device has: the tool, and each module built in, loaded or there to be loaded."""
+    """Those of netem, tbf, htb, ifb, nft and ethtool that this device has: the tool, and each module built in, loaded or there to be."""
     global _known
     if _known is None:  # asked on every connection; what is installed while this process lives is seen by the next one
         has = _modules()

@@ -412,8 +412,13 @@ def test_limits_are_told_and_what_systemd_does_by_itself_is_not(tmp_path: Path, 
         ("kernel/net/sched/sch_netem.ko.xz:\nkernel/net/sched/sch_tbf.ko:\n", "", "tc", ["netem", "tbf"]),
         ("kernel/net/sched/sch_netem.ko.xz:\n", "kernel/net/netfilter/nf_tables.ko\n", "tc nft", ["netem", "nft"]),
         ("kernel/net/sched/sch_netem.ko.xz:\n", "kernel/net/netfilter/nf_tables.ko\n", "nft", ["nft"]),
-        ("kernel/drivers/net/ifb.ko:\nkernel/net/sched/sch_ingress.ko:\n", "", "tc", []),
-        ("kernel/drivers/net/ifb.ko:\nkernel/net/sched/sch_ingress.ko:\n", "kernel/net/sched/act_mirred.ko\n", "tc", ["ifb"]),
+        ("kernel/drivers/net/ifb.ko:\nkernel/net/sched/sch_ingress.ko:\n", "kernel/net/sched/cls_u32.ko\n", "tc ethtool", ["ethtool"]),
+        (
+            "kernel/drivers/net/ifb.ko:\nkernel/net/sched/sch_ingress.ko:\n",
+            "kernel/net/sched/cls_u32.ko\nkernel/net/sched/act_mirred.ko\n",
+            "tc",
+            ["ifb"],
+        ),
         ("kernel/net/sched/not_sch_netem.ko:\n", "", "tc nft", []),
     ],
     ids=["modules", "built in", "no tc", "no mirred", "ifb", "another"],
@@ -438,5 +443,5 @@ def test_a_capability_is_a_tool_and_its_modules(
 
 def test_hello_says_what_this_machine_can_do() -> None:
     """A list of those words, asked of the kernel once."""
-    assert set(capabilities()) <= {"netem", "tbf", "htb", "ifb", "nft"}
+    assert set(capabilities()) <= {"netem", "tbf", "htb", "ifb", "nft", "ethtool"}
     assert capabilities() is capabilities()

@@ -1,0 +1,160 @@
+"""`device check`: is a device as it was before its last fault, and may it be lent again?
+
+    lease, for a check ─► up ─► what a dead run left is taken back ─► fingerprint ─► as expected: the quarantine is lifted, exit 0
+                                                                                 └─► not: it says what differs, exit 3
+
+What is expected is the fingerprint from before the first fault of the run that did not come to its end. A device that was started
+since is not compared with it: then nothing of ours may be left, and nothing of others' be where our faults act.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from runner.cli.known_device import KnownDevice, known_device
+from runner.cli.output import Output
+from runner.errors import LabError
+
+if TYPE_CHECKING:
+    from runner.farm.lease import Lease, Quarantine
+    from runner.target.session import Session
+    from runner.target.target import Target
+
+
+@click.command("check")
+@click.argument("name")
+@click.option("--accept", is_flag=True, help="Take device NAME as it is now, whatever differs: your word that it is good.")
+@click.pass_obj
+def device_check(output: Output, name: str, accept: bool) -> int:
+    """Compare device NAME with what it was before its last fault; where nothing is wrong it may be lent again."""
+    import asyncio
+
+    value, text = asyncio.run(_check(output, known_device(output, name), accept))
+    return output.result({"device": name, **value}, text, 0 if value["passed"] or value["accepted"] else LabError.exit_code)
+
+
+def shown(found: Quarantine | None) -> dict[str, Any] | None:
+    """A quarantine for a program that reads JSON."""
+    return {"since": found.since, "run": found.token, "differences": list(found.differences)} if found else None
+
+
+async def _check(output: Output, device: KnownDevice, accept: bool) -> tuple[dict[str, Any], str]:
+    """Does it under the lease; the answer for a program, and for a person. Raises LabError, naming the holder of a taken device."""
+    from runner.cli.power import status
+    from runner.farm.lease import Taken, lent
+    from runner.lab.where import state_root
+    from runner.target.drivers import make_target
+
+    try:
+        async with lent(state_root(), device.identity, f"device check {device.name}", wait=False, for_check=True) as lease:
+            was_on = (await status(device))["on"]
+            target = await make_target(device.request(output.say, holding=lease))
+            try:
+                taken_back, compared, found = await _looked(output, device, target, lease)
+            finally:
+                await (target.transport.close() if was_on else target.shut_down())
+            return _concluded(device, lease, taken_back, compared, found, accept)
+    except Taken as error:
+        do = f"wait until that has ended; to look: runner device power {device.name}"
+        raise LabError(error.complaints[0].found, expected="a free device", do=do) from error
+
+
+async def _looked(output: Output, device: KnownDevice, target: Target, lease: Lease) -> tuple[list[str], str, list[str]]:
+    """What of a dead run's was taken back, with what the device was compared, and what is wrong with it."""
+    import asyncio
+    import contextlib
+
+    from runner.farm import health
+
+    renewal = asyncio.ensure_future(_renew(target, lease))
+    try:
+        with output.waiting(f"{device.name} to answer"):
+            session = await target.bring_up(output.say)
+        try:
+            with output.waiting(f"{device.name} to be looked at"):
+                taken_back, left = await _reverted(session)
+                now = health.read((await session.ask("fingerprint", timeout_s=120))["fields"])
+            expected = lease.leases.expected(device.identity)
+            link = device.line.data_link or device.type.data_link
+            if expected is not None and expected[0] == now["boot_id"]:
+                compared, found = "fingerprint", health.differences(health.read(expected[1]), now)
+            else:
+                compared, found = "another boot" if expected else "nothing", health.left_of_ours(now)
+                found += health.foreign(now, link.interface) if link else []
+            with contextlib.suppress(LabError):
+                await session.ask("release", timeout_s=10)
+            return taken_back, compared, [*left, *found]
+        finally:
+            await session.close()
+    finally:
+        renewal.cancel()
+
+
+async def _reverted(session: Session) -> tuple[list[str], list[str]]:
+    """Everything that a guard on the device still holds is taken back: what was, and what it could not get off, a sentence each."""
+    from runner.target.session import RemoteError
+    from runner.target.transports.base import words
+
+    try:
+        said = await session.ask("revert", name="", timeout_s=180)
+    except RemoteError as error:
+        if "unknown request" in str(error):  # a supervisor that holds no faults has none to take back
+            return [], []
+        raise
+    reverted, left = (
+        [words(str(each)) for each in part[:100]] if isinstance(part := said.get(key), list) else [] for key in ("reverted", "left")
+    )
+    return reverted, [f"a fault could not be taken back, its guard still sees: {each}" for each in left]
+
+
+async def _renew(target: Target, lease: Lease) -> None:
+    """Signs of life while a slow board is looked at, towards the lease file and the keeper."""
+    import asyncio
+    import contextlib
+
+    from runner.errors import RunnerError
+    from runner.farm.lease import LEASE_S
+
+    while True:
+        await asyncio.sleep(LEASE_S / 6)
+        with contextlib.suppress(RunnerError, OSError):
+            await asyncio.to_thread(lease.renew)
+            await target.power.renew(LEASE_S)
+
+
+_COMPARED = {
+    "fingerprint": "it is as it was before its last fault",
+    "another boot": "it was started since its last fault; nothing of ours is left on it",
+    "nothing": "no fault is outstanding; nothing of ours is left on it",
+}
+
+
+def _concluded(
+    device: KnownDevice, lease: Lease, taken_back: list[str], compared: str, found: list[str], accept: bool
+) -> tuple[dict[str, Any], str]:
+    """Lifts the quarantine, or says why not; a device of which more is known to be wrong than that somebody else is there, too, is
+    quarantined from here on."""
+    leases = lease.leases
+    before = leases.quarantined(device.identity)
+    if not found or accept:
+        leases.absolve(device.identity)
+    elif before or compared == "fingerprint":
+        leases.quarantine(device.identity, "", found)
+    after = leases.quarantined(device.identity)
+    value = {
+        "passed": not found, "accepted": accept and bool(found), "found": found, "compared": compared, "taken_back": taken_back,
+        "was_quarantined": shown(before), "quarantine": shown(after),
+    }  # fmt: skip
+    lifted = "\nit may be lent again" if before and not after else ""
+    said = [f"taken back: {each}, left by a run that did not come to its end" for each in taken_back]
+    if not found:
+        said.append(f"{device.name}: {_COMPARED[compared]}{lifted}")
+    elif accept:
+        said += [f"{device.name}: accepted as it is now, by your word", *(f"  {each}" for each in found)]
+    else:
+        verdict = "quarantined" if after else "not as it should be"
+        do = f"put it right and check again, start it anew, or take it as it is: runner device check {device.name} --accept"
+        said += [f"{device.name}: {verdict}", *(f"  {each}" for each in found), f"  do: {do}"]
+    return value, "\n".join(said)
