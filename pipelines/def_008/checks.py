@@ -130,7 +130,7 @@ def acknowledged_is_gone(evidence, scenario):
             if id in gone:
                 again.append(f"{id} came again after it was gone")
             if id in kinds:  # what is first is not gone as long as only audit records come, which go before it
-                behind = {other for other in under_way - {id} if "telemetry" == kinds[id] or kinds[other] == "audit"}
+                behind = {other for other in under_way - {id} if kinds[id] == "telemetry" or kinds[other] == "audit"}
                 gone |= behind
                 under_way = (under_way - behind) | {id}
         problems += _said(execution, again, RECEIPTS)
@@ -169,7 +169,7 @@ def audit_first(evidence, scenario):
 
 
 def no_audit_record_lost(evidence, scenario):
-    """Every audit record came, and with its right hash, so that the chain is whole; none was dropped, and the node's head is the chain's."""
+    """Every audit record came with its right hash, so that the chain is whole; none was dropped, and the node has the chain's head."""
     messages = _expected(evidence, scenario)
     chain = {id: hashlib.sha256(data).hexdigest() for id, kind, data in messages if kind == "audit"}
     last = next((json.loads(data) for _, kind, data in reversed(messages) if kind == "audit"), {"hash": "0" * 64})
@@ -362,7 +362,8 @@ def _replayed(rows, messages):
         elif what in ("ack", "late"):
             done.add(number)
             if (what == "ack") != (number in queued):
-                wrong["gone"].append(f"line {place}: {id} was {'' if what == 'ack' else 'not '}removed, and was{' not' * (what == 'ack')} queued")
+                said = "removed, and was not queued" if what == "ack" else "still queued, and was not removed"
+                wrong["gone"].append(f"line {place}: {id} was acknowledged and {said}")
         if what in ("ack", "drop") and queued.pop(number, None):
             size -= len(data)
         if (records, held) != (len(queued), size):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import os
+import re
 import warnings
 from collections.abc import Collection, Iterator
 from pathlib import Path
@@ -19,6 +20,9 @@ from runner.model.entry import Entry
 from runner.model.roadmap import RoadmapEntry
 
 THE_ROADMAPS = ("title", "priority", "risk")  # industry and deployment mode may be said more exactly
+OWN_LOCK = "requirements.lock"  # what an entry's stages import beside Stageflow
+PINNED = "NAME==VERSION and its hashes, as `uv pip compile --generate-hashes` writes them"
+_PIN = re.compile(r"(?P<name>[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?)(?:\[[A-Za-z0-9,._-]*\])? *== *[A-Za-z0-9.!+_-]+ *(?:;.*)?")
 
 
 def check_folder(reader: Reader, entry: Entry, source: Source, row: RoadmapEntry | None) -> None:
@@ -49,6 +53,7 @@ def check_names(reader: Reader, source: Source, folder: Path, generic: Collectio
 
     `generic` are the checks that every entry has. The entry's own checks.py is read and not run.
     """
+    check_lock(reader, folder)
     own = own_checks(reader, folder)
     for name in sorted((own or set()) & set(generic)):
         where = reader.lab.shown(folder / "checks.py")
@@ -70,6 +75,53 @@ def check_names(reader: Reader, source: Source, folder: Path, generic: Collectio
             if isinstance(check, str) and check not in names:
                 where = source.where(("scenarios", scenario, "checks", place, "check"))
                 reader.complain(f"no check is called {check!r}{nearest(check, names)}", one_of(names), where)
+
+
+def check_lock(reader: Reader, folder: Path) -> None:
+    """Every wheel that an entry needs beside Stageflow is pinned, each by SHA-256; nothing that an index would be asked for otherwise.
+
+    Whether there are such wheels for a device only an index knows: it is asked when the device is there.
+    """
+    path, seen = folder / OWN_LOCK, set[str]()
+    if not os.path.lexists(path):
+        return
+    shown = reader.lab.shown(path)
+    try:
+        requirements = list(_requirements(read_text(path)))
+    except Unreadable as error:
+        reader.complain(f"cannot be read: {error.found}", TEXT, f"{shown}:{error.line}")
+        return
+    for line, text in requirements:
+        pin, *hashes = re.split(r"\s+--hash=", text)
+        where, found = f"{shown}:{line}", _PIN.fullmatch(pin.strip())
+        name = re.sub(r"[-_.]+", "-", found["name"]).lower() if found else ""
+        bad = [each for each in hashes if not re.fullmatch(r"sha256:[0-9a-f]{64}", each.strip())]
+        if found is None:
+            reader.complain(f"{pin.strip()[:80]!r} pins no wheel", PINNED, where)
+        elif not hashes:
+            reader.complain(f"{name} has no hash", PINNED, where)
+        elif bad:
+            reader.complain(f"{bad[0].strip()[:80]!r} is no hash of a wheel", "--hash=sha256: and 64 digits", where)
+        if name == "stageflow-core":
+            reader.complain("stageflow-core is pinned", "`stageflow: VERSION` in entry.yaml: its wheels are known", where)
+        elif name in seen:
+            reader.complain(f"{name} is pinned twice", "once, with all hashes", where)
+        seen.add(name)
+    if not requirements:
+        reader.complain("it pins no wheel", f"{PINNED}; or no {OWN_LOCK}", f"{shown}:1")
+
+
+def _requirements(text: str) -> Iterator[tuple[int, str]]:
+    """Each requirement of a lock with the line in which it begins, its lines joined and comments left out."""
+    began, parts = 0, list[str]()
+    for number, line in enumerate([*text.splitlines(), ""], 1):
+        said = "" if line.lstrip().startswith("#") else line.partition(" #")[0].rstrip()
+        began = began if parts else number
+        parts.append(said.removesuffix("\\"))
+        if not said.endswith("\\"):
+            whole, parts = " ".join(parts).strip(), []
+            if whole:
+                yield began, whole
 
 
 def own_checks(reader: Reader, folder: Path) -> set[str] | None:

@@ -21,7 +21,8 @@ from runner.errors import AskError, LabError
 
 _PACKAGE = Path(__file__).resolve().parent.parent
 FETCH_LIMIT_S = 300
-_NOT_SHIPPED = {"entry.yaml", "checks.py"}
+OWN_LOCK = "requirements.lock"  # beside an entry.yaml: the wheels that the entry needs beside Stageflow
+_NOT_SHIPPED = {"entry.yaml", "checks.py", OWN_LOCK}
 _LEFT_OUT = ("__pycache__", "tests")  # folders: nothing on the device needs them, and they must not change its hash
 
 
@@ -83,16 +84,24 @@ def tree_name(blobs: Iterable[str]) -> str:
 
 
 def make_bundle(pipelines: Path, name: str, wheels: Iterable[Path]) -> Bundle:
+    """Everything for one device. Raises AskError for two wheels of one package: only one of them would be there on the device."""
     sources = pipeline_sources(pipelines, name)
     pipeline = make_zip(sources)
     blobs = {sha256(pipeline): pipeline}
-    environment, dependencies = [], {}
+    environment: list[str] = []
+    dependencies: dict[str, str] = {}
     for wheel in sorted(wheels, key=lambda path: path.name):
         data = wheel.read_bytes()
+        package, version = wheel.name.split("-")[:2]
+        known_as = package.replace("_", "-").lower()
+        if sha256(data) in environment:  # an entry may pin what Stageflow needs, too
+            continue
+        if known_as in dependencies:
+            found = f"two wheels of {known_as}: {dependencies[known_as]}, and {version} in {wheel.name}"
+            raise AskError(found, expected=f"one: what Stageflow needs is not in an entry's {OWN_LOCK}, or the same wheel")
         environment.append(sha256(data))
         blobs[environment[-1]] = data
-        package, version = wheel.name.split("-")[:2]
-        dependencies[package.replace("_", "-")] = version
+        dependencies[known_as] = version
     hashes = {path: sha256(data) for path, data in sources.items()}
     return Bundle(blobs, sha256(pipeline), hashes, tuple(environment), dependencies)
 
@@ -135,15 +144,30 @@ def fetch_wheels(stageflow: str, hello: dict[str, Any], cache: Path, say: Callab
     Raises AskError when the device's Python is too old for Stageflow, LabError when they cannot be had.
     """
     lock = _PACKAGE / "locks" / f"stageflow-{stageflow}.txt"
-    version = re.match(r"(\d{1,3})\.(\d{1,3})\.", hello["python_version"])
-    major, minor = (int(part) for part in version.groups()) if version else (0, 0)
-    if (major, minor) < (3, 11):
+    if _python_of(hello) < (3, 11):
         raise AskError(f"the device has Python {hello['python_version']}", expected="Python 3.11 or newer: Stageflow needs it")
+    return _fetch(lock, stageflow, f"Stageflow {stageflow}", hello, cache, say)
+
+
+def fetch_own_wheels(pipelines: Path, hello: dict[str, Any], cache: Path, say: Callable[[str], None]) -> list[Path]:
+    """The wheels that an entry needs beside Stageflow: what the lock in its folder pins, as above; none where there is no lock."""
+    lock = pipelines / OWN_LOCK
+    return _fetch(lock, "own", "what the entry needs", hello, cache, say) if lock.is_file() else []
+
+
+def _python_of(hello: dict[str, Any]) -> tuple[int, int]:
+    version = re.match(r"(\d{1,3})\.(\d{1,3})\.", hello["python_version"])
+    return (int(version[1]), int(version[2])) if version else (0, 0)
+
+
+def _fetch(lock: Path, name: str, noun: str, hello: dict[str, Any], cache: Path, say: Callable[[str], None]) -> list[Path]:
+    """Each wheel of a lock that a device like this one takes. The cache's folder is named by the device and the lock's content."""
     options = platform_options(hello)
-    about = f"{stageflow}-{hello['machine']}-{hello['platform']}-{hello['libc']}-{major}.{minor}"
+    about = f"{name}-{hello['machine']}-{hello['platform']}-{hello['libc']}-{'.'.join(map(str, _python_of(hello)))}"
     folder = cache / "wheels" / re.sub(r"[^A-Za-z0-9.-]", "_", f"{about}-{sha256(lock.read_bytes())[:12]}")
+    pins = lock.read_text(encoding="utf-8")
     if not (folder / "whole").exists():
-        say(f"fetching Stageflow {stageflow} for {hello['machine']} (kept in the cache afterwards)")
+        say(f"fetching {noun} for {hello['machine']} (kept in the cache afterwards)")
         folder.mkdir(parents=True, exist_ok=True)
         command = [sys.executable, "-m", "pip", "download", "-q", "--only-binary", ":all:", "--require-hashes", "--no-deps"]
         command += ["-d", str(folder), *options, "-r", str(lock)]
@@ -152,15 +176,22 @@ def fetch_wheels(stageflow: str, hello: dict[str, Any], cache: Path, say: Callab
         except subprocess.TimeoutExpired as error:
             raise LabError(f"the pinned wheels did not arrive within {FETCH_LIMIT_S} s", do="check the way to a package index") from error
         if done.returncode:
+            said = (done.stderr.strip().splitlines() or ["pip said nothing"])[-1]
             raise LabError(
-                "the pinned wheels cannot be fetched: " + (done.stderr.strip().splitlines() or ["pip said nothing"])[-1],
-                expected=f"every wheel of {lock.name}, by its hash",
+                f"the pinned wheels cannot be fetched: {said}",
+                expected=f"every wheel of {lock.name}, by its hash; a package that has no wheel for {hello['machine']} cannot be used",
+                where=f"{lock}:{_line_of(said, pins)}",
                 do="give the coordinator access to a package index once; afterwards the cache is enough",
             )
         (folder / "whole").touch()
     wheels = sorted(folder.glob("*.whl"))
-    pins = lock.read_text(encoding="utf-8")
     for wheel in wheels:  # the cache is only a cache: what it holds is checked each time
         if f"sha256:{sha256(wheel.read_bytes())}" not in pins:
             raise LabError(f"{wheel} is not the pinned wheel any more", expected=f"a hash of {lock.name}", do=f"remove {folder}")
     return wheels
+
+
+def _line_of(said: str, pins: str) -> int:
+    """The line of a lock that pip speaks of: the pin that it names, else the first."""
+    lines = enumerate(pins.splitlines(), 1)
+    return next((number for number, line in lines if "==" in line and line.split()[0] in said.replace("'", " ").split()), 1)

@@ -1,7 +1,9 @@
-"""What a forward node does with what it hears, before anything is sent. Everything here depends on the input alone.
+"""What a forward node does with what it hears, before anything is sent.
 
     watch.csv ─► collect ─► classify ─► audit
                  one clock   decisions   a chained record for each decision, and the messages in the order in which they are queued
+
+Everything here depends on the input alone.
 """
 
 import csv
@@ -53,7 +55,7 @@ def readable(row):
     if len(row) != 5 or row[0] not in SOURCES or row[3] not in ("report", "sync", *EVENTS):
         return None
     numbers = [cell for cell in (row[1], row[2], row[4].removeprefix("-")) if cell.isascii() and cell.isdigit() and len(cell) <= 12]
-    if len(numbers) != 3 or (row[3] == "report") != (row[0] != "node") and row[3] != "sync":
+    if len(numbers) != 3 or (row[3] != "sync" and (row[3] == "report") != (row[0] != "node")):
         return None
     return {"source": row[0], "number": int(row[1]), "at_ms": int(row[2]), "kind": row[3], "value": int(row[4])}
 
