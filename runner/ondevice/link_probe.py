@@ -13,7 +13,7 @@ The far end reads and counts with this very file. Nothing here is believed by an
 
 from __future__ import annotations
 
-import random
+import os
 import select
 import socket
 import struct
@@ -26,7 +26,7 @@ from .journal import boot_id, boottime_ns
 PORT = 7777
 ETHERNET_BYTES, IP_UDP_BYTES = 14, 28
 MAX_PACKET_BYTES, MAX_TRAIN_PACKETS, MAX_TRAIN_S, MAX_RATE_KBIT_S = 1_472, 200_000, 120.0, 1_000_000.0
-MIN_INTERVAL_S = 0.02
+MIN_INTERVAL_S, MAX_LIGHT_S = 0.02, 86_400.0
 MAX_ROUND_TRIPS = 20_000  # of one train, for its median
 LIGHT, TRAIN, ECHOED_TRAIN, DOWN, ECHO, TRAIN_ECHO = b"l", b"t", b"q", b"d", b"e", b"r"
 BACK = {LIGHT: ECHO, ECHOED_TRAIN: TRAIN_ECHO}  # what is sent back, and as what
@@ -195,9 +195,9 @@ class LinkProbe:
     def _run(self, sock: socket.socket, to: tuple[str, int], who: bytes, interval_s: float, size: int, stopped: threading.Event) -> None:
         boot, started_ms = bytes.fromhex(boot_id())[:8], boottime_ns() // 1_000_000 & 0xFFFFFFFF
         due, rtt_us, highest = time.monotonic(), 0, -1
+        until = due + MAX_LIGHT_S
         with sock:
-            while not stopped.is_set():
-                now = time.monotonic()
+            while not stopped.is_set() and (now := time.monotonic()) < until:
                 if now >= due:
                     packet = Packet(LIGHT, who, boot, started_ms, boottime_ns(), self._sent & 0xFFFFFFFF, self._echoes, rtt_us)
                     _try_to_send(sock, packet.encode(size), to)
@@ -206,20 +206,20 @@ class LinkProbe:
                 if not select.select([sock], [], [], min(max(due - time.monotonic(), 0), 0.25))[0]:
                     continue
                 data = _receive(sock)
-                packet_ = decode(data)
-                if packet_ is None or packet_.who != who:
+                came = decode(data)
+                if came is None or came.who != who:
                     continue
-                if packet_.kind == ECHO and packet_.boot == boot and packet_.started_ms == started_ms and packet_.sequence < self._sent:
-                    self._echoes += packet_.sequence > highest  # one that comes twice, or late, is no second one
-                    highest = max(highest, packet_.sequence)
-                    rtt_us = min(max((boottime_ns() - packet_.sent_ns) // 1000, 0), 0xFFFFFFFF)
+                if came.kind == ECHO and came.boot == boot and came.started_ms == started_ms and came.sequence < self._sent:
+                    self._echoes += came.sequence > highest  # one that comes twice, or late, is no second one
+                    highest = max(highest, came.sequence)
+                    rtt_us = min(max((boottime_ns() - came.sent_ns) // 1000, 0), 0xFFFFFFFF)
                 with self._lock:
-                    if packet_.kind == DOWN and self._catching is not None:
-                        self._catching.count(packet_.sequence, frame_bytes(len(data)), boottime_ns())
+                    if came.kind == DOWN and self._catching is not None:
+                        self._catching.count(came.sequence, frame_bytes(len(data)), boottime_ns())
 
     def train(self, far_end: str, port: int, who: str, duration_s: float, rate_kbit_s: float, size: int, echo: bool) -> dict[str, Any]:
         """Sends a train; answers behind its last packet, or 2 s later where they are to come back. Raises ValueError, OSError."""
-        name, boot, started_ms = bytes.fromhex(who), bytes.fromhex(boot_id())[:8], random.getrandbits(32)
+        name, boot, started_ms = bytes.fromhex(who), bytes.fromhex(boot_id())[:8], int.from_bytes(os.urandom(4), "big")
         if len(name) != 8:
             raise ValueError("a train is named by 16 hex digits")
         kind, failed = ECHOED_TRAIN if echo else TRAIN, 0

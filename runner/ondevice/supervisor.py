@@ -41,6 +41,7 @@ from .store import WHOLE, Store, locate
 START_LIMIT_S = 60.0
 LOG_LIMIT_BYTES = 256 * 1024  # of one execution's log, from its end
 IDLE_LIMIT_S = 120.0  # a supervisor that nobody needs any more ends by itself
+SLOW = ("probe_train", "probe_catch")  # requests that others of the same coordinator do not wait for
 NOT_YOURS = 77  # exit status of `start` when somebody else holds the device
 
 
@@ -60,6 +61,8 @@ class Supervisor:
         self._clients: list[Client] = []
         self.execution: Execution | None = None
         self.refused: dict[str, str] | None = None  # the execution that a restart found and would not go on with, and why
+        self._probe: Any = None  # made when it is first asked for
+        self._making_probe = threading.Lock()
 
     def restore(self) -> None:
         """Goes on, by itself and at once, with the execution that a crash or power cut interrupted.
@@ -246,6 +249,29 @@ class Supervisor:
     def do_benchmark(self, client: Client) -> dict[str, Any]:
         return facts.benchmark()
 
+    def do_probe_start(self, client: Client, far_end: str, port: int, who: str, interval_s: float, size: int) -> dict[str, Any]:
+        """Light packets go to the far end from here on, until they are told to stop; a restart of this supervisor stops them, too."""
+        self._link_probe().start(far_end, port, who, interval_s, size)
+        return {}
+
+    def do_probe_stop(self, client: Client) -> dict[str, Any]:
+        return dict(self._link_probe().stop())
+
+    def do_probe_train(
+        self, client: Client, far_end: str, port: int, who: str, duration_s: float, rate_kbit_s: float, size: int, echo: bool = False
+    ) -> dict[str, Any]:
+        return dict(self._link_probe().train(far_end, port, who, duration_s, rate_kbit_s, size, echo))
+
+    def do_probe_catch(self, client: Client, duration_s: float) -> dict[str, Any]:
+        return dict(self._link_probe().catch(duration_s))
+
+    def _link_probe(self) -> Any:
+        from .link_probe import LinkProbe
+
+        with self._making_probe:
+            self._probe = self._probe or LinkProbe()
+        return self._probe
+
     def do_fingerprint(self, client: Client) -> dict[str, Any]:
         """What a fault could leave behind here, to be compared with the same at another moment."""
         from .fingerprint import fingerprint
@@ -300,7 +326,11 @@ class Client:
                         self._supervisor.claims.check(self.claim)
                         self._supervisor.store.piece(frame.payload[:32].hex(), frame.payload[32:])
                     elif frame.type == frames.JSON:
-                        self._answer(frame.json())
+                        request = frame.json()
+                        if request.get("do") in SLOW:
+                            threading.Thread(target=self._answer, args=(request,), daemon=True).start()
+                        else:
+                            self._answer(request)
         except (OSError, ValueError, NotYours) as error:
             print(f"a client is dropped: {error}", file=sys.stderr, flush=True)
         finally:
