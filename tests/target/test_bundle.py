@@ -18,6 +18,8 @@ from runner.lab.where import cache_root
 from runner.ondevice import facts
 from runner.target import bundle
 from runner.target.bundle import (
+    OWN_LOCK,
+    fetch_own_wheels,
     fetch_wheels,
     make_bundle,
     make_zip,
@@ -173,3 +175,110 @@ def test_wheels_in_the_cache_are_not_fetched_again(monkeypatch: pytest.MonkeyPat
     assert fetch_wheels("1.2.0", device, cache_root(), told.append) == fetched
     assert told == []
     assert any(wheel.name.startswith("stageflow_core-1.2.0") for wheel in fetched)
+
+
+# ---- wheels of an entry's own -----------------------------------------------------------------------------------
+
+
+class Index:
+    """Stands for pip and an index: `wheels` by name; each that the lock pins by hash is downloaded."""
+
+    def __init__(self, **wheels: bytes) -> None:
+        self.wheels = {f"{name}-py3-none-any.whl": data for name, data in wheels.items()}
+        self.commands: list[list[str]] = []
+
+    def run(self, command: list[str], **_: Any) -> subprocess.CompletedProcess[str]:
+        self.commands.append(command)
+        lock = Path(command[command.index("-r") + 1]).read_text()
+        found = {name: data for name, data in self.wheels.items() if sha256(data) in lock}
+        for name, data in found.items():
+            Path(command[command.index("-d") + 1], name).write_bytes(data)
+        said = "ERROR: Could not find a version\nERROR: No matching distribution found for six==1.17.0"
+        return subprocess.CompletedProcess(command, 0 if found else 1, "", "" if found else said)
+
+
+@pytest.fixture
+def index(monkeypatch: pytest.MonkeyPatch) -> Index:
+    made = Index(**{"six-1.17.0": b"six", "six-1.18.0": b"six, newer", "pydantic-2.14.3": b"pydantic"})
+    monkeypatch.setattr(bundle.subprocess, "run", made.run)
+    return made
+
+
+def pin(pipelines: Path, *wheels: bytes) -> None:
+    text = "# what the stages import\n" + "".join(f"six==1.17.0 --hash=sha256:{sha256(data)}\n" for data in wheels)
+    (pipelines / OWN_LOCK).write_text(text)
+
+
+def test_an_entry_without_a_lock_needs_nothing_of_its_own(pipelines: Path, tmp_path: Path, index: Index) -> None:
+    """No pip runs, and nothing is made in the cache."""
+    assert fetch_own_wheels(pipelines, hello(), tmp_path / "cache", print) == []
+    assert index.commands == []
+    assert not (tmp_path / "cache").exists()
+
+
+def test_an_entrys_own_wheels_are_fetched_for_the_device_by_hash_and_kept(pipelines: Path, tmp_path: Path, index: Index) -> None:
+    """By pip, as Stageflow's are: wheels only, hashes required, the device's platform. The second time from the cache."""
+    pin(pipelines, b"six")
+    told: list[str] = []
+    (wheel,) = fetch_own_wheels(pipelines, hello(), tmp_path, told.append)
+    assert (wheel.name, wheel.read_bytes()) == ("six-1.17.0-py3-none-any.whl", b"six")
+    (command,) = index.commands
+    assert {"--require-hashes", "--no-deps", "--only-binary", ":all:", "manylinux2014_aarch64"} <= set(command)
+    assert told == ["fetching what the entry needs for aarch64 (kept in the cache afterwards)"]
+    assert fetch_own_wheels(pipelines, hello(), tmp_path, told.append) == [wheel]
+    assert len(index.commands) == len(told) == 1
+    fetch_own_wheels(pipelines, hello(machine="armv7l"), tmp_path, told.append)
+    assert "manylinux2014_armv7l" in index.commands[1]
+
+
+def test_a_changed_lock_is_another_environment_and_the_same_pipeline(pipelines: Path, tmp_path: Path, index: Index) -> None:
+    """What is imported changes with it; the lock itself is not shipped, so the pipeline's hash does not."""
+    made = []
+    for wheels in ((b"six",), (b"six, newer",), (b"six",)):
+        pin(pipelines, *wheels)
+        made.append(make_bundle(pipelines, "edge_009", fetch_own_wheels(pipelines, hello(), tmp_path, print)))
+    first, changed, again = made
+    assert changed.environment_tree != first.environment_tree == again.environment_tree
+    assert changed.pipeline_tree == first.pipeline_tree
+    assert changed.dependencies == {"six": "1.18.0"}
+    assert not any(OWN_LOCK in name for name in changed.pipeline_files)
+
+
+def test_a_wheel_in_the_cache_that_is_not_the_pinned_one_is_refused(pipelines: Path, tmp_path: Path, index: Index) -> None:
+    """The cache is only a cache."""
+    pin(pipelines, b"six")
+    (wheel,) = fetch_own_wheels(pipelines, hello(), tmp_path, print)
+    wheel.write_bytes(b"six, and something else")
+    with pytest.raises(LabError, match="is not the pinned wheel any more"):
+        fetch_own_wheels(pipelines, hello(), tmp_path, print)
+
+
+def test_what_has_no_wheel_for_the_device_is_told_with_the_line_of_its_pin(pipelines: Path, tmp_path: Path, index: Index) -> None:
+    """A package that comes as sources only is not built: neither here nor on the device. Nothing half-fetched counts as there."""
+    pin(pipelines, b"its sources")
+    for _ in range(2):
+        with pytest.raises(LabError, match="No matching distribution found for six") as failed:
+            fetch_own_wheels(pipelines, hello(), tmp_path, print)
+    (complaint,) = failed.value.complaints
+    assert complaint.where == f"{pipelines / OWN_LOCK}:2"
+    assert "no wheel for aarch64" in complaint.expected
+
+
+def test_two_wheels_of_one_package_are_refused(pipelines: Path, tmp_path: Path, index: Index) -> None:
+    """Only one of them would be there on the device. The very same wheel twice is one."""
+    pin(pipelines, b"pydantic")
+    (same,) = fetch_own_wheels(pipelines, hello(), tmp_path, print)
+    other = tmp_path / "Pydantic-2.13.0-py3-none-any.whl"
+    other.write_bytes(b"an older one")
+    assert len(make_bundle(pipelines, "edge_009", [same, same]).environment_blobs) == 1
+    with pytest.raises(AskError, match=r"two wheels of pydantic: 2\.13\.0, and 2\.14\.3"):
+        make_bundle(pipelines, "edge_009", [same, other])
+
+
+@pytest.mark.real
+def test_def_008s_client_is_one_wheel_for_every_architecture(tmp_path: Path) -> None:
+    """From an index, for a board and for this machine: the same bytes."""
+    def_008 = Path(bundle.__file__).parents[2] / "pipelines" / "def_008"
+    devices = [facts.hello(str(tmp_path), "", 0), hello(), hello(machine="armv7l"), hello(libc="")]
+    fetched = [fetch_own_wheels(def_008, device, cache_root(), lambda text: None) for device in devices]
+    assert {tuple(wheel.name for wheel in wheels) for wheels in fetched} == {("paho_mqtt-2.2.0-py3-none-any.whl",)}
