@@ -12,6 +12,8 @@ import sys
 import time
 from typing import Any
 
+from .journal import boot_id
+
 FOLDER, SOCKET = "guard", "guard.sock"
 START_LIMIT_S = 45.0  # a guard that takes over waits for what a killed one was doing
 ANSWER_LIMIT_S = 55.0
@@ -34,14 +36,7 @@ class Guarded:
 
     def runs(self) -> set[str]:
         """The runs whose programs they are."""
-        found = set()
-        for name in self.armed():
-            try:
-                with open(os.path.join(self._state, FOLDER, name + ".json")) as file:
-                    found.add(str(json.load(file)["run"]))
-            except (OSError, ValueError, KeyError, TypeError):
-                continue
-        return found
+        return {str(kept.get("run")) for kept in _kept(self._state)}
 
     def ask(self, do: str, *, heard: bool = True, **words: Any) -> dict[str, Any]:
         """One request's answer, by a guard that is started if there is none. Raises ValueError for what it refuses, or GuardGone."""
@@ -123,9 +118,23 @@ def armed(state: str) -> list[str]:
         return []
 
 
+def _kept(state: str) -> list[dict[str, Any]]:
+    """What their files say. One that is not whole was never armed."""
+    found = []
+    for name in armed(state):
+        try:
+            with open(os.path.join(state, FOLDER, name + ".json")) as file:
+                kept = json.load(file)
+            found += [kept] if isinstance(kept, dict) else []
+        except (OSError, ValueError):
+            continue
+    return found
+
+
 def revert_what_another_boot_left(state: str, runtime: str) -> None:
     """At boot, before anything else. Whatever goes wrong is said aloud, and stays for the guard, which tries again."""
-    if not armed(state):
+    boot = boot_id()
+    if all(kept.get("boot") == boot for kept in _kept(state)):
         return
     from . import guard
 
@@ -143,7 +152,7 @@ def by_hand(state: str, socket_path: str, name: str = "") -> int:
     guarded = Guarded(state, runtime)
     names = [known for known in guarded.armed() if name in ("", known)]
     if not names:
-        print(f"{name or 'no program'} is not armed on this device" if name else "no program is armed on this device")
+        print(f"{name} is not armed on this device" if name else "no program is armed on this device")
         return 0
     from . import guard
 

@@ -1,0 +1,592 @@
+"""The guard in this process, with a clock turned by hand: what it applies, what it takes back, and what it says of that.
+
+A program here makes files in a folder and removes them again; whoever finds the folder empty finds the device as it was.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from runner.ondevice import guard, guarded, watch
+from runner.ondevice.guard import Guard
+from runner.ondevice.journal import Record, boot_id, read_file
+
+RUN = "EDGE-003.run-2026-11-28-001.966baafa"
+S = 1_000_000_000
+
+
+def until(holds: Callable[[], Any], limit_s: float = 20.0) -> None:
+    """Returns when it holds. Fails when it did not within the limit."""
+    deadline = time.monotonic() + limit_s
+    while not holds():
+        assert time.monotonic() < deadline, f"this did not come to hold within {limit_s:g} s: {holds}"
+        time.sleep(0.01)
+
+
+class Device:
+    """Its folders, the folder that stands for what a fault changes, and a clock turned by hand."""
+
+    def __init__(self, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.state, self.runtime, self.place, self.boot_file = root / "state", root / "run", root / "place", root / "boot_id"
+        self.now_ns, self.reboots = 1000 * S, 0
+        for folder in (self.state / "runs" / RUN, self.runtime, self.place):
+            folder.mkdir(parents=True)
+        self.boot("b" * 32)
+        monkeypatch.setenv("RUNNER_BOOT_ID", str(self.boot_file))
+        monkeypatch.setenv("RUNNER_GUARD_REBOOT", str(root / "rebooted"))
+        for module in (guard, watch):
+            monkeypatch.setattr(module, "boottime_ns", lambda: self.now_ns)
+        monkeypatch.setattr(watch, "PAUSES_S", (0.01,) * 4)
+        monkeypatch.setattr(watch, "LOOK_S", 0.01)
+        self.guards: list[Guard] = []
+
+    def boot(self, boot: str) -> None:
+        self.boot_file.write_text(boot)
+
+    def guard(self, why: str = "asked") -> Guard:
+        """A guard that has adopted what is on the disk, and watches it. One before it is dead from here on, as if it were killed."""
+        self.kill()
+        made = Guard(str(self.state), str(self.runtime), why, self._reboot)
+        self.guards.append(made)
+        made.start_watches()
+        return made
+
+    def kill(self) -> None:
+        """No guard is there any more; what it had made stays."""
+        while self.guards:
+            dead = self.guards.pop()
+            for dying in dead.around.watches.values():
+                dying.gone = True
+            dead.around.acts.close()
+
+    def _reboot(self) -> None:
+        self.reboots += 1
+
+    @property
+    def effect(self) -> list[str]:
+        """What the faults have made of this device."""
+        return sorted(path.name for path in self.place.iterdir())
+
+    @property
+    def records(self) -> list[Record]:
+        path = self.state / "runs" / RUN / "guard" / "journal"
+        return read_file(str(path)) if path.is_file() else []
+
+    def said(self, kind: str) -> list[dict[str, Any]]:
+        return [record.payload for record in self.records if record.kind == kind]
+
+    def wait_for(self, kind: str, count: int = 1) -> dict[str, Any]:
+        until(lambda: len(self.said(kind)) >= count)
+        return self.said(kind)[count - 1]
+
+    def clean(self) -> bool:
+        """Nothing of a fault is left: neither on the device, nor on its disk."""
+        return self.effect == [] and guarded.armed(str(self.state)) == []
+
+
+def touch(path: Path) -> dict[str, Any]:
+    return {"argv": ["/bin/touch", str(path)], "input": ""}
+
+
+def program(place: Path, name: str = "offline-1", **changes: Any) -> dict[str, Any]:
+    """At once the file NAME.0, after 5 s NAME.1 beside it."""
+    files = [place / f"{name}.{number}" for number in range(2)]
+    steps = [{"at_s": 5.0 * n, "acts": [touch(file)], "word": f"{n + 1} of 2", "on": True} for n, file in enumerate(files)]
+    whole = {
+        "name": name, "fault": "offline", "interface": "data0", "resources": [name], "needs": [], "prepare": [], "steps": steps,
+        "undo": [{"argv": ["/bin/rm", "-f", str(file)], "input": ""} for file in files],
+        "signs": [{"argv": ["/bin/ls", str(place)], "contains": name}], "lasts_s": None, "stage": "", "edge": "start",
+        "severs_management": False,
+    }  # fmt: skip
+    return {**whole, **changes}
+
+
+def arm(to: Guard, program: dict[str, Any], **changes: Any) -> dict[str, Any]:
+    limits = {"renew_s": 60.0, "cap_s": 600.0, "elapsed_s": 0.0, "confirm_s": 120.0, "escalate": False}
+    return to.ask({"do": "arm", "heard": True, "program": program, "run": RUN, "holder": "ben for EDGE-003", **limits, **changes})
+
+
+def begun(to: Guard, device: Device, program: dict[str, Any], **limits: Any) -> None:
+    """Armed, begun, and its first step is in effect."""
+    arm(to, program, **limits)
+    to.ask({"do": "start", "name": program["name"]})
+    until(lambda: f"{program['name']}.0" in device.effect)
+    device.wait_for("step")
+
+
+@pytest.fixture
+def device(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Device]:
+    made = Device(tmp_path, monkeypatch)
+    yield made
+    made.kill()
+
+
+# ---- arming, applying, and being told to end --------------------------------------------------------------------------
+
+
+def test_what_is_armed_is_on_the_disk_and_not_in_effect(device: Device) -> None:
+    """Undo and deadlines are readable by whoever comes after this guard; the note of it is flushed."""
+    assert arm(device.guard(), program(device.place)) == {"armed": "offline-1"}
+    kept = watch.read_kept(str(device.state / "guard" / "offline-1.json"))
+    assert (kept["program"]["undo"], kept["cap_s"], kept["boot"]) == (program(device.place)["undo"], 600.0, "b" * 32)
+    assert [record.kind for record in device.records] == ["began", "guard_started", "armed"]
+    assert device.records[0].payload == {"run": RUN, "stages": [], "holds": []}
+    (said,) = device.said("armed")
+    assert said == {
+        "program": "offline-1", "fault": "offline", "holder": "ben for EDGE-003", "renew_s": 60.0, "cap_s": 600.0,
+        "undo": [act["argv"] for act in program(device.place)["undo"]],
+    }  # fmt: skip
+    assert device.effect == []
+
+
+def test_steps_come_at_their_times_and_all_of_them_come_off(device: Device) -> None:
+    """Each is noted with what it made the case; a revert that was asked for is answered when nothing is left."""
+    guard = device.guard()
+    begun(guard, device, program(device.place))
+    assert device.effect == ["offline-1.0"]
+    (said,) = guard.ask({"do": "programs"})["programs"]
+    assert {key: said[key] for key in ("name", "fault", "state", "word", "on", "holder", "why")} == {
+        "name": "offline-1", "fault": "offline", "state": "begun", "word": "1 of 2", "on": True, "holder": "ben for EDGE-003", "why": "",
+    }  # fmt: skip
+    device.now_ns += 5 * S
+    until(lambda: device.effect == ["offline-1.0", "offline-1.1"])
+    device.wait_for("step", 2)
+    assert guard.ask({"do": "revert", "name": "", "why": "asked"}) == {"reverted": ["offline-1"], "left": []}
+    assert device.clean()
+    assert guard.ask({"do": "programs"})["programs"] == []
+    assert [record.kind for record in device.records] == ["began", "guard_started", "armed", "step", "step", "reverting", "reverted"]
+    assert device.said("step") == [
+        {"program": "offline-1", "number": n + 1, "at_s": 5.0 * n, "word": f"{n + 1} of 2", "on": True, "took_s": 0.0, "failed": []}
+        for n in range(2)
+    ]
+    assert device.said("reverted") == [{"program": "offline-1", "why": "asked", "took_s": 0.0, "tries": 1}]
+
+
+def test_without_being_reverted_it_stays(device: Device) -> None:
+    """The negative control of `clean`: a program that is in effect, and one that is only armed, are both seen."""
+    guard = device.guard()
+    arm(guard, program(device.place))
+    assert not device.clean()
+    guard.ask({"do": "start", "name": "offline-1"})
+    until(lambda: device.effect)
+    assert not device.clean()
+
+
+@pytest.mark.parametrize(
+    ("why", "changes", "limits", "seconds"),
+    [
+        ("its end", {"lasts_s": 30.0}, {}, 30),
+        ("nobody renewed it", {}, {}, 60),
+        ("hard cap", {}, {"cap_s": 40.0}, 40),
+        ("its end", {"lasts_s": 100.0, "severs_management": True}, {}, 100),
+        ("hard cap", {"severs_management": True}, {"cap_s": 200.0}, 200),
+    ],
+)
+def test_it_comes_off_without_being_told(device: Device, why: str, changes: dict[str, Any], limits: dict[str, Any], seconds: int) -> None:
+    """One second before its time it is in effect; then it is reverted, and the reason is noted."""
+    guard = device.guard()
+    begun(guard, device, program(device.place, **changes), **limits)
+    device.now_ns += (seconds - 1) * S
+    device.wait_for("step", 2)
+    assert device.said("reverting") == []
+    device.now_ns += S
+    assert device.wait_for("reverted")["why"] == why
+    until(device.clean)
+
+
+def test_renewals_keep_it_and_are_noted_now_and_then(device: Device) -> None:
+    """Every 20 s for ten minutes: it is in effect all the time, and noted at most each 30 s; the cap does not renew."""
+    guard = device.guard()
+    begun(guard, device, program(device.place), cap_s=620.0)
+    for _ in range(30):
+        device.now_ns += 20 * S
+        assert guard.ask({"do": "renew", "heard": True}) == {"renewed": ["offline-1"]}
+    until(lambda: device.effect == ["offline-1.0", "offline-1.1"])
+    assert device.said("reverting") == []
+    device.now_ns += 20 * S
+    assert device.wait_for("reverted")["why"] == "hard cap"
+    assert 10 <= len(device.said("renewed")) <= 20
+
+
+def test_a_renewal_takes_it_past_sixty_seconds_and_none_does_not(device: Device) -> None:
+    """Two programs of which one is not there any more when the renewal comes; a stranger's question renews nothing."""
+    guard = device.guard()
+    begun(guard, device, program(device.place))
+    device.now_ns += 50 * S
+    guard.ask({"do": "programs", "heard": True})
+    device.now_ns += 10 * S
+    assert device.wait_for("reverted")["why"] == "nobody renewed it"
+    assert guard.ask({"do": "renew"}) == {"renewed": []}
+
+
+def test_a_step_that_fails_is_reverted_and_says_so(device: Device) -> None:
+    """What it had done by then comes off, and the acts behind it are not run."""
+    steps = [{"at_s": 0, "acts": [touch(device.place / "offline-1.0"), {"argv": ["/bin/ls", "/none"]}, touch(device.place / "more")],
+              "word": "offline", "on": True}]  # fmt: skip
+    guard = device.guard()
+    arm(guard, program(device.place, steps=steps))
+    guard.ask({"do": "start", "name": "offline-1"})
+    assert device.wait_for("reverted")["why"] == "a step failed"
+    until(device.clean)
+    (failed,) = device.said("step")[0]["failed"]
+    assert failed.startswith("/bin/ls /none: exit status 2: ")
+    assert "No such file" in failed
+
+
+def test_a_tool_that_is_not_there_is_a_failed_step_and_no_sign(device: Device) -> None:
+    """Nothing can have been made by it, so nothing of it is left."""
+    missing = {"argv": ["no-such-tool", "x"]}
+    steps = [{"at_s": 0, "acts": [missing], "word": "offline", "on": True}]
+    guard = device.guard()
+    arm(guard, program(device.place, steps=steps, undo=[missing], signs=[{**missing, "contains": "x"}], prepare=[missing]))
+    guard.ask({"do": "start", "name": "offline-1"})
+    assert device.wait_for("reverted")["why"] == "a step failed"
+    assert device.said("step")[0]["failed"] == ["no-such-tool x: not there: "]
+
+
+def test_acts_read_their_input_and_see_no_environment(device: Device) -> None:
+    """A search path and a locale; no variable of whoever started the guard, and no shell."""
+    code = f"import os, sys; open({str(device.place / 'offline-1.0')!r}, 'w').write(sys.stdin.read() + ' '.join(sorted(os.environ)))"
+    guard = device.guard()
+    first = {"at_s": 0, "acts": [{"argv": [sys.executable, "-c", code], "input": "$HOME; "}], "word": "x", "on": True}
+    begun(guard, device, program(device.place, steps=[first]))
+    words = (device.place / "offline-1.0").read_text().split()
+    assert words[0] == "$HOME;"
+    assert set(words[1:]) <= {"PATH", "LC_ALL", "LC_CTYPE"}
+
+
+def test_it_begins_with_its_stage_and_is_in_effect_before_the_stage_goes_on(device: Device) -> None:
+    """At the edge that it names and no other, once; a stage of several pipelines counts, whichever comes first."""
+    guard = device.guard()
+    arm(guard, program(device.place, stage="ingest"))
+    arm(guard, program(device.place, "offline-2", stage="ingest", edge="end"))
+    for stage, edge in (("train", "start"), ("train", "end"), ("ingest2", "start")):
+        assert guard.ask({"do": "stage", "stage": stage, "edge": edge}) == {"begun": []}
+    assert guard.ask({"do": "stage", "stage": "ingest@2", "edge": "start"}) == {"begun": ["offline-1"]}
+    assert device.effect == ["offline-1.0"]
+    assert guard.ask({"do": "stage", "stage": "ingest@1", "edge": "start"}) == {"begun": []}
+    assert guard.ask({"do": "stage", "stage": "ingest", "edge": "end"}) == {"begun": ["offline-2"]}
+    assert device.effect == ["offline-1.0", "offline-2.0"]
+
+
+def test_time_that_has_passed_already_is_caught_up_with(device: Device) -> None:
+    """A program that is armed again behind a restart goes on where it would be."""
+    guard = device.guard()
+    arm(guard, program(device.place), elapsed_s=7.0)
+    guard.ask({"do": "start", "name": "offline-1"})
+    until(lambda: device.effect == ["offline-1.0", "offline-1.1"])
+
+
+def test_no_two_programs_have_one_name_or_one_resource(device: Device) -> None:
+    """The one that is armed stays as it is; what is unknown cannot begin."""
+    guard = device.guard()
+    arm(guard, program(device.place, resources=["qdisc data0", "ifb"]))
+    with pytest.raises(ValueError, match="program offline-1 is armed here already"):
+        arm(guard, program(device.place))
+    with pytest.raises(ValueError, match="program offline-1 is armed here already: both want qdisc data0"):
+        arm(guard, program(device.place, "gprs-1", resources=["qdisc data0"]))
+    with pytest.raises(ValueError, match="no program 'gprs-1' is armed here; armed are: offline-1"):
+        guard.ask({"do": "start", "name": "gprs-1"})
+    assert guarded.armed(str(device.state)) == ["offline-1"]
+
+
+def test_what_is_no_program_leaves_nothing_on_the_disk(device: Device) -> None:
+    """Nor does one whose journal cannot be made: then nobody could say afterwards what was done."""
+    guard = device.guard()
+    with pytest.raises(ValueError, match="this is no program: undo"):
+        arm(guard, program(device.place, undo=["rm -rf /"]))
+    (device.state / "runs" / "other").write_text("")
+    with pytest.raises(OSError, match="journal cannot be written, so nothing is armed"):
+        arm(guard, program(device.place), run="other")
+    assert (guarded.armed(str(device.state)), guard.ask({"do": "programs"})["programs"]) == ([], [])
+
+
+# ---- undo that is hard ------------------------------------------------------------------------------------------------
+
+
+def test_every_undo_is_run_whatever_became_of_the_others(device: Device) -> None:
+    """It is the signs that count: undo that fails, or has nothing to do, is no error."""
+    undo = [{"argv": ["/bin/false"]}, {"argv": ["no-such-tool"]}, *program(device.place)["undo"], {"argv": ["/bin/false"]}]
+    guard = device.guard()
+    begun(guard, device, program(device.place, undo=undo))
+    assert guard.ask({"do": "revert", "name": "offline-1", "why": "asked"}) == {"reverted": ["offline-1"], "left": []}
+    assert (device.effect, device.said("reverted")[0]["tries"]) == ([], 1)
+
+
+def test_an_undo_that_works_the_third_time(device: Device) -> None:
+    """It is tried again as long as a sign is seen; how often is noted."""
+    code = "import os, sys; open(sys.argv[1], 'a').write('x'); len(open(sys.argv[1]).read()) < 3 or os.unlink(sys.argv[2])"
+    undo = {"argv": [sys.executable, "-c", code, str(device.state / "tries"), str(device.place / "offline-1.0")]}
+    guard = device.guard()
+    begun(guard, device, program(device.place, undo=[undo]))
+    assert guard.ask({"do": "revert", "name": "", "why": "asked"})["left"] == []
+    assert (device.effect, device.said("reverted")[0]["tries"]) == ([], 3)
+
+
+@pytest.mark.parametrize("escalate", [False, True])
+def test_an_undo_that_does_not_work_is_said_and_escalated(device: Device, escalate: bool) -> None:
+    """Five tries; then what is left is named, the file stays, and the device is rebooted where the program says so."""
+    guard = device.guard()
+    begun(guard, device, program(device.place, undo=[{"argv": ["/bin/true"]}]), escalate=escalate)
+    said = guard.ask({"do": "revert", "name": "", "why": "asked"})
+    assert said == {"reverted": [], "left": [f"offline-1: /bin/ls {device.place} shows offline-1.0"]}
+    assert device.wait_for("revert_failed") == {"program": "offline-1", "left": [f"/bin/ls {device.place} shows offline-1.0"], "tries": 5}
+    assert device.reboots == escalate
+    assert [said["why"] for said in device.said("rebooting")] == ["its undo did not work"] * escalate
+    (standing,) = guard.ask({"do": "programs"})["programs"]
+    assert (standing["state"], standing["on"], guarded.armed(str(device.state))) == ("revert_failed", True, ["offline-1"])
+
+
+def test_an_undo_that_failed_is_tried_again(device: Device) -> None:
+    """After a minute by itself, and at once when somebody asks; when it works, the program is gone."""
+    guard = device.guard()
+    broken = device.state / "broken"
+    code = f"import os, sys; os.path.exists({str(broken)!r}) or os.unlink({str(device.place / 'offline-1.0')!r})"
+    broken.touch()
+    begun(guard, device, program(device.place, undo=[{"argv": [sys.executable, "-c", code]}]))
+    for count in (1, 2):
+        assert guard.ask({"do": "revert", "name": "", "why": "asked"})["left"]
+        device.wait_for("revert_failed", count)
+    broken.unlink()
+    device.now_ns += 61 * S
+    device.wait_for("reverted")
+    until(device.clean)
+
+
+def test_a_sign_that_cannot_be_looked_at_counts_as_seen(device: Device) -> None:
+    """No proof is no revert."""
+    locked = device.state / "locked"
+    locked.write_text("")
+    guard = device.guard()
+    begun(guard, device, program(device.place, signs=[{"argv": [str(locked)], "contains": "x"}]))
+    (left,) = guard.ask({"do": "revert", "name": "", "why": "asked"})["left"]
+    assert "cannot be run: PermissionError" in left
+
+
+def test_a_revert_does_not_wait_for_the_journal(device: Device) -> None:
+    """Its folder is a file by now: the fault comes off all the same, and so does the file on the disk."""
+    guard = device.guard()
+    begun(guard, device, program(device.place))
+    journal = device.state / "runs" / RUN / "guard"
+    os.close(guard.around.notes._journals[RUN]._fd)  # type: ignore[union-attr] # every write from here on fails
+    shutil.rmtree(journal)
+    journal.write_text("no folder")
+    assert guard.ask({"do": "revert", "name": "", "why": "asked"}) == {"reverted": ["offline-1"], "left": []}
+    assert device.clean()
+
+
+def test_a_revert_does_not_wait_for_a_disk_that_does_not_answer(device: Device, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The thread that writes notes hangs for good: the undo is done meanwhile."""
+    guard = device.guard()
+    begun(guard, device, program(device.place))
+    never, hangs = threading.Event(), threading.Event()
+
+    def hang(note: Any) -> None:
+        hangs.set()
+        never.wait(60)
+
+    monkeypatch.setattr(guard.around.notes, "_take", hang)
+    guard.around.notes.open(RUN)
+    hangs.wait(10)
+    asked = threading.Thread(target=guard.ask, args=({"do": "revert", "name": "", "why": "asked"},))
+    asked.start()
+    until(lambda: device.effect == [], 10)
+    asked.join(20)
+    assert device.clean()
+    never.set()
+
+
+# ---- the only path ----------------------------------------------------------------------------------------------------
+
+
+def severed(to: Guard, device: Device) -> None:
+    """A program that cut the only path has come to its end, and nobody was there meanwhile."""
+    begun(to, device, program(device.place, severs_management=True, lasts_s=100.0))
+    device.now_ns += 100 * S
+    device.wait_for("reverted")
+    until(device.clean)
+
+
+def test_after_the_only_path_was_cut_somebody_must_be_heard_of(device: Device) -> None:
+    """Else the device is rebooted: whatever keeps everybody out, a boot is what is left to try."""
+    guard = device.guard()
+    severed(guard, device)
+    device.now_ns += 119 * S
+    assert [said["state"] for said in guard.ask({"do": "programs"})["programs"]] == ["reverted"]
+    assert device.reboots == 0
+    device.now_ns += S
+    assert device.wait_for("rebooting") == {"program": "offline-1", "why": "nobody reached it after its revert"}
+    until(lambda: device.reboots == 1 and guard.ask({"do": "programs"})["programs"] == [])
+
+
+@pytest.mark.parametrize("how", ["a renewal", "a request to the supervisor", "it is armed again"])
+def test_whoever_is_heard_of_ends_the_waiting(device: Device, how: str) -> None:
+    """A request of a coordinator, of whatever kind; the supervisor keeps the moment of the last one in a file."""
+    guard = device.guard()
+    severed(guard, device)
+    device.now_ns += 60 * S
+    if how == "a renewal":
+        guard.ask({"do": "renew", "heard": True})
+    elif how == "a request to the supervisor":
+        (device.runtime / "seen").write_text(f"{'b' * 32} {device.now_ns}")
+    else:
+        arm(guard, program(device.place, severs_management=True))
+        assert guard.ask({"do": "revert", "name": "", "why": "asked"})["reverted"] == ["offline-1"]
+    until(lambda: guard.ask({"do": "programs"})["programs"] == [])
+    device.now_ns += 999 * S
+    assert (device.reboots, device.said("rebooting")) == (0, [])
+
+
+def test_a_guard_that_is_killed_while_it_waits_for_somebody_is_replaced(device: Device) -> None:
+    """The next one goes on waiting, and reboots the device in its turn."""
+    severed(device.guard(), device)
+    device.now_ns += 60 * S
+    second = device.guard("its twin ended")
+    assert [said["state"] for said in second.ask({"do": "programs"})["programs"]] == ["reverted"]
+    device.now_ns += 60 * S
+    until(lambda: device.reboots == 1)
+
+
+def test_one_that_was_asked_to_end_needs_no_proof(device: Device) -> None:
+    """Whoever asked has reached the device already."""
+    guard = device.guard()
+    begun(guard, device, program(device.place, severs_management=True, lasts_s=100.0))
+    guard.ask({"do": "revert", "name": "", "why": "asked"})
+    assert guard.ask({"do": "programs"})["programs"] == []
+
+
+def test_beside_one_that_cuts_the_only_path_nobody_needs_to_be_renewed(device: Device) -> None:
+    """And has its whole time again afterwards; on its own it would have come off."""
+    guard = device.guard()
+    begun(guard, device, program(device.place, "gprs-1"))
+    begun(guard, device, program(device.place, severs_management=True, lasts_s=100.0))
+    device.now_ns += 100 * S
+    device.wait_for("reverted")
+    until(lambda: not [name for name in device.effect if "offline" in name])
+    device.now_ns += 59 * S
+    assert "gprs-1.0" in device.effect
+    assert len(device.said("reverting")) == 1
+    device.now_ns += S
+    assert device.wait_for("reverted", 2) == {"program": "gprs-1", "why": "nobody renewed it", "took_s": 0.0, "tries": 1}
+
+
+# ---- guards after one another -----------------------------------------------------------------------------------------
+
+
+def test_a_guard_that_takes_over_goes_on(device: Device) -> None:
+    """The step that is next comes at its time, the renewal of before counts, and it is noted who is the guard by now."""
+    first = device.guard()
+    begun(first, device, program(device.place))
+    device.now_ns += 4 * S
+    first.ask({"do": "renew"})
+    second = device.guard("its twin ended")
+    device.now_ns += S
+    until(lambda: device.effect == ["offline-1.0", "offline-1.1"])
+    device.now_ns += 58 * S
+    assert device.said("reverting") == []
+    device.now_ns += S
+    assert device.wait_for("reverted")["why"] == "nobody renewed it"
+    until(device.clean)
+    assert [said["why"] for said in device.said("guard_started")] == ["asked", "its twin ended"]
+    until(lambda: second.ask({"do": "programs"})["programs"] == [])
+
+
+@pytest.mark.parametrize("doubt", ["no mark", "a torn mark", "in the middle of a step", "another program's mark", "another boot's mark"])
+def test_a_guard_that_does_not_know_how_far_it_came_reverts(device: Device, doubt: str) -> None:
+    """It goes on by nothing that it is not sure of."""
+    begun(device.guard(), device, program(device.place))
+    mark = device.runtime / "programs" / "offline-1.json"
+    said = json.loads(mark.read_text())
+    if doubt == "no mark":
+        mark.unlink()
+    elif doubt == "a torn mark":
+        mark.write_bytes(mark.read_bytes()[:40])
+    else:
+        others = {"another program's mark": {"armed_ns": 7}, "another boot's mark": {"boot": "x"}}
+        mark.write_text(json.dumps({**said, **others.get(doubt, {"doing": True})}))
+    device.guard("its twin ended")
+    assert device.wait_for("reverted")["why"] == "guard restarted"
+    until(device.clean)
+
+
+def test_an_undo_that_was_interrupted_is_gone_on_with(device: Device) -> None:
+    """For the reason that it had: the next guard does not take it for a doubt."""
+    begun(device.guard(), device, program(device.place))
+    mark = device.runtime / "programs" / "offline-1.json"
+    mark.write_text(json.dumps({**json.loads(mark.read_text()), "state": "reverting", "asked": "hard cap"}))
+    device.guard("its twin ended")
+    assert device.wait_for("reverted")["why"] == "hard cap"
+    until(device.clean)
+
+
+def test_a_file_that_was_never_whole_is_nobodys_program(device: Device) -> None:
+    """It was killed while it was being armed: nothing had been applied. It is left, and said aloud."""
+    (device.state / "guard").mkdir()
+    (device.state / "guard" / "offline-1.json").write_text("{")
+    (device.state / "guard" / "offline-2.json.new").write_text("{")
+    assert device.guard().ask({"do": "programs"})["programs"] == []
+
+
+# ---- another boot, and by hand ----------------------------------------------------------------------------------------
+
+
+def test_at_boot_everything_is_reverted(device: Device) -> None:
+    """By the supervisor's own process, whose `start` looks for it. The acts are run, whatever a boot has taken already."""
+    begun(device.guard(), device, program(device.place), escalate=True)
+    device.kill()
+    device.boot("c" * 32)
+    shutil.rmtree(device.runtime)
+    guarded.revert_what_another_boot_left(str(device.state), str(device.runtime))
+    assert device.clean()
+    assert device.said("guard_started")[-1]["why"] == "boot"
+    assert device.said("reverted")[-1]["why"] == "another boot"
+
+
+def test_a_start_in_the_same_boot_reverts_nothing(device: Device) -> None:
+    """The negative control: a supervisor that was killed alone starts beside a guard that goes on."""
+    guard = device.guard()
+    begun(guard, device, program(device.place))
+    guarded.revert_what_another_boot_left(str(device.state), str(device.runtime))
+    assert (device.effect, device.said("reverting")) == (["offline-1.0"], [])
+
+
+def test_what_a_boot_did_not_help_is_no_reason_for_another_one(device: Device) -> None:
+    """A device never boots for ever: the file stays, and what is left is said."""
+    begun(device.guard(), device, program(device.place, undo=[]), escalate=True)
+    device.kill()
+    device.boot("c" * 32)
+    guarded.revert_what_another_boot_left(str(device.state), str(device.runtime))
+    assert device.said("revert_failed")[-1]["tries"] == 5
+    assert (guarded.armed(str(device.state)), device.reboots, device.said("rebooting")) == (["offline-1"], 0, [])
+    device.guard()
+    device.wait_for("revert_failed", 2)
+    assert device.reboots == 0
+
+
+@pytest.mark.parametrize(("undo", "status", "printed"), [(None, 0, "reverted offline-1\n"), ([], 1, "left offline-1: /bin/ls")])
+def test_by_hand_without_any_guard(device: Device, capsys: pytest.CaptureFixture[str], undo: Any, status: int, printed: str) -> None:
+    """An operator on the device: what was reverted is printed, and the exit status says whether something is left."""
+    made = program(device.place) if undo is None else program(device.place, undo=undo)
+    begun(device.guard(), device, made, escalate=True)
+    device.kill()
+    assert guarded.by_hand(str(device.state), str(device.runtime / "supervisor"), "offline-2") == 0
+    assert capsys.readouterr().out == "offline-2 is not armed on this device\n"
+    assert guarded.by_hand(str(device.state), str(device.runtime / "supervisor")) == status
+    assert capsys.readouterr().out.startswith(printed)
+    assert (device.clean(), device.reboots) == (not status, 0)
+
+
+def test_the_boot_of_this_machine_is_read_where_nothing_else_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The hook by which these tests boot a device is no hook in the product."""
+    monkeypatch.delenv("RUNNER_BOOT_ID", raising=False)
+    assert boot_id() == Path("/proc/sys/kernel/random/boot_id").read_text().strip().replace("-", "")
