@@ -5,7 +5,9 @@ trees/<sha256>/     unpacked once; `.whole` is its last, fsynced file, so a half
                     it holds every file's hash, compiled ones too, and is checked before a tree is used again
 
 What arrives is looked at as a whole before a byte of it is unpacked: only ordinary files, inside their folder, so many
-and so large at most. Unpacking never writes more of a file than its archive declared.
+and so large at most. Unpacking never writes more of a file than its archive declared. Bytes are hashed as they pass, on
+their way in and on their way out of an archive, and all of a tree is flushed at once: a flush for each of its files
+would be most of what a push takes.
 """
 
 from __future__ import annotations
@@ -17,12 +19,14 @@ import os
 import shutil
 import stat
 import struct
+import sys
 from collections.abc import Iterable
 from typing import IO, Any
 
 from .journal import fsync_file, fsync_folder
 
 WHOLE = ".whole"
+PIECE_BYTES = 128 * 1024
 MAX_BLOB_BYTES = 1 << 30
 MAX_TREE_BYTES, MAX_TREE_FILES = 2 << 30, 100_000  # of all that one tree unpacks to
 FS_IOC_FIEMAP = 0xC020660B  # include/uapi/linux/fiemap.h
@@ -35,7 +39,7 @@ class Store:
     def __init__(self, folder: str) -> None:
         self._blobs = os.path.join(folder, "blobs")
         self._trees = os.path.join(folder, "trees")
-        self._partial: dict[str, int] = {}
+        self._partial: dict[str, tuple[int, Any]] = {}  # of a blob that is arriving: its bytes so far, and their hash
         for path in (self._blobs, self._trees):
             os.makedirs(path, mode=0o700, exist_ok=True)
 
@@ -46,24 +50,27 @@ class Store:
 
     def piece(self, sha256: str, data: bytes) -> None:
         """Takes the next piece of a blob. Pieces of one blob come in order. Raises ValueError (and forgets them) past MAX_BLOB_BYTES."""
-        part, before = self._blob(sha256) + ".part", self._partial.get(sha256, 0)
+        part = self._blob(sha256) + ".part"
+        before, digest = self._partial.get(sha256) or (0, hashlib.sha256())
         if before + len(data) > MAX_BLOB_BYTES:
-            if self._partial.pop(sha256, 0):
+            if self._partial.pop(sha256, None):
                 os.unlink(part)
             raise ValueError(f"blob {sha256[:12]} is larger than {MAX_BLOB_BYTES} bytes")
         with open(part, "ab" if before else "wb") as file:
             file.write(data)
-        self._partial[sha256] = before + len(data)
+        digest.update(data)
+        self._partial[sha256] = (before + len(data), digest)
 
     def keep(self, sha256: str) -> None:
         """Ends a blob. Durable when this returns; raises ValueError (and forgets the pieces) if the hash differs."""
         part = self._blob(sha256) + ".part"
-        self._partial.pop(sha256, None)
+        if sha256 not in self._partial:
+            raise ValueError(f"no piece of blob {sha256[:12]} has arrived")
+        found = self._partial.pop(sha256)[1].hexdigest()
+        if found != sha256:
+            os.unlink(part)
+            raise ValueError(f"blob arrived with hash {found[:12]}, expected {sha256[:12]}")
         with open(part, "rb") as file:
-            found = _sha256(file)
-            if found != sha256:
-                os.unlink(part)
-                raise ValueError(f"blob arrived with hash {found[:12]}, expected {sha256[:12]}")
             fsync_file(file.fileno())
         os.rename(part, self._blob(sha256))
         fsync_folder(self._blobs)
@@ -81,33 +88,31 @@ class Store:
         bad = self.missing(blobs)
         if bad:
             raise ValueError(f"blobs missing or damaged: {', '.join(sha256[:12] for sha256 in bad)}")
-        import compileall  # imported here and not above, because a supervisor that restores must not wait for them
-        import py_compile
-
         shutil.rmtree(path, ignore_errors=True)
         entries: list[Any] = []
         for sha256 in blobs:
             with _archive(self._blob(sha256)) as archive:
                 entries += archive.infolist()
         refuse(entries)
+        hashes: dict[str, str] = {}
         for sha256 in blobs:
             with _archive(self._blob(sha256)) as archive:
                 try:
-                    archive.extractall(path)
+                    hashes.update(_extract(archive, path))
                 except Exception as error:
                     shutil.rmtree(path, ignore_errors=True)
                     if isinstance(error, OSError):
                         raise
                     raise ValueError(f"archive {sha256[:12]} cannot be unpacked: {error}") from error
-        if compile:
+        if compile and any(name.endswith(".py") for name in hashes):
+            import compileall  # here and not above, because a supervisor that restores must not wait for them
+            import py_compile
+
             compileall.compile_dir(path, quiet=2, invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH)
-        for folder, _, files in os.walk(path, topdown=False):
-            for name in files:
-                with open(os.path.join(folder, name), "rb") as file:
-                    fsync_file(file.fileno())
-            fsync_folder(folder)
+        hashes = _hashes(path, hashes)
+        flush_tree(path)
         with open(os.path.join(path, WHOLE), "w") as file:
-            json.dump(_hashes(path), file)
+            json.dump(hashes, file)
             file.flush()
             fsync_file(file.fileno())
         fsync_folder(path)
@@ -164,13 +169,72 @@ def whole(path: str) -> bool:
         return False
 
 
-def _hashes(path: str) -> dict[str, str]:
+def flush_tree(path: str) -> None:
+    """Every file and every name below `path` is durable when this returns. Raises OSError.
+
+    With one syncfs where the system has one that reports what could not be written (Linux 5.8): it writes all that is dirty on
+    this file system, commits once, and has the device flush its cache once. A flush of each file and folder does the same to
+    each of them in turn, and is what other systems get.
+    """
+    syncfs = _syncfs()
+    if syncfs is not None:
+        folder = os.open(path, os.O_RDONLY)
+        try:
+            if syncfs(folder) == 0:
+                return
+        finally:
+            os.close(folder)
+    for folder_path, _, files in os.walk(path, topdown=False):
+        for name in files:
+            with open(os.path.join(folder_path, name), "rb") as file:
+                fsync_file(file.fileno())
+        fsync_folder(folder_path)
+
+
+def _syncfs() -> Any:
+    """The C library's syncfs, or None where there is none or the kernel's tells of no error."""
+    try:
+        import ctypes
+
+        version = tuple(int(part) for part in os.uname().release.split("-")[0].split(".")[:2])
+        return ctypes.CDLL(None).syncfs if sys.platform == "linux" and version >= (5, 8) else None
+    except (ImportError, AttributeError, OSError, ValueError):
+        return None
+
+
+def _extract(archive: Any, path: str) -> dict[str, str]:
+    """Writes each entry of an archive that was not refused below `path`; returns each file's hash, as it was written."""
+    hashes, there = {}, set()
+    for entry in archive.infolist():
+        name = os.path.normpath(entry.filename)
+        target = os.path.join(path, name)
+        folder = target if entry.is_dir() else os.path.dirname(target)
+        if folder not in there:
+            os.makedirs(folder, exist_ok=True)
+            there.add(folder)
+        if entry.is_dir():
+            continue
+        digest = hashlib.sha256()
+        with archive.open(entry) as source, open(target, "wb", buffering=0) as file:
+            for piece in iter(lambda: source.read(PIECE_BYTES), b""):
+                digest.update(piece)
+                if file.write(piece) != len(piece):
+                    raise OSError(f"short write to {name}")
+        hashes[name] = digest.hexdigest()
+    return hashes
+
+
+def _hashes(path: str, known: dict[str, str] | None = None) -> dict[str, str]:
+    """The hash of every file below `path` but WHOLE, by name; those that are `known` are not read again."""
     found = {}
     for folder, _, files in os.walk(path):
-        for name in files:
-            if name != WHOLE:
-                with open(os.path.join(folder, name), "rb") as file:
-                    found[os.path.relpath(os.path.join(folder, name), path)] = _sha256(file)
+        inside = folder[len(path) :].lstrip(os.sep)
+        for name in (os.path.join(inside, file) for file in files):
+            if known and name in known:
+                found[name] = known[name]
+            elif name != WHOLE:
+                with open(os.path.join(path, name), "rb", buffering=0) as file:
+                    found[name] = _sha256(file)
     return found
 
 
@@ -203,7 +267,7 @@ def _sha256(file: IO[bytes]) -> str:
     """Of the rest of a file, a piece at a time: a small board has less memory than a blob may have bytes."""
     digest = hashlib.sha256()
     while True:
-        piece = file.read(1 << 20)
+        piece = file.read(PIECE_BYTES)
         if not piece:
             return digest.hexdigest()
         digest.update(piece)

@@ -137,14 +137,46 @@ def test_a_push_that_broke_off_is_begun_again(store: Store) -> None:
     assert store.missing([NAME]) == []
 
 
-def test_whole_is_written_last(store: Store, push: Callable[[dict[str, bytes]], str], monkeypatch: pytest.MonkeyPatch) -> None:
-    """A power cut while unpacking never leaves `.whole` beside files that are still empty."""
+@pytest.mark.parametrize("at_once", [True, False])
+def test_whole_is_written_last(
+    store: Store, push: Callable[[dict[str, bytes]], str], monkeypatch: pytest.MonkeyPatch, at_once: bool
+) -> None:
+    """A power cut while unpacking never leaves `.whole` beside files that are still empty: all is flushed before, at once or in turn."""
     blob = push({"pipe/a.py": b"1"})
+    tree = store.tree(blob)
+    whole = os.path.join(tree, WHOLE)
     seen: list[tuple[str, bool]] = []
-    whole = os.path.join(store.tree(blob), WHOLE)
-    monkeypatch.setattr(module, "fsync_file", lambda fd: seen.append((os.readlink(f"/proc/self/fd/{fd}"), os.path.exists(whole))))
+
+    def flushed(fd: int) -> int:
+        seen.append((os.path.relpath(os.readlink(f"/proc/self/fd/{fd}"), tree), os.path.exists(whole)))
+        return 0
+
+    monkeypatch.setattr(module, "fsync_file", flushed)
+    monkeypatch.setattr(module, "fsync_folder", lambda path: flushed(os.open(path, os.O_RDONLY)))
+    monkeypatch.setattr(module, "_syncfs", lambda: flushed if at_once else None)
     store.unpack(blob, [blob], compile=False)
-    assert [there for path, there in seen if not path.endswith(WHOLE)] == [False]
+    before = [(".", False)] if at_once else [("pipe/a.py", False), ("pipe", False), (".", False)]
+    assert seen == [*before, (WHOLE, True), (".", True), ("..", True)]
+
+
+def test_a_flush_at_once_that_fails_is_made_in_turn(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The disk's error is then that of the file that has it, and never passed over."""
+    (tmp_path / "a").write_bytes(b"1")
+
+    def fails(fd: int) -> None:
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(module, "_syncfs", lambda: lambda fd: -1)
+    monkeypatch.setattr(module, "fsync_file", fails)
+    with pytest.raises(OSError, match="Input/output error"):
+        module.flush_tree(str(tmp_path))
+
+
+@pytest.mark.parametrize("release", ["5.7.19-arm64", "4.19.0", "linux"])
+def test_an_old_kernel_tells_of_no_error_and_is_not_relied_on(release: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before 5.8 syncfs succeeds whatever the disk says."""
+    monkeypatch.setattr(os, "uname", lambda: os.uname_result(("Linux", "x", release, "x", "x")))
+    assert module._syncfs() is None
 
 
 @pytest.mark.parametrize("name", ["pipe/a.py", "compiled"])
