@@ -12,6 +12,7 @@ from runner.cli.known_device import known_device
 from runner.cli.output import Output, columns
 from runner.cli.power import device_power
 from runner.cli.shell import device_console, device_shell
+from runner.cli.trial import device_revert
 from runner.errors import AskError
 
 if TYPE_CHECKING:
@@ -129,5 +130,5 @@ def device_trust(output: Output, name: str) -> int:
     return output.result({"device": name, "fingerprint": now, "replaced": before != "" and before != key}, said)
 
 
-for command in (device_shell, device_console, device_power, device_check):
+for command in (device_shell, device_console, device_power, device_check, device_revert):
     device.add_command(command)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from runner.cli.output import Output, columns, file_text
+from runner.cli.trial import profile_try
 from runner.errors import AskError
 
 if TYPE_CHECKING:
@@ -76,3 +77,6 @@ def _row(reader: Reader, name: str, profile: Profile) -> dict[str, Any]:
         "sources": list(profile.sources),
         "links": [fault.model_dump(mode="json", exclude_defaults=True) for fault in profile.links],
     }
+
+
+profile.add_command(profile_try)

@@ -23,13 +23,15 @@ from runner.judgement import reached
 from runner.model.plan import ExecutionPlan
 from runner.model.profile import Bandwidth, Link, Offline
 from runner.model.program import Program
+from runner.ondevice.link_probe import ETHERNET_BYTES, IP_UDP_BYTES
 from runner.story.left import mirror_guard
-from runner.story.measure import Expected, Probe, measure, start_light, stop_light
+from runner.story.measure import LARGE_BYTES, Expected, Probe, measure, start_light, stop_light
 from runner.story.run import Run
 from runner.story.steps import step
 from runner.target.far_end.client import FarEnd
 from runner.target.mirror import Mirror
 from runner.target.session import Session
+from runner.target.transports.base import words
 
 RENEW_S = 60.0  # the guard takes everything back when it has heard of nobody for so long
 SPARE_S = 900.0  # beyond an execution's own limit for each of its cuts, until the hard cap
@@ -44,15 +46,13 @@ async def far_end(run: Run) -> AsyncIterator[None]:
         return
     assert run.plan.data_link and run.target
     facts = await run.target.power.facts()
-    if facts.get("data_nic", "tap") != "tap":
-        raise LabError(f"the data link of {run.plan.device} leads nowhere: {facts.get('data_nic_reason')}", do="runner doctor")
     tables = run.folder.pipelines / "mocks" / "far_end"
     opened = FarEnd.open(
         run.folder.journals,
         run.folder.far_end,
         run.folder.far_end / "far_end.log",
         bind=run.plan.data_link.far_end,
-        namespace=str(facts.get("data_namespace", "")),
+        namespace=namespace_of(run.plan.device, facts),
         tables=tables if tables.is_dir() else None,
         services=run.plan.far_end,
     )
@@ -60,6 +60,13 @@ async def far_end(run: Run) -> AsyncIterator[None]:
         run.note("far_end", ports=run.far_end.ports, data_nic=facts.get("data_nic", "a network of the lab"))
         yield
     run.far_end = None
+
+
+def namespace_of(device: str, facts: dict[str, Any]) -> str:
+    """Where the other end of a board's data NIC lies; "" for a network of the lab. Raises LabError where it leads nowhere."""
+    if facts.get("data_nic", "tap") != "tap":
+        raise LabError(f"the data link of {device} leads nowhere: {facts.get('data_nic_reason')}", do="runner doctor")
+    return str(facts.get("data_namespace", ""))
 
 
 @step("impose")
@@ -82,9 +89,9 @@ async def impose(run: Run, plan: ExecutionPlan) -> None:
     run.note("link_began", execution=plan.name, who=probe.who, programs=[each.model_dump(mode="json") for each in made], before=before)
     await start_light(probe, asked)
     await arm(run.session, run.token, made, _cap_s(plan))
-    await _begin(run.session, made)
+    await begin(run.session, made)
     if constant(plan.links):
-        rows = await _proof(probe, plan.links, asked, before)
+        rows = await proof(probe, plan.links, asked, before)
         run.note("link_proof", execution=plan.name, rows=rows)
         run.emit("link_proof", rows=rows)
         wrong = [row for row in rows if not row["within"]]
@@ -98,7 +105,8 @@ async def impose_again(run: Run, plan: ExecutionPlan) -> None:
     if not plan.links:
         return
     assert run.session
-    began = max(record.boottime_ns for record in run.log.records if record.kind == "link_began" and record.payload["execution"] == plan.name)
+    notes = [record for record in run.log.records if record.kind == "link_began" and record.payload["execution"] == plan.name]
+    began = notes[-1].boottime_ns
     begun = {"": began, **_stages_begun(run, plan)}
     for program in _programs(run, plan.links, plan.name):
         since = begun.get(f"{program.stage} {program.edge}" if program.stage else "")
@@ -148,7 +156,7 @@ async def clear(run: Run) -> None:
     assert run.session
     standing = (await run.session.ask("programs"))["programs"]
     for each in standing:
-        run.say(f"taken back: {each.get('name')} ({each.get('word') or each.get('state')}), left by {each.get('holder') or 'nobody known'}")
+        run.say(f"taken back: {left_behind(each)}")
     if standing:
         done = await run.session.ask("revert", name="", timeout_s=120)
         run.note("made_safe_link", programs=standing, **done)
@@ -157,6 +165,12 @@ async def clear(run: Run) -> None:
     expected = run.lease.leases.expected(run.plan.identity)
     if expected is not None:
         await _compare(run, expected[1])
+
+
+def left_behind(program: dict[str, Any]) -> str:
+    """A program that stands on a device, as a person is told of it."""
+    said = words(str(program.get("word") or program.get("state")), 80)
+    return f"{words(str(program.get('name')), 80)} ({said}), left by {words(str(program.get('holder') or 'nobody known'))}"
 
 
 # ---- arming, for whoever holds faults over a link ---------------------------------------------------------------------
@@ -170,7 +184,7 @@ async def arm(session: Session, token: str, programs: Sequence[Program], cap_s: 
         )
 
 
-async def _begin(session: Session, programs: Sequence[Program]) -> None:
+async def begin(session: Session, programs: Sequence[Program]) -> None:
     for program in programs:
         if not program.stage:
             await session.ask("start_program", name=program.name)
@@ -188,13 +202,15 @@ def constant(links: Sequence[Link]) -> bool:
 
 def expected_of(links: Sequence[Link]) -> Expected:
     """The slowest that the links get, as far as whoever measures must know it."""
-    up, down, trip = [], [], 0.0
+    up, down, trip, largest = [], [], 0.0, LARGE_BYTES
     for link in links:
         if isinstance(link, Bandwidth):
+            limits = [way.payload_bytes + IP_UDP_BYTES + ETHERNET_BYTES for way in (link.up, link.down) if way.payload_bytes]
+            largest = min([largest, *limits])
             up += [pace.rate_kbit_s for pace in paces(link.up) if pace.rate_kbit_s]
             down += [pace.rate_kbit_s for pace in paces(link.down) if pace.rate_kbit_s]
             trip += link.up.delay_ms + link.down.delay_ms + link.up.jitter_ms + link.down.jitter_ms
-    return Expected(min(up, default=None), min(down, default=None), trip)
+    return Expected(min(up, default=None), min(down, default=None), trip, largest)
 
 
 def before_of(fingerprint: dict[str, Any], interface: str) -> Before:
@@ -210,7 +226,7 @@ def before_of(fingerprint: dict[str, Any], interface: str) -> Before:
 # ---- inside -------------------------------------------------------------------------------------------------------------
 
 
-async def _proof(probe: Probe, links: Sequence[Link], asked: Expected, before: dict[str, Any]) -> list[dict[str, Any]]:
+async def proof(probe: Probe, links: Sequence[Link], asked: Expected, before: dict[str, Any]) -> list[dict[str, Any]]:
     """Asked and measured, row by row; a second time where the first was not within, because a machine may be busy for a moment."""
     rows: list[dict[str, Any]] = []
     for _ in range(2):
@@ -264,7 +280,8 @@ async def _as_found(run: Run) -> None:
     found = await fingerprint_of(run.session)
     foreign = health.foreign(found, run.plan.data_link.interface)
     if foreign:
-        raise LabError(f"somebody else has the data link of {run.plan.device}: {foreign[0]}", do="take it away there, or choose another device")
+        do = "take it away there, or choose another device; nothing was touched"
+        raise LabError(f"somebody else has the data link of {run.plan.device}: {foreign[0]}", do=do)
     run.as_found = found
     run.note("as_found", fingerprint=found)
     run.lease.leases.expect(run.plan.identity, found["boot_id"], found)

@@ -222,6 +222,7 @@ class Keeper:
             "qemu_version": tool_version(f"qemu-system-{config.spec.arch}"), "nbdkit_version": tool_version("nbdkit"),
             "data_nic": "tap" if isinstance(self._tap, Tap) else "hub",
             "data_nic_reason": "" if isinstance(self._tap, Tap) else self._tap,
+            "data_namespace": f"/proc/{os.getpid()}/fd/{self._tap.namespace_fd}" if isinstance(self._tap, Tap) else "",
             "token": self._token, "lease_s": self._lease_s,
             "lease_left_s": self._renewed.boottime_s + self._lease_s - Moment.now().boottime_s,
             "pids": {"keeper": os.getpid()} | {name: each.pid for name, each in owned.items() if on and each},

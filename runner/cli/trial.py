@@ -1,0 +1,91 @@
+"""`profile try` and `device revert`: a profile on a device without a pipeline, and the way back by hand."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import click
+
+from runner.cli.known_device import known_device
+from runner.cli.output import Output, columns
+from runner.errors import AskError, LabError
+
+HEAD = ("", "asked", "measured", "tolerance", "")
+
+
+@click.command("try")
+@click.argument("names", metavar="NAME…", nargs=-1, required=True)
+@click.option("--device", default="qemu-pi", show_default=True, help="A device of the inventory that has a data link.")
+@click.option("--for", "duration", default="10s", show_default=True, metavar="TIME", help="How long: 30s, 5m; to measure may take longer.")
+@click.option("--seed", type=int, default=1, show_default=True, help="Chooses the times of what happens by chance.")
+@click.pass_obj
+def profile_try(output: Output, names: tuple[str, ...], device: str, duration: str, seed: int) -> int:
+    """Hold profiles over a device's data link: apply them, measure asked against measured, revert, and prove it."""
+    from runner.cli.power import seconds
+    from runner.lab.load import Reader
+    from runner.story.trial import links_of, try_out
+
+    known, for_s = known_device(output, device), seconds(duration)
+    reader = Reader(output.lab(quiet=True))
+    found = [(name, reader.profile(name, "runner profile try")) for name in names]
+    reader.finish()
+    link = known.line.data_link or known.type.data_link
+    asked = links_of([(name, profile) for name, profile in found if profile], link)
+    if link is None:  # not reached: links_of has complained
+        raise AskError(f"{device} has no data link", expected="a device that has one", do="runner device list")
+
+    def tell(phase: str, rows: list[dict[str, Any]]) -> None:
+        output.say(f"{phase}\n" + table(rows))
+
+    with output.waiting(f"{device} to answer, and its link to be measured"):
+        tried = asyncio.run(try_out(known.request(output.say), known.identity, link, asked, for_s, seed, tell))
+    value: dict[str, Any] = {"device": device, "profiles": list(names), "on": tried.words, "rows": tried.rows}
+    value |= {"reached": tried.reached, "reverted": tried.reverted}
+    said = f"{'reached' if tried.reached else 'NOT REACHED'}, {'reverted: the link is as it was' if tried.reverted else 'NOT AS IT WAS'}"
+    code = 0 if tried.reached and tried.reverted else LabError.exit_code
+    return output.result(value, f"{device}: {'; '.join(tried.words)}\n{said}", code)
+
+
+def table(rows: list[dict[str, Any]]) -> str:
+    """Rows of `judgement/reached.py` for a terminal."""
+    verdict = {True: "ok", False: "OUTSIDE", None: ""}
+    cells = [[str(row.get(key, "")) for key in ("what", "asked", "measured", "tolerance")] + [verdict[row.get("within")]] for row in rows]
+    return columns(HEAD, cells)
+
+
+@click.command("revert")
+@click.argument("name", required=False)
+@click.option("--all", "every", is_flag=True, help="Every device of the inventory that has a data link.")
+@click.pass_obj
+def device_revert(output: Output, name: str | None, every: bool) -> int:
+    """Take back what a dead run left on the link of device NAME, and say what it was. What a living run holds is refused."""
+    from runner.lab.load import Reader
+    from runner.story.trial import revert
+
+    if bool(name) == every:
+        raise AskError("one device, or --all of them", expected="runner device revert NAME, or --all", do="runner device list")
+    names = [name] if name else []
+    if every:
+        reader = Reader(output.lab(quiet=True))
+        inventory = reader.inventory()
+        reader.finish()
+        assert inventory
+        devices = (known_device(output, each, quiet=True) for each in inventory[0].devices)
+        names = [each.name for each in devices if each.line.data_link or each.type.data_link]
+    rows: list[dict[str, Any]] = []
+    failed: list[LabError] = []
+    for each in names:
+        known = known_device(output, each, quiet=bool(rows or failed))
+        try:
+            with output.waiting(f"{each} to answer"):
+                done = asyncio.run(revert(known.request(output.say), known.identity))
+            rows.append({"device": each, "reverted": [program["name"] for program in done]})
+        except LabError as error:
+            if not every:
+                raise
+            output.say(f"{each}: {error}")
+            failed.append(error)
+            rows.append({"device": each, "error": error.complaints[0].found})
+    said = [f"{row['device']}: {', '.join(row['reverted']) or 'nothing was left'}" for row in rows if "reverted" in row]
+    return output.result({"devices": rows}, "\n".join(said), LabError.exit_code if failed else 0)
