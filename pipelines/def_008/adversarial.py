@@ -1,4 +1,7 @@
-"""A short watch with lines in it that are no report, while somebody jams each answer: every message is at risk of going twice."""
+"""A short watch with lines in it that are no report, while somebody answers what is sent with jamming.
+
+An acknowledgement is waited for so shortly here that each one that comes late is one more message at risk of going twice.
+"""
 
 from stageflow import Pipeline, StageKind
 
@@ -13,6 +16,6 @@ def build() -> Pipeline:
         .with_stage("classify", Classify(), StageKind.ROUTE, dependencies=("collect",))
         .with_stage("audit", Audit(), StageKind.TRANSFORM, dependencies=("classify",))
         .with_stage("queue", Queue(0.1), StageKind.WORK, dependencies=("audit",))
-        .with_stage("send", Send(), StageKind.WORK, dependencies=("audit",))
+        .with_stage("send", Send(ack_limit_s=1.5), StageKind.WORK, dependencies=("audit",))
         .with_stage("account", Account(), StageKind.TRANSFORM, dependencies=("queue", "send"))
     )

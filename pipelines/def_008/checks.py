@@ -10,6 +10,7 @@ one is under way at a time. So when a report comes, every audit record before it
 and must have come before it; and once another message came that could only be chosen after it was gone, none comes again.
 """
 
+import functools
 import hashlib
 import json
 import re
@@ -22,7 +23,7 @@ RECEIPTS = "results/journal/receipts.jsonl"
 _DATA = Path(__file__).parent / "mocks" / "data"
 _WATCHES = {  # pipeline → what it reads
     "baseline": "happy_path/watch_valid_144.csv",
-    "stress": "scale/watch_valid_432.csv",
+    "stress": "scale/watch_valid_462.csv",
     "chaos": "happy_path/watch_valid_144.csv",
     "adversarial": "adversarial/watch_malformed_60.csv",
     "recovery": "happy_path/watch_valid_144.csv",
@@ -48,7 +49,11 @@ def _decision(kind, value):
 
 def _expected(evidence, scenario):
     """Every message of the scenario's watch in the order in which it is queued: (id, kind, its bytes)."""
-    name = _WATCHES[evidence.plan["scenarios"][scenario]["pipeline"]]
+    return _messages(_WATCHES[evidence.plan["scenarios"][scenario]["pipeline"]])
+
+
+@functools.cache
+def _messages(name):
     lines = (_DATA / name).read_text(encoding="utf-8").splitlines()[1:]
     found = [match.groupdict() for match in map(_LINE.fullmatch, lines) if match]
     found = [said for said in found if said["kind"] == "sync" or (said["kind"] == "report") == (said["source"] != "node")]
@@ -59,20 +64,21 @@ def _expected(evidence, scenario):
         else:
             items.setdefault((said["source"], int(said["number"])), said)
     order = sorted((int(said["clock"]) - ahead.get(key[0], 0), *key) for key, said in items.items())
-    messages, previous = [], "0" * 64
+    messages, previous, records = [], "0" * 64, 0
     for at_ms, source, number in order:
         said = items[source, number]
         value, about = int(said["value"]), f"{source}-{number}"
         decision = _decision(said["kind"], value)
         if decision != "routine":
-            record = {"about": about, "at_ms": at_ms, "decision": decision, "id": "", "kind": "audit", "previous": previous, "value": value}
-            record["id"] = f"a-{sum(kind == 'audit' for _, kind, _ in messages) + 1:05}"
+            records += 1
+            record = {"about": about, "at_ms": at_ms, "decision": decision, "value": value}
+            record |= {"id": f"a-{records:05}", "kind": "audit", "previous": previous}
             previous = hashlib.sha256(_bytes(record)).hexdigest()
             messages.append((record["id"], "audit", _bytes({**record, "hash": previous})))
         if said["kind"] == "report" and decision != "rejected":
             report = {"at_ms": at_ms, "decision": decision, "id": f"t-{about}", "kind": "telemetry", "value": value}
             messages.append((report["id"], "telemetry", _bytes(report)))
-    return messages
+    return tuple(messages)
 
 
 def _bytes(value):

@@ -9,7 +9,7 @@ from .stages.watch import Audit, Classify, Collect
 def build() -> Pipeline:
     return (
         Pipeline()
-        .with_stage("collect", Collect("scale/watch_valid_432.csv"), StageKind.TRANSFORM)
+        .with_stage("collect", Collect("scale/watch_valid_462.csv"), StageKind.TRANSFORM)
         .with_stage("classify", Classify(), StageKind.ROUTE, dependencies=("collect",))
         .with_stage("audit", Audit(), StageKind.TRANSFORM, dependencies=("classify",))
         .with_stage("queue", Queue(0.04), StageKind.WORK, dependencies=("audit",))

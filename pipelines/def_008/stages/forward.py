@@ -17,7 +17,7 @@ import time
 from stageflow import StageOutput
 
 from .files import load
-from .link import Link, LinkDown
+from .link import ACK_LIMIT_S, Link, LinkDown
 from .outbox import Outbox, boot_id
 from .watch import MESSAGES
 
@@ -43,12 +43,15 @@ class Queue:
 
 
 class Send:
-    """Sends until the feed is over and the queue empty, or GIVE_UP_S."""
+    """Sends until the feed is over and the queue empty, or GIVE_UP_S; waits `ack_limit_s` for each acknowledgement."""
+
+    def __init__(self, ack_limit_s=ACK_LIMIT_S):
+        self.ack_limit_s = ack_limit_s
 
     async def execute(self, ctx):
         outbox = Outbox(OUTBOX)
         try:
-            await asyncio.to_thread(drain, outbox, len(load(MESSAGES)), time.monotonic() + GIVE_UP_S)
+            await asyncio.to_thread(drain, outbox, len(load(MESSAGES)), time.monotonic() + GIVE_UP_S, self.ack_limit_s)
             return StageOutput.ok({"files": [], "left": len(outbox.left())})
         finally:
             outbox.close()
@@ -98,7 +101,7 @@ async def feed(outbox, messages, pace_s):
         await asyncio.sleep(pace_s)
 
 
-def drain(outbox, total, until):
+def drain(outbox, total, until, ack_limit_s=ACK_LIMIT_S):
     """Sends what is first, until everything was fed and is gone, or the time is up."""
     address, topic = os.environ.get("FAR_END_MQTT", ""), os.environ.get("FAR_END_TOPIC", "")
     if not address or not topic:
@@ -116,7 +119,7 @@ def drain(outbox, total, until):
                 continue
             if link is None:
                 opened += 1
-                link = Link(address, f"{name}-{opened}")
+                link = Link(address, f"{name}-{opened}", ack_limit_s)
             tried = outbox.take()  # chosen only now: an audit record may have come meanwhile
             if tried:
                 number, audit, payload = tried

@@ -23,9 +23,10 @@ class LinkDown(Exception):
 class Link:
     """Raises LinkDown from everything, also where an answer does not come in time; the connection is gone then."""
 
-    def __init__(self, address, name):
+    def __init__(self, address, name, ack_limit_s=ACK_LIMIT_S):
         from paho.mqtt.client import CallbackAPIVersion, Client  # late: a slow board has Stageflow to import first
 
+        self._ack_limit_s = ack_limit_s
         host, _, port = address.rpartition(":")
         self._client = Client(CallbackAPIVersion.VERSION2, client_id=name, clean_session=True, reconnect_on_failure=False)
         self._client.connect_timeout = OPEN_LIMIT_S
@@ -38,7 +39,7 @@ class Link:
     def send(self, topic, payload):
         """Publishes once; the other side has it when this returns. After LinkDown nobody knows."""
         told = self._client.publish(topic, payload, qos=1)
-        self._until(told.is_published, ACK_LIMIT_S, "no PUBACK")
+        self._until(told.is_published, self._ack_limit_s, "no PUBACK")
 
     def idle(self, for_s):
         """Keeps the connection alive while there is nothing to send."""
