@@ -9,15 +9,26 @@ import hashlib
 import importlib
 import itertools
 import json
+import os
 import random
+import signal
+import socket
 import sqlite3
+import subprocess
 import sys
+import threading
+import time
+import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+
+from runner.lab.where import cache_root
+from runner.ondevice import facts
+from runner.target.bundle import fetch_own_wheels, fetch_wheels
 
 ROOT = Path(__file__).resolve().parents[2]
 ENTRY = ROOT / "pipelines" / "def_008"
