@@ -72,9 +72,9 @@ _NOTES: dict[str, dict[str, type]] = {  # what the coordinator's records must ho
     "hello": {"boot_id": str, "supervisor_started_ns": int},
     "disk_proof": {"found": dict, "expected": dict},
     "benchmark": {"slowdown": float},
-    "link_began": {"execution": str, "who": str, "programs": list},
-    "link_proof": {"execution": str, "rows": list},
-    "link_lifted": {"execution": str, "rows": list, "left": list},
+    "link_began": {"execution": str, "who": str, "programs": list, "before": dict},
+    "link_proof": {"execution": str, "during": dict},
+    "link_lifted": {"execution": str, "after": dict},
     "sealed": {"files": dict},
     "run_ended": {"ending": str},
 }

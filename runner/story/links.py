@@ -33,6 +33,8 @@ from runner.target.mirror import Mirror
 from runner.target.session import Session
 from runner.target.transports.base import words
 
+Row = dict[str, Any]
+
 RENEW_S = 60.0  # the guard takes everything back when it has heard of nobody for so long
 SPARE_S = 900.0  # beyond an execution's own limit for each of its cuts, until the hard cap
 FEATURES = {"tso": ("tx-tcp-segmentation",), "gso": ("tx-generic-segmentation",), "gro": ("rx-gro",)}  # as the kernel itself calls them
@@ -91,8 +93,8 @@ async def impose(run: Run, plan: ExecutionPlan) -> None:
     await arm(run.session, run.token, made, _cap_s(plan))
     await begin(run.session, made)
     if constant(plan.links):
-        rows = await proof(probe, plan.links, asked, before)
-        run.note("link_proof", execution=plan.name, rows=rows)
+        rows, during = await proof(probe, plan.links, asked, before)
+        run.note("link_proof", execution=plan.name, rows=rows, during=during)
         run.emit("link_proof", rows=rows)
         wrong = [row for row in rows if not row["within"]]
         if wrong:
@@ -133,7 +135,7 @@ async def lift(run: Run, plan: ExecutionPlan) -> None:
     await stop_light(probe)
     before = next(record.payload["before"] for record in reversed(run.log.records) if record.kind == "link_began")
     rows = reached.restored(before, after)
-    run.note("link_lifted", execution=plan.name, rows=rows, left=[], light=counted)
+    run.note("link_lifted", execution=plan.name, rows=rows, after=after, light=counted)
     assert run.as_found
     await _compare(run, run.as_found)
     wrong = [row for row in rows if not row["within"]]
@@ -226,15 +228,15 @@ def before_of(fingerprint: dict[str, Any], interface: str) -> Before:
 # ---- inside -------------------------------------------------------------------------------------------------------------
 
 
-async def proof(probe: Probe, links: Sequence[Link], asked: Expected, before: dict[str, Any]) -> list[dict[str, Any]]:
-    """Asked and measured, row by row; a second time where the first was not within, because a machine may be busy for a moment."""
-    rows: list[dict[str, Any]] = []
+async def proof(probe: Probe, links: Sequence[Link], asked: Expected, before: dict[str, Any]) -> tuple[list[Row], Row]:
+    """Asked and measured, row by row, and the numbers themselves; a second time where the first was not within, because a machine may be busy for a moment."""
+    rows, during = [], {}
     for _ in range(2):
         during = await measure(probe, asked)
         rows = reached.compare([link.model_dump(mode="json") for link in links], before, during)
         if all(row["within"] for row in rows):
             break
-    return rows
+    return rows, during
 
 
 def _programs(run: Run, links: Sequence[Link], name: str) -> tuple[Program, ...]:
@@ -278,7 +280,7 @@ async def _as_found(run: Run) -> None:
     if run.as_found is not None:
         return
     found = await fingerprint_of(run.session)
-    foreign = health.foreign(found, run.plan.data_link.interface)
+    foreign = [*health.foreign(found, run.plan.data_link.interface), *health.left_of_ours(found)]
     if foreign:
         do = "take it away there, or choose another device; nothing was touched"
         raise LabError(f"somebody else has the data link of {run.plan.device}: {foreign[0]}", do=do)

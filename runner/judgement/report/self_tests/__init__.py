@@ -27,6 +27,8 @@ JUDGE = (
     "judgement/evidence.py",
     "judgement/integrity.py",
     "judgement/judge.py",
+    "judgement/links.py",
+    "judgement/reached.py",
     "lab/folder.py",
     "lab/lock.py",
     "model/outcome.py",
