@@ -80,7 +80,8 @@ def _woken(settings: Jamming, interface: str) -> Act:
     """
     assert settings.probability_percent is not None and settings.answer_ms is not None
     answer = f"{max(1, round(settings.answer_ms))}ms"
-    chance = f"numgen random mod 10000 < {round(settings.probability_percent * 100)} "
+    share = max(1, round(settings.probability_percent * 100))
+    chance = f"numgen random mod 10000 < {share} " if share < 10_000 else ""  # nft takes no comparison that is always true
     wakes = f'oifname "{interface}" {chance}add @awake {{ oifname timeout {answer} }} drop'
     return kernel.filtering(
         "jamming",

@@ -180,7 +180,7 @@ class Jamming(Timed):
     jammer: Literal["constant", "deceptive", "random", "reactive"]
     mean_on_s: Duration | None = None
     mean_off_s: Duration | None = None
-    probability_percent: Percent | None = None
+    probability_percent: Percent | None = Field(None, gt=0)
     answer_ms: Milliseconds | None = Field(None, gt=0)
 
     @model_validator(mode="after")

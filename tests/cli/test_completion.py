@@ -16,6 +16,7 @@ import pytest
 
 from runner.cli.completion import SHELLS, offered
 from runner.cli.main import COMMANDS, cli
+from runner.lab.where import builtin_root
 
 Runner = Callable[..., Any]
 REPOSITORY = Path(__file__).parent.parent.parent
@@ -105,7 +106,8 @@ def test_what_is_no_plain_name_is_never_offered(lab: Path, name: str) -> None:
     """Neither a shell nor a terminal gets to see it; the others are offered all the same."""
     (lab / "profiles" / f"{name}.yaml").write_text("")
     (lab / "inventory.yaml").write_text(json.dumps({"devices": {name: {}, "pi-06": {}}}))
-    assert tab("profile show ") == ["heat", "journal-damage", "power-cuts", "steady"]
+    files = {path.name for path in (builtin_root() / "profiles").glob("*.yaml")}
+    assert tab("profile show ") == [file.removesuffix(".yaml") for file in sorted({*files, "heat.yaml"})]
     assert tab("device show ") == ["pi-06"]
 
 

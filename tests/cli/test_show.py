@@ -72,8 +72,31 @@ def test_devices_say_what_a_cut_of_them_is(runner: Runner) -> None:
 def test_profiles_say_what_they_sever(runner: Runner) -> None:
     """With their faults, from the list and from the file."""
     rows = {row["name"]: (row["faults"], row["severs"]) for row in runner("--json", "profile", "list").json["profiles"]}
-    assert rows == {"journal-damage": (["tamper"], ["power"]), "power-cuts": (["power_cut"], ["power"]), "steady": (["steady"], [])}
+    said = {"journal-damage": (["tamper"], ["power"]), "power-cuts": (["power_cut"], ["power"]), "steady": (["steady"], [])}
+    assert said.items() <= rows.items()
+    assert rows["flapping"] == (["offline"], ["data"])
     assert "points: [before_flush" in runner("profile", "show", "power-cuts").out
+
+
+def test_profiles_say_what_they_do_and_need(runner: Runner) -> None:
+    """A link's figures in a few words and as its file has them, and what a device's kernel must have for it."""
+    row = next(row for row in runner("--json", "profile", "list").json["profiles"] if row["name"] == "2g-rural")
+    assert (row["does"], row["needs"]) == (["20/18 kbit/s, 650 ms, 2 % lost (down/up)"], ["netem", "ifb"])
+    assert row["links"][0]["down"] == {"rate_kbit_s": 20.0, "delay_ms": 650.0, "loss_percent": 2.0}
+    assert row["sources"] == ["Augmented Traffic Control (ATC), its shipped network profiles"]
+    line = next(line for line in runner("profile", "list").out.splitlines() if line.startswith("flapping "))
+    assert line.split()[1:4] == ["offline", "nft", "data"]
+    assert "nothing passes, 5 s in every 12 s, 50 times" in line
+
+
+def test_a_fault_that_nobody_brings_is_a_complaint_about_its_profile(runner: Runner, make_lab: Callable[..., Path]) -> None:
+    """Exit 2, with the file and the faults that there are."""
+    own = "title: Fog\nfaults: [{fault: external, name: fog}]\n"
+    said = runner("--json", "--lab", str(make_lab({"profiles/mine.yaml": own})), "profile", "list")
+    assert said.exit_code == 2
+    error = said.json["error"]
+    assert (error["found"], error["expected"]) == ("no fault is called 'fog'", "one of bandwidth, jamming, offline, steady")
+    assert error["where"].endswith("profiles/mine.yaml")
 
 
 @pytest.mark.parametrize("words", [("device", "show", "nope"), ("entry", "show", "NOPE-001"), ("profile", "show", "nope")], ids=" ".join)

@@ -23,9 +23,9 @@ def reader(root: Path) -> Reader:
     [
         ("entry", "EDGE-02", "no entry is called 'EDGE-02' (did you mean 'EDGE-002'?)", "EDGE-002"),
         ("entry", "../../etc", "no entry is called '../../etc'", "EDGE-002"),
-        ("profile", "power-cut", "no profile is called 'power-cut' (did you mean 'power-cuts'?)", "power-cuts, steady"),
-        ("profile", "../steady", "no profile is called '../steady' (did you mean 'steady'?)", "power-cuts, steady"),
-        ("profile", "", "no profile is called ''", "power-cuts, steady"),
+        ("profile", "power-cut", "no profile is called 'power-cut' (did you mean 'power-cuts'?)", "power-cuts, "),
+        ("profile", "../steady", "no profile is called '../steady' (did you mean 'steady'?)", "steady, "),
+        ("profile", "", "no profile is called ''", "power-cuts, "),
         ("device_type", "qemu-arm", "no device type is called 'qemu-arm' (did you mean 'qemu-arm64'?)", "local-process, qemu-arm64"),
     ],
 )

@@ -38,10 +38,12 @@ def test_a_profiles_fault_is_told_by_its_name() -> None:
         assert [type(found) for found in Profile.model_validate({**PROFILE, "faults": [fault]}).faults] == [model]
 
 
-def test_a_second_fault_is_refused_and_not_ignored() -> None:
-    """Nothing combines two faults yet, so a profile that names two is a mistake."""
-    with pytest.raises(ValidationError, match="at most 1"):
-        Profile.model_validate({**PROFILE, "faults": [{"fault": "steady"}, CUT]})
+def test_a_profile_holds_several_faults_and_at_least_one() -> None:
+    """What the power does apart from what the link does; whether they go together is not a matter of the file alone."""
+    several = Profile.model_validate({**PROFILE, "faults": [CUT, {"fault": "offline"}, {"fault": "jamming", "jammer": "constant"}]})
+    assert (several.cutting, [fault.fault for fault in several.links]) == (several.faults[0], ["offline", "jamming"])
+    with pytest.raises(ValidationError, match="at least 1"):
+        Profile.model_validate({**PROFILE, "faults": []})
 
 
 @pytest.mark.parametrize("name", ["pi-04", "local", "Rack2.pi_7", "7"])
