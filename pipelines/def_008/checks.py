@@ -23,7 +23,7 @@ RECEIPTS = "results/journal/receipts.jsonl"
 _DATA = Path(__file__).parent / "mocks" / "data"
 _WATCHES = {  # pipeline → what it reads
     "baseline": "happy_path/watch_valid_144.csv",
-    "stress": "scale/watch_valid_462.csv",
+    "stress": "scale/watch_valid_372.csv",
     "chaos": "happy_path/watch_valid_144.csv",
     "adversarial": "adversarial/watch_malformed_60.csv",
     "recovery": "happy_path/watch_valid_144.csv",

@@ -64,7 +64,7 @@ def hostile(reports, events, seed):
 
 FILES = {
     "happy_path/watch_valid_144.csv": lambda: watch(120, 24, 1),
-    "scale/watch_valid_462.csv": lambda: watch(372, 90, 2),
+    "scale/watch_valid_372.csv": lambda: watch(300, 72, 2),
     "adversarial/watch_malformed_60.csv": lambda: hostile(48, 12, 3),
 }
 

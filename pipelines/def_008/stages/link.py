@@ -11,7 +11,7 @@ import struct
 import time
 
 OPEN_LIMIT_S = 5.0
-ACK_LIMIT_S = 4.0
+ACK_LIMIT_S = 8.0
 KEEPALIVE_S = 30
 _TURN_S = 0.2
 
