@@ -31,7 +31,7 @@ SOCKET = "guard.sock"
 IDLE_S = 5.0
 LINE_LIMIT_BYTES = 4 << 20
 REVERT_ANSWER_S = 45.0  # a revert that takes longer goes on, and its answer says so
-STAGE_WAIT_S = 10.0  # how long a stage waits for the steps that are due with it
+STAGE_WAIT_S = 10.0  # how long a stage, or whoever starts a program, waits for the steps that are due with it
 JOURNAL_LIMIT_S = 30.0
 
 
@@ -60,13 +60,17 @@ class Guard:
             self.around.notes.open(watch.run_token)
 
     def _files(self, folder: str) -> list[dict[str, Any]]:
+        """Every program on the disk. What is none is put aside: it was never whole, and nothing applied, or the disk has damaged it."""
         found = []
         for name in sorted(os.listdir(folder)):
             if name.endswith(".json"):
                 try:
                     found.append(read_kept(os.path.join(folder, name)))
-                except (OSError, ValueError) as error:  # nothing was applied before it was whole
-                    print(f"{name} is left as it is: {error}", file=sys.stderr, flush=True)
+                except ValueError as error:
+                    print(f"{name} is put aside: {error}", file=sys.stderr, flush=True)
+                    os.rename(os.path.join(folder, name), os.path.join(folder, name + ".damaged"))
+                except OSError as error:
+                    print(f"{name} cannot be read: {error}", file=sys.stderr, flush=True)
         return found
 
     def _reverted(self) -> list[dict[str, Any]]:
@@ -119,12 +123,16 @@ class Guard:
         return {"armed": watch.program_name}
 
     def do_start(self, name: str) -> dict[str, Any]:
-        """The program's time begins now; one that has begun goes on."""
+        """The program's time begins now; one that has begun goes on. What is due at once is done when this answers, or has failed.
+
+        One that cuts the only path answers before it does.
+        """
         with self.around.changed:
             watch = self._find(name)
             if watch is None:
                 raise ValueError(f"no program {name!r} is armed here; armed are: {', '.join(sorted(self.around.watches)) or 'none'}")
             watch.begin()
+            self.around.changed.wait_for(lambda: watch.severs or not watch.due(), STAGE_WAIT_S)
         return {}
 
     def do_stage(self, stage: str, edge: str) -> dict[str, Any]:
@@ -251,17 +259,24 @@ class Guard:
         return answer
 
     def keep_a_twin(self) -> None:
-        """Starts the twin, and another one when it was killed."""
-        command, pause_s = [*own_command(), "guard", self.around.state, self.around.runtime, "twin"], 0.1
+        """Another twin, when this one was killed."""
+        pause_s = 0.1
         while not self._ending:
             began = time.monotonic()
-            try:
-                self._twin = subprocess.Popen(command, stdin=subprocess.DEVNULL, start_new_session=True)
+            if self._twin is not None:
                 self._twin.wait()
-            except OSError as error:
-                print(f"the guard has no twin: {error}", file=sys.stderr, flush=True)
             pause_s = 0.1 if time.monotonic() - began > 5 else min(5.0, pause_s * 2)
             time.sleep(pause_s)
+            if not self._ending:
+                self.start_a_twin()
+
+    def start_a_twin(self) -> None:
+        try:
+            command = [*own_command(), "guard", self.around.state, self.around.runtime, "twin"]
+            self._twin = subprocess.Popen(command, stdin=subprocess.DEVNULL, start_new_session=True)
+        except OSError as error:
+            print(f"the guard has no twin: {error}", file=sys.stderr, flush=True)
+            self._twin = None
 
 
 def _settled(watch: Watch) -> bool:
@@ -376,6 +391,7 @@ def main(state: str, runtime: str, role: str) -> int:
     guard = Guard(state, runtime, "asked" if role == "start" else "its twin ended")
     if role == "twin" and not guard.around.watches:
         return 0
+    guard.start_a_twin()  # before anybody can arm anything
     threading.Thread(target=guard.keep_a_twin, daemon=True, name="twin").start()
     guard.start_watches()
     guard.serve()

@@ -41,8 +41,9 @@ class Guarded:
     def ask(self, do: str, *, heard: bool = True, **words: Any) -> dict[str, Any]:
         """One request's answer, by a guard that is started if there is none. Raises ValueError for what it refuses, or GuardGone."""
         question = json.dumps({"do": do, "heard": heard, **words}).encode() + b"\n"
-        line = self._exchange(do, question)
-        if not line and do != "arm":  # killed meanwhile: whoever took over can be asked again
+        line, deadline = self._exchange(do, question), time.monotonic() + START_LIMIT_S
+        while not line and do != "arm" and time.monotonic() < deadline:  # killed meanwhile: whoever takes over can be asked again
+            time.sleep(0.1)
             line = self._exchange(do, question)
         if not line:
             raise GuardGone(f"the guard ended while it was asked to {do}; its successor reverts what was only half armed")

@@ -100,7 +100,7 @@ class Notes(threading.Thread):
     def _journal(self, run: str) -> Journal | None:
         if run not in self._journals:
             self._journals[run] = journal = open_journal(os.path.join(self._runs, run, "guard"), run)
-            if run not in self._told:
+            if run not in self._told or journal.written_sequence == 1:
                 self._told.add(run)
                 journal.write("guard_started", self._first)
                 self._unflushed.add(run)

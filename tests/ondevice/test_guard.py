@@ -530,11 +530,13 @@ def test_an_undo_that_was_interrupted_is_gone_on_with(device: Device) -> None:
 
 
 def test_a_file_that_was_never_whole_is_nobodys_program(device: Device) -> None:
-    """It was killed while it was being armed: nothing had been applied. It is left, and said aloud."""
+    """Nothing was applied before it was whole. It is put aside, so that nobody is kept by it, and stays to be looked at."""
     (device.state / "guard").mkdir()
     (device.state / "guard" / "offline-1.json").write_text("{")
     (device.state / "guard" / "offline-2.json.new").write_text("{")
     assert device.guard().ask({"do": "programs"})["programs"] == []
+    assert guarded.armed(str(device.state)) == []
+    assert (device.state / "guard" / "offline-1.json.damaged").read_text() == "{"
 
 
 # ---- another boot, and by hand ----------------------------------------------------------------------------------------
