@@ -6,7 +6,6 @@ import hashlib
 import importlib
 import json
 import sqlite3
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -29,13 +28,10 @@ S = 1_000_000_000
 
 
 @pytest.fixture(autouse=True)
-def _importable(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
+def _importable(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """As on a device: the entry is a package beside Stageflow, and a stage works in a folder of its own."""
     monkeypatch.syspath_prepend(str(FOLDER.parent))
     monkeypatch.chdir(tmp_path)
-    yield
-    for name in [name for name in sys.modules if name.split(".")[0] == "edge_003"]:
-        del sys.modules[name]
 
 
 def part(name: str) -> Any:

@@ -1,0 +1,1 @@
+"""What EDGE-004 is fed with, and the generator that makes it."""

@@ -1,0 +1,16 @@
+"""Two days' results, which take a minute at 9.6 kbit/s; the link and the power fail while they do."""
+
+from stageflow import Pipeline, StageKind
+
+from .stages.park import Pack, Plan, Produce, Upload, Verify
+
+
+def build() -> Pipeline:
+    return (
+        Pipeline()
+        .with_stage("produce", Produce(days=2), StageKind.TRANSFORM)
+        .with_stage("pack", Pack(), StageKind.TRANSFORM, dependencies=("produce",))
+        .with_stage("plan", Plan(), StageKind.WORK, dependencies=("pack",))
+        .with_stage("upload", Upload(), StageKind.WORK, dependencies=("pack", "plan"))
+        .with_stage("verify", Verify(), StageKind.GUARD, dependencies=("pack", "upload"))
+    )
