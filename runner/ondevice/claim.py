@@ -27,6 +27,9 @@ RENEWAL_NS = 5_000_000_000
 _SHAPE = {"coordinator": str, "holder": str, "fence": int, "lease_s": float}
 
 
+NOT_YOURS = 77  # exit status of `start` when somebody else holds the device
+
+
 class NotYours(Exception):
     """The device is somebody else's, or the fence is over; the message names the holder."""
 

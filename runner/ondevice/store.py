@@ -64,13 +64,11 @@ class Store:
     def keep(self, sha256: str) -> None:
         """Ends a blob. Durable when this returns; raises ValueError (and forgets the pieces) if the hash differs."""
         part = self._blob(sha256) + ".part"
-        if sha256 not in self._partial:
-            raise ValueError(f"no piece of blob {sha256[:12]} has arrived")
-        found = self._partial.pop(sha256)[1].hexdigest()
-        if found != sha256:
-            os.unlink(part)
-            raise ValueError(f"blob arrived with hash {found[:12]}, expected {sha256[:12]}")
+        found = self._partial.pop(sha256, (0, hashlib.sha256()))[1].hexdigest()
         with open(part, "rb") as file:
+            if found != sha256:
+                os.unlink(part)
+                raise ValueError(f"blob arrived with hash {found[:12]}, expected {sha256[:12]}")
             fsync_file(file.fileno())
         os.rename(part, self._blob(sha256))
         fsync_folder(self._blobs)

@@ -31,7 +31,7 @@ import time
 from typing import Any, Callable
 
 from . import facts, failpoints, frames
-from .claim import Claims, NotYours
+from .claim import NOT_YOURS, Claims, NotYours
 from .execution import Execution, Kept, Refused, find_current
 from .guarded import Guarded, GuardGone, revert_what_another_boot_left
 from .journal import GENESIS, fsync_file, fsync_folder
@@ -42,7 +42,6 @@ START_LIMIT_S = 60.0
 LOG_LIMIT_BYTES = 256 * 1024  # of one execution's log, from its end
 IDLE_LIMIT_S = 120.0  # a supervisor that nobody needs any more ends by itself
 SLOW = ("probe_train", "probe_catch")  # requests that others of the same coordinator do not wait for
-NOT_YOURS = 77  # exit status of `start` when somebody else holds the device
 
 
 class Supervisor:
@@ -117,9 +116,10 @@ class Supervisor:
 
     # ---- verbs ------------------------------------------------------------------------------------------
 
-    def do_hello(self, client: Client, claim: dict[str, Any] | None = None) -> dict[str, Any]:
+    def do_hello(self, client: Client, claim: dict[str, Any] | None = None, take: bool = False) -> dict[str, Any]:
+        """Who and what this is. With `take` the device is `claim`'s from here on, as it would be by `start`; else it must be already."""
         if claim is not None:
-            self.claims.check(claim)
+            (self.claims.take if take else self.claims.check)(claim)
             client.claim = claim
         state = self.execution.state() if self.execution else None
         return {**facts.hello(self._state, self._sha256, self._started_ns), "execution": state}

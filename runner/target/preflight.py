@@ -3,6 +3,11 @@
     python -c LOOK state script   ─►   {"python": "3.11.2", "free_bytes": …, "installed": false}   ─►   Found
                                        … or the one sentence that says what is missing
 
+    python -c LOOK state script attach socket   ─►   the same, "joined": true, and then the supervisor's own words
+
+Where the supervisor runs already, the look goes on as the bridge to it: a board's Python takes longer to start than to
+answer. Nothing is said to the supervisor before what was found is judged here.
+
 LOOK runs on any Python since 2.6, so that an old one can say how old it is. It does not ask whether the disk could be
 written: it writes and flushes a block of a file without a name, because permissions, quotas and a file system that went read-only after an
 error all lie when they are only asked. The wall clock is not looked at: every duration comes from the boot-time clock, and a
@@ -11,6 +16,7 @@ device that believes in 1970 or 2106 is as good as any. What it answers is a str
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import json
 import os
@@ -18,15 +24,17 @@ from dataclasses import dataclass
 from typing import Any
 
 from runner.errors import LabError
-from runner.target.transports.base import Completed, NoSuchCommand, Transport, words
+from runner.target.transports.base import Completed, LinkLost, NoSuchCommand, Stream, Transport, words
 
 LIMIT_S = 60.0
 OLDEST_PYTHON = (3, 9)  # what `ondevice/` is written for
 NEEDED_BYTES = 64 << 20  # the supervisor, a pipeline's wheels unpacked and compiled, and journals
 MAX_ANSWER_BYTES = 4096
+MAX_GREETING_LINES = 200  # what a login shell may print before the answer
 LOOK = """
 import json, os, sys
 state, script = sys.argv[1:3]
+supervisor = None
 said = {"python": "%d.%d.%d" % sys.version_info[:3]}
 def look():
     near = state
@@ -45,9 +53,16 @@ def look():
     said.update(installed=os.path.exists(os.path.join(os.path.dirname(script), ".whole")))
 try:
     look()
+    if said.get("installed") and sys.argv[3:4] == ["attach"]:
+        sys.path.insert(0, os.path.dirname(script))
+        from ondevice import bridge
+        supervisor = bridge.join_ours(state, script, sys.argv[4])
 except EnvironmentError:
     said.update(errno=sys.exc_info()[1].errno)
-print(json.dumps(said))
+print(json.dumps(dict(said, joined=supervisor is not None)))
+sys.stdout.flush()
+if supervisor is not None:
+    bridge.relay(supervisor)
 """
 
 
@@ -71,6 +86,62 @@ async def inspect(transport: Transport, name: str, python: str, state: str, scri
     except NoSuchCommand:
         done = Completed(127, b"", b"")
     return _found(name, python, state, done)
+
+
+async def look_and_join(transport: Transport, name: str, python: str, state: str, script: str, socket: str) -> tuple[Found, Stream | None]:
+    """`inspect`, and in the same process on the device the way to its supervisor, if that runs already and is the one installed.
+
+    A device that gives no answer is asked again by `inspect`, which hears its complaints and its exit status, too.
+    """
+    try:
+        stream = await transport.stream([python, "-c", LOOK, state, script, "attach", socket])
+    except NoSuchCommand:
+        return await inspect(transport, name, python, state, script), None
+    joined = False
+    try:
+        answer, behind = await _first_answer(stream, python)
+        if answer:
+            found = _found(name, python, state, Completed(0, answer, b""))
+            joined = json.loads(answer).get("joined") is True
+            return found, Begun(stream, behind) if joined else None
+    finally:
+        if not joined:
+            await stream.close()
+    return await inspect(transport, name, python, state, script), None
+
+
+class Begun:
+    """A stream of which something was read already: that comes first."""
+
+    def __init__(self, stream: Stream, first: bytes) -> None:
+        self._stream, self._first = stream, first
+
+    async def read(self) -> bytes:
+        first, self._first = self._first, b""
+        return first or await self._stream.read()
+
+    async def write(self, data: bytes) -> None:
+        await self._stream.write(data)
+
+    async def close(self) -> None:
+        await self._stream.close()
+
+
+async def _first_answer(stream: Stream, python: str) -> tuple[bytes, bytes]:
+    """The first line that LOOK could have printed, and what came behind it; b"" when it ends, or says much, without one."""
+    rest, lines = b"", 0
+    try:
+        async with asyncio.timeout(LIMIT_S):
+            while lines < MAX_GREETING_LINES and len(rest) <= MAX_ANSWER_BYTES and (piece := await stream.read()):
+                rest += piece
+                while lines < MAX_GREETING_LINES and b"\n" in rest:
+                    line, _, rest = rest.partition(b"\n")
+                    lines += 1
+                    if _answer(line) is not None:
+                        return line, rest
+    except asyncio.TimeoutError:
+        raise LinkLost(f"no answer from {python}, within {LIMIT_S:g} s") from None
+    return b"", b""
 
 
 def _found(name: str, python: str, state: str, done: Completed) -> Found:

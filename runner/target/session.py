@@ -76,9 +76,17 @@ class Session:
     async def open(cls, transport: Transport, argv: Sequence[str], clock: Clock, claim: dict[str, Any] | None = None) -> Session:
         """Attaches and says hello, under `claim`. Raises LinkLost when nobody answers, NotOurs when somebody else holds the device,
         LabError when the protocol differs."""
-        session = cls(await transport.stream(argv), clock)
+        return await cls.over(await transport.stream(argv), clock, claim)
+
+    @classmethod
+    async def over(
+        cls, stream: Stream, clock: Clock, claim: dict[str, Any] | None = None, *, take: bool = False, limit_s: float = 60.0
+    ) -> Session:
+        """The same over a stream that leads to a supervisor; with `take`, the device is taken for `claim` before anything else."""
+        session = cls(stream, clock)
         try:
-            await session.ask("hello", claim=claim)  # the first answer also pays for the bridge's start
+            # the first answer also pays for the bridge's start
+            await session.ask("hello", timeout_s=limit_s, claim=claim, **({"take": True} if take else {}))
             asked = clock.boottime_ns()
             hello = await session.ask("hello")
             answered = clock.boottime_ns()

@@ -2,12 +2,17 @@
 
     bring_up ─► session ─► … ─► cut ─► recover ─► session ─► … ─► shut_down
 
+    look ─┬─ its supervisor runs ──► hello, the device taken ───────────────────► session     one process on the device
+          └─ else ─► install it ─► start it, the device taken ─► attach, hello ─► session     up to five
+
 The supervisor is installed here: one zip named by its hash. Started once, it leaves an `at-boot` hook, so that after a
 cut the device starts working by itself, before anyone connects.
 """
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -16,13 +21,13 @@ from typing import Any, Protocol
 from runner.clock import Clock
 from runner.errors import LabError
 from runner.model.device import DeviceType, Loss
-from runner.ondevice.supervisor import NOT_YOURS
+from runner.ondevice.claim import NOT_YOURS
 from runner.target.bundle import sha256, supervisor_zip
 from runner.target.growing import GrowingFile
 from runner.target.holding import Alone, Holding
 from runner.target.power.base import Power
-from runner.target.preflight import inspect
-from runner.target.session import NotOurs, Session
+from runner.target.preflight import look_and_join
+from runner.target.session import NotOurs, RemoteError, Session
 from runner.target.transports.base import LinkLost, Refused, Transport, words
 
 RETRY_INTERVAL_S = 0.2
@@ -88,7 +93,7 @@ class Target:
     home: Home
     clock: Clock
     holding: Holding = field(default_factory=Alone)
-    supervisor: bytes = field(default_factory=supervisor_zip)
+    supervisor: bytes = field(default_factory=functools.cache(supervisor_zip))
 
     @property
     def loss(self) -> Loss:
@@ -107,7 +112,10 @@ class Target:
         """Power on, supervisor installed and running, session open. Raises LabError."""
         await self.power.on()
         await self._within(self.type.boot_limit_s, self.transport.open)
-        found = await inspect(self.transport, self.name, self.home.python, self.home.state, self._script)
+        found, stream = await look_and_join(self.transport, self.name, self.home.python, self.home.state, self._script, self.home.socket)
+        if stream is not None:
+            with contextlib.suppress(LinkLost, RemoteError, NotOurs):  # then the ordinary way says what is wrong
+                return await Session.over(stream, self.clock, self.holding.claim, take=True, limit_s=ATTACH_LIMIT_S)
         if not found.installed:
             say("installing the supervisor")
             archive = f"{self.home.state}/{sha256(self.supervisor)}.zip"

@@ -206,7 +206,8 @@ def kill_local(chain: Chain, victim: str) -> bool:
     for process in processes(chain):
         with contextlib.suppress(psutil.Error):
             line = process.cmdline()
-            if len(line) > 2 and line[1].endswith("__main__.py") and line[2] == word:
+            ours = len(line) > 2 and line[1].endswith("__main__.py") and line[2] == word
+            if ours or (victim == "link" and line[1:2] == ["-c"] and word in line[3:]):  # the look at a device becomes its bridge
                 process.kill()
                 hit = True
     return hit
