@@ -108,7 +108,7 @@ def test_a_jammer_is_a_table_that_comes_and_goes(cable: Cable, link: DataLink, j
     assert cable.echoes(3) == 0
     cable.undo(program)
     assert not any(map(cable.sees, program.signs))
-    assert cable.echoes(3) == 3
+    assert cable.passes()
     assert cable.state() == untouched
 
 
