@@ -238,19 +238,7 @@ class Evidence:
 
     def faults(self, execution: str) -> list[dict[str, Any]]:
         """What was on over the data link of an execution, and when by the device's boot-time clock: each change, in order."""
-        own = [record for record in self.guard if str(record.payload.get("program", "")).startswith(f"{execution}.")]
-        return [
-            {
-                "program": record.payload["program"],
-                "fault": record.payload["program"].removeprefix(f"{execution}.").rpartition("-")[0],
-                "word": record.payload.get("word") or f"reverted: {record.payload['why']}",
-                "on": bool(record.payload.get("on", False)),
-                "boottime_ns": record.boottime_ns,
-                "boot_id": record.boot_id,
-            }
-            for record in own
-            if record.kind in ("step", "reverting")
-        ]
+        return changes(self.guard, execution)
 
     def link(self, execution: str) -> list[dict[str, Any]]:
         """The light probe's packets of an execution, in the order in which they came to the far end."""
@@ -329,14 +317,36 @@ def load_evidence(folder: RunFolder) -> Evidence:
     if last is not None and last.kind == "superseded":  # its end was to be noted next
         by = last.payload.get("by")
         ending = {"ending": "interrupted" if by == BY_THE_OPERATOR else "lab", "error": f"the device was lent again, to {by}"}
-    guard = [r for r in _guard(folder) if has_shape(r.payload, _GUARD.get(r.kind, {}))]
-    probed, received = _lines(folder.link_log, _PROBED), _lines(folder.receipts, _RECEIVED)
+    guard, probed, received = guard_of(folder.device_journal(GUARD)), packets_of(folder.link_log), _lines(folder.receipts, _RECEIVED)
     return Evidence(config, config["test_parameters"], coordinator, executions, guard, probed, received, ending)
 
 
-def _guard(folder: RunFolder) -> list[Record]:
-    path = folder.device_journal(GUARD)
-    return journal.read(path.read_bytes()) if path.exists() else []
+def changes(guard: list[Record], execution: str) -> list[dict[str, Any]]:
+    """Each change of the link faults of an execution, from the records of a guard: program, fault, word, on, and when."""
+    own = [record for record in guard if str(record.payload.get("program", "")).startswith(f"{execution}.")]
+    return [
+        {
+            "program": record.payload["program"],
+            "fault": record.payload["program"].removeprefix(f"{execution}.").rpartition("-")[0],
+            "word": record.payload.get("word") or f"reverted: {record.payload['why']}",
+            "on": bool(record.payload.get("on", False)),
+            "boottime_ns": record.boottime_ns,
+            "boot_id": record.boot_id,
+        }
+        for record in own
+        if record.kind in ("step", "reverting")
+    ]
+
+
+def guard_of(path: Path) -> list[Record]:
+    """The records of a guard's journal that are what they must be; none where there is no file."""
+    records = journal.read(path.read_bytes()) if path.exists() else []
+    return [record for record in records if has_shape(record.payload, _GUARD.get(record.kind, {}))]
+
+
+def packets_of(path: Path) -> list[dict[str, Any]]:
+    """Each line of the far end's log of light packets that is what it must be."""
+    return _lines(path, _PROBED)
 
 
 def _lines(path: Path, shape: dict[str, type]) -> list[dict[str, Any]]:

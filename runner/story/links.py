@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import math
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
@@ -91,14 +92,17 @@ async def impose(run: Run, plan: ExecutionPlan) -> None:
     run.note("link_began", execution=plan.name, who=probe.who, programs=[each.model_dump(mode="json") for each in made], before=before)
     await start_light(probe, asked)
     await arm(run.session, run.token, made, _cap_s(plan))
-    await begin(run.session, made)
-    if constant(plan.links):
-        rows, during = await proof(probe, plan.links, asked, before)
+    steady = [(link, program) for link, program in zip(plan.links, made, strict=True) if constant([link])]
+    await begin(run.session, [program for _, program in steady])
+    if steady:  # before anything that comes and goes has begun to
+        held = [link for link, _ in steady]
+        rows, during = await proof(probe, held, expected_of(held), before)
         run.note("link_proof", execution=plan.name, rows=rows, during=during)
         run.emit("link_proof", rows=rows)
         wrong = [row for row in rows if not row["within"]]
         if wrong:
             raise LabError(f"fault not reached: {reached.said(wrong[0])}", do="another profile, or a less busy machine")
+    await begin(run.session, [program for program in made if program not in [each for _, each in steady]])
     run.say(f"on the data link: {'; '.join(each.steps[0].word for each in made)}")
 
 
@@ -193,26 +197,34 @@ async def begin(session: Session, programs: Sequence[Program]) -> None:
 
 
 def constant(links: Sequence[Link]) -> bool:
-    """Whether what is asked is the case from the beginning to the end, so that it can be measured at once."""
+    """Whether what is asked is the case from the beginning to the end, so that it can be measured at once. Of a trace, that is
+    its range."""
     return all(
         not link.at_s and not link.stage and link.for_s is None
-        and not (isinstance(link, Bandwidth) and any(len(paces(way)) > 1 for way in (link.up, link.down)))
-        and (isinstance(link, Bandwidth | Offline) or getattr(link, "jammer", "") in ("constant", "deceptive"))
+        and (isinstance(link, Bandwidth | Offline) or getattr(link, "jammer", "random") != "random")
         for link in links
     )  # fmt: skip
 
 
 def expected_of(links: Sequence[Link]) -> Expected:
     """The slowest that the links get, as far as whoever measures must know it."""
-    up, down, trip, largest = [], [], 0.0, LARGE_BYTES
+    up, down, trip, largest, packets = [], [], 0.0, LARGE_BYTES, Expected().packets
     for link in links:
         if isinstance(link, Bandwidth):
             limits = [way.payload_bytes + IP_UDP_BYTES + ETHERNET_BYTES for way in (link.up, link.down) if way.payload_bytes]
             largest = min([largest, *limits])
             up += [pace.rate_kbit_s for pace in paces(link.up) if pace.rate_kbit_s]
             down += [pace.rate_kbit_s for pace in paces(link.down) if pace.rate_kbit_s]
-            trip += link.up.delay_ms + link.down.delay_ms + link.up.jitter_ms + link.down.jitter_ms
-    return Expected(min(up, default=None), min(down, default=None), trip, largest)
+            trip += sum(max(pace.delay_ms for pace in paces(way)) + way.jitter_ms for way in (link.up, link.down))
+            packets = max(packets, _packets_for(link))
+    return Expected(min(up, default=None), min(down, default=None), trip, largest, packets)
+
+
+def _packets_for(link: Bandwidth) -> int:
+    """How many small packets tell the losses that are asked from none: what is lost on the way up is not sent down."""
+    up, down = (way.model_dump(mode="json") for way in (link.up, link.down))
+    arriving = max(0.01, 1 - reached.asked_loss(up))
+    return math.ceil(1.2 * max(reached.packets_needed(up), reached.packets_needed(down) / arriving))
 
 
 def before_of(fingerprint: dict[str, Any], interface: str) -> Before:
@@ -229,7 +241,8 @@ def before_of(fingerprint: dict[str, Any], interface: str) -> Before:
 
 
 async def proof(probe: Probe, links: Sequence[Link], asked: Expected, before: dict[str, Any]) -> tuple[list[Row], Row]:
-    """Asked and measured, row by row, and the numbers themselves; a second time where the first was not within, because a machine may be busy for a moment."""
+    """Asked and measured, row by row, and the numbers themselves; a second time where the first was not within, because a machine
+    may be busy for a moment."""
     rows, during = [], {}
     for _ in range(2):
         during = await measure(probe, asked)

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 from runner.clock import Clock
 from runner.model.plan import PROBE_PORT
+from runner.ondevice.link_probe import ETHERNET_BYTES
 from runner.target.far_end.client import FarEnd
 from runner.target.session import Session
 
@@ -20,6 +21,8 @@ SMALL_BYTES, LARGE_BYTES = 86, 1000  # with Ethernet's 14; the small ones pass w
 WISHED_ROUND_TRIPS, LONGEST_S = 200, 45.0
 OPEN_KBIT_S = 2_000.0  # a link of which no rate was asked is not filled to find out
 TRAIN_S = 4.0
+OVERFILL = 1.3  # a train is so many times as fast as the link that it fills
+FEWEST_ROUND_TRIPS = 7  # or a link is too slow to be judged: see runner/judgement/reached.py
 
 
 class Expected(NamedTuple):
@@ -29,6 +32,7 @@ class Expected(NamedTuple):
     down_kbit_s: float | None = None
     round_trip_ms: float = 0.0
     largest_bytes: int = LARGE_BYTES  # what may be sent at once, with Ethernet's 14
+    packets: int = WISHED_ROUND_TRIPS  # so many small ones, where there is time for them
 
 
 class Probe(NamedTuple):
@@ -58,53 +62,74 @@ async def stop_light(probe: Probe) -> dict[str, Any]:
     return await probe.session.ask("probe_stop")
 
 
-async def measure(probe: Probe, expected: Expected) -> dict[str, Any]:
+async def measure(probe: Probe, expected: Expected, longest_s: float = LONGEST_S) -> dict[str, Any]:
     """{"up", "down"}: sent, received, bursts, rate_kbit_s (None: not asked); and "echoes", "rtt_p50_ms", "rtt_p95_ms".
 
-    The light probe must run: the far end knows from it where the device is.
+    The light probe must run: the far end knows from it where the device is. Nothing is sent for more than `longest_s` at a time.
     """
     slowest = min(expected.up_kbit_s or OPEN_KBIT_S, expected.down_kbit_s or OPEN_KBIT_S)
-    found = await _round_trips(probe, slowest, expected.round_trip_ms)
+    found = await _round_trips(probe, slowest, expected, longest_s)
     if expected.up_kbit_s is not None:
-        found["up"]["rate_kbit_s"] = await _rate_up(probe, expected.up_kbit_s, expected)
+        found["up"]["rate_kbit_s"] = await _rate_up(probe, expected.up_kbit_s, expected, longest_s)
     if expected.down_kbit_s is not None:
-        found["down"]["rate_kbit_s"] = await _rate_down(probe, expected.down_kbit_s, expected)
+        found["down"]["rate_kbit_s"] = await _rate_down(probe, expected.down_kbit_s, expected, longest_s)
     return found
 
 
-async def _round_trips(probe: Probe, slowest_kbit_s: float, round_trip_ms: float) -> dict[str, Any]:
-    """Small packets at a third of the rate, at most fifty a second: what is lost is lost by chance, not for want of room."""
-    rate = min(slowest_kbit_s / 3, SMALL_BYTES * 8 * 50 / 1000)
-    duration_s = min(LONGEST_S, WISHED_ROUND_TRIPS * SMALL_BYTES * 8 / 1000 / rate)
+async def _round_trips(probe: Probe, slowest_kbit_s: float, expected: Expected, longest_s: float) -> dict[str, Any]:
+    """Small packets, at most fifty a second: what is lost is lost by chance, not for want of room."""
+    rate, duration_s = _round_trips_of(slowest_kbit_s, expected.packets, longest_s)
     await probe.far_end.ask("expect", who=probe.who)
-    sent = await _train(probe, duration_s, rate, SMALL_BYTES, round_trip_ms, echo=True)
+    sent = await _train(probe, duration_s, rate, SMALL_BYTES, expected.round_trip_ms, echo=True)
     up = await probe.far_end.ask("summary", who=probe.who, sent=sent["sent"])
     there = {"sent": sent["sent"], "received": up["received"], "bursts": up["bursts"], "rate_kbit_s": None}
     back = {"sent": up["received"], "received": sent["echoes"], "bursts": {}, "rate_kbit_s": None}
     return {"up": there, "down": back, **{key: sent[key] for key in ("echoes", "rtt_p50_ms", "rtt_p95_ms")}}
 
 
-async def _rate_up(probe: Probe, rate_kbit_s: float, expected: Expected) -> float | None:
-    size, duration_s = _train_of(rate_kbit_s, expected.largest_bytes)
+async def _rate_up(probe: Probe, rate_kbit_s: float, expected: Expected, longest_s: float) -> float | None:
+    size, duration_s = _train_of(rate_kbit_s, expected.largest_bytes, longest_s)
     await probe.far_end.ask("expect", who=probe.who)
-    sent = await _train(probe, duration_s, rate_kbit_s * 1.3, size, expected.round_trip_ms, echo=False)
-    await probe.clock.sleep(expected.round_trip_ms / 1000 + 1.0)  # what waits in the queue still comes
-    rate: float | None = (await probe.far_end.ask("summary", who=probe.who, sent=sent["sent"]))["rate_kbit_s"]
-    return rate
+    sent = await _train(probe, duration_s, _framed(rate_kbit_s * OVERFILL, size), size, expected.round_trip_ms, echo=False)
+    await probe.clock.sleep(_rest_s(duration_s, expected))
+    return _of_ip_packets((await probe.far_end.ask("summary", who=probe.who, sent=sent["sent"]))["rate_kbit_s"], size)
 
 
-async def _rate_down(probe: Probe, rate_kbit_s: float, expected: Expected) -> float | None:
-    size, duration_s = _train_of(rate_kbit_s, expected.largest_bytes)
-    catch_s = duration_s + expected.round_trip_ms / 1000 + 2.0
+async def _rate_down(probe: Probe, rate_kbit_s: float, expected: Expected, longest_s: float) -> float | None:
+    size, duration_s = _train_of(rate_kbit_s, expected.largest_bytes, longest_s)
+    catch_s = duration_s + 1.0 + _rest_s(duration_s, expected)
     catching = asyncio.ensure_future(probe.session.ask("probe_catch", duration_s=catch_s, timeout_s=catch_s + 30))
     try:
         await probe.clock.sleep(0.5)  # it listens by then, or counts a little less
-        paced = {"duration_s": duration_s, "rate_kbit_s": rate_kbit_s * 1.3, "size": size}
+        paced = {"duration_s": duration_s, "rate_kbit_s": _framed(rate_kbit_s * OVERFILL, size), "size": size}
         await probe.far_end.ask("send", who=probe.who, **paced, timeout_s=duration_s + 30)
-        rate: float | None = (await catching)["rate_kbit_s"]
-        return rate
+        return _of_ip_packets((await catching)["rate_kbit_s"], size)
     finally:
         catching.cancel()
+
+
+def _round_trips_of(slowest_kbit_s: float, packets: int, longest_s: float) -> tuple[float, float]:
+    """At what rate small packets go, and for how long: a third of what the link carries. Where that makes too few of them in
+    `longest_s`, up to six tenths, and where that does not do, for longer."""
+    each_kbit = SMALL_BYTES * 8 / 1000
+    rate = min(slowest_kbit_s / 3, each_kbit * 50)
+    rate = max(rate, min(slowest_kbit_s * 0.6, FEWEST_ROUND_TRIPS * each_kbit / longest_s))
+    return rate, max(min(longest_s, packets * each_kbit / rate), FEWEST_ROUND_TRIPS * each_kbit / rate)
+
+
+def _rest_s(duration_s: float, expected: Expected) -> float:
+    """How long something of a train still comes behind its last packet: what is on its way, and what it sent too much."""
+    return expected.round_trip_ms / 1000 + 1.0 + (OVERFILL - 1) * duration_s
+
+
+def _framed(rate_kbit_s: float, size: int) -> float:
+    """A rate of IP packets as one of what the probe counts, which has Ethernet's header."""
+    return rate_kbit_s * size / (size - ETHERNET_BYTES)
+
+
+def _of_ip_packets(rate_kbit_s: float | None, size: int) -> float | None:
+    """The other way round: what is asked of a link is a rate of IP packets."""
+    return None if rate_kbit_s is None else round(rate_kbit_s * (size - ETHERNET_BYTES) / size, 3)
 
 
 async def _train(probe: Probe, duration_s: float, rate_kbit_s: float, size: int, round_trip_ms: float, *, echo: bool) -> dict[str, Any]:
@@ -114,7 +139,7 @@ async def _train(probe: Probe, duration_s: float, rate_kbit_s: float, size: int,
     )  # fmt: skip
 
 
-def _train_of(rate_kbit_s: float, largest_bytes: int) -> tuple[int, float]:
+def _train_of(rate_kbit_s: float, largest_bytes: int, longest_s: float) -> tuple[int, float]:
     """Size of a train's packets and how long it is: a quarter of a second each at most, and some thirty of them."""
     size = int(min(LARGE_BYTES, max(SMALL_BYTES, rate_kbit_s * 1000 / 8 * 0.25), largest_bytes))
-    return size, min(LONGEST_S, max(TRAIN_S, 30 * size * 8 / 1000 / rate_kbit_s))
+    return size, min(longest_s, max(TRAIN_S, 30 * size * 8 / 1000 / rate_kbit_s))
