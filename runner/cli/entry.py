@@ -11,6 +11,8 @@ from runner.cli.output import Output, columns, file_text
 from runner.errors import AskError, Complaint
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from runner.lab.load import Reader
     from runner.lab.roadmap import Tried
     from runner.lab.where import Lab
@@ -156,7 +158,7 @@ def entry_check(output: Output, name: str, device: str | None) -> int:
     else:  # what it names can be told all the same
         check_names(reader, reader.entry_source(entry_id), reader.entry_folder(entry_id), GENERIC)
     devices = list(inventory[0].devices) if inventory else []
-    planned = device or ("local" if "local" in devices else next(iter(devices), "local"))
+    planned = device or _fitting(reader, found[0] if found else None, devices)
     complaints: list[Complaint] = list(reader.complaints)
     plan = None
     try:
@@ -170,6 +172,18 @@ def entry_check(output: Output, name: str, device: str | None) -> int:
     text = f"{entry_id} is sound: {len(plan.scenarios)} scenarios, {checks} checks, {plan.cuts_asked} cuts; it {about}"
     checked = {"id": entry_id, "scenarios": list(plan.scenarios), "checks": checks, "in_roadmap": row is not None}
     return output.result({"checked": checked}, f"{text}\nnext: runner exec {entry_id} --device {planned} --scenario baseline")
+
+
+def _fitting(reader: Reader, entry: Entry | None, devices: Sequence[str]) -> str:
+    """The device with which an entry is planned when nobody names one: `local`, or for an entry with a far end one that has a data link."""
+    from runner.story.plan import Asked, find_device
+
+    first = "local" if "local" in devices or not devices else devices[0]
+    for name in devices if entry and entry.far_end else ():
+        found = find_device(Asked(entry.id if entry else "", device=name), reader)
+        if found and (found[0].data_link or found[1].data_link):
+            return name
+    return first
 
 
 @entry.command("brief")
