@@ -5,8 +5,8 @@
     catch    the same the other way: the far end sends to where the light packets come from
 
 Every light packet says how many came back so far and how long the last one took, so the far end's log is all the evidence
-there is to be, and a power cut takes none of it. Sizes are those of IP packets plus ETHERNET_BYTES, as the kernel's
-shapers count them, and so are rates.
+there is to be, and a power cut takes none of it. Sizes and bytes are those of IP packets plus Ethernet's 14, as an interface
+counts them. Rates are those of the IP packets alone, as our netem shapes them (tbf counts the 14, too).
 
 The far end reads and counts with this very file. Nothing here is believed by anybody: a packet of another shape is none.
 """
@@ -28,6 +28,7 @@ ETHERNET_BYTES, IP_UDP_BYTES = 14, 28
 MAX_PACKET_BYTES, MAX_TRAIN_PACKETS, MAX_TRAIN_S, MAX_RATE_KBIT_S = 1_472, 200_000, 120.0, 1_000_000.0
 MIN_INTERVAL_S, MAX_LIGHT_S = 0.02, 86_400.0
 MAX_ROUND_TRIPS = 20_000  # of one train, for its median
+SILENCE_S = 30.0  # in which a first packet must have come back
 LIGHT, TRAIN, ECHOED_TRAIN, DOWN, ECHO, TRAIN_ECHO = b"l", b"t", b"q", b"d", b"e", b"r"
 BACK = {LIGHT: ECHO, ECHOED_TRAIN: TRAIN_ECHO}  # what is sent back, and as what
 
@@ -88,7 +89,7 @@ class Tally:
             return
         self.packets, self.bytes = self.packets + 1, self.bytes + size
         self.first_ns, self.last_ns = self.first_ns or now_ns, now_ns
-        self._arrivals.append((now_ns, self.bytes))
+        self._arrivals.append((now_ns, self.bytes - self.packets * ETHERNET_BYTES))
         byte, bit = sequence >> 3, 1 << (sequence & 7)
         if self._seen[byte] & bit:
             self.duplicates += 1
@@ -127,11 +128,12 @@ class Tally:
 
 
 def train(send: Any, duration_s: float, rate_kbit_s: float, size: int, between: Any = time.sleep) -> int:
-    """Calls `send(number)` at the pace of `rate_kbit_s` for `duration_s`, both bounded; how many there were.
+    """Calls `send(number)` for packets of `size` at the pace of `rate_kbit_s` for `duration_s`, all bounded; how many there were.
 
     Whoever cannot keep up does not catch up with more than 20 ms of it at once.
     """
-    duration_s, gap_s = min(duration_s, MAX_TRAIN_S), size * 8 / 1000 / min(max(rate_kbit_s, 0.001), MAX_RATE_KBIT_S)
+    ip_kbit = (size - ETHERNET_BYTES) * 8 / 1000
+    duration_s, gap_s = min(duration_s, MAX_TRAIN_S), ip_kbit / min(max(rate_kbit_s, 0.001), MAX_RATE_KBIT_S)
     begun, number = time.monotonic(), 0
     due = begun
     while number < MAX_TRAIN_PACKETS and due - begun < duration_s:
@@ -166,21 +168,27 @@ class LinkProbe:
     def __init__(self) -> None:
         self._thread: threading.Thread | None = None
         self._stopped = threading.Event()
+        self._life = (b"", b"", 0)  # of whom, in which boot, and since when
         self._sent = self._echoes = 0
         self._catching: Tally | None = None
         self._lock = threading.Lock()
         self._training = threading.Lock()
 
     def start(self, far_end: str, port: int, who: str, interval_s: float, size: int) -> None:
-        """The light probe runs from here on; one that runs already is ended first. Raises ValueError, OSError."""
+        """The light probe runs from here on; one that runs already is ended first. Raises ValueError, OSError.
+
+        One of the same name as the last goes on with its numbers, so that what is lost between the two is known, too.
+        """
         name = bytes.fromhex(who)
         if len(name) != 8 or not interval_s >= MIN_INTERVAL_S:
             raise ValueError(f"a probe is named by 16 hex digits, and sends at most every {MIN_INTERVAL_S} s")
         self.stop()
         self._stopped = threading.Event()
-        self._sent = self._echoes = 0
+        if self._life[0] != name:
+            self._life = (name, bytes.fromhex(boot_id())[:8], boottime_ns() // 1_000_000 & 0xFFFFFFFF)
+            self._sent = self._echoes = 0
         sock = _socket(far_end)
-        work = (sock, (far_end, port), name, interval_s, size, self._stopped)
+        work = (sock, (far_end, port), interval_s, size, self._stopped)
         self._thread = threading.Thread(target=self._run, args=work, daemon=True, name="link probe")
         self._thread.start()
 
@@ -192,9 +200,9 @@ class LinkProbe:
         self._thread = None
         return {"sent": self._sent, "echoes": self._echoes}
 
-    def _run(self, sock: socket.socket, to: tuple[str, int], who: bytes, interval_s: float, size: int, stopped: threading.Event) -> None:
-        boot, started_ms = bytes.fromhex(boot_id())[:8], boottime_ns() // 1_000_000 & 0xFFFFFFFF
-        due, rtt_us, highest = time.monotonic(), 0, -1
+    def _run(self, sock: socket.socket, to: tuple[str, int], interval_s: float, size: int, stopped: threading.Event) -> None:
+        who, boot, started_ms = self._life
+        due, rtt_us, highest = time.monotonic(), 0, self._sent - 1
         until = due + MAX_LIGHT_S
         with sock:
             while not stopped.is_set() and (now := time.monotonic()) < until:
@@ -217,13 +225,20 @@ class LinkProbe:
                     if came.kind == DOWN and self._catching is not None:
                         self._catching.count(came.sequence, frame_bytes(len(data)), boottime_ns())
 
-    def train(self, far_end: str, port: int, who: str, duration_s: float, rate_kbit_s: float, size: int, echo: bool) -> dict[str, Any]:
-        """Sends a train; answers behind its last packet, or 2 s later where they are to come back. Raises ValueError, OSError."""
+    def train(
+        self, far_end: str, port: int, who: str, duration_s: float, rate_kbit_s: float, size: int, echo: bool, wait_s: float = SILENCE_S
+    ) -> dict[str, Any]:
+        """Sends a train; answers behind its last packet. Raises ValueError, OSError.
+
+        With `echo` they are to come back: it answers when all have, or none has for twice the longest round trip and 2 s
+        more; after `wait_s` when there was none at all.
+        """
         name, boot, started_ms = bytes.fromhex(who), bytes.fromhex(boot_id())[:8], int.from_bytes(os.urandom(4), "big")
         if len(name) != 8:
             raise ValueError("a train is named by 16 hex digits")
         kind, failed = ECHOED_TRAIN if echo else TRAIN, 0
         round_trips: list[int] = []
+        back = Tally()
         payload = frame_bytes(payload_bytes(size))
         with self._training, _socket(far_end) as sock:
 
@@ -237,15 +252,24 @@ class LinkProbe:
                     return
                 packet = decode(_receive(sock))
                 ours = packet is not None and (packet.kind, packet.who, packet.started_ms) == (TRAIN_ECHO, name, started_ms)
-                if packet is not None and ours and len(round_trips) < MAX_ROUND_TRIPS:
+                if packet is None or not ours or len(round_trips) >= MAX_ROUND_TRIPS:
+                    return
+                back.count(packet.sequence, payload, boottime_ns())
+                if back.duplicates + len(round_trips) < back.packets:  # its first time
                     round_trips.append(min(max((boottime_ns() - packet.sent_ns) // 1000, 0), 600_000_000))
 
             begun = boottime_ns()
             sent = train(send, duration_s, rate_kbit_s, payload, listen if echo else time.sleep)
             took_ns = boottime_ns() - begun
             if echo:
-                until = time.monotonic() + 2.0 + (max(round_trips) / 1e6 if round_trips else 0.0)
-                while len(round_trips) < min(sent, MAX_ROUND_TRIPS) and time.monotonic() < until:
+                ended = heard = time.monotonic()
+                known = len(round_trips)
+                while len(round_trips) < min(sent, MAX_ROUND_TRIPS):
+                    if len(round_trips) > known:
+                        known, heard = len(round_trips), time.monotonic()
+                    until = heard + 2.0 + 2 * max(round_trips) / 1e6 if round_trips else ended + min(wait_s, SILENCE_S)
+                    if time.monotonic() >= until:
+                        break
                     listen(until - time.monotonic())
         said = {"sent": sent, "failed": failed, "bytes": sent * payload, "began_ns": begun, "took_s": round(took_ns / 1e9, 3)}
         return {**said, **(median_and_95(round_trips) if echo else {})}

@@ -85,7 +85,7 @@ def test_every_number_is_received_or_in_a_burst(sequences: list[int], sent: int)
 
 
 def test_bursts_and_the_rate_are_what_they_are() -> None:
-    """0 1 _ _ 4 _ 6 _ _ _: one of one, one of two, and a last one of three that only `sent` can tell. 125 bytes a ms: 1000 kbit/s."""
+    """0 1 _ _ 4 _ 6 _ _ _: one of one, one of two, and a last one of three that only `sent` can tell. 125 bytes of IP a ms: 1000 kbit/s."""
     tally = Tally()
     for sequence in (0, 1, 4, 6):
         tally.count(sequence, 125, 10**9 + sequence * 1_000_000)
@@ -93,9 +93,9 @@ def test_bursts_and_the_rate_are_what_they_are() -> None:
     assert tally.summary(10)["bursts"] == {"1": 1, "2": 1, "3": 1}
     steady = Tally()
     for sequence in range(8):
-        steady.count(sequence, 125, 10**9)  # let through at once, and no rate
+        steady.count(sequence, 139, 10**9)  # let through at once, and no rate
     for sequence in range(8, 408):
-        steady.count(sequence, 125, 10**9 + (sequence - 7) * 1_000_000)
+        steady.count(sequence, 139, 10**9 + (sequence - 7) * 1_000_000)
     assert steady.summary()["rate_kbit_s"] == pytest.approx(1000, rel=0.01)
 
 
@@ -147,14 +147,29 @@ def test_the_far_end_has_all_the_evidence(probe: LinkProbe, far_end: Reflector, 
     assert counted["sent"] == len(lines)
 
 
-def test_a_second_life_is_told_from_the_first(probe: LinkProbe, far_end: Reflector, tmp_path: Path) -> None:
-    """Numbers begin again, under another mark."""
+def test_a_second_life_is_told_from_the_first(far_end: Reflector, tmp_path: Path) -> None:
+    """After a restart numbers begin again, under another mark."""
     for at_least in (2, 4):
+        probe = LinkProbe()
         probe.start("127.0.0.1", far_end.port, WHO, 0.02, 100)
         until(lambda wanted=at_least: len(log(tmp_path)) >= wanted)
         probe.stop()
     assert len({line["started_ms"] for line in log(tmp_path)}) == 2
     assert [line["sequence"] for line in log(tmp_path)].count(0) == 2
+
+
+def test_a_probe_that_is_started_again_goes_on(probe: LinkProbe, far_end: Reflector, tmp_path: Path) -> None:
+    """Another pace, the same numbers: what is lost between the two is known. Under another name everything begins again."""
+    for interval_s, at_least in ((0.02, 2), (0.03, 4)):
+        probe.start("127.0.0.1", far_end.port, WHO, interval_s, 100)
+        until(lambda wanted=at_least: len(log(tmp_path)) >= wanted)
+        probe.stop()
+    lines = log(tmp_path)
+    assert [line["sequence"] for line in lines] == list(range(len(lines)))
+    assert len({line["started_ms"] for line in lines}) == 1
+    probe.start("127.0.0.1", far_end.port, WHO[::-1], 0.02, 100)
+    until(lambda: len(log(tmp_path)) > len(lines))
+    assert log(tmp_path)[len(lines)]["sequence"] == 0
 
 
 def test_without_a_far_end_numbers_go_on(probe: LinkProbe) -> None:

@@ -76,6 +76,7 @@ class FarEnd:
             process = await asyncio.create_subprocess_exec(
                 sys.executable, "-m", "runner.target.far_end", *words_,
                 stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=to_log, limit=MAX_ANSWER_BYTES,
+                start_new_session=True,  # ^C is for the coordinator, which ends this one when it is done with it
             )  # fmt: skip
         far_end = cls(process, log)
         try:

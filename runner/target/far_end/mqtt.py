@@ -118,7 +118,7 @@ class Noting(BasePlugin[BaseContext]):
 class _Reader(ReaderAdapter):
     """What a device sends, in bounded pieces and in bounded time. Too much of either is the end of it."""
 
-    def __init__(self, reader: asyncio.StreamReader, transport: asyncio.Transport) -> None:
+    def __init__(self, reader: asyncio.StreamReader, transport: asyncio.WriteTransport) -> None:
         self._reader, self._transport, self._limit_s = reader, transport, CONNECT_LIMIT_S
 
     async def read(self, n: int = -1) -> bytes:
