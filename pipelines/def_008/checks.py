@@ -17,7 +17,7 @@ import re
 from pathlib import Path
 
 BOUND_RECORDS, BOUND_BYTES = 96, 32_000
-IN_FLIGHT_S = 1.5  # what was sent before the jammer began, and a guard that notes a step after it was done
+IN_FLIGHT_S = 3.0  # what was sent before, and a slow guard that notes a step when it is done
 RESUME_LIMIT_S = 30.0  # pause, connection and acknowledgement at their longest, and a slow board
 RECEIPTS = "results/journal/receipts.jsonl"
 _DATA = Path(__file__).parent / "mocks" / "data"
