@@ -25,7 +25,8 @@ UNASKED_LOSS = 0.01  # where none was asked: what a busy host may lose
 SPARE_MS = 2.0  # of a round trip, where it was next to nothing before
 PROBE_BYTES = 72  # of an IP packet of the probe, unless the measurement says otherwise
 MARGIN_NS = 1_000_000_000  # around a change: a packet that was sent then says nothing
-MAX_GAP = 100_000  # packets that are taken for lost between two that came: what a device claims costs no more
+MAX_GAP, MAX_MISSING = 20_000, 200_000  # packets taken for lost between two that came, and in all: what a device claims costs no more
+NEAR = 1_000  # lines around a gap in which its pace is looked for
 
 
 # ---- what chance does -------------------------------------------------------------------------------------------------------
@@ -366,15 +367,17 @@ def _packets(lines: list[Row]) -> list[tuple[str, int, bool]]:
     for line in lines:
         life = lives.setdefault((str(line.get("boot", "")), int(line.get("started_ms", 0))), {})
         life.setdefault(line["sequence"], line["sent_ns"])
-    found = []
+    found: list[tuple[str, int, bool]] = []
+    left = MAX_MISSING
     for (boot, started_ms), life in lives.items():
         numbers = sorted(life)
         found += [(boot, life[number], True) for number in numbers]
         for place, number in enumerate(numbers):
             begun = (numbers[place - 1] + 1, life[numbers[place - 1]]) if place else (0, started_ms * 1_000_000)
-            missing = min(number - begun[0], MAX_GAP)
+            missing = min(number - begun[0], MAX_GAP, left)
             if missing <= 0:
                 continue
+            left -= missing
             pace = _pace_ns(numbers, life, place)
             room = max(0, life[number] - begun[1]) // (missing + 1)
             step = min(pace, room) if pace else room
@@ -385,7 +388,7 @@ def _packets(lines: list[Row]) -> list[tuple[str, int, bool]]:
 
 def _pace_ns(numbers: list[int], life: dict[int, int], place: int) -> int:
     """Between two packets, next before the gap at `place`, else next behind it; 0 where no two neighbours came."""
-    for at in (*range(place - 1, 0, -1), *range(place + 1, len(numbers))):
+    for at in (*range(place - 1, max(0, place - NEAR), -1), *range(place + 1, min(len(numbers), place + NEAR))):
         if numbers[at] - numbers[at - 1] == 1:
             return max(0, life[numbers[at]] - life[numbers[at - 1]])
     return 0
