@@ -15,7 +15,7 @@ from runner.cli.main import COMMANDS, cli
 
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "runner"
-PAGES = [path for pattern in ("*.md", "docs/[a-z]*.md", "[a-z]*/README.md") for path in sorted(ROOT.glob(pattern))]
+PAGES = [path for pattern in ("*.md", "docs/[a-z]*.md", "docs/faults/*.md", "[a-z]*/README.md") for path in sorted(ROOT.glob(pattern))]
 README, ARCHITECTURE = ((ROOT / name).read_text(encoding="utf-8") for name in ("README.md", "ARCHITECTURE.md"))
 BLOCK = re.compile(r"^ *```[^\n]*\n(.*?)^ *```", re.MULTILINE | re.DOTALL)
 
