@@ -97,9 +97,7 @@ def test_a_port_that_is_taken_is_said(tmp_path: Path) -> None:
         taken.bind(("127.0.0.1", 0))
 
         async def story() -> None:
-            async with FarEnd.open(
-                tmp_path, tmp_path, tmp_path / "far_end.log", bind="127.0.0.1", ports={"udp": taken.getsockname()[1]}
-            ):
+            async with FarEnd.open(tmp_path, tmp_path, tmp_path / "far_end.log", bind="127.0.0.1", ports={"udp": taken.getsockname()[1]}):
                 pytest.fail("it opened")
 
         with pytest.raises(LabError, match="in use"):
