@@ -107,9 +107,10 @@ class Guard:
             self._refuse_a_second(watch)
             self.around.watches[watch.program_name] = watch
         try:
-            missed = self.around.acts.all(program["prepare"])
-            for wrong in missed:
+            for wrong in self.around.acts.all(program["prepare"]):
                 print(f"{watch.program_name} is prepared without: {wrong}", file=sys.stderr, flush=True)
+            for seen in filter(None, map(self.around.acts.seen, program["signs"])):
+                raise ValueError(f"something of {watch.program_name} is here already, and nobody has armed it: {seen}")
             self._or_refuse(self.around.notes.open(run).wait(JOURNAL_LIMIT_S))
             failpoints.reached("guard.arming")
             watch.keep()

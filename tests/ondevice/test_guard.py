@@ -311,6 +311,15 @@ def test_what_is_no_program_leaves_nothing_on_the_disk(device: Device) -> None:
     assert (guarded.armed(str(device.state)), guard.ask({"do": "programs"})["programs"]) == ([], [])
 
 
+def test_what_somebody_else_has_made_is_refused_and_left(device: Device) -> None:
+    """A sign that is seen before anything was applied: the undo would take what is not ours."""
+    (device.place / "offline-1.0").write_text("an operator's")
+    with pytest.raises(ValueError, match=f"something of offline-1 is here already, and nobody has armed it: /bin/ls {device.place} shows"):
+        arm(device.guard(), program(device.place))
+    assert (device.place / "offline-1.0").read_text() == "an operator's"
+    assert guarded.armed(str(device.state)) == []
+
+
 # ---- undo that is hard ------------------------------------------------------------------------------------------------
 
 
