@@ -141,22 +141,24 @@ def counters_believable(evidence, scenario):
 
 
 def pieces_planned(evidence, scenario):
-    """Pieces are as large as the measured goodput carries in four seconds, within 1,024 and 16,384 bytes, and none is larger than that."""
+    """Pieces grow with what the link has shown: the first has 1,024 bytes, none has more than twice the one before, or than 16,384;
+    and what was planned is what the measured goodput carries in four seconds, within that."""
     problems = []
     for execution in evidence.of(scenario):
-        largest = _largest(evidence, execution)
-        if largest > MOST_BYTES:
-            problems.append((f"{execution.name}: a piece of {largest} bytes", _RECEIPTS))
+        before = LEAST_BYTES // 2
+        for number, receipt in enumerate(_pieces(evidence, execution), 1):
+            size = receipt["bytes"] if type(receipt["bytes"]) is int else 0
+            if size > min(MOST_BYTES, max(LEAST_BYTES, 2 * before)):
+                problems.append((f"{execution.name}: piece {number} had {size} bytes, the one before {before}", _RECEIPTS))
+            before = size
         if "plan" in execution.outputs:
             goodput, said = (_data(execution, "plan").get(key) for key in ("goodput_bytes_s", "piece_bytes"))
-            planned = max(LEAST_BYTES, min(MOST_BYTES, int((goodput if type(goodput) is int else 0) * PIECE_S)))
+            carried = int(goodput * PIECE_S) if type(goodput) is int else 0
+            planned = max(LEAST_BYTES, min(2 * LEAST_BYTES, carried))
             if type(goodput) is not int or type(said) is not int or abs(said - planned) > PIECE_S:  # the goodput is told in whole bytes
                 problems.append(
                     (f"{execution.name}: pieces of {said} bytes were planned at {goodput} bytes a second", execution.journal_file)
                 )
-        first = next(iter(_pieces(evidence, execution)), None)
-        if first is not None and first.get("bytes") != min(LEAST_BYTES, len(_packed(execution) or b"") or LEAST_BYTES):
-            problems.append((f"{execution.name}: a first piece of {first.get('bytes')} bytes, before anything was measured", _RECEIPTS))
     return problems
 
 
@@ -286,16 +288,19 @@ def _interruptions(evidence, execution):
 
 
 def _probe_bytes(evidence, execution, rows):
-    """What the run's own probe put on the wire between the notes of each boot: its packets are numbered, so the lost ones count, too."""
-    total = 0
+    """What the run's own probe put on the wire between the notes of each boot: its packets are numbered, so the lost ones count, too.
+
+    Each time that the probe is started it numbers from the beginning, and it says only how the boot id begins.
+    """
+    packets = 0
     for first, last in _boots(rows):
-        numbers = [
-            line["sequence"]
-            for line in evidence.link(execution.name)
-            if _plain(line.get("boot")) == _plain(first["boot"]) and first["at_ns"] <= line["sent_ns"] <= last["at_ns"]
-        ]
-        total += (max(numbers) - min(numbers) + 3) * PROBE_BYTES if numbers else 0
-    return total
+        numbers = {}
+        for line in evidence.link(execution.name):
+            boot = _plain(line.get("boot"))
+            if boot and _plain(first["boot"]).startswith(boot) and first["at_ns"] <= line["sent_ns"] <= last["at_ns"]:
+                numbers.setdefault(line.get("started_ms"), []).append(line["sequence"])
+        packets += sum(max(each) - min(each) + 3 for each in numbers.values())
+    return packets * PROBE_BYTES
 
 
 def _sampled(execution, boot, from_ns, to_ns):

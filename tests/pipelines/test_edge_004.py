@@ -66,10 +66,13 @@ def whole(far_end: LittleFarEnd) -> bool:
 # ---- planning ---------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("goodput", "expected"), [(None, 1024), (33, 1024), (1000, 4000), (8000, 16384), (1e9, 16384)])
-def test_a_piece_is_what_the_link_carries_in_four_seconds(goodput: float | None, expected: int) -> None:
-    """Within the smallest and the largest; and the smallest, where nothing has been measured."""
-    assert part("planning").piece_bytes(goodput) == expected
+@pytest.mark.parametrize(
+    ("goodput", "last", "expected"),
+    [(None, 0, 1024), (33, 16384, 1024), (1000, 16384, 4000), (8000, 16384, 16384), (1e9, 16384, 16384), (1e9, 1024, 2048), (1e9, 0, 1024)],
+)
+def test_a_piece_is_what_the_link_carries_in_four_seconds(goodput: float | None, last: int, expected: int) -> None:
+    """Within the smallest and the largest, and twice the one before; the smallest, where nothing has been measured."""
+    assert part("planning").piece_bytes(goodput, last) == expected
 
 
 def test_waits_fit_the_slowest_line_and_grow_with_failures_to_a_cap() -> None:
@@ -78,7 +81,7 @@ def test_waits_fit_the_slowest_line_and_grow_with_failures_to_a_cap() -> None:
     assert pacer.wait_s(1024) == 60 > (1024 + 450) / 33
     pacer.acknowledged(1024, 45.0)
     assert pacer.wait_s(1024) > 240 - 1 and pacer.piece_bytes == 1024
-    fast = part("planning").Pacer(8000)
+    fast = part("planning").Pacer(8000, 16384)
     waits = []
     for _ in range(7):
         waits.append(fast.wait_s(16384))
@@ -224,7 +227,7 @@ class Told:
             size, at = min(size, len(self.packed) - at), min(at + size, len(self.packed))
             complete = at == len(self.packed)
             self.told.append({"service": "uploads", "first": False, "bytes": size, "offset": at, "complete": complete, "status": 204})
-            size = 4000
+            size = min(2 * size, 4000)
         sent, received, self.counters = 5000, 7000, []
         for number, receipt in enumerate([*self.told, self.told[0]]):
             stage = "plan" if number < 3 else "upload"
@@ -234,7 +237,7 @@ class Told:
         self.outputs: dict[str, dict[str, Any]] = {
             "produce": {"sha256": hashlib.sha256(made).hexdigest()},
             "pack": {"sha256": sha256, "packed": base64.b64encode(self.packed).decode()},
-            "plan": {"goodput_bytes_s": 1000, "piece_bytes": 4000},
+            "plan": {"goodput_bytes_s": 1000, "piece_bytes": 2048},
             "upload": {},
             "verify": {"equal": True, "counters": self.counters},
         }
@@ -446,8 +449,13 @@ def test_the_runs_own_probe_is_not_held_against_the_budget() -> None:
     told.counters[-1]["sent"] += spare
     assert told.says("inside_budget")
     numbers = (1, 1000)  # what lay between was lost
-    told.probed = [{"sequence": n, "sent_ns": at * S, "boot": BOOT} for n, at in zip(numbers, (101, 104), strict=True)]
+    told.probed = [
+        {"sequence": n, "sent_ns": at * S, "boot": BOOT[:16], "started_ms": 7} for n, at in zip(numbers, (101, 104), strict=True)
+    ]
     assert told.says("inside_budget") == []
+    told.probed[1]["started_ms"] = 8  # started anew, it numbers from the beginning: these are two packets
+    assert told.says("inside_budget")
+    told.probed[1]["started_ms"] = 7
     for line in told.probed:
         line["boot"] = "c" * 32
     assert told.says("inside_budget")

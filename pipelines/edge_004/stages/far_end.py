@@ -17,6 +17,7 @@ from collections import namedtuple
 from urllib.parse import urlsplit
 
 MAX_ANSWER_BYTES = 65536
+SO_MAX_PACING_RATE = 47  # Linux; the module does not name it before Python 3.14
 
 Answer = namedtuple("Answer", "status headers body")
 
@@ -33,18 +34,22 @@ class FarEnd:
         self._host, self._port, self._path = parts.hostname, parts.port or 80, parts.path.rstrip("/")
         self._connection = None
 
-    def ask(self, method, path, wait_s, body=b"", headers=()):
-        """One question and its answer, in `wait_s` altogether. Raises Unreachable; the next question begins anew."""
+    def ask(self, method, path, wait_s, body=b"", headers=(), pace=None):
+        """One question and its answer, in `wait_s` altogether. Raises Unreachable; the next question begins anew.
+
+        `pace` in bytes a second: no faster than that, where the kernel can. A burst would stand in the queue of a narrow line for
+        longer than TCP waits, and be sent again while it stands there.
+        """
         kept, began = self._connection is not None, time.monotonic()
         try:
-            return self._ask(method, path, wait_s, body, headers)
+            return self._ask(method, path, wait_s, body, headers, pace)
         except (OSError, http.client.HTTPException) as error:
             self.reset()
             if kept and not isinstance(error, TimeoutError) and time.monotonic() - began < 1.0:
-                return self.ask(method, path, wait_s, body, headers)  # it had closed what we kept: that says nothing about the link
+                return self.ask(method, path, wait_s, body, headers, pace)  # it had closed what we kept: that says nothing about the link
             raise Unreachable(f"{type(error).__name__}: {error}") from None
 
-    def _ask(self, method, path, wait_s, body, headers):
+    def _ask(self, method, path, wait_s, body, headers, pace):
         if self._connection is None:
             self._connection = http.client.HTTPConnection(self._host, self._port, timeout=wait_s)
         else:
@@ -54,6 +59,11 @@ class FarEnd:
         watch.daemon = True
         watch.start()
         try:
+            if self._connection.sock is None:
+                self._connection.connect()
+            if pace:
+                with contextlib.suppress(OSError):
+                    self._connection.sock.setsockopt(socket.SOL_SOCKET, SO_MAX_PACING_RATE, int(pace))
             self._connection.putrequest(method, self._path + path, skip_accept_encoding=True)
             for name, value in dict(headers).items():
                 self._connection.putheader(name, value)

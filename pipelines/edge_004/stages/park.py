@@ -66,7 +66,8 @@ class Upload:
 
     async def execute(self, ctx):
         counters.note("upload")
-        pacer = Pacer(ctx.inputs.get_output("plan").data["goodput_bytes_s"] or None)
+        planned = ctx.inputs.get_output("plan").data
+        pacer = Pacer(planned["goodput_bytes_s"] or None, planned["piece_bytes"] // 2)
         sync = Sync(FarEnd(), pacer, *the_upload(), after_each=lambda: counters.note("upload"))
         began_at = sync.begin()
         offset = sync.send(began_at, spoil=self.spoil)

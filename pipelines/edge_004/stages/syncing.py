@@ -49,7 +49,7 @@ class Sync:
                 piece = bytes([piece[0] ^ 1]) + piece[1:]
             began = self._clock()
             try:
-                answer = self._far_end.ask("PATCH", self._path, self._pacer.wait_s(len(piece)), piece, headers)
+                answer = self._far_end.ask("PATCH", self._path, self._pacer.wait_s(len(piece)), piece, headers, self._pacer.pace)
             except Unreachable:
                 self._unanswered()
                 offset = self.offset()
