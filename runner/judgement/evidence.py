@@ -48,7 +48,10 @@ _GUARD: dict[str, dict[str, type]] = {  # what its records must hold, where anyt
     "reverted": {"program": str, "why": str},
     "revert_failed": {"program": str, "left": list},
 }
-_PROBED: dict[str, type] = {"who": str, "sequence": int, "sent_ns": int, "received_ns": int, "echoes": int, "rtt_us": int}
+_PROBED: dict[str, type] = {
+    **dict.fromkeys(("who", "boot"), str),
+    **dict.fromkeys(("started_ms", "sequence", "sent_ns", "received_ns", "echoes", "rtt_us"), int),
+}
 _RECEIVED: dict[str, type] = {"service": str, "execution": str, "boottime_ns": int}
 _LINE: dict[str, type] = {"execution": str, "stage": str, "life": int, "boot": str, "boottime_ns": int}
 _NOTES: dict[str, dict[str, type]] = {  # what the coordinator's records must hold, where anything is concluded from them

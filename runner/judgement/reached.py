@@ -306,7 +306,7 @@ def from_link_log(faults: list[Row], lines: list[Row]) -> list[Row]:
             changes.setdefault(change["program"], []).append(change)
     if not changes:
         return []
-    packets = _packets(lines)
+    packets = packets_sent(lines)
     lossy = any(change["fault"] == "bandwidth" and change["on"] for change in faults)
     rows = []
     for program, own in sorted(changes.items()):
@@ -361,7 +361,7 @@ def _same_boot(window: Window, boot: str) -> bool:
     return bool(boot) and window[0].startswith(boot)  # a packet carries the beginning of it
 
 
-def _packets(lines: list[Row]) -> list[tuple[str, int, bool]]:
+def packets_sent(lines: list[Row]) -> list[tuple[str, int, bool]]:
     """Each packet that was sent, as far as that is known: its boot, when, and whether it came."""
     lives: dict[tuple[str, int], dict[int, int]] = {}  # one life of one probe: number → when it was sent
     for line in lines:

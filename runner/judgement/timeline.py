@@ -42,6 +42,11 @@ class Timeline:
             return None
         return self.coordinator_s(boottime_ns + self._offsets[boot_id])
 
+    def boot_of(self, beginning: str) -> str:
+        """The one boot whose id begins so, which is all that a packet carries; "" where there is none, or several."""
+        found = [boot for boot in self._offsets if boot.startswith(beginning)] if beginning else []
+        return found[0] if len(found) == 1 else ""
+
     def at(self, record: Record) -> float | None:
         """When a record of a device's journal was written."""
         return self.device_s(record.boot_id, record.boottime_ns)

@@ -13,13 +13,13 @@ from runner.judgement.reached import (
     FEWEST,
     MAX_MISSING,
     Z_99,
-    _packets,
     asked_burst,
     asked_loss,
     compare,
     echoes_needed,
     from_link_log,
     packets_needed,
+    packets_sent,
     restored,
     said,
     wilson,
@@ -443,7 +443,7 @@ def test_without_such_faults_nothing_is_said() -> None:
 )
 def test_whatever_a_device_claims_costs_little(lines: list[Row]) -> None:
     """Numbers and times without sense: rows, no error, and a bounded number of packets in memory."""
-    assert len(_packets(lines)) <= len(lines) + MAX_MISSING
+    assert len(packets_sent(lines)) <= len(lines) + MAX_MISSING
     for row in from_link_log(GONE, lines):
         assert set(row) == {"what", "asked", "measured", "tolerance", "within"}
         assert said(row)
