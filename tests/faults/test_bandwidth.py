@@ -9,9 +9,10 @@ import pytest
 from runner.errors import AskError
 from runner.faults import bandwidth
 from runner.faults.bandwidth import paces, queue_packets, severs
+from runner.faults.compose import programs_of
 from runner.faults.kernel import EVERY_CAPABILITY, MAX_STEPS, Before
 from runner.model.device import DataLink
-from runner.model.profile import Bandwidth, Direction
+from runner.model.profile import Bandwidth, Direction, Profile
 from runner.model.program import Program
 from tests.faults.conftest import Cable
 
@@ -261,6 +262,24 @@ def test_tbf_in_both_directions_comes_and_goes(cable: Cable, link: DataLink) -> 
     cable.undo(program)
     cable.undo(program)
     assert cable.state() == untouched
+
+
+@pytest.mark.real
+def test_a_narrow_link_can_be_jammed_and_be_narrow_again(cable: Cable, shipped: dict[str, Profile], link: DataLink) -> None:
+    """What comes over the device of our own still meets the other fault's table; each is taken back without the other."""
+    untouched = cable.state()
+    narrow = made(link, asked({"rate_kbit_s": 400}, {"rate_kbit_s": 300}), ONLY_TBF)
+    for name in ("jam-constant", "flapping"):
+        (other,) = programs_of(shipped[name].links, link, "any", 1)
+        for first, second in ((narrow, other), (other, narrow)):
+            cable.run(first.steps[0].acts)
+            cable.run(second.steps[0].acts)
+            assert cable.echoes(3) == 0
+            cable.undo(other)
+            assert cable.passes()
+            assert all(map(cable.sees, narrow.signs))
+            cable.undo(narrow)
+            assert cable.state() == untouched
 
 
 @pytest.mark.real
