@@ -196,7 +196,7 @@ def test_a_train_up_is_counted_by_the_far_end(probe: LinkProbe, far_end: Reflect
     """All of it on loopback, in order; none of it in the log of the light probe."""
     far_end.expect(WHO)
     said = probe.train("127.0.0.1", far_end.port, WHO, 0.2, 2000, 500, echo=False)
-    until(lambda: far_end._trains[bytes.fromhex(WHO)].packets == said["sent"])
+    until(lambda: far_end.counts()["trains"][WHO] == said["sent"])
     summary = far_end.summary(WHO, said["sent"])
     assert (summary["received"], summary["bytes"], summary["bursts"]) == (said["sent"], said["bytes"], {})
     assert (summary["duplicates"], summary["reordered"]) == (0, 0)

@@ -15,6 +15,7 @@ import fcntl
 import json
 import logging
 import os
+import resource
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -26,7 +27,7 @@ from runner.target.far_end.reflector import Reflector
 
 LINK_LOG, RECEIPTS = "link.jsonl", "receipts.jsonl"
 CLONE_NEWUSER, CLONE_NEWNET, NS_GET_USERNS = 0x10000000, 0x40000000, 0xB701
-MAX_ASKED_BYTES = 65_536
+MAX_ASKED_BYTES, MAX_MEMORY_BYTES = 65_536, 2 << 30
 
 
 def enter(namespace: str) -> None:
@@ -152,6 +153,7 @@ def main() -> int:
     asked = parser.parse_args()
     logging.disable(logging.CRITICAL)  # the libraries' words quote what devices sent
     os.umask(0o077)
+    resource.setrlimit(resource.RLIMIT_AS, (MAX_MEMORY_BYTES, MAX_MEMORY_BYTES))  # whatever a library keeps for a hostile device
     try:
         if asked.namespace:
             enter(asked.namespace)

@@ -135,11 +135,12 @@ class Reflector(threading.Thread):
     # ---- what the coordinator asks ------------------------------------------------------------------------
 
     def counts(self) -> dict[str, Any]:
+        """All packets so far, where light probes come from, and how much of each expected train has arrived."""
         with self._lock:
             peers = {who.hex(): {"address": peer[0], "port": peer[1]} for who, (peer, _) in self._peers.items()}
-        return {
-            "packets": self.packets, "malformed": self.malformed, "logged": self.logged, "not_logged": self.not_logged, "peers": peers
-        }  # fmt: skip
+            trains = {who.hex(): tally.packets for who, tally in self._trains.items()}
+        lines = {"packets": self.packets, "malformed": self.malformed, "logged": self.logged, "not_logged": self.not_logged}
+        return {**lines, "peers": peers, "trains": trains}
 
     def expect(self, who: str) -> dict[str, Any]:
         """Counts the next train of `who` from nothing. Raises ValueError when so many are counted already."""

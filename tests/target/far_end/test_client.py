@@ -20,6 +20,7 @@ import pytest
 from runner.errors import LabError
 from runner.ondevice.link_probe import LIGHT, LinkProbe, Packet
 from runner.target.far_end import client
+from runner.target.far_end.__main__ import MAX_MEMORY_BYTES
 from runner.target.far_end.client import FarEnd, missing
 
 FREE = {"udp": 0, "http": 0, "mqtt": 0}
@@ -63,6 +64,8 @@ def test_without_services_nothing_but_udp_is_there(tmp_path: Path) -> None:
             assert set(far_end.ports) == {"udp"}
             maps = Path(f"/proc/{far_end._process.pid}/maps").read_text()
             assert "aiohttp" not in maps
+            limits = Path(f"/proc/{far_end._process.pid}/limits").read_text()
+            assert str(MAX_MEMORY_BYTES) in next(line for line in limits.splitlines() if line.startswith("Max address space"))
 
     asyncio.run(story())
     assert [path.name for path in (tmp_path / "journal").iterdir()] == ["link.jsonl"]
@@ -81,6 +84,8 @@ def test_trains_both_ways(tmp_path: Path) -> None:
                 await asyncio.sleep(0.01)
             await far_end.ask("expect", who=WHO)
             up = await asyncio.to_thread(probe.train, "127.0.0.1", port, WHO, 0.2, 1000, 500, False)
+            while (await far_end.ask("counts"))["udp"]["trains"][WHO] < up["sent"]:
+                await asyncio.sleep(0.01)
             assert (await far_end.ask("summary", who=WHO, sent=up["sent"]))["received"] == up["sent"]
             catching = asyncio.create_task(asyncio.to_thread(probe.catch, 1.0))
             await asyncio.sleep(0.1)
@@ -153,6 +158,14 @@ def test_a_library_that_is_missing_is_named(tmp_path: Path, monkeypatch: pytest.
 
     with pytest.raises(LabError, match="no_such_library"):
         asyncio.run(story())
+
+
+def test_a_coordinator_imports_no_server(run_python: Callable[..., Any]) -> None:
+    """Neither the command line nor whoever starts a far end loads a library of its services; the service itself does."""
+    loaded = "import sys, {}; print(sorted({{'aiohttp', 'amqtt'}} & set(sys.modules)))"
+    names = "runner.cli.main, runner.story.execute, runner.story.links, runner.target.far_end.client, runner.target.far_end.__main__"
+    assert run_python(loaded.format(names)).stdout.split() == ["[]"]
+    assert run_python(loaded.format("runner.target.far_end.http")).stdout.split() == ["['aiohttp']"]
 
 
 OWNER = """
