@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import Any
 
 import click
@@ -22,6 +21,8 @@ HEAD = ("", "asked", "measured", "tolerance", "")
 @click.pass_obj
 def profile_try(output: Output, names: tuple[str, ...], device: str, duration: str, seed: int) -> int:
     """Hold profiles over a device's data link: apply them, measure asked against measured, revert, and prove it."""
+    import asyncio
+
     from runner.cli.power import seconds
     from runner.lab.load import Reader
     from runner.story.trial import links_of, try_out
@@ -60,6 +61,8 @@ def table(rows: list[dict[str, Any]]) -> str:
 @click.pass_obj
 def device_revert(output: Output, name: str | None, every: bool) -> int:
     """Take back what a dead run left on the link of device NAME, and say what it was. What a living run holds is refused."""
+    import asyncio
+
     from runner.lab.load import Reader
     from runner.story.trial import revert
 
