@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import socket
 import sys
 import threading
 import time
@@ -18,8 +19,13 @@ from typing import Any
 import pytest
 
 from runner.ondevice import guard, guarded, watch
+from runner.ondevice.channel import Channel
+from runner.ondevice.claim import Claims
+from runner.ondevice.execution import Execution
 from runner.ondevice.guard import Guard
 from runner.ondevice.journal import Record, boot_id, read_file
+from runner.ondevice.store import Store
+from runner.ondevice.supervisor import Supervisor
 
 RUN = "EDGE-003.run-2026-11-28-001.966baafa"
 S = 1_000_000_000
@@ -375,9 +381,11 @@ def test_an_undo_that_failed_is_tried_again(device: Device) -> None:
 def test_a_sign_that_cannot_be_looked_at_counts_as_seen(device: Device) -> None:
     """No proof is no revert."""
     locked = device.state / "locked"
-    locked.write_text("")
+    locked.write_text("#!/bin/sh\n")
+    locked.chmod(0o700)
     guard = device.guard()
     begun(guard, device, program(device.place, signs=[{"argv": [str(locked)], "contains": "x"}]))
+    locked.chmod(0o600)
     (left,) = guard.ask({"do": "revert", "name": "", "why": "asked"})["left"]
     assert "cannot be run: PermissionError" in left
 
@@ -481,7 +489,7 @@ def test_beside_one_that_cuts_the_only_path_nobody_needs_to_be_renewed(device: D
     begun(guard, device, program(device.place, severs_management=True, lasts_s=100.0))
     device.now_ns += 100 * S
     device.wait_for("reverted")
-    until(lambda: not [name for name in device.effect if "offline" in name])
+    until(lambda: guarded.armed(str(device.state)) == ["gprs-1"])
     device.now_ns += 59 * S
     assert "gprs-1.0" in device.effect
     assert len(device.said("reverting")) == 1
@@ -601,3 +609,61 @@ def test_the_boot_of_this_machine_is_read_where_nothing_else_is_named(monkeypatc
     """The hook by which these tests boot a device is no hook in the product."""
     monkeypatch.delenv("RUNNER_BOOT_ID", raising=False)
     assert boot_id() == Path("/proc/sys/kernel/random/boot_id").read_text().strip().replace("-", "")
+
+
+# ---- stages -----------------------------------------------------------------------------------------------------------
+
+
+def test_a_stage_tells_when_it_starts_and_when_its_end_is_flushed(
+    tmp_path: Path, store: Store, push: Callable[[dict[str, bytes]], str]
+) -> None:
+    """Before its body goes on, behind the record of its start; and behind the promise of its end, before the pipeline goes on."""
+    blob = push({"pipe/baseline.py": b""})
+    store.unpack(blob, [blob], compile=False)
+    spec = {
+        "run": "R", "execution": "x", "durability": "journaled", "stages": ["ingest"], "holds": [], "stage_timeout_s": 60,
+        "pipeline": {"tree": blob, "module": "pipe.baseline", "files": {}},
+    }  # fmt: skip
+    told: list[tuple[str, str, str, bool]] = []
+    execution = Execution.create(str(tmp_path / "runs" / "R" / "x"), spec, store, lambda event: None)
+
+    def tell(stage: str, edge: str) -> None:
+        journal = execution.journal
+        told.append((stage, edge, journal.records[-1].kind, journal.flushed_sequence == journal.written_sequence))
+
+    execution.on_stage = tell
+    ours, theirs = socket.socketpair()
+    thread = threading.Thread(target=execution._converse, args=(ours, "", {}))
+    thread.start()
+    host = Channel(theirs)
+    host.call({"say": "ready", "stages": ["ingest"], "import_s": 0.1, "stageflow": ""})
+    host.call({"say": "start", "stage": "ingest"})
+    assert told == [("ingest", "start", "stage_started", False)]
+    host.call({"say": "end", "stage": "ingest", "duration_ns": 1, "status": "ok", "data": {}, "files": {}, "error": None, "version": None})
+    assert told[1:] == [("ingest", "end", "stage_finished", True)]
+    host.tell({"say": "failed", "error": "enough"})
+    thread.join(20)
+
+
+def test_a_supervisor_that_was_killed_before_it_told_of_an_end_tells_it_when_it_restores(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of each stage that has finished, where programs are armed; a guard that does not answer stops no pipeline."""
+    claims = Claims(str(tmp_path), str(tmp_path))
+    first = Supervisor(str(tmp_path), 1, claims)
+    spec = {"run": "R", "execution": "x", "durability": "journaled", "stages": ["ingest", "train"], "holds": []}
+    begun = Execution.create(str(tmp_path / "runs" / "R" / "x"), spec, first.store, first.publish)
+    begun.journal.append("stage_finished", {"stage": "ingest", "status": "ok", "data": {}, "files": {}, "error": None, "version": None})
+    monkeypatch.setattr(Execution, "start", lambda self, *, restore: None)
+    told: list[dict[str, Any]] = []
+
+    def ask(do: str, **words: Any) -> None:
+        told.append({"do": do, **words})
+        raise guarded.GuardGone("killed, too")
+
+    for armed in ([], ["offline-1"]):
+        again = Supervisor(str(tmp_path), 2, claims)
+        monkeypatch.setattr(again.guarded, "armed", lambda armed=armed: armed)
+        monkeypatch.setattr(again.guarded, "ask", ask)
+        again.restore()
+        assert told == [{"do": "stage", "heard": False, "stage": "ingest", "edge": "end"}] * len(armed)
