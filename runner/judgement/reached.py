@@ -93,16 +93,6 @@ def packets_needed(way: Row) -> int:
     return FEWEST if loss <= 0 or loss >= 1 else max(FEWEST, math.ceil(EXPECTED_LOSSES / loss / worth(way)))
 
 
-def echoes_needed(links: list[Row]) -> int:
-    """How many packets must go there and back, so that the losses asked of each direction can be told from none."""
-    needed = FEWEST
-    for link in links:
-        if link["fault"] == "bandwidth":
-            back = math.ceil(packets_needed(link["down"]) / max(0.001, 1 - asked_loss(link["up"])))
-            needed = max(needed, packets_needed(link["up"]), back)
-    return needed
-
-
 def _chain(burst: Row) -> tuple[float, float, float, float]:
     """p, r, and the loss in the bad and in the good state, from 0 to 1."""
     bad = burst.get("loss_in_bad_percent")

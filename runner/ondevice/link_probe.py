@@ -5,8 +5,8 @@
     catch    the same the other way: the far end sends to where the light packets come from
 
 Every light packet says how many came back so far and how long the last one took, so the far end's log is all the evidence
-there is to be, and a power cut takes none of it. Sizes and bytes are those of IP packets plus Ethernet's 14, as an interface
-counts them. Rates are those of the IP packets alone, as our netem shapes them (tbf counts the 14, too).
+there is to be, and a power cut takes none of it. Sizes, bytes and rates are those of IP packets plus Ethernet's 14, as an
+interface counts them and a shaper does that is not told otherwise.
 
 The far end reads and counts with this very file. Nothing here is believed by anybody: a packet of another shape is none.
 """
@@ -89,7 +89,7 @@ class Tally:
             return
         self.packets, self.bytes = self.packets + 1, self.bytes + size
         self.first_ns, self.last_ns = self.first_ns or now_ns, now_ns
-        self._arrivals.append((now_ns, self.bytes - self.packets * ETHERNET_BYTES))
+        self._arrivals.append((now_ns, self.bytes))
         byte, bit = sequence >> 3, 1 << (sequence & 7)
         if self._seen[byte] & bit:
             self.duplicates += 1
@@ -132,8 +132,7 @@ def train(send: Any, duration_s: float, rate_kbit_s: float, size: int, between: 
 
     Whoever cannot keep up does not catch up with more than 20 ms of it at once.
     """
-    ip_kbit = (size - ETHERNET_BYTES) * 8 / 1000
-    duration_s, gap_s = min(duration_s, MAX_TRAIN_S), ip_kbit / min(max(rate_kbit_s, 0.001), MAX_RATE_KBIT_S)
+    duration_s, gap_s = min(duration_s, MAX_TRAIN_S), size * 8 / 1000 / min(max(rate_kbit_s, 0.001), MAX_RATE_KBIT_S)
     begun, number = time.monotonic(), 0
     due = begun
     while number < MAX_TRAIN_PACKETS and due - begun < duration_s:

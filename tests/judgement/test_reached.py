@@ -16,7 +16,6 @@ from runner.judgement.reached import (
     asked_burst,
     asked_loss,
     compare,
-    echoes_needed,
     from_link_log,
     packets_needed,
     packets_sent,
@@ -53,9 +52,11 @@ def verdicts(rows: list[Row]) -> dict[str, bool]:
 
 # ---- intervals ------------------------------------------------------------------------------------------------------------------
 
+UNHURRIED = settings(deadline=None)  # a busy machine is no finding
 COUNTS = st.integers(1, 100_000).flatmap(lambda of: st.tuples(st.integers(0, of), st.just(of)))
 
 
+@UNHURRIED
 @given(COUNTS)
 def test_the_interval_holds_what_was_seen(counts: tuple[int, int]) -> None:
     """Between 0 and 1, around the share; and the same from the other side."""
@@ -66,6 +67,7 @@ def test_the_interval_holds_what_was_seen(counts: tuple[int, int]) -> None:
     assert (1 - other[1], 1 - other[0]) == pytest.approx((low, high), abs=1e-9)
 
 
+@UNHURRIED
 @given(COUNTS)
 def test_its_ends_are_where_the_score_is_z(counts: tuple[int, int]) -> None:
     """Wilson's definition, held against his formula: (share − p)² = z²·p(1−p)/n."""
@@ -74,6 +76,7 @@ def test_its_ends_are_where_the_score_is_z(counts: tuple[int, int]) -> None:
         assert (seen / of - p) ** 2 == pytest.approx(Z_99**2 * p * (1 - p) / of, abs=1e-9)
 
 
+@UNHURRIED
 @given(COUNTS, st.integers(2, 50))
 def test_more_packets_say_more(counts: tuple[int, int], times: int) -> None:
     """The same share of more packets has a narrower interval."""
@@ -110,6 +113,7 @@ BURSTS = st.fixed_dictionaries(
 )
 
 
+@UNHURRIED
 @given(BURSTS)
 def test_bursts_have_a_loss_and_a_length(burst: Row) -> None:
     """A share from 0 to 1; at least one packet in a row; and no packet is worth more than itself."""
@@ -224,12 +228,6 @@ def test_too_few_packets_say_nothing() -> None:
         assert "not measured" in row["measured"]
     assert packets_needed(asked["up"]) == 300
     assert verdicts(compare([asked], BEFORE, measured(way(300, 297))))["loss up"]
-
-
-def test_so_many_must_go_there_and_back() -> None:
-    """What is lost on the way up is not there to be lost on the way down."""
-    assert echoes_needed([bandwidth({"loss_percent": 50.0}, {"loss_percent": 1.0})]) == 600
-    assert echoes_needed([bandwidth()]) == FEWEST
 
 
 @pytest.mark.parametrize(("received", "within"), [(400, True), (398, True), (300, False), (0, False)])

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from runner.ondevice import frames, link_probe
@@ -21,6 +21,7 @@ from runner.ondevice.supervisor import Client, Supervisor
 from runner.target.far_end.reflector import Reflector
 
 WHO = "0123456789abcdef"
+UNHURRIED = settings(deadline=None)  # a busy machine is no finding
 
 
 def until(wanted: Callable[[], Any], limit_s: float = 20.0) -> Any:
@@ -63,6 +64,7 @@ def test_a_packet_comes_back_as_it_was() -> None:
     assert HEADER_BYTES <= 51, "it fits into the smallest message that a link of ours passes"
 
 
+@UNHURRIED
 @given(st.binary(max_size=2000))
 def test_anything_else_is_no_packet(data: bytes) -> None:
     """Whatever comes is a packet that says the same again, or none."""
@@ -70,6 +72,7 @@ def test_anything_else_is_no_packet(data: bytes) -> None:
     assert found is None or found.encode(frame_bytes(len(data)))[:HEADER_BYTES] == data[:HEADER_BYTES]
 
 
+@UNHURRIED
 @given(st.lists(st.integers(0, 60), min_size=1, max_size=100), st.integers(0, 80))
 def test_every_number_is_received_or_in_a_burst(sequences: list[int], sent: int) -> None:
     """What is missing adds up: received and the bursts are all that were sent; duplicates are what came again."""
@@ -85,7 +88,7 @@ def test_every_number_is_received_or_in_a_burst(sequences: list[int], sent: int)
 
 
 def test_bursts_and_the_rate_are_what_they_are() -> None:
-    """0 1 _ _ 4 _ 6 _ _ _: one of one, one of two, and a last one of three that only `sent` can tell. 125 bytes of IP a ms: 1000 kbit/s."""
+    """0 1 _ _ 4 _ 6 _ _ _: one of one, one of two, and a last one of three that only `sent` can tell. 125 bytes a ms: 1000 kbit/s."""
     tally = Tally()
     for sequence in (0, 1, 4, 6):
         tally.count(sequence, 125, 10**9 + sequence * 1_000_000)
@@ -93,9 +96,9 @@ def test_bursts_and_the_rate_are_what_they_are() -> None:
     assert tally.summary(10)["bursts"] == {"1": 1, "2": 1, "3": 1}
     steady = Tally()
     for sequence in range(8):
-        steady.count(sequence, 139, 10**9)  # let through at once, and no rate
+        steady.count(sequence, 125, 10**9)  # let through at once, and no rate
     for sequence in range(8, 408):
-        steady.count(sequence, 139, 10**9 + (sequence - 7) * 1_000_000)
+        steady.count(sequence, 125, 10**9 + (sequence - 7) * 1_000_000)
     assert steady.summary()["rate_kbit_s"] == pytest.approx(1000, rel=0.01)
 
 

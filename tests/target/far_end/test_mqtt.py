@@ -16,13 +16,14 @@ from typing import Any
 
 import paho.mqtt.client as paho
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from runner.target.far_end import mqtt as service_module
 from runner.target.far_end.mqtt import MAX_CONNECTIONS, Service, payload_id
 from runner.target.far_end.receipts import Receipts
 
+UNHURRIED = settings(deadline=None)  # a busy machine is no finding
 CONNECT = b"\x10\x0f\x00\x04MQTT\x04\x02\x00\x3c\x00\x03raw"
 
 
@@ -218,6 +219,7 @@ def test_whoever_holds_all_connections_shuts_nobody_out(served: Served) -> None:
         sock.close()
 
 
+@UNHURRIED
 @given(st.binary(max_size=300) | st.recursive(st.none() | st.text() | st.integers(), lambda c: st.lists(c) | st.dictionaries(st.text(), c)))
 def test_any_payload_has_an_id_or_none(said: Any) -> None:
     """Never an error, and never more than a plain word or a number."""
