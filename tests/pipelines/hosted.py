@@ -34,9 +34,12 @@ def environment(stageflow: str, folder: Path) -> Path:
 
 
 def hosted(
-    entry: str, module: str, folder: Path, variables: dict[str, str], *, stageflow: str = "1.2.0", kill_at: str = ""
+    entry: str, module: str, folder: Path, variables: dict[str, str], *, stageflow: str = "1.2.0", kill_at: str = "", limit_s: float = 120.0
 ) -> dict[str, dict[str, Any]]:
-    """Each stage's report. With `kill_at`, the host is killed when that stage has begun, and what had ended until then is given."""
+    """Each stage's report. With `kill_at`, the host is killed when that stage has begun, and what had ended until then is given.
+
+    `limit_s` is how long a stage may take.
+    """
     folder.mkdir(exist_ok=True)
     wheels = environment(stageflow, folder.parent)
     root = Path(__file__).resolve().parents[2]
@@ -47,7 +50,7 @@ def hosted(
         child_environment = {**os.environ, "PYTHONPATH": str(root), **variables}
         child = subprocess.Popen(command, pass_fds=(theirs.fileno(), witness.fileno()), env=child_environment, cwd=root)
         theirs.close()
-        ours.settimeout(120)
+        ours.settimeout(limit_s)
         channel = Channel(ours)
         try:
             paths = [str(builtin_root() / "pipelines"), str(wheels)]
