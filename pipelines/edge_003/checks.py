@@ -151,9 +151,12 @@ def fallback_honest(evidence, scenario):
 
 
 def outage_met(evidence, scenario):
-    """The outage fell into the enrichment: some findings were looked up, and some could not be. Else the run shows nothing of it."""
+    """The outage, where there was one, fell into the enrichment: some findings were looked up, and some could not be. Else the run
+    shows nothing of it."""
     problems = []
     for execution in evidence.of(scenario):
+        if not _spans(evidence, execution, ("offline",)):
+            continue  # another profile was laid over it
         sources = {said.get("source") for said in _lookups(execution).values()}
         if "enrich" in execution.outputs and sources != {"remote", "fallback"}:
             problems.append((f"{execution.name}: every finding says {' and '.join(sorted(map(str, sources)))}", execution.journal_file))
