@@ -85,7 +85,7 @@ WRONG: list[tuple[type[Value], dict[str, Any], str]] = [
     (Entry, {**ENTRY, "priority": "P9"}, "priority"),
     (Entry, {**ENTRY, "limits": {**ENTRY["limits"], "restored_s": 0}}, "restored_s"),
     (Entry, {**ENTRY, "limits": {**ENTRY["limits"], "restored_s": float("inf")}}, "restored_s"),
-    (Entry, {**ENTRY, "cuts": {**ENTRY["cuts"], "bar": 0}}, "bar"),
+    (Entry, {**ENTRY, "cuts": {**ENTRY["cuts"], "bar": -1}}, "bar"),
     (Entry, {**ENTRY, "scenarios": {}}, "scenarios"),
     (Entry, {**ENTRY, "scenarios": {"two words": SCENARIO}}, "[key]"),
     (Entry, in_scenario(pipeline="../evil"), "pipeline"),
