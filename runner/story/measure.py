@@ -22,6 +22,7 @@ WISHED_ROUND_TRIPS, LONGEST_S = 200, 45.0
 OPEN_KBIT_S = 2_000.0  # a link of which no rate was asked is not filled to find out
 TRAIN_S = 4.0
 OVERFILL = 1.3  # a train is so many times as fast as the link that it fills
+LONGER_COUNT, LONGER_S = 10, 2.0
 FEWEST_ROUND_TRIPS = 7  # or a link is too slow to be judged: see runner/judgement/reached.py
 
 
@@ -63,12 +64,15 @@ async def stop_light(probe: Probe) -> dict[str, Any]:
 
 
 async def measure(probe: Probe, expected: Expected, longest_s: float = LONGEST_S) -> dict[str, Any]:
-    """{"up", "down"}: sent, received, bursts, rate_kbit_s (None: not asked); and "echoes", "rtt_p50_ms", "rtt_p95_ms".
+    """{"up", "down"}: sent, received, bursts, rate_kbit_s (None: not asked); and "echoes", "rtt_p50_ms", "rtt_p95_ms". Upwards also
+    duplicates, reordered, and where the length of a message is limited "longer": what became of longer ones.
 
     The light probe must run: the far end knows from it where the device is. Nothing is sent for more than `longest_s` at a time.
     """
     slowest = min(expected.up_kbit_s or OPEN_KBIT_S, expected.down_kbit_s or OPEN_KBIT_S)
     found = await _round_trips(probe, slowest, expected, longest_s)
+    if expected.largest_bytes < LARGE_BYTES:
+        found["up"]["longer"] = await _longer(probe, expected)
     if expected.up_kbit_s is not None:
         found["up"]["rate_kbit_s"] = await _rate_up(probe, expected.up_kbit_s, expected, longest_s)
     if expected.down_kbit_s is not None:
@@ -82,9 +86,19 @@ async def _round_trips(probe: Probe, slowest_kbit_s: float, expected: Expected, 
     await probe.far_end.ask("expect", who=probe.who)
     sent = await _train(probe, duration_s, rate, SMALL_BYTES, expected.round_trip_ms, echo=True)
     up = await probe.far_end.ask("summary", who=probe.who, sent=sent["sent"])
-    there = {"sent": sent["sent"], "received": up["received"], "bursts": up["bursts"], "rate_kbit_s": None}
+    there = {"sent": sent["sent"], **{key: up[key] for key in ("received", "bursts", "duplicates", "reordered")}, "rate_kbit_s": None}
     back = {"sent": up["received"], "received": sent["echoes"], "bursts": {}, "rate_kbit_s": None}
     return {"up": there, "down": back, **{key: sent[key] for key in ("echoes", "rtt_p50_ms", "rtt_p95_ms")}}
+
+
+async def _longer(probe: Probe, expected: Expected) -> dict[str, int]:
+    """What becomes of messages that are longer than the link carries. On the way down they would fill the queue before they are
+    refused, for as long as the link needs for them: so only upwards."""
+    size = expected.largest_bytes + 1
+    await probe.far_end.ask("expect", who=probe.who)
+    sent = await _train(probe, LONGER_S, LONGER_COUNT * size * 8 / 1000 / LONGER_S, size, expected.round_trip_ms, echo=False)
+    await probe.clock.sleep(expected.round_trip_ms / 1000 + 1.0)
+    return {"sent": sent["sent"], "received": (await probe.far_end.ask("summary", who=probe.who, sent=sent["sent"]))["received"]}
 
 
 async def _rate_up(probe: Probe, rate_kbit_s: float, expected: Expected, longest_s: float) -> float | None:
