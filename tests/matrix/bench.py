@@ -185,8 +185,9 @@ class Bench:
             renewing = asyncio.ensure_future(bench._renew())
             async with contextlib.AsyncExitStack() as stack:
                 namespace = links.namespace_of(DEVICE, await bench.target.power.facts())
-                far_end = FarEnd.open(state / "far_end", state / "far_end", state / "far_end.log", bind=bench.link.far_end, namespace=namespace)
-                bench._far_end = await stack.enter_async_context(far_end)
+                place = state / "far_end"
+                opened = FarEnd.open(place, place, place / "log", bind=bench.link.far_end, namespace=namespace)
+                bench._far_end = await stack.enter_async_context(opened)
                 await bench.coordinator()
                 bench.before = await bench.fingerprint()
                 yield bench
@@ -218,7 +219,8 @@ class Bench:
         if not self._coordinator.connected:
             endpoint = self.target.power.endpoint()
             assert endpoint
-            said = await self._coordinator.ask("connect", endpoint={**vars(endpoint), "client_key": str(endpoint.client_key)}, timeout_s=150)
+            where = {**vars(endpoint), "client_key": str(endpoint.client_key)}
+            said = await self._coordinator.ask("connect", endpoint=where, timeout_s=150)
             self._coordinator.connected = True
             self.capabilities, self._tree = said["capabilities"], said["tree"]
         return self._coordinator

@@ -70,7 +70,8 @@ def _gprs() -> Link:
 
 def _traced() -> Link:
     """A rate that changes every three seconds, so that a step is due while the fault is held."""
-    way = Direction(trace=tuple(Pace(at_s=at_s, rate_kbit_s=rate) for at_s, rate in ((0, 200.0), (3, 60.0), (6, 400.0))), trace_every_s=60.0)
+    rates = ((0.0, 200.0), (3.0, 60.0), (6.0, 400.0))
+    way = Direction(trace=tuple(Pace(at_s=at_s, rate_kbit_s=rate) for at_s, rate in rates), trace_every_s=60.0)
     return Bandwidth(fault="bandwidth", up=way, down=way)
 
 
@@ -86,6 +87,7 @@ FAULTS: dict[str, Callable[[], Link | Steady]] = {
     "steady": lambda: Steady(fault="steady"),
     ONLY_PATH: lambda: Offline(fault="offline", for_s=ONLY_PATH_S),
 }
+WAYS = ("gprs", "trace", "drop", "link down", "jam reactive", ONLY_PATH)  # the other jammers are tables as drop's, and steady is nothing
 SILENT = frozenset(FAULTS) - {"gprs", "trace", "steady"}  # nothing of what the board sends arrives at the far end
 
 
@@ -124,6 +126,11 @@ def pairwise(lists: Sequence[Collection[str]]) -> list[tuple[str, ...]]:
 def pairwise_cells(faults: Collection[str] = tuple(FAULTS)) -> list[Cell]:
     """Every pair of fault and victim, fault and phase, victim and phase; those that cost a boot last."""
     return sorted((Cell(*words) for words in pairwise((faults, VICTIMS, PHASES))), key=lambda cell: cell.reboots)
+
+
+def ci_cells() -> list[Cell]:
+    """The pairwise set over one fault of each way in which the kernel is told: fewer cells, for every push."""
+    return pairwise_cells(WAYS)
 
 
 # ---- the program of a cell ------------------------------------------------------------------------------------------------

@@ -1,0 +1,101 @@
+"""On an emulated board: whoever is struck, and whenever, it is as it was; and what would be wrong is found."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from . import bench
+from .bench import Bench
+from .campaign import SHORT_PATIENCE_S
+from .cells import APPLYING, ARMING, CAP, COORDINATOR, GUARD, HOLDING, REVERTING, SUPERVISOR, Cell, ci_cells
+from .plants import undetected
+from .results import covered, figures, wrong
+from .trial import PATIENCE_S, Found, try_cell
+from .without_guard import never_reverting
+
+pytestmark = pytest.mark.qemu
+
+UNGUARDED = [
+    Cell("gprs", COORDINATOR, HOLDING),
+    Cell("drop", SUPERVISOR, ARMING),
+    Cell("link down", GUARD, APPLYING),
+    Cell("jam reactive", CAP, REVERTING),
+    Cell("steady", COORDINATOR, HOLDING),
+]
+
+
+async def cells_on(state: Path, cells: list[Cell], archive: bytes | None = None, patience_s: float = PATIENCE_S) -> list[Found]:
+    async with Bench.open(state, archive) as made:
+        return [await try_cell(made, cell, patience_s) for cell in cells]
+
+
+def test_whoever_is_struck_in_whatever_phase_the_board_is_as_it_was(tmp_path: Path) -> None:
+    """A few cells for every victim and phase, and every fault; `scripts/matrix` has all of them."""
+    found = asyncio.run(cells_on(tmp_path, ci_cells()))
+    print(covered(ci_cells()), *figures(found), sep="\n")
+    assert wrong(found, without_guard=False) == []
+
+
+def test_with_the_guard_disabled_the_same_cells_fail(tmp_path: Path) -> None:
+    """The negative control: what is armed or in effect stays, and the very same look finds it."""
+    found = asyncio.run(cells_on(tmp_path, UNGUARDED, never_reverting(), SHORT_PATIENCE_S))
+    assert wrong(found, without_guard=True) == []
+
+
+def test_one_change_of_each_kind_is_seen(tmp_path: Path) -> None:
+    """The fingerprint's own control: planted on the board, named by its field, and gone again."""
+
+    async def scenario() -> list[str]:
+        async with Bench.open(tmp_path) as made:
+            return await undetected(made)
+
+    assert asyncio.run(scenario()) == []
+
+
+# ---- what remains -----------------------------------------------------------------------------------------------------
+
+
+def processes_of(state: Path) -> list[str]:
+    """Keeper, emulator, disk server, far end and coordinators of one bench: they have its state folder in their environment."""
+    found = []
+    for process in psutil.process_iter():
+        try:
+            if process.environ().get("RUNNER_STATE") == str(state) and process.status() != psutil.STATUS_ZOMBIE:
+                found.append(f"{process.pid} {' '.join(process.cmdline())[:80]}")
+        except psutil.Error:
+            continue
+    return found
+
+
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL])
+def test_nothing_is_left_when_the_script_is_ended(tmp_path: Path, how: signal.Signals) -> None:
+    """In the middle of a cell: told to end it switches the board off; killed, all that it had started goes by itself."""
+    state = tmp_path / "state"
+    words = ["-m", "tests.matrix.campaign", "--state", str(tmp_path), "--only", "drop", COORDINATOR]
+    with (tmp_path / "output").open("wb") as output:
+        script = subprocess.Popen([sys.executable, *words], cwd=bench.REPOSITORY, stdout=output, stderr=output)
+    try:
+        _until(lambda: (tmp_path / "results.json").exists(), 180)  # the first cell is over, the second has begun
+        assert any("qemu-system" in line for line in processes_of(state))
+        os.kill(script.pid, how)
+        script.wait(60)
+        _until(lambda: not processes_of(state), 5 if how == signal.SIGTERM else bench.KEPT_S + 30)
+    finally:
+        script.kill()
+        script.wait()
+
+
+def _until(holds: object, limit_s: float) -> None:
+    deadline = time.monotonic() + limit_s
+    while not holds():  # type: ignore[operator]
+        assert time.monotonic() < deadline, f"this did not come to hold within {limit_s:g} s"
+        time.sleep(0.2)
