@@ -42,17 +42,18 @@ _PLAN: dict[str, type] = {
     "executions": list,
 }
 _EXECUTION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}")  # an execution's name is part of a file's name
-_GUARD: dict[str, dict[str, type]] = {  # what its records must hold, where anything is concluded from them
+GUARD_RECORDS: dict[str, dict[str, type]] = {  # what its records must hold, where anything is concluded from them
+    "armed": {"program": str, "fault": str},
     "step": {"program": str, "word": str, "on": bool},
     "reverting": {"program": str, "why": str},
     "reverted": {"program": str, "why": str},
     "revert_failed": {"program": str, "left": list},
 }
-_PROBED: dict[str, type] = {
+PROBED: dict[str, type] = {
     **dict.fromkeys(("who", "boot"), str),
     **dict.fromkeys(("started_ms", "sequence", "sent_ns", "received_ns", "echoes", "rtt_us"), int),
 }
-_RECEIVED: dict[str, type] = {"service": str, "execution": str, "boottime_ns": int}
+RECEIVED: dict[str, type] = {"service": str, "execution": str, "boottime_ns": int}
 _LINE: dict[str, type] = {"execution": str, "stage": str, "life": int, "boot": str, "boottime_ns": int}
 _NOTES: dict[str, dict[str, type]] = {  # what the coordinator's records must hold, where anything is concluded from them
     "execution_began": {"execution": str, "scenario": str},
@@ -320,7 +321,7 @@ def load_evidence(folder: RunFolder) -> Evidence:
     if last is not None and last.kind == "superseded":  # its end was to be noted next
         by = last.payload.get("by")
         ending = {"ending": "interrupted" if by == BY_THE_OPERATOR else "lab", "error": f"the device was lent again, to {by}"}
-    guard, probed, received = guard_of(folder.device_journal(GUARD)), packets_of(folder.link_log), _lines(folder.receipts, _RECEIVED)
+    guard, probed, received = guard_of(folder.device_journal(GUARD)), packets_of(folder.link_log), _lines(folder.receipts, RECEIVED)
     return Evidence(config, config["test_parameters"], coordinator, executions, guard, probed, received, ending)
 
 
@@ -344,12 +345,12 @@ def changes(guard: list[Record], execution: str) -> list[dict[str, Any]]:
 def guard_of(path: Path) -> list[Record]:
     """The records of a guard's journal that are what they must be; none where there is no file."""
     records = journal.read(path.read_bytes()) if path.exists() else []
-    return [record for record in records if has_shape(record.payload, _GUARD.get(record.kind, {}))]
+    return [record for record in records if has_shape(record.payload, GUARD_RECORDS.get(record.kind, {}))]
 
 
 def packets_of(path: Path) -> list[dict[str, Any]]:
     """Each line of the far end's log of light packets that is what it must be."""
-    return _lines(path, _PROBED)
+    return _lines(path, PROBED)
 
 
 def _lines(path: Path, shape: dict[str, type]) -> list[dict[str, Any]]:

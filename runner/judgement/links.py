@@ -20,8 +20,8 @@ Row = dict[str, Any]
 
 def rows(evidence: Evidence, execution: Execution) -> list[Row]:
     """Asked and measured of an execution's link faults, each with `within`; none for an execution without them."""
-    began, proof, lifted = (_note(evidence, kind, execution.name) for kind in ("link_began", "link_proof", "link_lifted"))
-    links = _planned(evidence, execution)
+    began, proof, lifted = (note(evidence, kind, execution.name) for kind in ("link_began", "link_proof", "link_lifted"))
+    links = planned(evidence, execution)
     if not links:
         return []
     if began is None:
@@ -43,15 +43,17 @@ def not_reached(evidence: Evidence) -> list[Problem]:
     ]
 
 
-def _planned(evidence: Evidence, execution: Execution) -> list[Row]:
-    for planned in evidence.plan["executions"]:
-        if planned["name"] == execution.stands_for:
-            return list(planned.get("links") or ())
+def planned(evidence: Evidence, execution: Execution) -> list[Row]:
+    """The link faults that an execution was to have."""
+    for one in evidence.plan["executions"]:
+        if one["name"] == execution.stands_for:
+            return list(one.get("links") or ())
     began = next((r.payload for r in evidence.coordinator if r.kind == "execution_began" and r.payload["execution"] == execution.name), {})
     return list((began.get("plan") or {}).get("links") or ())  # an extra one, which was not planned at first
 
 
-def _note(evidence: Evidence, kind: str, execution: str) -> dict[str, Any] | None:
+def note(evidence: Evidence, kind: str, execution: str) -> dict[str, Any] | None:
+    """What the coordinator noted last of a kind about an execution."""
     found = [r.payload for r in evidence.coordinator if r.kind == kind and r.payload["execution"] == execution]
     return found[-1] if found else None
 

@@ -27,13 +27,14 @@ from runner.errors import RunnerError
 from runner.judgement import report
 from runner.judgement.checks import Problem
 from runner.judgement.conclude import conclude
-from runner.judgement.evidence import Evidence, load_evidence
+from runner.judgement.evidence import GUARD, GUARD_RECORDS, PROBED, RECEIVED, Evidence, load_evidence
 from runner.judgement.integrity import INTEGRITY, questions
 from runner.lab.archive import contents, whole_copy
 from runner.lab.folder import RunFolder, archived, seal
 from runner.model.entry import Category
 from runner.model.finding import TYPE_CODES, Findings
 from runner.ondevice import journal
+from runner.ondevice.results import has_shape
 
 MAX_BYTES = 64_000_000  # of a JSON file, and of what is searched for secrets in one file
 
@@ -394,6 +395,60 @@ def _asked(name: str) -> Callable[[Look], Found]:
     return integrity
 
 
+def guard_records(look: Look) -> Found:
+    path = look.folder.device_journal(GUARD)
+    if look.in_progress or not path.is_file():
+        return None
+    wrong = [r for r in journal.read(path.read_bytes()) if not has_shape(r.payload, GUARD_RECORDS.get(r.kind, {}))]
+    return [(f"this {record.kind!r} lacks what such a record says", f"{look.shown(path)}#{record.sequence}") for record in wrong]
+
+
+def guard_let_go(look: Look) -> Found:
+    """Of a run that was cut short the guard's last records may not have been fetched: then only what came first is asked for."""
+    path = look.folder.device_journal(GUARD)
+    if look.in_progress or not path.is_file():
+        return None
+    problems: list[Problem] = []
+    armed: dict[str, str] = {}  # program → the last that was heard of it
+    for record in look.evidence.guard:
+        program, where = str(record.payload.get("program", "")), f"{look.shown(path)}#{record.sequence}"
+        if record.kind == "armed":
+            armed[program] = where
+        elif record.kind == "step" and program not in armed:
+            problems.append((f"{program} was carried out, and nothing armed it before", where))
+        elif record.kind in ("step", "revert_failed") and program in armed:
+            armed[program] = where
+        elif record.kind == "reverted":
+            armed.pop(program, None)
+    left = armed.items() if look.ran else ()
+    return problems + [(f"{program} was armed, and nothing says that it was taken back", where) for program, where in left]
+
+
+def far_end_lines(look: Look) -> Found:
+    of_probe: list[dict[str, type]] = [PROBED, {"not_logged": int}]
+    kinds = {look.folder.link_log: of_probe, look.folder.receipts: [RECEIVED]}
+    if look.in_progress or not any(path.is_file() for path in kinds):
+        return None
+    problems: list[Problem] = []
+    for path, shapes in kinds.items():
+        lines = path.read_bytes().split(b"\n") if path.is_file() else [b""]
+        if lines.pop() and look.ran:
+            problems.append(("ends in the middle of a line", f"{look.shown(path)}:{len(lines) + 1}"))
+        for number, line in enumerate(lines, 1):
+            if not _line_of_shape(line, shapes):
+                problems.append(("is no line that the far end writes", f"{look.shown(path)}:{number}"))
+                break  # one is enough to know, and a million would be no more
+    return problems
+
+
+def _line_of_shape(line: bytes, shapes: Iterable[dict[str, type]]) -> bool:
+    try:
+        said = json.loads(line)
+    except (ValueError, RecursionError):
+        return False
+    return isinstance(said, dict) and any(has_shape(said, shape) for shape in shapes)
+
+
 def derived_files(look: Look) -> Found:
     if look.in_progress or (look.moved and not look.folder.archive.is_file()):
         return None  # nothing was derived yet; or what it was derived from was pruned
@@ -473,6 +528,9 @@ RULES: tuple[Rule, ...] = (
     Rule("metrics_files", "latency.json, throughput.json and resource_usage.json are there", metrics_files),
     Rule("dx_scores", "Scores in dx_evaluation/scores.json are numbers from 1 to 5", _scores),
     Rule("journals_whole", "Every journal is whole to its last byte", journals_whole),
+    Rule("guard_records", "Every record of the guard's journal says what one of its kind must", guard_records),
+    Rule("guard_let_go", "What the guard did to the link was armed before, and taken back afterwards", guard_let_go),
+    Rule("far_end_lines", "Every line of the far end's logs is one that it writes", far_end_lines),
     *(Rule(name, (check.__doc__ or name).strip().rstrip("."), _asked(name)) for name, check in INTEGRITY.items()),
     Rule("derived_files", "Derived files are what the evidence gives", derived_files),
     Rule("archive_as_noted", "The archive holds what the note in the folder says", archive_as_noted),

@@ -36,6 +36,10 @@ METRICS: dict[str, Metric] = {
     "stageflow_runner.restart.duration": Metric("gauge", "s", "How long a restart took after a cut, by each of the three clocks"),
     "stageflow_runner.cut.writes_lost": Metric("gauge", "{write}", "Accepted disk writes that a cut cost"),
     "stageflow_runner.cut.records_lost": Metric("gauge", "{record}", "Journal records that were written before a cut and gone after it"),
+    "stageflow_runner.link.rtt": Metric("gauge", "s", "Round trip of a light packet over the data link, as the device measured it"),
+    "stageflow_runner.link.loss": Metric("gauge", "1", "Share of the light packets that did not come to the far end"),
+    "stageflow_runner.link.fault": Metric("gauge", "1", "Whether a fault of the data link is on, by the guard's journal"),
+    "stageflow_runner.link.receipts": Metric("gauge", "{receipt}", "What had come to a service of the far end"),
     "stageflow_runner.telemetry.left_out": Metric("gauge", "{series}", "Series that were sampled and are not exported"),
 }
 _UNKNOWN = {  # by the last word of a name that is not in the table

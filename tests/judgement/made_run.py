@@ -48,7 +48,9 @@ class MadeRun:
             "cuts_asked": 3,
             "limits": {"restored_s": 5.0, "running_again_s": 5.0},
             "executions": [],
-            "scenarios": {"recovery": {"pipeline": "recovery", "profile": "power-cuts", "durability": "journaled", "judge": "must_hold"}},
+            "scenarios": {
+                "recovery": {"pipeline": "recovery", "profile": "power-cuts", "durability": "journaled", "judge": "must_hold", "checks": []}
+            },
         }
         self.note(0.0, "run_began")
 

@@ -12,7 +12,7 @@ from runner.model.metrics import METRICS, is_counter, metric_of, split
 from runner.ondevice import sampler
 
 KINDS = {"counter", "level", "gauge"}
-UNITS = {"s", "By", "Cel"}
+UNITS = {"s", "By", "Cel", "1"}
 
 
 def names_in(source: str) -> set[str]:

@@ -4,7 +4,8 @@
     other boot        └────────────┬──●  fell, is another start
     gap               nothing: no point is made up where none was measured
 
-Telemetry comes from the devices' journals, the three restart clocks and the losses from the table of cuts. Streams of one
+Telemetry comes from the devices' journals, the three restart clocks and the losses from the table of cuts, the data link from
+its guard, its probe and its far end. Streams of one
 metric stand together; a stream's points are in order of time, no two at one moment, and are read only when they are asked for.
 """
 
@@ -18,6 +19,7 @@ from typing import NamedTuple
 
 from runner.judgement.conclude import Conclusion, cut_rows
 from runner.judgement.export.source import LONGEST, Source, short
+from runner.judgement.report.link_courses import link_courses
 from runner.judgement.report.series import Sample, number, samples_of
 from runner.judgement.timeline import Timeline
 from runner.model.metrics import METRICS, Metric, metric_of, split
@@ -52,7 +54,7 @@ def streams_of(conclusion: Conclusion) -> list[Stream]:
     names = {name for taken in samples.values() for sample in taken for name in sample.metrics}
     chosen = sorted((name for name in names if len(name) <= LONGEST), key=lambda name: (split(name)[0] not in METRICS, name))[:MAX_SERIES]
     beginnings = _Beginnings(conclusion, source.timeline)
-    streams = list(_of_cuts(conclusion, source))
+    streams = [*_of_cuts(conclusion, source), *_of_links(conclusion, source)]
     if left_out := len(names) - len(chosen):
         streams.append(_single("stageflow_runner.telemetry.left_out", {}, source.wall_ns(source.timeline.end_s), left_out))
     for name in chosen:
@@ -128,3 +130,28 @@ def _of_cuts(conclusion: Conclusion, source: Source) -> Iterator[Stream]:
             name = "stageflow_runner.restart.duration" if on else f"stageflow_runner.cut.{key}"
             if moment_s is not None and value is not None:
                 yield _single(name, attributes, source.wall_ns(moment_s), value)
+
+
+def _of_links(conclusion: Conclusion, source: Source) -> Iterator[Stream]:
+    """What the data link was, where it had faults: round trips, losses, what was on, and what had come through."""
+    for course in link_courses(conclusion.evidence, source.timeline):
+        said = {EXECUTION: course.name}
+        yield from _gauge("rtt", said, source, [(at_s, ms / 1000) for at_s, _, ms in course.round_trips])
+        yield from _gauge("loss", said, source, [(at_s, percent / 100) for at_s, _, percent in course.losses()])
+        for program, windows in course.by_program.items():
+            changes = [(at_s, value) for window in windows for at_s, value in ((window.began_s, 1.0), (window.ended_s, 0.0))]
+            known = [(at_s, value) for at_s, value in changes if at_s is not None]
+            yield from _gauge("fault", {**said, "stageflow_runner.link.program": short(program)}, source, known)
+        for service in course.services:
+            arrived = [at_s for at_s, name in course.receipts if name == service]
+            counted = [(at_s, float(number)) for number, at_s in enumerate(arrived, 1)]
+            yield from _gauge("receipts", {**said, "stageflow_runner.link.service": short(service)}, source, counted)
+
+
+def _gauge(name: str, attributes: dict[str, str], source: Source, readings: list[tuple[float, float]]) -> Iterator[Stream]:
+    """A stream of them; none of nothing. Of two at one moment the later one counts."""
+    at_moments = {source.wall_ns(at_s): value for at_s, value in sorted(readings, key=lambda reading: reading[0])}
+    points = [Point(at_ns, at_ns, value) for at_ns, value in at_moments.items()]
+    if points:
+        full = f"stageflow_runner.link.{name}"
+        yield Stream(full, METRICS[full], attributes, lambda: iter(points))

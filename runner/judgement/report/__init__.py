@@ -16,6 +16,7 @@ from runner.judgement.report import (
     findings_json,
     html,
     junit,
+    links,
     logs,
     metrics,
     not_part,
@@ -26,7 +27,7 @@ from runner.judgement.report import (
 from runner.lab.folder import RunFolder, read_json, write_json, write_text
 
 # in this order they are written; each has `files(conclusion)`
-PARTS = (findings_json, metrics, logs, traces, events, junit, self_tests, not_part, html, final_report, readme)
+PARTS = (findings_json, metrics, links, logs, traces, events, junit, self_tests, not_part, html, final_report, readme)
 
 
 def derived(conclusion: Conclusion) -> dict[str, str]:

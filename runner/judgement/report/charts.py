@@ -92,7 +92,8 @@ def row(name: Child, plot: Markup, class_: str = "", **data: Any) -> Markup:
     return tag("div", tag("div", name, class_="name"), plot, class_=f"row {class_}".rstrip(), **data)
 
 
-def _plot(says: str, *shapes: Child, description: str = "") -> Markup:
+def plot(says: str, *shapes: Child, description: str = "") -> Markup:
+    """Shapes between the grid and the lines of the cuts; what it `says` stands for all of it to those who do not see it."""
     inside = (tag("use", href="#grid", class_="grid"), *shapes, tag("use", href="#cuts", class_="cuts"))
     return tag("svg", tag("title", says), tag("desc", description) if description else None, inside, class_="plot", role="img")
 
@@ -138,7 +139,7 @@ def power_row(axis: Axis, timeline: Timeline, cut_rows: list[dict[str, Any]], *,
             shapes.append(tag("rect", note, x=axis.x(start_s), width=axis.width(start_s, stop_s), y="4", height="16", class_=class_))
     name = "Power" if power_loss else "Supervisor process"
     cuts = sum(not change.on and bool(change.hold) for change in timeline.power)
-    return row(name, _plot(f"{name} over the run: {cuts} cuts, each followed by a restart; figures in the table of cuts", *shapes), "lane")
+    return row(name, plot(f"{name} over the run: {cuts} cuts, each followed by a restart; figures in the table of cuts", *shapes), "lane")
 
 
 def sample_row(axis: Axis, found: Telemetry) -> Markup:
@@ -147,7 +148,7 @@ def sample_row(axis: Axis, found: Telemetry) -> Markup:
     gaps = [(before[1], after[0]) for before, after in pairwise(found.present)]
     shapes += [tag("rect", x=axis.x(a), width=axis.width(a, b), y="4", height="6", class_="gap") for a, b in gaps]
     says = f"{found.samples} samples in {len(found.present)} unbroken stretches"
-    return row(join("Telemetry ", tag("span", f"{found.samples} samples", class_="unit")), _plot(says, *shapes), "thin")
+    return row(join("Telemetry ", tag("span", f"{found.samples} samples", class_="unit")), plot(says, *shapes), "thin")
 
 
 def series_row(number: int, one: Series) -> Markup:
@@ -165,8 +166,8 @@ def series_row(number: int, one: Series) -> Markup:
     says = f"{one.title}, {one.unit}" if one.unit else one.title
     name = [tag("span", one.title), tag("span", f"{short(one.lowest)}–{short(one.highest)} {one.unit}", class_="unit"), tag("output")]
     marks = [tag("text", short(high), y="11", x="2", class_="mark"), tag("text", short(low), y="100%", dy="-3", x="2", class_="mark")]
-    plot = _plot(says, stretched, marks, description=f"{figures}; {len(one.stretches)} unbroken stretches")
-    return row(name, plot, "series", id=f"series-{number}", data_low=f"{low:.6g}", data_high=f"{high:.6g}", data_unit=one.unit)
+    drawn = plot(says, stretched, marks, description=f"{figures}; {len(one.stretches)} unbroken stretches")
+    return row(name, drawn, "series", id=f"series-{number}", data_low=f"{low:.6g}", data_high=f"{high:.6g}", data_unit=one.unit)
 
 
 def series_table(axis: Axis, one: Series) -> Markup:
@@ -216,7 +217,7 @@ def course_rows(axis: Axis, course: Course, *, with_stages: bool) -> Iterable[Ma
     all_bodies = [] if with_stages else [_bar(axis, body) for body in course.bodies[:MAX_ROWS]]
     title = [tag("span", name), tag("span", f"{course.execution.scenario} · {ending}", class_="unit")]
     says = f"{name}: {len(course.lives)} lives, from {moment(course.began_s)} to {moment(course.ended_s)}, ended as {ending}"
-    yield row(title, _plot(says, tag("g", lives, class_="lives"), *all_bodies), "execution")
+    yield row(title, plot(says, tag("g", lives, class_="lives"), *all_bodies), "execution")
     for stage in course.stages if with_stages else []:
         mine = [body for body in course.bodies if body.stage == stage][:MAX_ROWS]
         replays = [life.began_s for life in course.lives if stage in life.replayed and life.began_s is not None]
@@ -225,7 +226,7 @@ def course_rows(axis: Axis, course: Course, *, with_stages: bool) -> Iterable[Ma
         )
         marks = [tag("text", tag("title", f"{stage}: replayed, not run again"), "◇", x=axis.x(at_s), y="12") for at_s in replays]
         bars = [_bar(axis, body) for body in mine]
-        yield row(stage, _plot(says, tag("g", marks, class_="replayed"), *bars), "stage")
+        yield row(stage, plot(says, tag("g", marks, class_="replayed"), *bars), "stage")
 
 
 def _bar(axis: Axis, body: Body) -> Markup | None:

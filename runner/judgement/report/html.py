@@ -3,6 +3,7 @@
     summary     the verdict, its reason, the numbers that matter
     timeline    power, telemetry and stages on one axis, every cut marked     (over_time.py, charts.py, series.py, bodies.py)
     restarts    the three clocks and the table of cuts, each with the record that says so
+    link        asked against measured, where there were link faults     (link_page.py, link_courses.py)
     checks      findings (quotes.py)      repeat      environment
 
 Pure: the same conclusion gives the same bytes. Nothing is fetched: the policy in the page's head forbids it, and allows
@@ -21,8 +22,10 @@ from runner.judgement.conclude import Conclusion, cut_rows, profile_of
 from runner.judgement.evidence import Evidence
 from runner.judgement.findings import command_again
 from runner.judgement.judge import CheckResult
+from runner.judgement.report import link_page
 from runner.judgement.report.bodies import courses
 from runner.judgement.report.charts import moment
+from runner.judgement.report.link_courses import link_courses
 from runner.judgement.report.markdown import verdict_words
 from runner.judgement.report.markup import Child, Markup, commands, details, facts, join, table, tag
 from runner.judgement.report.over_time import over_time, restarts
@@ -32,6 +35,7 @@ from runner.lab.folder import read_json
 from runner.model.outcome import SEVERITIES, failure_rate_bound
 
 SECTIONS = ("Summary", "Timeline", "Restarts", "Checks", "Findings", "Repeat", "Environment")
+LINK_SECTION = "Link"  # behind Restarts, where there were link faults
 _SIGNS = {"PASS": "✓", "PASS_WITH_CONCERNS": "!", "NEEDS_WORK": "✕", "FAIL": "✕"}  # said beside the word, for who sees no colour
 
 
@@ -41,7 +45,10 @@ def files(conclusion: Conclusion) -> dict[str, str]:
 
 def _page(conclusion: Conclusion) -> str:
     config = conclusion.evidence.config
+    contents = _contents(conclusion)
     style, script = _asset("report.css"), _asset("report.js")
+    if LINK_SECTION in contents:
+        style = join(style, _asset("report-links.css"))
     policy = f"default-src 'none'; style-src '{_hash(style)}'; script-src '{_hash(script)}'; base-uri 'none'; form-action 'none'"
     title = f"{config['roadmap_entry_id']} {config['roadmap_entry_title']}"
     head = [
@@ -52,11 +59,11 @@ def _page(conclusion: Conclusion) -> str:
         tag("title", f"{verdict_words(conclusion)}: {title}, {conclusion.folder.run_id}"),
         tag("style", style),
     ]
-    sections = [_section(name, content) for name, content in zip(SECTIONS, _contents(conclusion), strict=True)]
+    sections = [_section(name, content) for name, content in contents.items()]
     body = [
         tag("a", "Skip to the summary", href="#summary", class_="skip"),
         tag("header", tag("div", tag("p", _subtitle(conclusion), class_="over"), tag("h1", title)), _theme()),
-        tag("nav", tag("ul", [tag("li", tag("a", name, href=f"#{name.lower()}")) for name in SECTIONS]), aria_label="Sections"),
+        tag("nav", tag("ul", [tag("li", tag("a", name, href=f"#{name.lower()}")) for name in contents]), aria_label="Sections"),
         tag("main", sections),
         tag("footer", "Computed from the journals; no figure on this page was entered by hand."),
         tag("script", script),
@@ -73,14 +80,15 @@ def _hash(text: str) -> str:
     return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
 
 
-def _contents(conclusion: Conclusion) -> list[Child]:
-    """What stands in each of SECTIONS."""
+def _contents(conclusion: Conclusion) -> dict[str, Child]:
+    """Each section and what stands in it, in order."""
     timeline = Timeline(conclusion.evidence)
     ran = courses(conclusion.evidence, timeline)
     rows = cut_rows(conclusion.evidence)
-    return [
+    on_the_link = link_courses(conclusion.evidence, timeline)
+    found: list[Child] = [
         _summary(conclusion, timeline),
-        over_time(conclusion.evidence, timeline, ran, rows)
+        over_time(conclusion.evidence, timeline, ran, rows, on_the_link)
         if conclusion.evidence.coordinator
         else tag("p", "The coordinator recorded nothing."),
         restarts(conclusion.evidence, ran, rows),
@@ -89,6 +97,10 @@ def _contents(conclusion: Conclusion) -> list[Child]:
         _repeat(conclusion),
         _environment(conclusion),
     ]
+    sections = list(zip(SECTIONS, found, strict=True))
+    if on_the_link:
+        sections.insert(SECTIONS.index("Restarts") + 1, (LINK_SECTION, link_page.section(on_the_link, conclusion.evidence.plan["seed"])))
+    return dict(sections)
 
 
 def _section(name: str, content: Child) -> Markup:

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from runner.judgement.checks import running_again_limit
 from runner.judgement.evidence import Cut, Evidence
-from runner.judgement.report import charts
+from runner.judgement.report import charts, link_page
 from runner.judgement.report.bodies import Course
 from runner.judgement.report.charts import moment
 from runner.judgement.report.clocks import Bar, clock_panel
+from runner.judgement.report.link_courses import LinkCourse
 from runner.judgement.report.markup import MAX_ROWS, Child, Markup, details, table, tag
 from runner.judgement.report.quotes import code, quote
 from runner.judgement.report.series import telemetry
 from runner.judgement.timeline import Timeline
 
 
-def over_time(evidence: Evidence, timeline: Timeline, ran: list[Course], rows: list[dict[str, Any]]) -> Child:
+def over_time(
+    evidence: Evidence, timeline: Timeline, ran: list[Course], rows: list[dict[str, Any]], on_the_link: Sequence[LinkCourse] = ()
+) -> Child:
     axis, power_loss = charts.Axis(timeline.end_s), bool(evidence.plan["type"]["loss"] == "power_loss")
     off_s = {change.hold: change.at_s for change in timeline.power if not change.on and change.hold}
     cuts = [(off_s[row["hold"]], row["hold"]) for row in rows if row["hold"] in off_s]
@@ -35,6 +39,7 @@ def over_time(evidence: Evidence, timeline: Timeline, ran: list[Course], rows: l
             charts.sample_row(axis, found),
             main or tag("p", "No telemetry was sampled.", class_="note"),
             details(f"{len(more)} more series", tag("div", more, class_="rows")) if more else None,
+            [tag("h3", "The data link"), list(link_page.rows(axis, on_the_link, len(lines) + 1))] if on_the_link else None,
             tag("h3", "Stages"),
             [charts.course_rows(axis, course, with_stages=with_stages) for course in ran] or tag("p", "No execution began.", class_="note"),
             charts.axis_row(axis, cuts, numbers=False),
@@ -44,8 +49,14 @@ def over_time(evidence: Evidence, timeline: Timeline, ran: list[Course], rows: l
         _body_table(ran),
         details("Power as a table", _power_table(timeline)),
         details("Telemetry as tables", [charts.series_table(axis, one) for one in found.series]) if found.series else None,
+        _link_tables(axis, on_the_link),
         tag("p", f"{found.left_out} more series are in the journals.", class_="note") if found.left_out else None,
     ]
+
+
+def _link_tables(axis: charts.Axis, on_the_link: Sequence[LinkCourse]) -> Markup | None:
+    tables = [charts.series_table(axis, one) for course in on_the_link for one in course.series()]
+    return details("The data link as tables", tables) if tables else None
 
 
 def _legend(power_loss: bool) -> Markup:

@@ -112,6 +112,11 @@ def telemetry(evidence: Evidence, timeline: Timeline) -> Telemetry:
     return Telemetry(len(samples), present, [one for one in drawn if one.stretches], len(chosen[MAX_SERIES:]))
 
 
+def drawn(name: str, title: str, unit: str, readings: list[tuple[float, str, float]], gap_s: float, end_s: float) -> Series:
+    """A line of (seconds, boot, value) that no device sampled; a gap, and another boot, ends a stretch."""
+    return Series(name, title, unit, True, [_columns(stretch, end_s, 1.0) for stretch in _stretches(readings, gap_s)])
+
+
 def samples_of(evidence: Evidence, timeline: Timeline) -> list[Sample]:
     """All samples in the order of time. Those outside of the run, by more than the clocks' error, are not believed."""
     offsets: dict[str, float | None] = {}  # when each boot's clock stood at zero

@@ -1,0 +1,243 @@
+"""What the data link of each execution went through: when what was on, how the link was meanwhile, and what came through it.
+
+    guard's journal   ──► windows        what was on, from when to when, and why it came off
+    link.jsonl        ──► round trips and losses of the light probe, over time
+    receipts.jsonl    ──► what the far end received, by service
+    judgement/links   ──► asked and measured
+
+Seconds since the run began; None where a boot has no place in time. An execution without link faults has no course, so nothing of
+this is in the files of a run without any.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, NamedTuple
+
+from runner.judgement import links, reached
+from runner.judgement.evidence import Evidence, Execution
+from runner.judgement.report.series import Series, drawn
+from runner.judgement.timeline import Timeline
+
+Row = dict[str, Any]
+
+SILENCING = ("offline", "jamming")
+LEAST_BIN_S, BINS = 2.0, 100  # a loss is one of so many packets: those of a hundredth of the run, or of two seconds
+CHANCE = "Only the timeline follows the seed; packet by packet it is the kernel's chance, and another one in each run."
+
+
+class Window(NamedTuple):
+    """One time that a fault was on."""
+
+    program: str
+    fault: str
+    word: str
+    began_s: float | None
+    ended_s: float | None
+    ended_by: str  # what came next, in the guard's words; "" where nothing is recorded
+
+
+class Asked(NamedTuple):
+    """One figure that was asked for and measured, as numbers."""
+
+    what: str
+    unit: str
+    low: float
+    high: float  # the same as `low`, but for a trace or a ramp
+    tolerance: tuple[float, float] | None
+    measured: float | None
+    within: bool
+
+
+@dataclass(frozen=True)
+class LinkCourse:
+    """The data link of one execution."""
+
+    execution: Execution
+    windows: list[Window]
+    programs: list[Row]  # as they were armed, by the coordinator's note
+    packets: list[tuple[float, str, bool]]  # of the light probe: when it was sent, in which boot, whether it came
+    round_trips: list[tuple[float, str, float]]  # when, boot, ms
+    receipts: list[tuple[float, str]]  # when, service
+    rows: list[Row]  # asked and measured
+    figures: list[Asked]
+    end_s: float
+
+    @property
+    def name(self) -> str:
+        return self.execution.name
+
+    @property
+    def by_program(self) -> dict[str, list[Window]]:
+        found: dict[str, list[Window]] = {}
+        for window in self.windows:
+            found.setdefault(window.program, []).append(window)
+        return found
+
+    @property
+    def sent(self) -> int:
+        return len(self.packets)
+
+    @property
+    def came(self) -> int:
+        return sum(came for _, _, came in self.packets)
+
+    def on_s(self, program: str) -> float:
+        """How long a program was on, as far as that is known."""
+        spans = [(w.began_s, w.ended_s) for w in self.by_program.get(program, ())]
+        return sum(ended - began for began, ended in spans if began is not None and ended is not None)
+
+    def silenced(self, at_s: float) -> bool:
+        """Whether something that lets nothing pass was on at that moment."""
+        return any(
+            w.fault in SILENCING and w.began_s is not None and w.began_s <= at_s < (self.end_s if w.ended_s is None else w.ended_s)
+            for w in self.windows
+        )
+
+    @cached_property
+    def services(self) -> dict[str, tuple[int, int]]:
+        """Service → how many receipts, and how many of them while nothing should pass."""
+        every = Counter(service for _, service in self.receipts)
+        meanwhile = Counter(service for at_s, service in self.receipts if self.silenced(at_s))
+        return {service: (count, meanwhile[service]) for service, count in sorted(every.items())}
+
+    def series(self) -> list[Series]:
+        """Round trips, and what share of the light packets was lost."""
+        made = (
+            drawn(f"{self.name} link.rtt", f"{self.name}: round trip", "ms", self.round_trips, self._gap_s, self.end_s),
+            drawn(f"{self.name} link.loss", f"{self.name}: packets lost", "%", list(self.losses()), 2 * self._bin_s + 1.0, self.end_s),
+        )
+        return [one for one in made if one.stretches]
+
+    @property
+    def _gap_s(self) -> float:
+        """Silence from here on is a gap: three times the probe's usual pace."""
+        steps = sorted(b[0] - a[0] for a, b in zip(self.packets, self.packets[1:], strict=False) if b[1] == a[1])
+        return max(LEAST_BIN_S, 3 * steps[len(steps) // 2]) if steps else LEAST_BIN_S
+
+    @property
+    def _bin_s(self) -> float:
+        return max(LEAST_BIN_S, self.end_s / BINS)
+
+    def losses(self) -> Iterator[tuple[float, str, float]]:
+        """When, boot, and how many percent of the light packets of that time were lost."""
+        bins: dict[tuple[str, int], list[bool]] = {}
+        for at_s, boot, came in self.packets:
+            bins.setdefault((boot, int(at_s // self._bin_s)), []).append(came)
+        for (boot, number), came_all in sorted(bins.items(), key=lambda item: item[0][1]):
+            yield (number + 0.5) * self._bin_s, boot, 100 * (1 - sum(came_all) / len(came_all))
+
+
+def link_courses(evidence: Evidence, timeline: Timeline) -> list[LinkCourse]:
+    """The course of each execution that had link faults, in the order in which they began."""
+    found = (_course(evidence, timeline, execution) for execution in evidence.executions)
+    return [course for course in found if course is not None]
+
+
+def _course(evidence: Evidence, timeline: Timeline, execution: Execution) -> LinkCourse | None:
+    changes, rows = evidence.faults(execution.name), links.rows(evidence, execution)
+    began = links.note(evidence, "link_began", execution.name)
+    if not changes and not rows and began is None:
+        return None
+    lines = evidence.link(execution.name)
+    received = [(timeline.coordinator_s(line["boottime_ns"]), line["service"]) for line in evidence.receipts(execution.name)]
+    programs = [each for each in (began or {}).get("programs", []) if isinstance(each, dict)]
+    proof = links.note(evidence, "link_proof", execution.name)
+    return LinkCourse(
+        execution,
+        _windows(changes, timeline),
+        programs,
+        _packets(lines, timeline),
+        _round_trips(lines, timeline),
+        received,
+        rows,
+        list(figures(links.planned(evidence, execution), (proof or {}).get("during") or {}, rows)),
+        timeline.end_s,
+    )
+
+
+def _windows(changes: list[Row], timeline: Timeline) -> list[Window]:
+    """From each change to on until the next change of the same program; with the power goes what was on."""
+    found = []
+    for place, change in enumerate(changes):
+        if not change["on"]:
+            continue
+        began_s = timeline.device_s(change["boot_id"], change["boottime_ns"])
+        after = next((each for each in changes[place + 1 :] if each["program"] == change["program"]), None)
+        if after is not None and after["boot_id"] == change["boot_id"]:
+            ended_s, by = timeline.device_s(after["boot_id"], after["boottime_ns"]), str(after["word"])
+        else:
+            gone = [power.at_s for power in timeline.power if not power.on and began_s is not None and power.at_s >= began_s]
+            ended_s, by = (min(gone), "the power went") if gone else (None, "")
+        found.append(Window(change["program"], change["fault"], str(change["word"]), began_s, ended_s, by))
+    return found
+
+
+def _packets(lines: list[Row], timeline: Timeline) -> list[tuple[float, str, bool]]:
+    placed = []
+    for beginning, sent_ns, came in reached.packets_sent(lines):
+        boot = timeline.boot_of(beginning)
+        at_s = timeline.device_s(boot, sent_ns) if boot else None
+        if at_s is not None and _in_the_run(at_s, timeline):
+            placed.append((at_s, boot, came))
+    return sorted(placed)
+
+
+def _round_trips(lines: list[Row], timeline: Timeline) -> list[tuple[float, str, float]]:
+    """Each packet says how long the last round trip took; it is a new one where more of them have come back."""
+    placed, echoes = [], dict[tuple[str, int], int]()
+    for line in sorted(lines, key=lambda line: (line["started_ms"], line["sequence"])):
+        life, boot = (line["boot"], line["started_ms"]), timeline.boot_of(line["boot"])
+        at_s = timeline.device_s(boot, line["sent_ns"]) if boot else None
+        if line["echoes"] > echoes.get(life, 0) and line["rtt_us"] >= 0 and at_s is not None and _in_the_run(at_s, timeline):
+            placed.append((at_s, boot, line["rtt_us"] / 1000))
+        echoes[life] = max(echoes.get(life, 0), line["echoes"])
+    return sorted(placed)
+
+
+def _in_the_run(at_s: float, timeline: Timeline) -> bool:
+    """What is outside of the run, by more than the clocks' error, is not believed."""
+    return -(timeline.error_s + 1.0) <= at_s <= timeline.end_s + timeline.error_s + 1.0
+
+
+def figures(asked: list[Row], during: Row, rows: list[Row]) -> Iterator[Asked]:
+    """What can be drawn as numbers: rates, losses and the round trip of links that were on while it was measured."""
+    judged = {row["what"]: row for row in rows}
+    shaped = [link for link in asked if link.get("fault") == "bandwidth"]
+    for way in ("up", "down"):
+        measured = during.get(way) or {}
+        for link in shaped:
+            if (rate := _rates(link[way])) and (row := judged.get(f"rate {way}")):
+                yield Asked(f"rate {way}", "kbit/s", *rate, _between(row), measured.get("rate_kbit_s"), row["within"])
+            if row := judged.get(f"loss {way}"):
+                sent, received = int(measured.get("sent") or 0), int(measured.get("received") or 0)
+                lost = 100 * (sent - received) / sent if sent else None
+                share = 100 * reached.asked_loss(link[way])
+                yield Asked(f"loss {way}", "%", share, share, _between(row), lost, row["within"])
+    if (row := judged.get("round trip")) and shaped:
+        low, high = (sum(bounds) for bounds in zip(*(_delays(link[way]) for link in shaped for way in ("up", "down")), strict=True))
+        yield Asked("round trip", "ms", low, high, _between(row), during.get("rtt_p50_ms"), row["within"])
+
+
+def _between(row: Row) -> tuple[float, float] | None:
+    """The two ends of a tolerance, where it has two."""
+    match = re.match(r"([\d.]+(?:e[+-]?\d+)?) to ([\d.]+(?:e[+-]?\d+)?)\b", str(row["tolerance"]))
+    return (float(match[1]), float(match[2])) if match else None
+
+
+def _rates(way: Row) -> tuple[float, float] | None:
+    """The lowest and the highest mean rate of a direction."""
+    share = float(way.get("duty_cycle_percent") or 100) / 100
+    every = [way.get("rate_kbit_s"), way.get("ramp_from_kbit_s"), *(point.get("rate_kbit_s") for point in way.get("trace") or ())]
+    found = [float(rate) * share for rate in every if rate is not None]
+    return (min(found), max(found)) if found else None
+
+
+def _delays(way: Row) -> tuple[float, float]:
+    traced = [float(point["delay_ms"]) for point in way.get("trace") or () if point.get("delay_ms") is not None]
+    every = traced or [float(way.get("delay_ms") or 0.0)]
+    return min(every), max(every)
