@@ -136,7 +136,7 @@ def _direction(name: str, asked: Row, measured: Row) -> list[Row]:
     rows = []
     rates = _rates(asked)
     if rates:
-        rows.append(_rate(name, rates, measured.get("rate_kbit_s")))
+        rows.append(_rate(name, rates, measured.get("rate_kbit_s"), measured.get("offered_kbit_s")))
     rows.append(_loss(name, asked, measured))
     burst = asked_burst(asked)
     if burst is not None:
@@ -158,11 +158,14 @@ def _rates(asked: Row) -> tuple[float, float] | None:
     return (min(found), max(found)) if found else None
 
 
-def _rate(name: str, asked: tuple[float, float], measured: float | None) -> Row:
+def _rate(name: str, asked: tuple[float, float], measured: float | None, offered: float | None) -> Row:
+    """A link that nobody could fill is not known to be slow: `offered` is what was sent, where that is known."""
     low, high = asked[0] * (1 - RATE), asked[1] * (1 + RATE)
     said = f"{asked[0]:g} kbit/s" if asked[0] == asked[1] else f"{asked[0]:g} to {asked[1]:g} kbit/s"
     if measured is None:
         return _row(f"rate {name}", said, "not measured", "20 %", False)
+    if measured < low and offered is not None and offered < asked[0]:
+        return _row(f"rate {name}", said, f"not measured: only {offered:.4g} kbit/s could be sent", f"{low:.4g} to {high:.4g}", False)
     return _row(f"rate {name}", said, f"{measured:.4g} kbit/s", f"{low:.4g} to {high:.4g}", low <= measured <= high)
 
 

@@ -17,7 +17,7 @@ from runner.ondevice.link_probe import ETHERNET_BYTES
 from runner.target.far_end.client import FarEnd
 from runner.target.session import Session
 
-SMALL_BYTES, LARGE_BYTES = 86, 1000  # with Ethernet's 14; the small ones pass where a message may have 51 bytes
+SMALL_BYTES, LARGE_BYTES = 86, 1400  # with Ethernet's 14; the small ones pass where a message may have 51 bytes
 WISHED_ROUND_TRIPS, LONGEST_S = 200, 45.0
 OPEN_KBIT_S = 2_000.0  # a link of which no rate was asked is not filled to find out
 TRAIN_S = 4.0
@@ -74,9 +74,9 @@ async def measure(probe: Probe, expected: Expected, longest_s: float = LONGEST_S
     if expected.largest_bytes < LARGE_BYTES:
         found["up"]["longer"] = await _longer(probe, expected)
     if expected.up_kbit_s is not None:
-        found["up"]["rate_kbit_s"] = await _rate_up(probe, expected.up_kbit_s, expected, longest_s)
+        found["up"] |= await _rate_up(probe, expected.up_kbit_s, expected, longest_s)
     if expected.down_kbit_s is not None:
-        found["down"]["rate_kbit_s"] = await _rate_down(probe, expected.down_kbit_s, expected, longest_s)
+        found["down"] |= await _rate_down(probe, expected.down_kbit_s, expected, longest_s)
     return found
 
 
@@ -101,25 +101,31 @@ async def _longer(probe: Probe, expected: Expected) -> dict[str, int]:
     return {"sent": sent["sent"], "received": (await probe.far_end.ask("summary", who=probe.who, sent=sent["sent"]))["received"]}
 
 
-async def _rate_up(probe: Probe, rate_kbit_s: float, expected: Expected, longest_s: float) -> float | None:
+async def _rate_up(probe: Probe, rate_kbit_s: float, expected: Expected, longest_s: float) -> dict[str, float | None]:
     size, duration_s = _train_of(rate_kbit_s, expected.largest_bytes, longest_s)
     await probe.far_end.ask("expect", who=probe.who)
     sent = await _train(probe, duration_s, _framed(rate_kbit_s * OVERFILL, size), size, expected.round_trip_ms, echo=False)
     await probe.clock.sleep(_rest_s(duration_s, expected))
-    return _of_ip_packets((await probe.far_end.ask("summary", who=probe.who, sent=sent["sent"]))["rate_kbit_s"], size)
+    return _rates(await probe.far_end.ask("summary", who=probe.who, sent=sent["sent"]), sent, size)
 
 
-async def _rate_down(probe: Probe, rate_kbit_s: float, expected: Expected, longest_s: float) -> float | None:
+async def _rate_down(probe: Probe, rate_kbit_s: float, expected: Expected, longest_s: float) -> dict[str, float | None]:
     size, duration_s = _train_of(rate_kbit_s, expected.largest_bytes, longest_s)
     catch_s = duration_s + 1.0 + _rest_s(duration_s, expected)
     catching = asyncio.ensure_future(probe.session.ask("probe_catch", duration_s=catch_s, timeout_s=catch_s + 30))
     try:
         await probe.clock.sleep(0.5)  # it listens by then, or counts a little less
         paced = {"duration_s": duration_s, "rate_kbit_s": _framed(rate_kbit_s * OVERFILL, size), "size": size}
-        await probe.far_end.ask("send", who=probe.who, **paced, timeout_s=duration_s + 30)
-        return _of_ip_packets((await catching)["rate_kbit_s"], size)
+        sent = await probe.far_end.ask("send", who=probe.who, **paced, timeout_s=duration_s + 30)
+        return _rates(await catching, sent, size)
     finally:
         catching.cancel()
+
+
+def _rates(arrived: dict[str, Any], sent: dict[str, Any], size: int) -> dict[str, float | None]:
+    """What came and what was sent, as rates of IP packets: a busy device may not send as fast as it is told to."""
+    offered = sent["sent"] * size * 8 / 1000 / sent["took_s"] if sent["took_s"] else None
+    return {"rate_kbit_s": _of_ip_packets(arrived["rate_kbit_s"], size), "offered_kbit_s": _of_ip_packets(offered, size)}
 
 
 def _round_trips_of(slowest_kbit_s: float, packets: int, longest_s: float) -> tuple[float, float]:
