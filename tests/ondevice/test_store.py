@@ -292,7 +292,7 @@ def test_a_bomb_that_lies_about_its_size_writes_no_more_than_it_declared(store: 
     assert list((tmp_path / "trees").iterdir()) == []
 
 
-@pytest.mark.parametrize("data", [b"", b"no archive", archive([("a", b"1")])[:-30]])
+@pytest.mark.parametrize("data", [b"", b"no archive", archive([("a", b"1")])[:-30]], ids=["empty", "words", "cut short"])
 def test_what_is_no_archive_is_refused_by_name(store: Store, data: bytes) -> None:
     """Whole and of the right hash, and nothing that could be unpacked."""
     blob = kept(store, data)
