@@ -134,7 +134,7 @@ def _name(link: Row) -> str:
 
 def _direction(name: str, asked: Row, measured: Row) -> list[Row]:
     rows = []
-    rates = _rates(asked)
+    rates = mean_rates(asked)
     if rates:
         rows.append(_rate(name, rates, measured.get("rate_kbit_s"), measured.get("offered_kbit_s")))
     rows.append(_loss(name, asked, measured))
@@ -149,7 +149,7 @@ def _direction(name: str, asked: Row, measured: Row) -> list[Row]:
     return rows
 
 
-def _rates(asked: Row) -> tuple[float, float] | None:
+def mean_rates(asked: Row) -> tuple[float, float] | None:
     """The lowest and the highest mean rate that a direction has: the one, those of its trace, or of its ramp's two ends."""
     share = float(asked.get("duty_cycle_percent") or 100.0) / 100
     traced = [point.get("rate_kbit_s") for point in asked.get("trace") or ()]
@@ -238,13 +238,13 @@ def _round_trip(up: Row, down: Row, before: Row, during: Row) -> list[Row]:
 
     On the wire a packet of B bytes takes 8·B/rate each way. A queue of tokens may let a single one through at once: so it is no least.
     """
-    (up_low, up_high), (down_low, down_high) = _delays(up), _delays(down)
+    (up_low, up_high), (down_low, down_high) = delays(up), delays(down)
     low, high = up_low + down_low, up_high + down_high
     if not high:
         return []
     jitter = float(up.get("jitter_ms") or 0.0) + float(down.get("jitter_ms") or 0.0)
     size = int(during.get("probe_bytes") or PROBE_BYTES)
-    wire = sum(8 * size / rates[0] for rates in (_rates(up), _rates(down)) if rates)
+    wire = sum(8 * size / rates[0] for rates in (mean_rates(up), mean_rates(down)) if rates)
     least = max(0.0, (1 - ROUND_TRIP) * low - jitter / 2)
     most = (1 + ROUND_TRIP) * (high + wire) + jitter / 2 + float(before.get("rtt_p95_ms") or 0.0) + SPARE_MS
     said = f"{low:g} ms" if low == high else f"{low:g} to {high:g} ms"
@@ -254,7 +254,7 @@ def _round_trip(up: Row, down: Row, before: Row, during: Row) -> list[Row]:
     return [_row("round trip", said, f"{measured:.4g} ms", f"{least:.4g} to {most:.4g} ms", least <= measured <= most)]
 
 
-def _delays(way: Row) -> tuple[float, float]:
+def delays(way: Row) -> tuple[float, float]:
     """The least and the greatest delay of a direction."""
     traced = [float(point["delay_ms"]) for point in way.get("trace") or () if point.get("delay_ms") is not None]
     found = traced or [float(way.get("delay_ms") or 0.0)]

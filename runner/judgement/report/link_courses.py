@@ -211,7 +211,7 @@ def figures(asked: list[Row], during: Row, rows: list[Row]) -> Iterator[Asked]:
     for way in ("up", "down"):
         measured = during.get(way) or {}
         for link in shaped:
-            if (rate := _rates(link[way])) and (row := judged.get(f"rate {way}")):
+            if (rate := reached.mean_rates(link[way])) and (row := judged.get(f"rate {way}")):
                 yield Asked(f"rate {way}", "kbit/s", *rate, _between(row), measured.get("rate_kbit_s"), row["within"])
             if row := judged.get(f"loss {way}"):
                 sent, received = int(measured.get("sent") or 0), int(measured.get("received") or 0)
@@ -219,7 +219,7 @@ def figures(asked: list[Row], during: Row, rows: list[Row]) -> Iterator[Asked]:
                 share = 100 * reached.asked_loss(link[way])
                 yield Asked(f"loss {way}", "%", share, share, _between(row), lost, row["within"])
     if (row := judged.get("round trip")) and shaped:
-        low, high = (sum(bounds) for bounds in zip(*(_delays(link[way]) for link in shaped for way in ("up", "down")), strict=True))
+        low, high = (sum(bounds) for bounds in zip(*(reached.delays(link[way]) for link in shaped for way in ("up", "down")), strict=True))
         yield Asked("round trip", "ms", low, high, _between(row), during.get("rtt_p50_ms"), row["within"])
 
 
@@ -227,17 +227,3 @@ def _between(row: Row) -> tuple[float, float] | None:
     """The two ends of a tolerance, where it has two."""
     match = re.match(r"([\d.]+(?:e[+-]?\d+)?) to ([\d.]+(?:e[+-]?\d+)?)\b", str(row["tolerance"]))
     return (float(match[1]), float(match[2])) if match else None
-
-
-def _rates(way: Row) -> tuple[float, float] | None:
-    """The lowest and the highest mean rate of a direction."""
-    share = float(way.get("duty_cycle_percent") or 100) / 100
-    every = [way.get("rate_kbit_s"), way.get("ramp_from_kbit_s"), *(point.get("rate_kbit_s") for point in way.get("trace") or ())]
-    found = [float(rate) * share for rate in every if rate is not None]
-    return (min(found), max(found)) if found else None
-
-
-def _delays(way: Row) -> tuple[float, float]:
-    traced = [float(point["delay_ms"]) for point in way.get("trace") or () if point.get("delay_ms") is not None]
-    every = traced or [float(way.get("delay_ms") or 0.0)]
-    return min(every), max(every)

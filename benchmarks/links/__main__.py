@@ -1,0 +1,149 @@
+"""scripts/links [NAME…] [--minutes 9]: holds every shipped link profile over one board's data link, one after another.
+
+One boot, one session, one far end. Each profile is armed, begun, measured as `runner profile try` does, taken back, and the link proven
+to be as before. What is there already is not measured again, so it can be done in pieces; page and chart are written each time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import click
+
+from benchmarks.links import chart, page
+from benchmarks.links.kept import Kept, Row
+from benchmarks.machine import describe
+from benchmarks.page import into
+from runner.cli.known_device import KnownDevice, known_device
+from runner.cli.output import Output
+from runner.cli.trial import table
+from runner.errors import RunnerError
+from runner.faults.table import figures
+from runner.lab.load import Reader
+from runner.model.profile import Link, Profile
+from runner.story import links as story_links
+from runner.story.trial import Bench, bench, hold_one, links_of
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+RESULTS, PAGE, CHART = ROOT / "benchmarks" / "links" / "results.json", ROOT / "docs" / "links.md", ROOT / "docs" / "images" / "links.svg"
+LONGEST_S = 30.0  # of one train: slow links are judged by fewer packets than `profile try` takes
+WATCHED_S, WINDOWS = 75.0, 3  # of what comes and goes: so long, or so many times
+ATTEMPTS, LONGEST_ATTEMPT_S = 2, 100.0  # as before an execution; what takes longer is measured once
+
+
+@click.command()
+@click.argument("names", nargs=-1, metavar="[NAME]…")
+@click.option("--device", default="qemu-pi", show_default=True, help="A device of the inventory that has a data link.")
+@click.option("--minutes", type=click.FloatRange(0.1, 600), help="Begin no other profile after so long.")
+@click.option("--again", is_flag=True, help="Also those that were measured already.")
+@click.option("--page", "only_page", is_flag=True, help="Make page and chart again from results.json; measure nothing.")
+def main(names: tuple[str, ...], device: str, minutes: float | None, again: bool, only_page: bool) -> None:
+    """Asked against measured for every shipped link profile (or NAMEs): docs/links.md and its chart."""
+    kept: dict[str, Any] = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.exists() else {"profiles": {}}
+    profiles = shipped()
+    kept["profiles"] = {name: value for name, value in kept["profiles"].items() if name in profiles}
+    if not only_page:
+        kept |= {"device": device, "machine": describe(ROOT)}
+        until = time.monotonic() + (minutes or 1e6) * 60
+        for name, profile in profiles.items():
+            if why := not_alone(profile):
+                kept["profiles"][name] = Kept(name, profile.title, _does(profile), why=why).as_json()
+        done = {name for name, value in kept["profiles"].items() if value["during"] or value["came_and_went"] or value["why"]}
+        todo = [name for name in names or profiles if name not in done or (again and not not_alone(profiles[name]))]
+        say(f"{len(todo)} of {len(profiles)} profiles to measure")
+        if todo:
+            asyncio.run(_measure(known_device(Output(False, str(ROOT)), device), {name: profiles[name] for name in todo}, kept, until))
+    _write(kept)
+    results = _results(kept)
+    sys.exit(0 if all(each.reached and each.reverted for each in results if not each.why) else 1)
+
+
+def shipped() -> dict[str, Profile]:
+    """Every profile of ours that does something to a data link."""
+    reader = Reader(Output(False, str(ROOT)).lab(quiet=True))
+    names = sorted(path.stem for path in (ROOT / "profiles").glob("*.yaml"))
+    found = {name: reader.profile(name, "scripts/links") for name in names}
+    reader.finish()
+    return {name: profile for name, profile in found.items() if profile and profile.links}
+
+
+def not_alone(profile: Profile) -> str:
+    """Why a profile cannot be held without a pipeline; "" for one that can."""
+    stages = sorted({link.stage for link in profile.links if link.stage})
+    return f"it is tied to the stage {', '.join(stages)} of its entry, and is measured in that entry's runs" if stages else ""
+
+
+def watched_s(links: tuple[Link, ...]) -> float:
+    """How long what comes and goes is watched: for its first times, and never longer than WATCHED_S; 0 for what is measured at once."""
+    if story_links.constant(links):
+        return 0.0
+    ends = [end for link in links for _, end in link.windows[:WINDOWS]]
+    return min(WATCHED_S, max((WATCHED_S if end is None else end + 5.0 for end in ends), default=WATCHED_S))
+
+
+async def _measure(known: KnownDevice, profiles: dict[str, Profile], kept: Row, until: float) -> None:
+    """Each of `profiles` in one session, kept as soon as it is known. Stops where the board is not as it was."""
+    link = known.line.data_link or known.type.data_link
+    assert link, "a device without a data link is refused by links_of"
+    kept["what"] = known.type.title
+    async with bench(known.request(say), known.identity, link, _tell) as at:
+        for name, profile in profiles.items():
+            if time.monotonic() > until:
+                return
+            asked = links_of([(name, profile)], link)
+            say(f"{name}: {_does(profile)}")
+            kept["profiles"][name] = (await _one(at, name, profile, asked)).as_json()
+            _save(kept)
+
+
+async def _one(at: Bench, name: str, profile: Profile, asked: tuple[Link, ...]) -> Kept:
+    one = Kept(name, profile.title, _does(profile), [link.model_dump(mode="json") for link in asked])
+    begun = time.monotonic()
+    while one.attempts < ATTEMPTS and not one.reached and time.monotonic() - begun < LONGEST_ATTEMPT_S:
+        one.attempts += 1
+        tried = await hold_one(at, asked, watched_s(asked), 1, _tell, LONGEST_S)
+        one.before, one.during, one.after = (tried.measured.get(phase, {}) for phase in ("before", "during", "after"))
+        one.came_and_went, one.left = ([] if one.during else tried.rows["during"]), tried.left
+    one.seconds = round(time.monotonic() - begun, 1)
+    return one
+
+
+def _does(profile: Profile) -> str:
+    return "; ".join(figures(link) for link in profile.links)
+
+
+def _tell(phase: str, rows: list[Row]) -> None:
+    say(f"{phase}\n{table(rows)}")
+
+
+def _results(kept: Row) -> list[Kept]:
+    return [Kept.from_json(value) for _, value in sorted(kept["profiles"].items())]
+
+
+def _save(kept: Row) -> None:
+    RESULTS.write_text(json.dumps(kept, indent=1, ensure_ascii=False, sort_keys=True) + "\n", encoding="utf-8")
+
+
+def _write(kept: Row) -> None:
+    results = _results(kept)
+    _save(kept)
+    PAGE.write_text(into(PAGE.read_text(encoding="utf-8"), page.markdown(results, kept)), encoding="utf-8")
+    CHART.write_text(chart.svg(results), encoding="utf-8")
+    say(f"written: {', '.join(str(path.relative_to(ROOT)) for path in (RESULTS, PAGE, CHART))}")
+
+
+def say(text: str) -> None:
+    click.echo(text, err=True)
+
+
+if __name__ == "__main__":
+    try:
+        main(prog_name="scripts/links")
+    except RunnerError as error:
+        say(str(error))
+        sys.exit(error.exit_code)
