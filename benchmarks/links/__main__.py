@@ -31,8 +31,8 @@ from runner.story.trial import Bench, bench, hold_one, links_of
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 RESULTS, PAGE, CHART = ROOT / "benchmarks" / "links" / "results.json", ROOT / "docs" / "links.md", ROOT / "docs" / "images" / "links.svg"
-LONGEST_S = 30.0  # of one train: slow links are judged by fewer packets than `profile try` takes
-WATCHED_S, WINDOWS = 75.0, 3  # of what comes and goes: so long, or so many times
+LONGEST_S = 20.0  # of one train: slow links are judged by fewer packets than `profile try` takes
+WATCHED_S, WINDOWS = 60.0, 3  # of what comes and goes: so long, or so many times
 ATTEMPTS, LONGEST_ATTEMPT_S = 2, 100.0  # as before an execution; what takes longer is measured once
 
 

@@ -19,8 +19,8 @@ from benchmarks.links.kept import Kept
 from runner.judgement import reached
 from runner.judgement.report.link_courses import Asked, figures
 
-MARGIN, LINE, HEAD = 14, 22, 56
-NAME, PLOT, GAP, WORDS = 142, 230, 22, 250
+MARGIN, LINE, HEAD = 14, 24, 56
+NAME, PLOT, GAP, WORDS = 142, 226, 36, 250
 WIDTH = MARGIN + NAME + 3 * (PLOT + GAP) + WORDS
 STYLE = """
   text { font: 12px system-ui, 'DejaVu Sans', sans-serif; fill: #24292f }
@@ -58,9 +58,9 @@ def _left(number: int) -> float:
     return MARGIN + NAME + number * (PLOT + GAP)
 
 
-RATE = Scale("rate, kbit/s", 0.1, 10_000, tuple((10.0**n, f"{10.0**n:g}") for n in range(-1, 5)), _left(0))
+RATE = Scale("rate, kbit/s", 0.1, 10_000, ((0.1, "0.1"), (1, "1"), (10, "10"), (100, "100"), (1e3, "1 000"), (1e4, "10 000")), _left(0))
 TRIP = Scale(
-    "round trip, half of them", 1, 100_000, tuple(zip((1, 10, 100, 1e3, 1e4, 1e5), ("1 ms", "10", "100", "1 s", "10", "100"), strict=True)),
+    "round trip, median", 1, 100_000, ((1, "1 ms"), (10, "10"), (100, "100"), (1e3, "1 s"), (1e4, "10"), (1e5, "100")),
     _left(1),
 )  # fmt: skip
 LOSS = Scale("lost, %", 0, 100, tuple((each, f"{each:g}") for each in (0.0, 25.0, 50.0, 75.0, 100.0)), _left(2), logarithmic=False)
@@ -110,21 +110,24 @@ def _profile(each: Kept, y: float, place: int) -> Iterator[str]:
     yield f'  <text class="soft" x="{LOSS.left + PLOT + GAP}" y="{middle + 4}">{escape(_short(each.verdict, 40))}</text></g>'
 
 
-def _drawn(figure: Asked, y: float) -> Iterator[str]:
+def _drawn(figure: Asked, middle: float) -> Iterator[str]:
+    """Of two directions the way up has the upper half of the line, and the way down the lower one."""
     scale = TRIP if figure.unit == "ms" else LOSS if figure.unit == "%" else RATE
+    way = figure.what.rpartition(" ")[2]
+    top, height = {"up": (middle - 9, 9), "down": (middle, 9)}.get(way, (middle - 7, 14))
     if figure.tolerance is not None:
         low, high = map(scale.x, figure.tolerance)
-        yield f'  <rect class="band" x="{low:.1f}" width="{max(high - low, 0):.1f}" y="{y - 7}" height="14"/>'
+        yield f'  <rect class="band" x="{low:.1f}" width="{max(high - low, 0):.1f}" y="{top}" height="{height}"/>'
     for asked in sorted({figure.low, figure.high}):
-        yield f'  <line class="asked" x1="{scale.x(asked):.1f}" x2="{scale.x(asked):.1f}" y1="{y - 7}" y2="{y + 7}"/>'
+        yield f'  <line class="asked" x1="{scale.x(asked):.1f}" x2="{scale.x(asked):.1f}" y1="{top}" y2="{top + height}"/>'
     if figure.measured is None:
         return
-    x, way = scale.x(figure.measured), figure.what.rpartition(" ")[2]
+    x, y = scale.x(figure.measured), top + height / 2
     if not figure.within:
-        yield f'  <path class="outside" d="M{x - 4:.1f} {y - 4}l8 8m0 -8l-8 8"/>'
+        yield f'  <path class="outside" d="M{x - 3.5:.1f} {y - 3.5}l7 7m0 -7l-7 7"/>'
     elif way in ("up", "down"):
-        tip = -5 if way == "up" else 5
-        yield f'  <path class="found" d="M{x - 5:.1f} {y - tip * 0.8}h10l-5 {tip * 1.6}z"/>'
+        tip = -3.5 if way == "up" else 3.5
+        yield f'  <path class="found" d="M{x - 4:.1f} {y - tip}h8l-4 {2 * tip}z"/>'
     else:
         yield f'  <circle class="found" cx="{x:.1f}" cy="{y}" r="4"/>'
 
