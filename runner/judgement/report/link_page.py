@@ -92,12 +92,17 @@ def _of_execution(course: LinkCourse) -> Child:
         tag("p", f"Of the light probe's {course.sent} packets {course.came} came to the far end.", class_="note"),
         table(f"Received from {course.name}", ("service", "receipts", "while nothing should pass"), arrived) if arrived else None,
         details(
-            f"{len(spans)} times that something was on",
+            f"When something was on: {len(spans)}",
             table(f"What was on over the link of {course.name}", ("fault", "what was on", "from", "to", "then"), spans),
         )
         if spans
         else None,
-        tag("p", "By means of: ", join(*(part for name, needs in means for part in (code(name), f" {needs}; "))), class_="note")
+        tag(
+            "p",
+            "By means of: ",
+            [(", " if place else "", code(name), f": {needs}") for place, (name, needs) in enumerate(means)],
+            class_="note",
+        )
         if means
         else None,
     ]

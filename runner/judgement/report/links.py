@@ -95,11 +95,12 @@ def section(conclusion: Conclusion) -> list[str]:
     courses = link_courses(evidence, Timeline(evidence))
     if not courses:
         return []
-    nic = (evidence.note("far_end") or {}).get("data_nic", "not known")
+    nic = (evidence.note("far_end") or {}).get("data_nic")
+    over = f", over {words(nic)}" if nic else ""
     lines = [
         "#### The data link",
         "",
-        f"Held by a guard on the device, measured from both ends; the link was {words(nic)}. {CHANCE} The seed was "
+        f"Held by a guard on the device, measured from both ends{over}. {CHANCE} The seed was "
         f"{evidence.plan['seed']}. What the guard did, record by record: {link('results/logs/link_events.txt')}.",
         "",
     ]
