@@ -150,7 +150,7 @@ async def lift(run: Run, plan: ExecutionPlan) -> None:
 async def take_back(run: Run) -> None:
     """Whatever is armed on the device is reverted, and its guard's journal mirrored. Raises LabError, and quarantines, when it stays."""
     assert run.session
-    standing = (await run.session.ask("programs"))["programs"]
+    standing = await standing_programs(run.session)
     done = await run.session.ask("revert", name="", timeout_s=120) if standing else {"reverted": [], "left": []}
     await mirror_guard(run.session, run.token, run.folder, run.log)
     if done["left"]:
@@ -160,7 +160,7 @@ async def take_back(run: Run) -> None:
 async def clear(run: Run) -> None:
     """What a run that was killed left on the link is taken back before anything new begins; then the link must be as that run found it."""
     assert run.session
-    standing = (await run.session.ask("programs"))["programs"]
+    standing = await standing_programs(run.session)
     for each in standing:
         run.say(f"taken back: {left_behind(each)}")
     if standing:
@@ -171,6 +171,11 @@ async def clear(run: Run) -> None:
     expected = run.lease.leases.expected(run.plan.identity)
     if expected is not None:
         await _compare(run, expected[1])
+
+
+async def standing_programs(session: Session) -> list[Row]:
+    """What is armed on the device, by its own word; what is no program is not shown, and is taken back with the rest."""
+    return [each for each in (await session.ask("programs"))["programs"] if isinstance(each, dict)]
 
 
 def left_behind(program: dict[str, Any]) -> str:

@@ -12,10 +12,12 @@ import asyncio
 from typing import Any, NamedTuple
 
 from runner.clock import Clock
+from runner.errors import LabError
 from runner.model.plan import PROBE_PORT
 from runner.ondevice.link_probe import ETHERNET_BYTES
 from runner.target.far_end.client import FarEnd
 from runner.target.session import Session
+from runner.target.transports.base import words
 
 SMALL_BYTES, LARGE_BYTES = 86, 1400  # with Ethernet's 14; the small ones pass where a message may have 51 bytes
 WISHED_ROUND_TRIPS, LONGEST_S = 200, 45.0
@@ -87,8 +89,9 @@ async def _round_trips(probe: Probe, slowest_kbit_s: float, expected: Expected, 
     sent = await _train(probe, duration_s, rate, SMALL_BYTES, expected.round_trip_ms, echo=True)
     up = await probe.far_end.ask("summary", who=probe.who, sent=sent["sent"])
     there = {"sent": sent["sent"], **{key: up[key] for key in ("received", "bursts", "duplicates", "reordered")}, "rate_kbit_s": None}
-    back = {"sent": up["received"], "received": sent["echoes"], "bursts": {}, "rate_kbit_s": None}
-    return {"up": there, "down": back, **{key: sent[key] for key in ("echoes", "rtt_p50_ms", "rtt_p95_ms")}}
+    said = {key: _number(sent, key) for key in ("echoes", "rtt_p50_ms", "rtt_p95_ms")}
+    back = {"sent": up["received"], "received": said["echoes"] or 0, "bursts": {}, "rate_kbit_s": None}
+    return {"up": there, "down": back, **said}
 
 
 async def _longer(probe: Probe, expected: Expected) -> dict[str, int]:
@@ -117,9 +120,17 @@ async def _rate_down(probe: Probe, rate_kbit_s: float, expected: Expected, longe
         await probe.clock.sleep(0.5)  # it listens by then, or counts a little less
         paced = {"duration_s": duration_s, "rate_kbit_s": _framed(rate_kbit_s * OVERFILL, size), "size": size}
         sent = await probe.far_end.ask("send", who=probe.who, **paced, timeout_s=duration_s + 30)
-        return _rates(await catching, sent, size)
+        return _rates({"rate_kbit_s": _number(await catching, "rate_kbit_s")}, sent, size)
     finally:
         catching.cancel()
+
+
+def _number(answer: dict[str, Any], key: str) -> Any:
+    """What a device says that it counted, or None. Raises LabError for what can be none of it."""
+    value = answer.get(key)
+    if value is not None and not (type(value) in (int, float) and 0 <= value < 2**53):
+        raise LabError(f"the device says that it measured {key} = {words(repr(value), 60)}", expected="a number, or nothing")
+    return value
 
 
 def _rates(arrived: dict[str, Any], sent: dict[str, Any], size: int) -> dict[str, float | None]:

@@ -247,7 +247,7 @@ async def clear(session: Session, lease: Lease, request: Request) -> list[Row]:
 
     Raises LabError, and quarantines, when some of it stays.
     """
-    standing: list[Row] = (await session.ask("programs"))["programs"]
+    standing = await links.standing_programs(session)
     for each in standing:
         request.say(f"taken back: {links.left_behind(each)}")
     done = await session.ask("revert", name="", timeout_s=120)

@@ -45,6 +45,10 @@ _ANSWERS: dict[str, dict[str, Any]] = {
     "fingerprint": {"fields": dict},
     "locate": {"path": str, "size": int, "extents": list},
     "log": {"text": str, "bytes": int},
+    "programs": {"programs": list},
+    "revert": {"reverted": list, "left": list},
+    "probe_train": {"sent": int, "took_s": float},
+    "probe_stop": {"sent": int, "echoes": int},
 }
 _HELD = {"hold": str, "stage": str, "point": str, "sequence": int, "written": int, "flushed": int}
 MAX_QUEUED_EVENTS = 1_000

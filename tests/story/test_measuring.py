@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from runner.errors import LabError
 from runner.judgement import reached
 from runner.model.profile import Bandwidth, Burst, Direction, Jamming, Link, Offline, Pace
 from runner.story import links, measure
@@ -69,14 +70,14 @@ class Link_:
     """A device and a far end with nothing between them but a rate: what more is sent does not arrive. `device_kbit_s` is what a
     busy device manages to send. They count frames, as the probe does."""
 
-    def __init__(self, rate_kbit_s: float, device_kbit_s: float = 1e9) -> None:
-        self.rate_kbit_s, self.device_kbit_s, self.arriving = rate_kbit_s, device_kbit_s, 0.0
+    def __init__(self, link_kbit_s: float, device_kbit_s: float = 1e9, **lies: Any) -> None:
+        self.link_kbit_s, self.device_kbit_s, self.arriving, self.lies = link_kbit_s, device_kbit_s, 0.0, lies
 
     async def device(self, do: str, **words: Any) -> dict[str, Any]:
         if do == "probe_catch":
             await asyncio.sleep(0)
-            return {"rate_kbit_s": self.arriving, "sent": 1, "received": 1}
-        return {**self._sent(words, self.device_kbit_s), "echoes": 9, "rtt_p50_ms": 1.0, "rtt_p95_ms": 1.0}
+            return {"rate_kbit_s": self.arriving, "sent": 1, "received": 1, **self.lies}
+        return {**self._sent(words, self.device_kbit_s), "echoes": 9, "rtt_p50_ms": 1.0, "rtt_p95_ms": 1.0, **self.lies}
 
     async def far_end(self, do: str, **words: Any) -> dict[str, Any]:
         if do == "send":
@@ -86,7 +87,7 @@ class Link_:
     def _sent(self, words: dict[str, Any], most_kbit_s: float) -> dict[str, Any]:
         framed = min(words["rate_kbit_s"], most_kbit_s)
         size = words["size"]
-        self.arriving = min(framed, self.rate_kbit_s * size / (size - ETHERNET_BYTES))
+        self.arriving = min(framed, self.link_kbit_s * size / (size - ETHERNET_BYTES))
         return {"sent": round(framed * 1000 / 8 / size * words["duration_s"]), "took_s": words["duration_s"]}
 
     def measured(self, asked_kbit_s: float, clock: Any) -> dict[str, Any]:
@@ -116,6 +117,14 @@ def test_a_device_that_cannot_fill_the_link_is_said_to_be_it(clock: Any) -> None
     assert rows["rate up"]["measured"].startswith("not measured: only 1979 ")
     assert not rows["rate up"]["within"]
     assert rows["rate down"]["within"]
+
+
+@pytest.mark.parametrize("lie", ["fast", -1, True, [1], float("nan"), 2**60, {"a": 1}], ids=repr)
+@pytest.mark.parametrize("key", ["rtt_p50_ms", "rtt_p95_ms", "echoes", "rate_kbit_s"])
+def test_a_device_that_counts_nonsense_is_an_error_of_the_lab(key: str, lie: Any, clock: Any) -> None:
+    """It is said which number, and what it was; nothing is judged by it."""
+    with pytest.raises(LabError, match=f"the device says that it measured {key}"):
+        Link_(64.0, **{key: lie}).measured(64.0, clock)
 
 
 # ---- what is measured at once ---------------------------------------------------------------------------------------------
