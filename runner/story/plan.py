@@ -165,9 +165,13 @@ def _command(asked: Asked, stageflow: str) -> str:
 
 
 def missing_cuts(plan: Plan, counted: Mapping[str, int]) -> dict[str, int]:
-    """Scenario → how many of its planned cuts have not counted yet, where there are such."""
+    """Scenario → how many of its planned cuts have not counted yet, where there are such.
+
+    An entry without a bar is not about cuts: there, one that counted is as good as all.
+    """
     asked = Counter(e.scenario for e in plan.executions for cut in e.cuts if may_count(e, cut, plan.scenarios))
-    return {scenario: count - counted.get(scenario, 0) for scenario, count in asked.items() if count > counted.get(scenario, 0)}
+    enough = asked if plan.cuts.bar else dict.fromkeys(asked, 1)
+    return {scenario: count - counted.get(scenario, 0) for scenario, count in enough.items() if count > counted.get(scenario, 0)}
 
 
 def more_cuts(plan: Plan, missing: Mapping[str, int], attempt: int) -> list[ExecutionPlan]:

@@ -1,0 +1,44 @@
+"""The entries whose link fails, on an emulated board: everything that they promise, the power cut in the middle included."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from runner.judgement.conclude import Conclusion, conclude
+from runner.judgement.links import rows
+from runner.lab.folder import RunFolder
+
+ENTRIES = {
+    "EDGE-003": ("recovery", "adversarial"),
+    "EDGE-004": ("recovery",),
+    "DEF-008": ("recovery", "adversarial"),
+}
+
+
+@pytest.mark.qemu
+@pytest.mark.parametrize("entry", ENTRIES)
+def test_an_entry_passes_while_its_link_fails(entry: str, tmp_path: Path, runner_process: Callable[..., Any]) -> None:
+    """Every check holds, each link fault was what was asked and came off again, and the folder keeps every rule."""
+    wanted = [word for name in ENTRIES[entry] for word in ("--scenario", name)]
+    assert runner_process("init", str(tmp_path / "lab")).returncode == 0
+    done = runner_process("exec", entry, "--device", "qemu-pi", "--quick", *wanted, cwd=tmp_path / "lab", RUNNER_STATE=str(tmp_path / "s"))
+    assert done.returncode == 0, done.stdout + done.stderr
+    (folder,) = RunFolder.every(tmp_path / "lab" / "runs")
+    conclusion = conclude(folder, "2026-01-01T00:00:00.000Z")
+    assert conclusion.outcome.verdict in ("PASS", "PASS_WITH_CONCERNS"), conclusion.reason
+    assert reached(conclusion, ENTRIES[entry]) == []
+    verified = runner_process("run", "verify", str(folder.root), cwd=tmp_path / "lab", RUNNER_STATE=str(tmp_path / "s"))
+    assert verified.returncode == 0, verified.stdout
+
+
+def reached(conclusion: Conclusion, scenarios: tuple[str, ...]) -> list[dict[str, Any]]:
+    """What of the link faults was not as asked; and a row of its own for a scenario that had none at all."""
+    wrong: list[dict[str, Any]] = []
+    for scenario in scenarios:
+        found = [row for execution in conclusion.evidence.of(scenario) for row in rows(conclusion.evidence, execution)]
+        wrong += [row for row in found if not row["within"]] or ([] if found else [{"what": scenario, "measured": "nothing was on its link"}])
+    return wrong
