@@ -123,15 +123,18 @@ class Eye:
 
     def __init__(self, stream: Stream) -> None:
         self._stream, self._said, self._asking = stream, bytearray(), asyncio.Lock()
+        self.lost = False  # an answer is still to come, or never will: the next one would be taken for it
 
     async def ask(self, do: str, *, timeout_s: float = ANSWER_LIMIT_S, **words: Any) -> dict[str, Any]:
         async with self._asking:
+            self.lost = True
             try:
                 async with asyncio.timeout(timeout_s):
                     await self._stream.write(json.dumps({"do": do, **words}).encode() + b"\n")
                     answer = json.loads(await self._line())
             except asyncio.TimeoutError:
                 raise Gone(f"the eye did not {do} within {timeout_s:g} s") from None
+            self.lost = False
         if "error" in answer:
             raise Gone(f"the eye could not {do}: {answer['error']}")
         ok: dict[str, Any] = answer["ok"]
@@ -162,6 +165,7 @@ class Bench:
         self.link: DataLink = device_type.data_link
         self.who = secrets.token_hex(8)
         self.before: dict[str, Any] = {}
+        self.scale = 1.0  # of every time in a cell: a busy machine makes a slow board, and this becomes larger
         self.capabilities: list[str] = []
         self._coordinator: Coordinator | None = None
         self._eye: Eye | None = None
@@ -226,6 +230,8 @@ class Bench:
         return self._coordinator
 
     async def eye(self) -> Eye:
+        if self._eye is not None and self._eye.lost:
+            await self.close_eye()
         if self._eye is None:
             deadline = time.monotonic() + BOOT_LIMIT_S
             while True:

@@ -31,7 +31,7 @@ ARMING, APPLYING, HOLDING, REVERTING = PHASES = ("arming", "applying", "holding"
 
 ONLY_PATH = "only path"
 ONLY_PATH_S = 12.0  # its own schedule: nobody can renew meanwhile, so this is what ends it
-RENEW_S, UNHURRIED_RENEW_S = 4.0, 60.0
+RENEW_S, UNHURRIED_RENEW_S = 5.0, 60.0
 WIDE_S, WIDER_S = 4.0, 12.0  # how long the sleeping act keeps a phase open; the second where a deadline must fall into it
 CAP_S = {ARMING: 4.0, APPLYING: 6.0, HOLDING: 7.0, REVERTING: 9.0}
 LONG_CAP_S = 600.0
@@ -48,10 +48,9 @@ class Cell(NamedTuple):
     def __str__(self) -> str:
         return f"{self.fault}, {self.victim}, {self.phase}"
 
-    @property
-    def renew_s(self) -> float:
+    def renew_s(self, scale: float) -> float:
         """For how long the guard goes on without hearing of anybody. Where it is the cap that must strike, nothing else is in its way."""
-        return UNHURRIED_RENEW_S if self.victim == CAP else RENEW_S
+        return UNHURRIED_RENEW_S if self.victim == CAP else RENEW_S * scale
 
     def cap_s(self, scale: float) -> float:
         return CAP_S[self.phase] * scale if self.victim == CAP else LONG_CAP_S

@@ -105,7 +105,7 @@ def test_the_one_that_cuts_the_only_path_ends_itself() -> None:
 def test_where_the_cap_must_strike_nothing_strikes_before_it() -> None:
     """The cap is short and the renewal long, and the other way round everywhere else."""
     for cell in every_cell():
-        assert (cell.cap_s(1.0) < cell.renew_s) == (cell.victim == CAP)
+        assert (cell.cap_s(2.0) < cell.renew_s(2.0)) == (cell.victim == CAP)
 
 
 # ---- what is read off a look ------------------------------------------------------------------------------------------

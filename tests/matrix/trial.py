@@ -43,6 +43,7 @@ GREEN, NOT_AS_BEFORE, BROKEN = "green", "not as it was before", "broken"
 PHASE_LIMIT_S = 20.0
 PATIENCE_S = 30.0  # beyond what a program's own times need
 TRIES = 3
+MOST_SCALE = 2.25  # an act is given up after 30 s
 
 
 class Missed(Exception):
@@ -67,6 +68,7 @@ class Found:
     seen: str = ""  # what proved the fault present
     wrong: str = ""
     tries: int = 1
+    scale: float = 1.0  # of all times in it, on a busy machine
 
     def as_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -74,16 +76,17 @@ class Found:
 
 async def try_cell(bench: Bench, cell: Cell, patience_s: float = PATIENCE_S) -> Found:
     """The cell's outcome. Never raises but when it is cancelled; the board is as it was, or was booted anew, when this returns."""
-    found, began, scale = Found(*cell), time.monotonic(), 1.0
+    found, began = Found(*cell), time.monotonic()
     for found.tries in range(1, TRIES + 1):
-        trial = Trial(bench, cell, found, scale, patience_s)
+        found.scale = bench.scale
+        trial = Trial(bench, cell, found, bench.scale, patience_s)
         try:
             await trial.carry_out()
             found.outcome, found.wrong = GREEN, ""
         except NotAsBefore as error:
             found.outcome, found.wrong = NOT_AS_BEFORE, str(error)
         except Missed as error:
-            found.outcome, found.wrong, scale = BROKEN, f"missed: {error}", min(scale * 1.5, 2.0)
+            found.outcome, found.wrong, bench.scale = BROKEN, f"missed: {error}", min(bench.scale * 1.5, MOST_SCALE)
         except Exception as error:
             found.outcome, found.wrong = BROKEN, f"{type(error).__name__}: {error}"
         if found.outcome != GREEN:
@@ -106,7 +109,7 @@ class Trial:
         coordinator = await bench.coordinator()
         before = links.before_of(bench.before, bench.link.interface)
         program = self._program = program_of(cell, bench.link, bench.capabilities, before, self._scale)
-        words = {"renew_s": cell.renew_s, "cap_s": cell.cap_s(self._scale)}
+        words = {"renew_s": cell.renew_s(self._scale), "cap_s": cell.cap_s(self._scale)}
         await coordinator.ask("arm", program=program.model_dump(mode="json"), run=self._run, **words)
         await self._come_to_the_phase(program)
         await self._prove(program)
@@ -133,10 +136,12 @@ class Trial:
         """Returns when the guard and the kernel say that it is in the phase."""
         deadline = time.monotonic() + PHASE_LIMIT_S
         while True:
-            look = await self._bench.look(program.signs)
-            if phase_of(look, program) == phase and shows(look, phase, program):
-                return
-            if time.monotonic() > deadline:
+            look = await self._bench.look()
+            if phase_of(look, program) == phase:
+                look = await self._bench.look(program.signs)
+                if shows(look, phase, program):
+                    return
+            if time.monotonic() > deadline or not look["armed"]:
                 raise Missed(f"not {phase}: {look}")
 
     async def _prove(self, program: Program) -> None:
@@ -227,11 +232,13 @@ class Trial:
     async def _becomes_clean(self, program: Program) -> None:
         deadline = self._struck + self._limit_s()
         while True:
-            look = await self._bench.look(program.signs)
+            look = await self._bench.look()
+            look = look if look["armed"] else await self._bench.look(program.signs)
             if not look["armed"] and not look["seen"]:
                 self._found.clean_s = round(time.monotonic() - self._struck, 1)
                 break
             if time.monotonic() > deadline:
+                look = await self._bench.look(program.signs)
                 raise NotAsBefore(f"armed {look['armed']}, seen {look['seen']}, marks {look['marks']} after {self._limit_s():.0f} s")
             await asyncio.sleep(0.1)
         said = (await (await self._bench.eye()).ask("journal", run=self._run))["records"]
