@@ -27,6 +27,8 @@ PORT = 7777
 ETHERNET_BYTES, IP_UDP_BYTES = 14, 28
 MAX_PACKET_BYTES, MAX_TRAIN_PACKETS, MAX_TRAIN_S, MAX_RATE_KBIT_S = 1_472, 200_000, 120.0, 1_000_000.0
 MIN_INTERVAL_S, MAX_LIGHT_S = 0.02, 86_400.0
+BEHIND_S = 0.02
+FILLING_BEHIND_S = 0.25  # of a train that is to fill a link: as much as its queue holds, because a busy board wakes up late
 MAX_ROUND_TRIPS = 20_000  # of one train, for its median
 SILENCE_S = 30.0  # in which a first packet must have come back
 LIGHT, TRAIN, ECHOED_TRAIN, DOWN, ECHO, TRAIN_ECHO = b"l", b"t", b"q", b"d", b"e", b"r"
@@ -127,10 +129,10 @@ class Tally:
         return round((later[-1][1] - later[0][1]) * 8e6 / (later[-1][0] - later[0][0]), 3)
 
 
-def train(send: Any, duration_s: float, rate_kbit_s: float, size: int, between: Any = time.sleep) -> int:
+def train(send: Any, duration_s: float, rate_kbit_s: float, size: int, between: Any = time.sleep, behind_s: float = BEHIND_S) -> int:
     """Calls `send(number)` for packets of `size` at the pace of `rate_kbit_s` for `duration_s`, all bounded; how many there were.
 
-    Whoever cannot keep up does not catch up with more than 20 ms of it at once.
+    Whoever cannot keep up does not catch up with more than `behind_s` of it at once.
     """
     duration_s, gap_s = min(duration_s, MAX_TRAIN_S), size * 8 / 1000 / min(max(rate_kbit_s, 0.001), MAX_RATE_KBIT_S)
     begun, number = time.monotonic(), 0
@@ -140,7 +142,7 @@ def train(send: Any, duration_s: float, rate_kbit_s: float, size: int, between: 
         if now < due:
             between(due - now)
             continue
-        due = max(due, now - 0.02) + gap_s
+        due = max(due, now - behind_s) + gap_s
         if time.monotonic() - begun >= duration_s:
             break
         send(number)
@@ -258,7 +260,7 @@ class LinkProbe:
                     round_trips.append(min(max((boottime_ns() - packet.sent_ns) // 1000, 0), 600_000_000))
 
             begun = boottime_ns()
-            sent = train(send, duration_s, rate_kbit_s, payload, listen if echo else time.sleep)
+            sent = train(send, duration_s, rate_kbit_s, payload, *((listen, BEHIND_S) if echo else (time.sleep, FILLING_BEHIND_S)))
             took_ns = boottime_ns() - begun
             if echo:
                 ended = heard = time.monotonic()

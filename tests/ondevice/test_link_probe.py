@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -116,6 +117,16 @@ def test_a_number_beyond_all_bounds_is_not_counted() -> None:
     for sequence in (2**32 - 1, link_probe.MAX_TRAIN_PACKETS, -1):
         tally.count(sequence, 100, 1)
     assert (tally.packets, tally.summary()["sent"]) == (0, 0)
+
+
+@pytest.mark.parametrize(("behind_s", "share"), [(link_probe.FILLING_BEHIND_S, 0.97), (link_probe.BEHIND_S, 0.4)])
+def test_a_train_that_is_to_fill_a_link_catches_up(monkeypatch: pytest.MonkeyPatch, behind_s: float, share: float) -> None:
+    """A board that wakes up 100 ms late each time still sends what it was told to; a train that must not fill anything does not."""
+    now = [0.0]
+    late = SimpleNamespace(monotonic=lambda: now[0], sleep=lambda seconds: now.__setitem__(0, now[0] + seconds + 0.1))
+    monkeypatch.setattr(link_probe, "time", late)
+    sent = train(lambda number: None, 10.0, 400.0, 1000, late.sleep, behind_s)
+    assert (sent / 500 >= share) is (behind_s == link_probe.FILLING_BEHIND_S)
 
 
 def test_a_train_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:

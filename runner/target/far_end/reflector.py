@@ -20,6 +20,7 @@ from runner.ondevice.journal import boottime_ns
 from runner.ondevice.link_probe import (
     BACK,
     DOWN,
+    FILLING_BEHIND_S,
     LIGHT,
     MAX_TRAIN_PACKETS,
     Packet,
@@ -173,7 +174,7 @@ class Reflector(threading.Thread):
             failed += not self._send(data, peer)
 
         began_ns = boottime_ns()
-        sent = train(one, duration_s, rate_kbit_s, bytes_each)
+        sent = train(one, duration_s, rate_kbit_s, bytes_each, behind_s=FILLING_BEHIND_S)
         return {
             "sent": sent, "failed": failed, "bytes": sent * bytes_each, "began_ns": began_ns,
             "took_s": round((boottime_ns() - began_ns) / 1e9, 3),
