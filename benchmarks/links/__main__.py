@@ -41,8 +41,9 @@ ATTEMPTS, LONGEST_ATTEMPT_S = 2, 100.0  # as before an execution; what takes lon
 @click.option("--device", default="qemu-pi", show_default=True, help="A device of the inventory that has a data link.")
 @click.option("--minutes", type=click.FloatRange(0.1, 600), help="Begin no other profile after so long.")
 @click.option("--again", is_flag=True, help="Also those that were measured already.")
+@click.option("--missed", is_flag=True, help="Also those that were not reached.")
 @click.option("--page", "only_page", is_flag=True, help="Make page and chart again from results.json; measure nothing.")
-def main(names: tuple[str, ...], device: str, minutes: float | None, again: bool, only_page: bool) -> None:
+def main(names: tuple[str, ...], device: str, minutes: float | None, again: bool, missed: bool, only_page: bool) -> None:
     """Asked against measured for every shipped link profile (or NAMEs): docs/links.md and its chart."""
     kept: dict[str, Any] = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.exists() else {"profiles": {}}
     profiles = shipped()
@@ -53,8 +54,9 @@ def main(names: tuple[str, ...], device: str, minutes: float | None, again: bool
         for name, profile in profiles.items():
             if why := not_alone(profile):
                 kept["profiles"][name] = Kept(name, profile.title, _does(profile), why=why).as_json()
-        done = {name for name, value in kept["profiles"].items() if value["during"] or value["came_and_went"] or value["why"]}
-        todo = [name for name in names or profiles if name not in done or (again and not not_alone(profiles[name]))]
+        known = {name: Kept.from_json(value) for name, value in kept["profiles"].items()}
+        done = {name for name, one in known.items() if one.why or (one.rows and not again and (one.reached or not missed))}
+        todo = sorted((name for name in names or profiles if name not in done), key=lambda name: name in known)
         say(f"{len(todo)} of {len(profiles)} profiles to measure")
         if todo:
             asyncio.run(_measure(known_device(Output(False, str(ROOT)), device), {name: profiles[name] for name in todo}, kept, until))
@@ -108,7 +110,7 @@ async def _one(at: Bench, name: str, profile: Profile, asked: tuple[Link, ...]) 
         one.attempts += 1
         tried = await hold_one(at, asked, watched_s(asked), 1, _tell, LONGEST_S)
         one.before, one.during, one.after = (tried.measured.get(phase, {}) for phase in ("before", "during", "after"))
-        one.came_and_went, one.left = ([] if one.during else tried.rows["during"]), tried.left
+        one.came_and_went, one.left = ([] if one.during else tried.rows["during"]), []
     one.seconds = round(time.monotonic() - begun, 1)
     return one
 

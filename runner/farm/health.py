@@ -14,11 +14,11 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
+from runner.model.program import OUR_HANDLE, OUR_IFB, OUR_TABLES
 from runner.ondevice.fingerprint import FIELDS, IN_THIS_ORDER, LINE_CHARACTERS, LINES, UNKNOWN
 
 CLOCK_TOLERANCE_S = 3.0
 CLOCK_DRIFT = 0.0005  # of the time between two looks: more than any clock is slewed by
-OUR_HANDLE, OUR_IFB, OUR_TABLES = "5f10:", "runner-ifb0", "table inet runner_"
 INGRESS = ("ingress", "clsact")
 
 
@@ -93,7 +93,7 @@ def foreign(now: dict[str, Any], interface: str, *, armed: bool = False) -> list
             continue
         found.append(f"{interface} has a qdisc that is not ours: {line}")
     tables = [line for line in _known(now["firewall"]) if re.fullmatch(r"table \S+ \S+", line)]
-    found += [f"the firewall has a table that is not ours: {line}" for line in tables if not line.startswith(OUR_TABLES)]
+    found += [f"the firewall has a table that is not ours: {line}" for line in tables if not line.startswith(f"table inet {OUR_TABLES}")]
     legacy = {" ".join(words[0].split()) for line in now["firewall"] if (words := re.match(r"ip6?tables \w+(?=: )", line))}
     found += [f"the firewall has a table that is not ours: {table} (the legacy kind)" for table in sorted(legacy)]
     if not armed:
@@ -104,7 +104,7 @@ def foreign(now: dict[str, Any], interface: str, *, armed: bool = False) -> list
 def left_of_ours(now: dict[str, Any]) -> list[str]:
     """What bears our tags, a sentence each: something that nobody took back, when no program is armed."""
     qdiscs = [line for line in _known(now["qdiscs"]) if re.match(rf"qdisc \S+ {OUR_HANDLE} ", line)]
-    tables = [line for line in _known(now["firewall"]) if line.startswith(OUR_TABLES) and re.fullmatch(r"table \S+ \S+", line)]
+    tables = [line for line in _known(now["firewall"]) if re.fullmatch(rf"table inet {OUR_TABLES}\S+", line)]
     return [f"left by a fault of ours: {line}" for line in (*qdiscs, *tables, *_ifb(now))]
 
 

@@ -16,10 +16,9 @@ from collections.abc import Iterable, Sequence
 from runner.errors import AskError
 from runner.model.base import Value
 from runner.model.profile import Timed
-from runner.model.program import Act, Sign, Step
+from runner.model.program import OUR_HANDLE, OUR_IFB, OUR_TABLES, Act, Sign, Step
 
-HANDLE = "5f10:"
-IFB = "runner-ifb0"
+HANDLE, IFB = OUR_HANDLE, OUR_IFB
 EVERY_CAPABILITY = frozenset({"netem", "tbf", "htb", "ifb", "nft", "ethtool"})
 MAX_STEPS = 2000
 HORIZON_S = 3600.0  # how far what goes on and on is planned, where no end is said; then it stays as it is
@@ -118,7 +117,7 @@ def offload_signs(device: str, names: Iterable[str]) -> tuple[Sign, ...]:
 
 
 def table_of(fault: str) -> str:
-    return f"runner_{fault}"
+    return f"{OUR_TABLES}{fault}"
 
 
 def filtering(fault: str, outgoing: Sequence[str], incoming: Sequence[str], sets: Sequence[str] = ()) -> Act:

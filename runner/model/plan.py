@@ -11,8 +11,7 @@ from runner.model.device import DataLink, DeviceLine, DeviceType
 from runner.model.entry import CutBar, Limits, Scenario
 from runner.model.profile import Damage, Link, Profile
 
-
-HTTP_PORT, MQTT_PORT, PROBE_PORT = 8080, 1883, 7777  # of the far end; fixed, because it has an address of its own
+HTTP_PORT, MQTT_PORT = 8080, 1883  # of the far end; fixed, because it has an address of its own
 
 
 class TamperPlan(Value):

@@ -12,6 +12,8 @@ from pydantic import Field
 
 from runner.model.base import Value
 
+OUR_HANDLE, OUR_IFB, OUR_TABLES = "5f10:", "runner-ifb0", "runner_"  # by these tags what is ours is known, and nothing else is deleted
+
 
 class Act(Value):
     """One command on the device: its argument list, and what it reads from standard input."""

@@ -36,7 +36,7 @@ from runner.ondevice import failpoints
 from runner.ondevice.journal import Journal, boot_id
 from runner.story.execution import HOPELESS, linked, run_execution
 from runner.story.left import end_as, give_up_own, set_aside, settle
-from runner.story.links import clear, far_end, impose, lift
+from runner.story.links import clear, far_end, impose, lift, served
 from runner.story.live import collect_evidence, live_target
 from runner.story.plan import missing_cuts, more_cuts, once_more
 from runner.story.prove import prove_disk
@@ -95,6 +95,7 @@ async def resume(
             with contextlib.suppress(OSError):  # a full disk is heard of soon enough
                 folder.keep_room()
             run.endings, run.baseline_s = list(run.past.ended.values()), dict(run.past.baseline_s)
+            run.as_found = run.past.as_found
             run.note("resumed", runner_version=__version__)
             lease.leases.began(run.token, plan.identity, folder.root, lease.id)
             trouble = await _carry_out(run, adjust, cancel=cancel)
@@ -285,11 +286,12 @@ async def _execution(run: Run, execution: ExecutionPlan) -> str:
         end_as(run, execution, "not_recovered")  # a result, whose coordinator was killed before it had noted the end
     if execution.name not in run.past.ended:
         await linked(run, lambda: impose(run, execution))
-        run.past.ended[execution.name] = ending = await run_execution(run, execution)
-        if ending not in HOPELESS:
-            await linked(run, lambda: lift(run, execution))
+        run.past.ended[execution.name] = await run_execution(run, execution)
+        await served(run)
         if damaging and run.past.ended[execution.name] not in HOPELESS:
             await linked(run, lambda: unpack(run))
+    if execution.name not in run.past.lifted and run.past.ended[execution.name] not in HOPELESS:
+        await linked(run, lambda: lift(run, execution))  # also of one that ended in an earlier life of this run
     return run.past.ended[execution.name]
 
 

@@ -3,42 +3,34 @@
     as found ─► before ─► armed ─► on ─► proof: as asked? ─► … the execution, renewed … ─► lifted ─► after: as before?
                             └── after a power cut: armed again, with what is left of it
 
-The faults are the device's own guard's: whatever becomes of us, it takes them back. Foreign state on the link is refused before
-anything moves. A device whose link is not afterwards what it was before is quarantined, with the difference.
+The faults are the device's own guard's: whatever becomes of us, it takes them back. What is asked from the beginning to the end is
+on, and proven, before the execution begins; the time of everything else begins with a stage, the first one unless a profile says
+another. Whose the link was, and whether it is again what it was: `ground.py`.
 """
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
-import math
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 from runner.errors import LabError, RunnerError
-from runner.farm import health
-from runner.faults.bandwidth import paces
 from runner.faults.compose import programs_of
-from runner.faults.kernel import OFFLOADS, Before
 from runner.judgement import reached
 from runner.model.plan import ExecutionPlan
-from runner.model.profile import Bandwidth, Link, Offline
+from runner.model.profile import Link
 from runner.model.program import Program
-from runner.ondevice.link_probe import ETHERNET_BYTES, IP_UDP_BYTES
+from runner.story.arming import SPARE_S, arm, before_of, begin, constant, expected_of
+from runner.story.ground import Ground
 from runner.story.left import mirror_guard
-from runner.story.measure import LARGE_BYTES, Expected, Probe, measure, start_light, stop_light
+from runner.story.measure import Expected, Probe, at_rest, measure, start_light, stop_light
 from runner.story.run import Run
 from runner.story.steps import step
 from runner.target.far_end.client import FarEnd
 from runner.target.mirror import Mirror
-from runner.target.session import Session
-from runner.target.transports.base import words
 
 Row = dict[str, Any]
-
-RENEW_S = 60.0  # the guard takes everything back when it has heard of nobody for so long
-SPARE_S = 900.0  # beyond an execution's own limit for each of its cuts, until the hard cap
-FEATURES = {"tso": ("tx-tcp-segmentation",), "gso": ("tx-generic-segmentation",), "gro": ("rx-gro",)}  # as the kernel itself calls them
 
 
 @contextlib.asynccontextmanager
@@ -65,6 +57,14 @@ async def far_end(run: Run) -> AsyncIterator[None]:
     run.far_end = None
 
 
+async def served(run: Run) -> None:
+    """Raises LabError if the far end is gone, or could not keep what it received: then it failed, and not the software that sent."""
+    if run.far_end is not None:
+        broken = (await run.far_end.ask("counts")).get("broken")
+        if broken:
+            raise LabError(f"the far end could not keep what it received: {broken}", do="free some space; look at results/far_end")
+
+
 def namespace_of(device: str, facts: dict[str, Any]) -> str:
     """Where the other end of a board's data NIC lies; "" for a network of the lab. Raises LabError where it leads nowhere."""
     if facts.get("data_nic", "tap") != "tap":
@@ -76,72 +76,67 @@ def namespace_of(device: str, facts: dict[str, Any]) -> str:
 async def impose(run: Run, plan: ExecutionPlan) -> None:
     """The link faults of an execution armed, and in effect where they are from its beginning on, proven to be as asked.
 
-    Raises LabError where somebody else has the link, where it cannot be done, or where it was done and is not as asked.
+    May be done again. Raises LabError where somebody else has the link, where it cannot be done, or where it is not as asked.
     """
     if not plan.links:
         return
-    assert run.session and run.plan.data_link
-    await run.session.ask("revert", name="", timeout_s=120)  # what a link that broke in the middle of this has left
+    assert run.session
+    await _ground(run).take_back()  # what a link that broke in the middle of this has left
     await _as_found(run)
-    made, probe = _programs(run, plan.links, plan.name), _probe(run, plan.name)
-    asked = expected_of(plan.links)
-    await start_light(probe, Expected())
-    before = await measure(probe, Expected())
+    made, probe = _programs(run, plan), _probe(run, plan.name)
+    before = await at_rest(probe)
     if not before["echoes"]:
         raise LabError(f"the data link of {run.plan.device} carries nothing, without any fault", do="runner doctor")
     run.note("link_began", execution=plan.name, who=probe.who, programs=[each.model_dump(mode="json") for each in made], before=before)
-    await start_light(probe, asked)
+    await start_light(probe, expected_of(plan.links))
     await arm(run.session, run.token, made, _cap_s(plan))
-    steady = [(link, program) for link, program in zip(plan.links, made, strict=True) if constant([link])]
-    await begin(run.session, [program for _, program in steady])
-    if steady:  # before anything that comes and goes has begun to
-        held = [link for link, _ in steady]
+    await begin(run.session, made)
+    held = [link for link in plan.links if constant([link])]
+    if held:
         rows, during = await proof(probe, held, expected_of(held), before)
         run.note("link_proof", execution=plan.name, rows=rows, during=during)
         run.emit("link_proof", rows=rows)
         wrong = [row for row in rows if not row["within"]]
         if wrong:
             raise LabError(f"fault not reached: {reached.said(wrong[0])}", do="another profile, or a less busy machine")
-    await begin(run.session, [program for program in made if program not in [each for _, each in steady]])
     run.say(f"on the data link: {'; '.join(each.steps[0].word for each in made)}")
 
 
 async def impose_again(run: Run, plan: ExecutionPlan) -> None:
-    """After a restart of the device, which has taken everything back: armed again, with what is left of it."""
+    """After a restart of the device, which has taken everything back: armed again, with what is left of it. May be done again."""
     if not plan.links:
         return
     assert run.session
-    notes = [record for record in run.log.records if record.kind == "link_began" and record.payload["execution"] == plan.name]
-    began = notes[-1].boottime_ns
-    begun = {"": began, **_stages_begun(run, plan)}
-    for program in _programs(run, plan.links, plan.name):
-        since = begun.get(f"{program.stage} {program.edge}" if program.stage else "")
+    await _ground(run).take_back()
+    run.as_found = None  # another boot
+    await _as_found(run)
+    await start_light(_probe(run, plan.name), expected_of(plan.links))
+    begun = _stages_begun(run, plan)
+    for program in _programs(run, plan):
+        since = begun.get(f"{program.stage} {program.edge}") if program.stage else None
         elapsed_s = (run.clock.boottime_ns() - since) / 1e9 if since else 0.0
         if program.lasts_s is not None and elapsed_s >= program.lasts_s:
             continue
         await arm(run.session, run.token, (program,), _cap_s(plan), elapsed_s)
-        if since:
+        if since or not program.stage:
             await run.session.ask("start_program", name=program.name)
-    await start_light(_probe(run, plan.name), expected_of(plan.links))
 
 
 @step("lift")
 async def lift(run: Run, plan: ExecutionPlan) -> None:
-    """Everything taken back, proven: by the guard's signs, by the fingerprint, and by what the link carries again."""
+    """Everything taken back, proven: by the guard's signs, by the fingerprint, and by what the link carries again. May be done again."""
     if not plan.links:
         return
     assert run.session
     probe = _probe(run, plan.name)
     counted = await stop_light(probe)
     await take_back(run)
-    await start_light(probe, Expected())
-    after = await measure(probe, Expected())
-    await stop_light(probe)
-    before = next(record.payload["before"] for record in reversed(run.log.records) if record.kind == "link_began")
-    rows = reached.restored(before, after)
+    after = await at_rest(probe)
+    mine = [record.payload for record in run.log.records if record.kind == "link_began" and record.payload["execution"] == plan.name]
+    rows = reached.restored(mine[-1]["before"], after)
     run.note("link_lifted", execution=plan.name, rows=rows, after=after, light=counted)
     assert run.as_found
-    await _compare(run, run.as_found)
+    await _ground(run).compare(run.as_found)
     wrong = [row for row in rows if not row["within"]]
     if wrong:
         raise LabError(f"the link is not what it was before: {reached.said(wrong[0])}", do=f"runner device check {run.plan.device}")
@@ -150,102 +145,29 @@ async def lift(run: Run, plan: ExecutionPlan) -> None:
 async def take_back(run: Run) -> None:
     """Whatever is armed on the device is reverted, and its guard's journal mirrored. Raises LabError, and quarantines, when it stays."""
     assert run.session
-    standing = await standing_programs(run.session)
-    done = await run.session.ask("revert", name="", timeout_s=120) if standing else {"reverted": [], "left": []}
-    await mirror_guard(run.session, run.token, run.folder, run.log)
-    if done["left"]:
-        _quarantine(run, [str(each) for each in done["left"]])
+    try:
+        await _ground(run).take_back()
+    finally:
+        with contextlib.suppress(RunnerError):
+            await mirror_guard(run.session, run.token, run.folder, run.log)
 
 
 async def clear(run: Run) -> None:
     """What a run that was killed left on the link is taken back before anything new begins; then the link must be as that run found it."""
-    assert run.session
-    standing = await standing_programs(run.session)
-    for each in standing:
-        run.say(f"taken back: {left_behind(each)}")
+    standing = await _ground(run).clear()
     if standing:
-        done = await run.session.ask("revert", name="", timeout_s=120)
-        run.note("made_safe_link", programs=standing, **done)
-        if done["left"]:
-            _quarantine(run, [str(each) for each in done["left"]])
-    expected = run.lease.leases.expected(run.plan.identity)
-    if expected is not None:
-        await _compare(run, expected[1])
+        run.note("made_safe_link", programs=standing)
 
 
-async def standing_programs(session: Session) -> list[Row]:
-    """What is armed on the device, by its own word; what is no program is not shown, and is taken back with the rest."""
-    return [each for each in (await session.ask("programs"))["programs"] if isinstance(each, dict)]
+async def let_go(run: Run) -> None:
+    """Whatever ended the run: nothing of ours stays on the link, if the device can still be told. Its guard does it otherwise."""
+    if run.session is None or run.as_found is None:
+        return
+    with contextlib.suppress(RunnerError):
+        await take_back(run)
 
 
-def left_behind(program: dict[str, Any]) -> str:
-    """A program that stands on a device, as a person is told of it."""
-    said = words(str(program.get("word") or program.get("state")), 80)
-    return f"{words(str(program.get('name')), 80)} ({said}), left by {words(str(program.get('holder') or 'nobody known'))}"
-
-
-# ---- arming, for whoever holds faults over a link ---------------------------------------------------------------------
-
-
-async def arm(session: Session, token: str, programs: Sequence[Program], cap_s: float, elapsed_s: float = 0.0) -> None:
-    """Each program's undo and deadline are on the device's disk when this returns; none is in effect. Raises LabError."""
-    for program in programs:
-        await session.ask(
-            "arm", program=program.model_dump(mode="json"), run=token, renew_s=RENEW_S, cap_s=cap_s, elapsed_s=elapsed_s, timeout_s=120
-        )
-
-
-async def begin(session: Session, programs: Sequence[Program]) -> None:
-    for program in programs:
-        if not program.stage:
-            await session.ask("start_program", name=program.name)
-
-
-def constant(links: Sequence[Link]) -> bool:
-    """Whether what is asked is the case from the beginning to the end, so that it can be measured at once. Of a trace, that is
-    its range."""
-    return all(
-        not link.at_s and not link.stage and link.for_s is None
-        and (isinstance(link, Bandwidth | Offline) or getattr(link, "jammer", "random") != "random")
-        for link in links
-    )  # fmt: skip
-
-
-def expected_of(links: Sequence[Link]) -> Expected:
-    """The slowest that the links get, as far as whoever measures must know it."""
-    up, down, trip, largest, packets = [], [], 0.0, LARGE_BYTES, Expected().packets
-    for link in links:
-        if isinstance(link, Bandwidth):
-            limits = [way.payload_bytes + IP_UDP_BYTES + ETHERNET_BYTES for way in (link.up, link.down) if way.payload_bytes]
-            largest = min([largest, *limits])
-            up += [pace.rate_kbit_s for pace in paces(link.up) if pace.rate_kbit_s]
-            down += [pace.rate_kbit_s for pace in paces(link.down) if pace.rate_kbit_s]
-            trip += sum(max(pace.delay_ms for pace in paces(way)) + way.jitter_ms for way in (link.up, link.down))
-            packets = max(packets, _packets_for(link))
-    return Expected(min(up, default=None), min(down, default=None), trip, largest, packets)
-
-
-def _packets_for(link: Bandwidth) -> int:
-    """How many small packets tell the losses that are asked from none: what is lost on the way up is not sent down."""
-    up, down = (way.model_dump(mode="json") for way in (link.up, link.down))
-    arriving = max(0.01, 1 - reached.asked_loss(up))
-    return math.ceil(1.2 * max(reached.packets_needed(up), reached.packets_needed(down) / arriving))
-
-
-def before_of(fingerprint: dict[str, Any], interface: str) -> Before:
-    """What an undo must put back on `interface`, read from a device's fingerprint."""
-    on = {line.partition(" ")[2] for line in fingerprint["offloads"] if line.partition(" ")[0] == interface}
-    offloads = tuple(short for short in OFFLOADS if any(name in on for name in FEATURES[short]))
-    routes = [line for line in fingerprint["routes"] if f" dev {interface} " in f"{line} " and "table local" not in line]
-    kept = tuple(line for line in routes if "proto kernel" not in line)
-    addresses = [line.split() for line in fingerprint["addresses"] if line.startswith(f"{interface} inet6 ") and "scope global" in line]
-    return Before(offloads=offloads, routes=kept, addresses=tuple(words[2] for words in addresses))
-
-
-# ---- inside -------------------------------------------------------------------------------------------------------------
-
-
-async def proof(probe: Probe, links: Sequence[Link], asked: Expected, before: dict[str, Any]) -> tuple[list[Row], Row]:
+async def proof(probe: Probe, links: Sequence[Link], asked: Expected, before: Row) -> tuple[list[Row], Row]:
     """Asked and measured, row by row, and the numbers themselves; a second time where the first was not within, because a machine
     may be busy for a moment."""
     rows, during = [], {}
@@ -257,11 +179,34 @@ async def proof(probe: Probe, links: Sequence[Link], asked: Expected, before: di
     return rows, during
 
 
-def _programs(run: Run, links: Sequence[Link], name: str) -> tuple[Program, ...]:
+# ---- inside -------------------------------------------------------------------------------------------------------------
+
+
+def _ground(run: Run) -> Ground:
+    assert run.session
+    return Ground(run.plan.device, run.plan.identity, run.session, run.lease.leases, run.token, run.say)
+
+
+async def _as_found(run: Run) -> None:
+    """The fingerprint from before the first fault, once in a boot."""
+    assert run.plan.data_link
+    if run.as_found is None:
+        run.as_found = await _ground(run).found(run.plan.data_link.interface)
+        run.note("as_found", fingerprint=run.as_found)
+
+
+def _programs(run: Run, plan: ExecutionPlan) -> tuple[Program, ...]:
+    """The link faults of an execution for this very device. What is not on from the beginning waits for a stage: the first one, where
+    its profile names none, because how long a board needs until then says nothing about the software."""
     assert run.session and run.plan.data_link and run.as_found
     capabilities = [str(word) for word in run.session.hello.get("capabilities") or ()]
     before = before_of(run.as_found, run.plan.data_link.interface)
-    return programs_of(links, run.plan.data_link, name, run.plan.seed, capabilities, before)
+    made = programs_of(plan.links, run.plan.data_link, plan.name, run.plan.seed, capabilities, before)
+    first = plan.stages[0].partition("@")[0]
+    return tuple(
+        program if program.stage or constant([link]) else program.model_copy(update={"stage": first, "edge": "start"})
+        for link, program in zip(plan.links, made, strict=True)
+    )
 
 
 def _probe(run: Run, execution: str) -> Probe:
@@ -277,59 +222,15 @@ def _cap_s(plan: ExecutionPlan) -> float:
 def _stages_begun(run: Run, plan: ExecutionPlan) -> dict[str, int]:
     """"stage edge" → when we heard of it, by our own clock; a fault that began with it has been on since then."""
     found: dict[str, int] = {}
-    path = run.folder.device_journal(plan.name)
-    mirror = Mirror(path)
+    mirror = Mirror(run.folder.device_journal(plan.name))
     mirror.close()
     kinds = {"stage_started": "start", "stage_finished": "end"}
-    named = {record.sequence: f"{record.payload['stage']} {kinds[record.kind]}" for record in mirror.records if record.kind in kinds}
+    named = {
+        record.sequence: f"{record.payload['stage'].partition('@')[0]} {kinds[record.kind]}"
+        for record in mirror.records
+        if record.kind in kinds
+    }
     for record in run.log.records:
         if record.kind == "mirrored" and record.payload["execution"] == plan.name and record.payload["sequence"] in named:
             found.setdefault(named[record.payload["sequence"]], record.boottime_ns)
     return found
-
-
-async def fingerprint_of(session: Session) -> dict[str, Any]:
-    return health.read((await session.ask("fingerprint", timeout_s=120))["fields"])
-
-
-async def _as_found(run: Run) -> None:
-    """The fingerprint from before the first fault, once in a run; kept where whoever comes next finds it, should we be killed."""
-    assert run.session and run.plan.data_link
-    if run.as_found is not None:
-        return
-    found = await fingerprint_of(run.session)
-    foreign = [*health.foreign(found, run.plan.data_link.interface), *health.left_of_ours(found)]
-    if foreign:
-        do = "take it away there, or choose another device; nothing was touched"
-        raise LabError(f"somebody else has the data link of {run.plan.device}: {foreign[0]}", do=do)
-    run.as_found = found
-    run.note("as_found", fingerprint=found)
-    run.lease.leases.expect(run.plan.identity, found["boot_id"], found)
-
-
-async def _compare(run: Run, before: dict[str, Any]) -> None:
-    """Quarantines, and raises LabError, where the device is not what it was. One that was booted since only must not bear our tags."""
-    assert run.session
-    now = await fingerprint_of(run.session)
-    same_boot = now["boot_id"] == before["boot_id"]
-    changed = health.differences(before, now) if same_boot else health.left_of_ours(now)
-    if changed:
-        _quarantine(run, changed)
-    run.lease.leases.forget_expected(run.plan.identity)
-
-
-def _quarantine(run: Run, found: list[str]) -> None:
-    run.lease.leases.quarantine(run.plan.identity, run.token, found)
-    run.note("quarantined", found=found)
-    raise LabError(
-        f"{run.plan.device} is not as it was before, and quarantined: {found[0]}" + (f" (+{len(found) - 1})" if found[1:] else ""),
-        do=f"runner device check {run.plan.device}",
-    )
-
-
-async def let_go(run: Run) -> None:
-    """Whatever ended the run: nothing of ours stays on the link, if the device can still be told. Its guard does it otherwise."""
-    if run.session is None or run.as_found is None:
-        return
-    with contextlib.suppress(RunnerError):
-        await take_back(run)

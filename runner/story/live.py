@@ -98,14 +98,17 @@ async def _renew(run: Run, task: asyncio.Task[Any] | None) -> None:
 
 
 async def _sign_of_life(target: Target, session: Session) -> None:
-    """Towards the keeper and the device. Raises LeaseLost or NotOurs; one that is being cut is renewed the next time round."""
-    try:
-        await target.power.renew(LEASE_S)
-        await session.ask("renew", timeout_s=10)
-    except (LeaseLost, NotOurs):
-        raise
-    except (RunnerError, OSError):
-        pass
+    """Towards the keeper and the device, whatever becomes of the other; the device's guard renews what is on its link.
+
+    Raises LeaseLost or NotOurs; one that is being cut is renewed the next time round.
+    """
+    for act in (lambda: target.power.renew(LEASE_S), lambda: session.ask("renew", timeout_s=10)):
+        try:
+            await act()
+        except (LeaseLost, NotOurs):
+            raise
+        except (RunnerError, OSError):
+            pass
 
 
 async def _to_the_end(unwinding: Awaitable[None]) -> None:

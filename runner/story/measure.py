@@ -13,8 +13,7 @@ from typing import Any, NamedTuple
 
 from runner.clock import Clock
 from runner.errors import LabError
-from runner.model.plan import PROBE_PORT
-from runner.ondevice.link_probe import ETHERNET_BYTES
+from runner.ondevice.link_probe import ETHERNET_BYTES, PORT
 from runner.target.far_end.client import FarEnd
 from runner.target.session import Session
 from runner.target.transports.base import words
@@ -25,6 +24,7 @@ OPEN_KBIT_S = 2_000.0  # a link of which no rate was asked is not filled to find
 TRAIN_S = 4.0
 OVERFILL = 1.3  # a train is so many times as fast as the link that it fills
 LONGER_COUNT, LONGER_S = 10, 2.0
+RESTS, CALM_MS, REST_S = 4, 30.0, 2.0
 FEWEST_ROUND_TRIPS = 7  # or a link is too slow to be judged: see runner/judgement/reached.py
 
 
@@ -57,7 +57,7 @@ def light_interval_s(expected: Expected) -> float:
 async def start_light(probe: Probe, expected: Expected) -> None:
     """The light probe runs on the device from here on; it goes on by itself, and ends with the supervisor."""
     await probe.session.ask(
-        "probe_start", far_end=probe.address, port=PROBE_PORT, who=probe.who, interval_s=light_interval_s(expected), size=SMALL_BYTES
+        "probe_start", far_end=probe.address, port=PORT, who=probe.who, interval_s=light_interval_s(expected), size=SMALL_BYTES
     )
 
 
@@ -92,6 +92,22 @@ async def _round_trips(probe: Probe, slowest_kbit_s: float, expected: Expected, 
     said = {key: _number(sent, key) for key in ("echoes", "rtt_p50_ms", "rtt_p95_ms")}
     back = {"sent": up["received"], "received": said["echoes"] or 0, "bursts": {}, "rate_kbit_s": None}
     return {"up": there, "down": back, **said}
+
+
+async def at_rest(probe: Probe) -> dict[str, Any]:
+    """What the link carries without a fault: the calmest of up to RESTS measurements, because a board that has just started is busy,
+    and would excuse any round trip afterwards; and its rates, as far as OPEN_KBIT_S. The light probe runs until then, and not longer.
+    """
+    found: list[dict[str, Any]] = []
+    await start_light(probe, Expected())
+    while len(found) < RESTS and not (found and 0 < (found[-1]["rtt_p95_ms"] or 0) <= CALM_MS):
+        found.append(await measure(probe, Expected()))
+    calmest = min(found, key=lambda measured: measured["rtt_p95_ms"] if measured["echoes"] else float("inf"))
+    if calmest["echoes"]:
+        calmest["up"]["rate_kbit_s"] = await _rate_up(probe, OPEN_KBIT_S, Expected(), REST_S)
+        calmest["down"]["rate_kbit_s"] = await _rate_down(probe, OPEN_KBIT_S, Expected(), REST_S)
+    await stop_light(probe)
+    return calmest
 
 
 async def _longer(probe: Probe, expected: Expected) -> dict[str, int]:
@@ -165,7 +181,7 @@ def _of_ip_packets(rate_kbit_s: float | None, size: int) -> float | None:
 
 async def _train(probe: Probe, duration_s: float, rate_kbit_s: float, size: int, round_trip_ms: float, *, echo: bool) -> dict[str, Any]:
     return await probe.session.ask(
-        "probe_train", far_end=probe.address, port=PROBE_PORT, who=probe.who, duration_s=duration_s, rate_kbit_s=rate_kbit_s, size=size,
+        "probe_train", far_end=probe.address, port=PORT, who=probe.who, duration_s=duration_s, rate_kbit_s=rate_kbit_s, size=size,
         echo=echo, timeout_s=duration_s + round_trip_ms / 1000 + 60,
     )  # fmt: skip
 

@@ -34,6 +34,8 @@ class Past:
     lost: set[str] = field(default_factory=set)  # executions after whose last cut the device did not come back in time
     proven: bool = False  # the disk was
     measured: bool = False  # the device's speed was
+    lifted: set[str] = field(default_factory=set)  # executions whose link faults were taken back, and the link measured behind them
+    as_found: dict[str, Any] | None = None  # the device's fingerprint from before the last link fault, and its boot
     baseline_s: dict[str, float] = field(default_factory=dict)
     marks: dict[str, list[int]] | None = None  # from where on the evidence of others is this run's; see GrowingFile
 
@@ -66,6 +68,10 @@ def past_of(evidence: Evidence) -> Past:
         elif record.kind == "not_recovered":
             past.unrecovered = None
             past.lost.add(said["execution"])
+        elif record.kind == "link_lifted":
+            past.lifted.add(said["execution"])
+        elif record.kind == "as_found":
+            past.as_found = said["fingerprint"]
         elif record.kind == "disk_proof":
             past.proven = said["found"] == said["expected"]
         past.measured = past.measured or record.kind == "benchmark"

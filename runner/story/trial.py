@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import Any
 
 from runner.errors import AskError, Complaint, LabError, RunnerError
-from runner.farm import health
 from runner.farm.lease import LEASE_S, Lease, lent
 from runner.faults.compose import compose, programs_of
 from runner.judgement import reached
@@ -27,9 +26,11 @@ from runner.judgement.evidence import GUARD, changes, guard_of, packets_of
 from runner.lab.where import state_root
 from runner.model.device import DataLink
 from runner.model.profile import Link, Profile
-from runner.story import links
+from runner.story.arming import SPARE_S, arm, before_of, begin, constant, expected_of
+from runner.story.ground import Ground
 from runner.story.left import DRAIN_LIMIT_S
-from runner.story.measure import LONGEST_S, Expected, Probe, measure, start_light, stop_light
+from runner.story.links import namespace_of
+from runner.story.measure import LONGEST_S, Expected, Probe, at_rest, measure, start_light, stop_light
 from runner.target.drivers import Request, make_target
 from runner.target.far_end.client import FarEnd
 from runner.target.mirror import Mirror
@@ -39,17 +40,15 @@ from runner.target.target import Target
 Row = dict[str, Any]
 Tell = Callable[[str, list[Row]], None]  # "before", "during", "after": what was measured, row by row
 RENEW_EVERY_S = 20.0
-RESTS, CALM_MS = 4, 30.0
 NAME = "try"  # programs are named as those of an execution of this name
 
 
 @dataclass
 class Tried:
-    """What a trial found. `rows` by phase; `left` is what is not as it was. The rest is what the rows were read from."""
+    """What a trial found: `rows` by phase. The rest is what they were read from."""
 
     words: list[str] = field(default_factory=list)  # what was on, as its steps say it
     rows: dict[str, list[Row]] = field(default_factory=dict)
-    left: list[str] = field(default_factory=list)
     measured: dict[str, Row] = field(default_factory=dict)  # by phase, as `measure` gives it
     faults: list[Row] = field(default_factory=list)  # what the guard did and when
     packets: list[Row] = field(default_factory=list)  # of the light probe, that came to the far end
@@ -61,7 +60,8 @@ class Tried:
 
     @property
     def reverted(self) -> bool:
-        return not self.left and all(row["within"] for row in self.rows.get("after", ()))
+        """Whether the link carries again what it did; that the device is as it was is made sure of, or it is quarantined."""
+        return bool(self.rows.get("after")) and all(row["within"] for row in self.rows["after"])
 
 
 @dataclass(frozen=True)
@@ -69,13 +69,13 @@ class Bench:
     """A device at hand, and its data link, which is nobody's."""
 
     request: Request
-    identity: str
     link: DataLink
     target: Target
     session: Session
     lease: Lease
     far_end: FarEnd
     evidence: Path  # the folder of the far end's log; a guard's journal is put beside it
+    ground: Ground
     found: dict[str, Any]  # the fingerprint before anything
     before: Row  # what the link carries without a fault
 
@@ -92,9 +92,11 @@ def links_of(profiles: Sequence[tuple[str, Profile]], link: DataLink | None) -> 
 
 
 @contextlib.asynccontextmanager
-async def at_hand(request: Request, identity: str, purpose: str, *, wait: bool) -> AsyncIterator[tuple[Target, Session, Lease]]:
+async def at_hand(
+    request: Request, identity: str, purpose: str, *, wait: bool, for_check: bool = False
+) -> AsyncIterator[tuple[Target, Session, Lease]]:
     """The device under our lease, on, its session open; renewed for LEASE_S from each `renew`. Off again afterwards, if it was off."""
-    async with lent(state_root(), identity, purpose, wait=wait, say=request.say, clock=request.clock) as lease:
+    async with lent(state_root(), identity, purpose, wait=wait, say=request.say, clock=request.clock, for_check=for_check) as lease:
         target = await make_target(Request(**{**vars(request), "holding": lease}))
         session = await target.bring_up(request.say)
         try:
@@ -114,26 +116,15 @@ async def bench(request: Request, identity: str, link: DataLink, tell: Tell) -> 
     """
     purpose = f"profile try on {request.name}"
     async with at_hand(request, identity, purpose, wait=True) as (target, session, lease), _far_end(target, link) as (far_end, evidence):
-        await clear(session, lease, request)
-        found = await links.fingerprint_of(session)
-        if foreign := health.foreign(found, link.interface):
-            raise LabError(f"somebody else has the data link of {request.name}: {foreign[0]}", do="take it away there; nothing was touched")
+        ground = Ground(request.name, identity, session, lease.leases, "a trial", request.say)
+        await ground.clear()
+        found = await ground.found(link.interface)
         probe = Probe(session, far_end, link.far_end, secrets.token_hex(8), request.clock)
-        before = await _at_rest(probe)
+        before = await at_rest(probe)
         tell("before", _as_rows(before))
         if not before["echoes"]:
             raise LabError(f"the data link of {request.name} carries nothing, without any fault", do="runner doctor")
-        yield Bench(request, identity, link, target, session, lease, far_end, evidence, found, before)
-
-
-async def _at_rest(probe: Probe) -> Row:
-    """The calmest of up to RESTS measurements: a board that has just started is busy, and would excuse any round trip afterwards."""
-    found: list[Row] = []
-    await start_light(probe, Expected())
-    while len(found) < RESTS and not (found and 0 < (found[-1]["rtt_p95_ms"] or 0) <= CALM_MS):
-        found.append(await measure(probe, Expected()))
-    await stop_light(probe)
-    return min(found, key=lambda measured: measured["rtt_p95_ms"] if measured["echoes"] else float("inf"))
+        yield Bench(request, link, target, session, lease, far_end, evidence, ground, found, before)
 
 
 async def try_out(request: Request, identity: str, link: DataLink, asked: Sequence[Link], for_s: float, seed: int, tell: Tell) -> Tried:
@@ -152,17 +143,17 @@ async def hold_one(at: Bench, asked: Sequence[Link], for_s: float, seed: int, te
     """
     session, token = at.session, f"try.{secrets.token_hex(4)}"
     capabilities = [str(word) for word in session.hello.get("capabilities") or ()]
-    programs = programs_of(asked, at.link, NAME, seed, capabilities, links.before_of(at.found, at.link.interface))
+    programs = programs_of(asked, at.link, NAME, seed, capabilities, before_of(at.found, at.link.interface))
     tried = Tried(words=[program.steps[0].word for program in programs], measured={"before": at.before})
     probe = Probe(session, at.far_end, at.link.far_end, secrets.token_hex(8), at.request.clock)
-    expected, dumped = links.expected_of(asked), [link.model_dump(mode="json") for link in asked]
-    at.lease.leases.expect(at.identity, at.found["boot_id"], at.found)
+    expected, dumped = expected_of(asked), [link.model_dump(mode="json") for link in asked]
+    at.ground.expect(at.found)
     await _renew(at)
-    await links.arm(session, token, programs, for_s + links.SPARE_S)
+    await arm(session, token, programs, for_s + SPARE_S)
     try:
         await start_light(probe, expected)
-        await links.begin(session, programs)
-        if links.constant(asked):
+        await begin(session, programs)
+        if constant(asked):
             async for tried.measured["during"] in _again_and_again(at, probe, expected, for_s, longest_s):
                 tried.rows["during"] = reached.compare(dumped, at.before, tried.measured["during"])
                 tell("during", tried.rows["during"])
@@ -170,19 +161,16 @@ async def hold_one(at: Bench, asked: Sequence[Link], for_s: float, seed: int, te
             await _wait(at, for_s)
     finally:
         await stop_light(probe)
-        tried.left = [str(each) for each in (await session.ask("revert", name="", timeout_s=120))["left"]]
+        await at.ground.take_back()
     tried.faults = changes(await _guard_journal(at, token), NAME)
     tried.packets = [line for line in packets_of(at.evidence / "link.jsonl") if line["who"] == probe.who]
-    if not links.constant(asked):
+    if not constant(asked):
         tried.rows["during"] = reached.from_link_log(tried.faults, tried.packets)
         tell("during", tried.rows["during"])
-    await start_light(probe, Expected())
-    tried.measured["after"] = await measure(probe, Expected())
-    await stop_light(probe)
+    tried.measured["after"] = await at_rest(probe)
     tried.rows["after"] = reached.restored(at.before, tried.measured["after"])
     tell("after", tried.rows["after"])
-    tried.left += health.differences(at.found, await links.fingerprint_of(session))
-    _conclude(at.lease, at.request.name, token, tried.left)
+    await at.ground.compare(at.found)
     await session.ask("forget", run=token)
     return tried
 
@@ -232,8 +220,8 @@ def _as_rows(measured: dict[str, Any]) -> list[Row]:
 async def revert(request: Request, identity: str) -> list[Row]:
     """Takes back what is armed on a device, under its lease; returns what that was. Raises LabError when some of it stays, or the
     device is held: what a living run holds is that run's."""
-    async with at_hand(request, identity, f"device revert {request.name}", wait=False) as (_, session, lease):
-        return await clear(session, lease, request)
+    async with at_hand(request, identity, f"device revert {request.name}", wait=False, for_check=True) as (_, session, lease):
+        return await Ground(request.name, identity, session, lease.leases, "a revert by hand", request.say).clear()
 
 
 async def _renew(at: Bench) -> None:
@@ -242,33 +230,10 @@ async def _renew(at: Bench) -> None:
     await at.session.ask("renew", timeout_s=30)
 
 
-async def clear(session: Session, lease: Lease, request: Request) -> list[Row]:
-    """What somebody who is gone left on the link is taken back; returns which programs that were.
-
-    Raises LabError, and quarantines, when some of it stays.
-    """
-    standing = await links.standing_programs(session)
-    for each in standing:
-        request.say(f"taken back: {links.left_behind(each)}")
-    done = await session.ask("revert", name="", timeout_s=120)
-    if done["left"]:
-        _conclude(lease, request.name, "", [str(each) for each in done["left"]])
-    return standing
-
-
-def _conclude(lease: Lease, name: str, token: str, left: list[str]) -> None:
-    """Nothing is left: nothing is expected of the device any more. Else it is quarantined, and LabError raised."""
-    if not left:
-        lease.leases.forget_expected(lease.identity)
-        return
-    lease.leases.quarantine(lease.identity, token, left)
-    raise LabError(f"{name} is not as it was before, and quarantined: {left[0]}", do=f"runner device check {name}")
-
-
 @contextlib.asynccontextmanager
 async def _far_end(target: Target, link: DataLink) -> AsyncIterator[tuple[FarEnd, Path]]:
     facts = await target.power.facts()
-    namespace = links.namespace_of(target.name, facts)
+    namespace = namespace_of(target.name, facts)
     with tempfile.TemporaryDirectory(prefix="runner-far-end-") as folder:
         place = Path(folder)
         async with FarEnd.open(place, place / "store", place / "log", bind=link.far_end, namespace=namespace) as far_end:

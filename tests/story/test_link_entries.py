@@ -40,5 +40,6 @@ def reached(conclusion: Conclusion, scenarios: tuple[str, ...]) -> list[dict[str
     wrong: list[dict[str, Any]] = []
     for scenario in scenarios:
         found = [row for execution in conclusion.evidence.of(scenario) for row in rows(conclusion.evidence, execution)]
-        wrong += [row for row in found if not row["within"]] or ([] if found else [{"what": scenario, "measured": "nothing was on its link"}])
+        nothing = [] if found else [{"what": scenario, "measured": "nothing was on its link"}]
+        wrong += [row for row in found if not row["within"]] or nothing
     return wrong

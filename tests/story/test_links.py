@@ -11,13 +11,14 @@ from typing import Any
 import pytest
 
 from runner.errors import LabError
+from runner.farm import health
 from runner.farm.lease import Leases
 from runner.model.device import DataLink
 from runner.model.plan import ExecutionPlan
 from runner.model.profile import Bandwidth, Direction, Jamming, Link, Offline
 from runner.ondevice.fingerprint import FIELDS
 from runner.ondevice.journal import Journal
-from runner.story import links
+from runner.story import arming, links
 from runner.story.measure import Expected
 
 LINK = DataLink(interface="data0", far_end="10.77.0.1")
@@ -92,7 +93,11 @@ def run(device: Device, tmp_path: Path, clock: Any, monkeypatch: pytest.MonkeyPa
     async def mirrored(*_: Any) -> None:
         device.asked.append("mirror the guard's journal")
 
+    async def rested(probe: Any) -> dict[str, Any]:
+        return await measured(probe, Expected())
+
     monkeypatch.setattr(links, "measure", measured)
+    monkeypatch.setattr(links, "at_rest", rested)
     monkeypatch.setattr(links, "mirror_guard", mirrored)
     log = Journal.create(str(tmp_path / "coordinator.journal"), "run_began", {})
     lease = SimpleNamespace(leases=Leases(tmp_path / "state"))
@@ -124,13 +129,13 @@ def test_nothing_is_asked_of_a_device_whose_execution_has_no_link_fault(run: Any
 def test_a_fault_is_imposed_proven_and_lifted_in_this_order(run: Any, device: Device) -> None:
     """Looked at and measured before anything; armed before it begins; measured while it is on, and when it is off again."""
     asyncio.run(links.impose(run, execution(OFFLINE)))
-    order = ["revert", "fingerprint", "probe_start", "measure", "probe_start", "arm", "start_program", "measure"]
+    order = ["revert", "fingerprint", "measure", "probe_start", "arm", "start_program", "measure"]
     assert device.asked == order
     assert [row["within"] for row in notes(run, "link_proof")[0]["rows"]] == [True]
     device.asked.clear()
     asyncio.run(links.lift(run, execution(OFFLINE)))
-    assert device.asked[:4] == ["probe_stop", "programs", "revert", "mirror the guard's journal"]
-    assert device.asked[-1] == "fingerprint" and device.armed == {}
+    assert device.asked == ["probe_stop", "revert", "mirror the guard's journal", "measure", "fingerprint"]
+    assert device.armed == {}
     assert all(row["within"] for row in notes(run, "link_lifted")[0]["rows"])
     assert run.lease.leases.expected("pi-04") is None and run.lease.leases.quarantined("pi-04") is None
 
@@ -165,7 +170,7 @@ def test_a_link_that_carries_nothing_by_itself_is_no_fault_of_ours(run: Any, dev
     async def dead(*_: Any) -> dict[str, Any]:
         return SILENT
 
-    monkeypatch.setattr(links, "measure", dead)
+    monkeypatch.setattr(links, "at_rest", dead)
     with pytest.raises(LabError, match="carries nothing, without any fault"):
         asyncio.run(links.impose(run, execution(OFFLINE)))
     assert device.armed == {}
@@ -190,23 +195,34 @@ def test_what_comes_and_goes_is_not_measured_at_once_but_by_its_packets(run: Any
     """A flapping link has no moment at which it could be measured; the guard's windows and the light probe tell."""
     flapping = Offline(fault="offline", at_s=5, for_s=2, every_s=10, times=3)
     asyncio.run(links.impose(run, execution(flapping)))
-    assert notes(run, "link_proof") == [] and device.begun == ["recovery-1.offline-1"]
+    assert notes(run, "link_proof") == [] and device.begun == []
+    assert device.armed["recovery-1.offline-1"]["stage"] == "a"  # its time begins with the first stage, however slow the board is
 
 
-def test_after_a_power_cut_what_is_left_of_each_is_armed_again(run: Any, device: Device, clock: Any) -> None:
+def test_after_a_power_cut_what_is_left_of_each_is_armed_again(
+    run: Any, device: Device, clock: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The time that has passed is taken off; what is over stays over; what waits for its stage waits again."""
+
+    async def proven(*_: Any) -> tuple[list[Any], dict[str, Any]]:
+        return [], {}
+
+    monkeypatch.setattr(links, "proof", proven)
     over, going = Offline(fault="offline", for_s=5), Jamming(fault="jamming", jammer="constant", for_s=50)
     waiting = Bandwidth(fault="bandwidth", up=Direction(rate_kbit_s=64), down=Direction(), stage="forward")
-    plan = execution(over, going, waiting)
-    asyncio.run(links.impose(run, plan))
-    device.armed.clear()
+    plan = execution(over, going, GPRS, waiting)
+    asyncio.run(links.impose(run, execution(over, going, GPRS)))
+    mirrored = Journal.create(str(run.folder.device_journal("recovery-1")), "began", {"stages": [], "holds": []})
+    mirrored.append("stage_started", {"stage": "a@1"})
+    run.note("mirrored", execution="recovery-1", sequence=2, kind="stage_started")
+    clock.now_ns = run.log.records[-1].boottime_ns + int(20e9)
     device.begun.clear()
-    began = run.log.records[-1].boottime_ns
-    clock.now_ns = began + int(20e9)
+    device.boot = "c" * 32
     asyncio.run(links.impose_again(run, plan))
-    assert sorted(device.armed) == ["recovery-1.bandwidth-1", "recovery-1.jamming-1"]
-    assert device.begun == ["recovery-1.jamming-1"]
-    assert device.elapsed["recovery-1.jamming-1"] == pytest.approx(20, abs=2) and device.elapsed["recovery-1.bandwidth-1"] == 0
+    assert sorted(device.armed) == ["recovery-1.bandwidth-1", "recovery-1.bandwidth-2", "recovery-1.jamming-1"]
+    assert device.begun == ["recovery-1.jamming-1", "recovery-1.bandwidth-1"]
+    assert run.as_found["boot_id"] == "c" * 32  # what it was before is looked at anew in each boot
+    assert device.elapsed["recovery-1.jamming-1"] == pytest.approx(20, abs=2) and device.elapsed["recovery-1.bandwidth-2"] == 0
 
 
 def test_what_a_killed_run_left_is_taken_back_and_told(run: Any, device: Device) -> None:
@@ -214,7 +230,7 @@ def test_what_a_killed_run_left_is_taken_back_and_told(run: Any, device: Device)
     device.armed["recovery-1.offline-1"] = {"name": "recovery-1.offline-1"}
     asyncio.run(links.clear(run))
     assert device.armed == {} and "left by ada@lab for EDGE-003" in run.said[0]
-    before = links.health.read(device._fingerprint()["fields"])
+    before = health.read(device._fingerprint()["fields"])
     run.lease.leases.expect("pi-04", device.boot, before)
     device.firewall = ["table inet planted"]
     with pytest.raises(LabError, match="not as it was before"):
@@ -223,7 +239,7 @@ def test_what_a_killed_run_left_is_taken_back_and_told(run: Any, device: Device)
 
 def test_a_device_that_was_booted_since_must_only_not_bear_our_tags(run: Any, device: Device) -> None:
     """Its own state may be another one after a boot; ours may not be there at all."""
-    run.lease.leases.expect("pi-04", "a" * 32, {**links.health.read(device._fingerprint()["fields"]), "boot_id": "a" * 32})
+    run.lease.leases.expect("pi-04", "a" * 32, {**health.read(device._fingerprint()["fields"]), "boot_id": "a" * 32})
     device.firewall = ["table inet its_own"]
     asyncio.run(links.clear(run))
     assert run.lease.leases.expected("pi-04") is None
@@ -243,13 +259,13 @@ def test_a_device_that_was_booted_since_must_only_not_bear_our_tags(run: Any, de
 )
 def test_what_can_be_measured_at_once(held: Link, measured_at_once: bool) -> None:
     """Only what is on from the beginning to the end."""
-    assert links.constant([held]) is measured_at_once
+    assert arming.constant([held]) is measured_at_once
 
 
 def test_what_is_expected_of_several_faults_is_the_slowest_of_them() -> None:
     """Whoever measures must neither fill the link nor wait too short."""
     small = Bandwidth(fault="bandwidth", up=Direction(payload_bytes=51, delay_ms=10), down=Direction(rate_kbit_s=9.6))
-    expected = links.expected_of([GPRS, small, OFFLINE])
+    expected = arming.expected_of([GPRS, small, OFFLINE])
     assert (expected.up_kbit_s, expected.down_kbit_s, expected.round_trip_ms, expected.largest_bytes) == (26.8, 9.6, 1010, 93)
 
 
@@ -265,9 +281,7 @@ def test_what_an_undo_must_put_back_is_read_from_the_fingerprint() -> None:
         ],
         "addresses": ["data0 inet 10.77.0.2/24 scope global data0", "data0 inet6 fd00::2/64 scope global"],
     }
-    before = links.before_of(found, "data0")
+    before = arming.before_of(found, "data0")
     assert before.offloads == ("tso", "gro")
     assert before.routes == ("10.9.0.0/16 via 10.77.0.1 dev data0",)
     assert before.addresses == ("fd00::2/64",)
-
-

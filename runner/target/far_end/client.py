@@ -19,11 +19,12 @@ from pathlib import Path
 from typing import Any
 
 from runner.errors import LabError
+from runner.model.plan import HTTP_PORT, MQTT_PORT
 from runner.ondevice.link_probe import PORT
 from runner.target.transports.base import words
 
 START_LIMIT_S, END_LIMIT_S = 30.0, 10.0
-PORTS = {"udp": PORT, "http": 8080, "mqtt": 1883}
+PORTS = {"udp": PORT, "http": HTTP_PORT, "mqtt": MQTT_PORT}
 LIBRARIES = {"http": "aiohttp", "mqtt": "amqtt"}
 MAX_ANSWER_BYTES = 1 << 20
 

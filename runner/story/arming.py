@@ -1,0 +1,78 @@
+"""How a fault gets onto a device's link, and what whoever measures it must know: for runs and for trials.
+
+    profile's link faults ─► programs for this very device ─► armed: undo and deadline on its disk ─► begun
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from runner.faults.bandwidth import paces
+from runner.faults.kernel import OFFLOADS, Before
+from runner.judgement import reached
+from runner.model.profile import Bandwidth, Link, Offline
+from runner.model.program import Program
+from runner.ondevice.link_probe import ETHERNET_BYTES, IP_UDP_BYTES
+from runner.story.measure import LARGE_BYTES, Expected
+from runner.target.session import Session
+
+RENEW_S = 60.0  # the guard takes everything back when it has heard of nobody for so long
+SPARE_S = 900.0  # beyond what is planned, until the hard cap
+FEATURES = {"tso": ("tx-tcp-segmentation",), "gso": ("tx-generic-segmentation",), "gro": ("rx-gro",)}  # as the kernel itself calls them
+
+
+async def arm(session: Session, token: str, programs: Sequence[Program], cap_s: float, elapsed_s: float = 0.0) -> None:
+    """Each program's undo and deadline are on the device's disk when this returns; none is in effect. Raises LabError."""
+    for program in programs:
+        await session.ask(
+            "arm", program=program.model_dump(mode="json"), run=token, renew_s=RENEW_S, cap_s=cap_s, elapsed_s=elapsed_s, timeout_s=120
+        )
+
+
+async def begin(session: Session, programs: Sequence[Program]) -> None:
+    for program in programs:
+        if not program.stage:
+            await session.ask("start_program", name=program.name)
+
+
+def constant(links: Sequence[Link]) -> bool:
+    """Whether what is asked is the case from the beginning to the end, so that it can be measured at once. Of a trace, that is
+    its range."""
+    return all(
+        not link.at_s and not link.stage and link.for_s is None
+        and (isinstance(link, Bandwidth | Offline) or getattr(link, "jammer", "random") != "random")
+        for link in links
+    )  # fmt: skip
+
+
+def expected_of(links: Sequence[Link]) -> Expected:
+    """The slowest that the links get, as far as whoever measures must know it."""
+    up, down, trip, largest, packets = [], [], 0.0, LARGE_BYTES, Expected().packets
+    for link in links:
+        if isinstance(link, Bandwidth):
+            limits = [way.payload_bytes + IP_UDP_BYTES + ETHERNET_BYTES for way in (link.up, link.down) if way.payload_bytes]
+            largest = min([largest, *limits])
+            up += [pace.rate_kbit_s for pace in paces(link.up) if pace.rate_kbit_s]
+            down += [pace.rate_kbit_s for pace in paces(link.down) if pace.rate_kbit_s]
+            trip += sum(max(pace.delay_ms for pace in paces(way)) + way.jitter_ms for way in (link.up, link.down))
+            packets = max(packets, _packets_for(link))
+    return Expected(min(up, default=None), min(down, default=None), trip, largest, packets)
+
+
+def _packets_for(link: Bandwidth) -> int:
+    """How many small packets tell the losses that are asked from none: what is lost on the way up is not sent down."""
+    up, down = (way.model_dump(mode="json") for way in (link.up, link.down))
+    arriving = max(0.01, 1 - reached.asked_loss(up))
+    return math.ceil(1.2 * max(reached.packets_needed(up), reached.packets_needed(down) / arriving))
+
+
+def before_of(fingerprint: dict[str, Any], interface: str) -> Before:
+    """What an undo must put back on `interface`, read from a device's fingerprint."""
+    on = {line.partition(" ")[2] for line in fingerprint["offloads"] if line.partition(" ")[0] == interface}
+    offloads = tuple(short for short in OFFLOADS if any(name in on for name in FEATURES[short]))
+    routes = [line for line in fingerprint["routes"] if f" dev {interface} " in f"{line} " and "table local" not in line]
+    kept = tuple(line for line in routes if "proto kernel" not in line)
+    addresses = [line.split() for line in fingerprint["addresses"] if line.startswith(f"{interface} inet6 ") and "scope global" in line]
+    return Before(offloads=offloads, routes=kept, addresses=tuple(words[2] for words in addresses))
