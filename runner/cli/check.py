@@ -82,6 +82,8 @@ async def _looked(output: Output, device: KnownDevice, target: Target, lease: Le
                 compared, found = "fingerprint", health.differences(health.read(expected[1]), now)
             else:
                 compared, found = "another boot" if expected else "nothing", health.left_of_ours(now)
+                quarantine = lease.leases.quarantined(device.identity)
+                found += health.still(quarantine.differences if quarantine else (), now)
                 found += health.foreign(now, link.interface) if link else []
             with contextlib.suppress(LabError):
                 await session.ask("release", timeout_s=10)

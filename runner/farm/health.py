@@ -101,6 +101,17 @@ def foreign(now: dict[str, Any], interface: str, *, armed: bool = False) -> list
     return found
 
 
+def still(differences: Sequence[str], now: dict[str, Any]) -> list[str]:
+    """Those of an earlier `differences` that are so yet: what came is there, what went is not. The clock began anew with the boot."""
+    found = []
+    for said in differences:
+        sign, _, rest = said.partition(" ")
+        field, _, line = rest.partition(": ")
+        if field in FIELDS and sign in ("+", "-") and (line in now[field]) == (sign == "+"):
+            found.append(said)
+    return found
+
+
 def left_of_ours(now: dict[str, Any]) -> list[str]:
     """What bears our tags, a sentence each: something that nobody took back, when no program is armed."""
     qdiscs = [line for line in _known(now["qdiscs"]) if re.match(rf"qdisc \S+ {OUR_HANDLE} ", line)]

@@ -113,6 +113,12 @@ class Execution:
             "ended": self.ended,
         }
 
+    def has_reached(self, stage: str, edge: str) -> bool:
+        """Whether a stage has begun (`edge` "start") or come to its end here, in whichever pipeline; not once all of it has ended."""
+        kind = "stage_started" if edge == "start" else "stage_finished"
+        found = (record.payload["stage"] for record in list(self.journal.records) if record.kind == kind)
+        return not self.ended and any(stage in (name, name.partition("@")[0]) for name in found)
+
     def path_of(self, what: str) -> str:
         """The journal's path, or that of a file of the pipeline. Raises ValueError for any other file."""
         pipeline = self._spec["pipeline"]

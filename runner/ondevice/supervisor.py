@@ -139,7 +139,11 @@ class Supervisor:
         plain_name(str(program.get("name")))
         holder = str(self.claims.kept().get("holder", ""))
         words: dict[str, Any] = {"renew_s": renew_s, "cap_s": cap_s, "elapsed_s": elapsed_s, "confirm_s": confirm_s, "escalate": escalate}
-        return self.guarded.ask("arm", program=program, run=plain_name(run), holder=holder, **words)
+        armed = self.guarded.ask("arm", program=program, run=plain_name(run), holder=holder, **words)
+        stage, edge = str(program.get("stage", "")), str(program.get("edge", "start"))
+        if stage and self.execution is not None and self.execution.has_reached(stage, edge):  # while it was being armed, or before
+            self.guarded.ask("start", name=program["name"])
+        return armed
 
     def do_start_program(self, client: Client, name: str) -> dict[str, Any]:
         """Its time begins now. Which steps are done by when is in the guard's journal."""

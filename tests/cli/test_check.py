@@ -146,16 +146,17 @@ def test_an_operator_may_take_it_as_it_is(runner: Runner, device: FakeDevice, le
         ({"qdiscs": ["qdisc tbf 1: dev data0 root"]}, "data0 has a qdisc that is not ours: qdisc tbf 1: dev data0 root"),
         ({"qdiscs": ["qdisc tbf 1: dev mgmt0 root"]}, ""),
         ({"firewall": ["table ip nat"]}, "the firewall has a table that is not ours: table ip nat"),
+        ({"routes": []}, "- routes: a route"),
     ],
-    ids=["nothing", "a mount", "our tag", "a foreign qdisc", "on another interface", "a foreign table"],
+    ids=["nothing", "a mount", "our tag", "a foreign qdisc", "on another interface", "a foreign table", "what it was quarantined for"],
 )
 def test_a_device_that_was_started_since_is_not_compared(
     runner: Runner, device: FakeDevice, leases: Leases, lines: dict[str, list[str]], said: str
 ) -> None:
-    """What counts is that nothing of ours is left, and nothing of others' is where our faults act."""
+    """What counts is that nothing of ours is left, nothing of others' is where our faults act, and nothing of the reason is so yet."""
     leases.expect("pi-04", "b0", seen("b0", routes=["a route"]))
-    leases.quarantine("pi-04", "t1", FOUND)
-    device.now = seen(**lines)
+    leases.quarantine("pi-04", "t1", ["- routes: a route"])
+    device.now = seen(**{"routes": ["a route"], **lines})
     answer = runner("--json", "device", "check", "pi-04")
     assert (answer.exit_code, answer.json["compared"]) == (3 if said else 0, "another boot")
     assert answer.json["found"] == ([said] if said else [])

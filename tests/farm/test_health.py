@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from runner.farm.health import CLOCK_TOLERANCE_S, differences, foreign, left_of_ours, read
+from runner.farm.health import CLOCK_TOLERANCE_S, differences, foreign, left_of_ours, read, still
 from runner.ondevice.fingerprint import FIELDS, LINE_CHARACTERS, LINES, firewall_of, legacy_of, links_of, qdiscs_of
 
 QDISCS = """qdisc noqueue 0: dev lo root refcnt 2
@@ -182,3 +182,11 @@ def test_our_own_tags_are_ours() -> None:
         "left by a fault of ours: runner-ifb0 UP NOARP mtu 1500 qlen 32",
     ]
     assert len(foreign(seen(firewall=firewall_of(OUR_TABLE + DOCKER)), "data0", armed=True)) == 1
+
+
+def test_what_was_found_before_a_boot_must_be_gone_after_it() -> None:
+    """A route that is still missing and a mount that is still there are what they were; the clock, and what is no field, says nothing."""
+    recorded = ["+ mounts: /mnt tmpfs", "- routes: default via 10.0.0.1 dev eth0", "+ clock: it jumped on by 9 s", "a fault is on yet"]
+    now = read({"mounts": ["/mnt tmpfs"], "routes": []})
+    assert still(recorded, now) == recorded[:2]
+    assert still(recorded, read({"mounts": [], "routes": ["default via 10.0.0.1 dev eth0"]})) == []

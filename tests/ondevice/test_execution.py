@@ -240,3 +240,14 @@ def test_a_hold_that_nobody_answered_is_the_last(device: Device, monkeypatch: py
     assert hold
     execution._wait(hold, execution.journal.records[0])
     assert execution._arm("", "during_resume") is None
+
+
+def test_a_fault_that_waits_for_a_stage_learns_that_it_has_begun(device: Device) -> None:
+    """It may be armed while the stage begins, or long after: after a restart the device does not wait for its coordinator."""
+    execution = device.create()
+    assert not execution.has_reached("ingest", "start")
+    execution.journal.write("stage_started", {"stage": "ingest@2"})
+    assert execution.has_reached("ingest", "start") and execution.has_reached("ingest@2", "start")
+    assert not execution.has_reached("ingest", "end") and not execution.has_reached("train", "start")
+    execution.ended = True
+    assert not execution.has_reached("ingest", "start")
