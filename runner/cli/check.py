@@ -19,7 +19,6 @@ from runner.errors import LabError
 
 if TYPE_CHECKING:
     from runner.farm.lease import Lease, Quarantine
-    from runner.target.session import Session
     from runner.target.target import Target
 
 
@@ -67,6 +66,7 @@ async def _looked(output: Output, device: KnownDevice, target: Target, lease: Le
     import contextlib
 
     from runner.farm import health
+    from runner.story.ground import Ground
 
     renewal = asyncio.ensure_future(_renew(target, lease))
     try:
@@ -74,8 +74,10 @@ async def _looked(output: Output, device: KnownDevice, target: Target, lease: Le
             session = await target.bring_up(output.say)
         try:
             with output.waiting(f"{device.name} to be looked at"):
-                taken_back, left = await _reverted(session)
-                now = health.read((await session.ask("fingerprint", timeout_s=120))["fields"])
+                ground = Ground(device.name, device.identity, session, lease.leases, "a check", output.say)
+                taken_back, stays = await ground.revert()
+                left = [f"a fault could not be taken back, its guard still sees: {each}" for each in stays]
+                now = await ground.fingerprint()
             expected = lease.leases.expected(device.identity)
             link = device.line.data_link or device.type.data_link
             if expected is not None and expected[0] == now["boot_id"]:
@@ -92,23 +94,6 @@ async def _looked(output: Output, device: KnownDevice, target: Target, lease: Le
             await session.close()
     finally:
         renewal.cancel()
-
-
-async def _reverted(session: Session) -> tuple[list[str], list[str]]:
-    """Everything that a guard on the device still holds is taken back: what was, and what it could not get off, a sentence each."""
-    from runner.target.session import RemoteError
-    from runner.target.transports.base import words
-
-    try:
-        said = await session.ask("revert", name="", timeout_s=180)
-    except RemoteError as error:
-        if "unknown request" in str(error):  # a supervisor that holds no faults has none to take back
-            return [], []
-        raise
-    reverted, left = (
-        [words(str(each)) for each in part[:100]] if isinstance(part := said.get(key), list) else [] for key in ("reverted", "left")
-    )
-    return reverted, [f"a fault could not be taken back, its guard still sees: {each}" for each in left]
 
 
 async def _renew(target: Target, lease: Lease) -> None:
