@@ -35,7 +35,7 @@ def program(
     off = (kernel.no_filtering("jamming"),)
     on = (_table(settings, link.interface),)
     if settings.jammer == "random":
-        steps = tuple(_by_chance(settings, on, off, random.Random(f"{name} {seed}")))
+        steps = tuple(_by_chance(settings, on, off, random.Random(f"{name.rpartition('.')[2]} {seed}")))
     else:
         steps = kernel.bounded(kernel.toggled(settings, on, off, figures(settings)))
     return Program(
