@@ -26,13 +26,14 @@ from runner.errors import RunnerError
 from runner.faults.table import figures
 from runner.lab.load import Reader
 from runner.model.profile import Link, Profile
-from runner.story import links as story_links
+from runner.story import arming
 from runner.story.trial import Bench, bench, hold_one, links_of
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 RESULTS, PAGE, CHART = ROOT / "benchmarks" / "links" / "results.json", ROOT / "docs" / "links.md", ROOT / "docs" / "images" / "links.svg"
 LONGEST_S = 20.0  # of one train: slow links are judged by fewer packets than `profile try` takes
 WATCHED_S, WINDOWS = 60.0, 3  # of what comes and goes: so long, or so many times
+NOT_YET = "nobody has measured it yet: `scripts/links` goes on where it was left"
 ATTEMPTS, LONGEST_ATTEMPT_S = 2, 100.0  # as before an execution; what takes longer is measured once
 
 
@@ -61,7 +62,7 @@ def main(names: tuple[str, ...], device: str, minutes: float | None, again: bool
         if todo:
             asyncio.run(_measure(known_device(Output(False, str(ROOT)), device), {name: profiles[name] for name in todo}, kept, until))
     _write(kept)
-    results = _results(kept)
+    results = results_of(kept)
     sys.exit(0 if all(each.reached and each.reverted for each in results if not each.why) else 1)
 
 
@@ -82,7 +83,7 @@ def not_alone(profile: Profile) -> str:
 
 def watched_s(links: tuple[Link, ...]) -> float:
     """How long what comes and goes is watched: for its first times, and never longer than WATCHED_S; 0 for what is measured at once."""
-    if story_links.constant(links):
+    if arming.constant(links):
         return 0.0
     ends = [end for link in links for _, end in link.windows[:WINDOWS]]
     return min(WATCHED_S, max((WATCHED_S if end is None else end + 5.0 for end in ends), default=WATCHED_S))
@@ -123,8 +124,10 @@ def _tell(phase: str, rows: list[Row]) -> None:
     say(f"{phase}\n{table(rows)}")
 
 
-def _results(kept: Row) -> list[Kept]:
-    return [Kept.from_json(value) for _, value in sorted(kept["profiles"].items())]
+def results_of(kept: Row) -> list[Kept]:
+    """Every shipped profile, in the order of names: as it was measured, or with the reason why not."""
+    known = {name: Kept.from_json(value) for name, value in kept["profiles"].items()}
+    return [known.get(name) or Kept(name, profile.title, _does(profile), why=NOT_YET) for name, profile in shipped().items()]
 
 
 def _save(kept: Row) -> None:
@@ -132,7 +135,7 @@ def _save(kept: Row) -> None:
 
 
 def _write(kept: Row) -> None:
-    results = _results(kept)
+    results = results_of(kept)
     _save(kept)
     PAGE.write_text(into(PAGE.read_text(encoding="utf-8"), page.markdown(results, kept)), encoding="utf-8")
     CHART.write_text(chart.svg(results), encoding="utf-8")

@@ -27,7 +27,6 @@ class Kept:
     during: Row = field(default_factory=dict)
     after: Row = field(default_factory=dict)
     came_and_went: list[Row] = field(default_factory=list)
-    left: list[str] = field(default_factory=list)
     seconds: float = 0.0
     attempts: int = 0
     why: str = ""
@@ -50,7 +49,7 @@ class Kept:
 
     @property
     def reverted(self) -> bool:
-        return bool(self.after) and not self.left and all(row["within"] for row in reached.restored(self.before, self.after))
+        return bool(self.after) and all(row["within"] for row in reached.restored(self.before, self.after))
 
     @property
     def verdict(self) -> str:

@@ -18,7 +18,7 @@ def _lines(results: Sequence[Kept], about: Mapping[str, Any]) -> Iterator[str]:
     yield "| measured | |"
     yield "|---|---|"
     yield f"| on | {about['device']}: {about['what']} |"
-    yield f"| with | {', '.join(f'{key} {value}' for key, value in about['machine'].items())} |"
+    yield f"| with | {', '.join(f'{key} {value}' for key, value in sorted(about['machine'].items()))} |"
     yield f"| reached | {sum(each.reached for each in measured)} of {len(measured)} profiles |"
     yield f"| reverted, and the link proven to be as before | {sum(each.reverted for each in measured)} of {len(measured)} |"
     yield ""

@@ -11,7 +11,8 @@ import pytest
 from runner.errors import LabError
 from runner.judgement import reached
 from runner.model.profile import Bandwidth, Burst, Direction, Jamming, Link, Offline, Pace
-from runner.story import links, measure
+from runner.story import arming as links
+from runner.story import measure
 from runner.story.measure import ETHERNET_BYTES, FEWEST_ROUND_TRIPS, LONGEST_S, Expected, Probe
 
 OPEN = Direction()
@@ -146,3 +147,25 @@ def test_a_device_that_counts_nonsense_is_an_error_of_the_lab(key: str, lie: Any
 def test_only_what_is_on_all_the_time_is_measured_at_once(held: Link, at_once: bool) -> None:
     """A trace is, by its range; what comes and goes is read from the log of the light probe."""
     assert links.constant([held]) is at_once
+
+
+# ---- at rest --------------------------------------------------------------------------------------------------------------
+
+
+def test_a_board_is_measured_when_it_is_calm(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Just started it is busy: the calmest of a few is what others are held against, and calm enough ends it."""
+    trips = iter([800.0, 90.0, 20.0, 5.0])
+    asked: list[str] = []
+
+    async def measured(*_: Any) -> dict[str, Any]:
+        return {"up": {}, "down": {}, "echoes": 0, "rtt_p95_ms": next(trips)}
+
+    async def ask(do: str, **_: Any) -> dict[str, Any]:
+        asked.append(do)
+        return {}
+
+    monkeypatch.setattr(measure, "measure", measured)
+    probe = Probe(SimpleNamespace(ask=ask), SimpleNamespace(), "10.77.0.1", "w", SimpleNamespace())  # type: ignore[arg-type]
+    asyncio.run(measure.at_rest(probe))
+    assert next(trips) == 5.0
+    assert asked == ["probe_start", "probe_stop"]
