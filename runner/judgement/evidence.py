@@ -14,7 +14,7 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import takewhile
 from pathlib import Path
@@ -53,6 +53,7 @@ PROBED: dict[str, type] = {
     **dict.fromkeys(("who", "boot"), str),
     **dict.fromkeys(("started_ms", "sequence", "sent_ns", "received_ns", "echoes", "rtt_us"), int),
 }
+NOT_LOGGED: dict[str, type] = {"not_logged": int, "received_ns": int}
 RECEIVED: dict[str, type] = {"service": str, "execution": str, "boottime_ns": int}
 _LINE: dict[str, type] = {"execution": str, "stage": str, "life": int, "boot": str, "boottime_ns": int}
 _NOTES: dict[str, dict[str, type]] = {  # what the coordinator's records must hold, where anything is concluded from them
@@ -78,6 +79,7 @@ _NOTES: dict[str, dict[str, type]] = {  # what the coordinator's records must ho
     "benchmark": {"slowdown": float},
     "link_began": {"execution": str, "who": str, "programs": list, "before": dict},
     "link_proof": {"execution": str, "during": dict},
+    "as_found": {"fingerprint": dict},
     "link_lifted": {"execution": str, "after": dict},
     "sealed": {"files": dict},
     "run_ended": {"ending": str},
@@ -200,6 +202,7 @@ class Evidence:
     probed: list[dict[str, Any]]  # each packet of the light probe that came to the far end
     received: list[dict[str, Any]]  # each receipt of the far end, in the order of arrival
     ending: dict[str, Any] | None  # the coordinator's `run_ended`; None when it was killed, or killed after a resume
+    unlogged: list[dict[str, Any]] = field(default_factory=list)  # how many packets came and were not logged, of whom, and when
 
     @property
     def cuts(self) -> list[Cut]:
@@ -246,8 +249,16 @@ class Evidence:
 
     def link(self, execution: str) -> list[dict[str, Any]]:
         """The light probe's packets of an execution, in the order in which they came to the far end."""
-        who = {r.payload["who"] for r in self.coordinator if r.kind == "link_began" and r.payload["execution"] == execution}
+        who = self._who(execution)
         return [line for line in self.probed if line["who"] in who]
+
+    def not_logged(self, execution: str) -> list[dict[str, Any]]:
+        """When packets came that the far end had no room for, and that may have been this execution's light ones."""
+        who = self._who(execution)
+        return [line for line in self.unlogged if line.get("who") in (None, "", *who)]
+
+    def _who(self, execution: str) -> set[str]:
+        return {r.payload["who"] for r in self.coordinator if r.kind == "link_began" and r.payload["execution"] == execution}
 
     def receipts(self, execution: str) -> list[dict[str, Any]]:
         """What the far end received from an execution, in the order of arrival."""
@@ -322,24 +333,51 @@ def load_evidence(folder: RunFolder) -> Evidence:
         by = last.payload.get("by")
         ending = {"ending": "interrupted" if by == BY_THE_OPERATOR else "lab", "error": f"the device was lent again, to {by}"}
     guard, probed, received = guard_of(folder.device_journal(GUARD)), packets_of(folder.link_log), _lines(folder.receipts, RECEIVED)
-    return Evidence(config, config["test_parameters"], coordinator, executions, guard, probed, received, ending)
+    unlogged = _lines(folder.link_log, NOT_LOGGED)
+    return Evidence(config, config["test_parameters"], coordinator, executions, guard, probed, received, ending, unlogged)
 
 
 def changes(guard: list[Record], execution: str) -> list[dict[str, Any]]:
-    """Each change of the link faults of an execution, from the records of a guard: program, fault, word, on, and when."""
-    own = [record for record in guard if str(record.payload.get("program", "")).startswith(f"{execution}.")]
-    return [
-        {
-            "program": record.payload["program"],
-            "fault": record.payload["program"].removeprefix(f"{execution}.").rpartition("-")[0],
-            "word": record.payload.get("word") or f"reverted: {record.payload['why']}",
-            "on": bool(record.payload.get("on", False)),
+    """Each change of the link faults of an execution, from the records of a guard: program, fault, word, on, and when.
+
+    `boottime_ns` is when it was noted; it came about between `began_ns` and `done_ns`. A step that failed puts nothing on. After a
+    boot a program goes on with what is left of it: of the steps that it makes up for then, one right behind the other, only the
+    last says anything, and that is no new change but what was on before (`replayed`).
+    """
+    found: list[dict[str, Any]] = []
+    latest: dict[str, dict[str, Any]] = {}
+    overtaken: set[int] = set()
+    for record in guard:
+        said, program = record.payload, str(record.payload.get("program", ""))
+        last = latest.get(program)
+        if not program.startswith(f"{execution}."):
+            continue
+        if record.kind == "reverted" and last is not None and last["boot_id"] == record.boot_id and last["word"].startswith("reverted: "):
+            last["done_ns"] = record.boottime_ns
+        if record.kind not in ("step", "reverting"):
+            continue
+        replayed = record.kind == "step" and said.get("replayed") is True
+        if replayed and last is not None and last["replayed"] and last["boot_id"] == record.boot_id:
+            overtaken.add(id(last))
+        latest[program] = {
+            "program": program,
+            "fault": program.removeprefix(f"{execution}.").rpartition("-")[0],
+            "word": str(said["word"]) if record.kind == "step" else f"reverted: {said['why']}",
+            "on": record.kind == "step" and said["on"] and not said.get("failed"),
             "boottime_ns": record.boottime_ns,
+            "began_ns": record.boottime_ns - (_took_ns(said) if record.kind == "step" else 0),
+            "done_ns": record.boottime_ns,
             "boot_id": record.boot_id,
+            "replayed": replayed,
         }
-        for record in own
-        if record.kind in ("step", "reverting")
-    ]
+        found.append(latest[program])
+    return [change for change in found if id(change) not in overtaken]
+
+
+def _took_ns(step: dict[str, Any]) -> int:
+    """How long a step took, by the guard that did it; nothing where it says what no step takes."""
+    took_s = step.get("took_s")
+    return int(took_s * 1e9) if isinstance(took_s, int | float) and 0 <= took_s < 600 else 0
 
 
 def guard_of(path: Path) -> list[Record]:

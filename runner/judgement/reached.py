@@ -5,14 +5,20 @@
     restored        afterwards: the link is again what it was before
 
 A row is {"what", "asked", "measured", "tolerance", "within"}. Too little to say is not within: what was not measured was not
-reached. Losses are judged by chance's own measure, an interval that holds the true share 99 times in 100; so a link that does
-nothing to the packets fails wherever a loss was asked, and so does one that does too much.
+reached. A figure that cannot be measured where it is looked for says so in a row of its own ("not measured here"); that is no
+failure if another figure of the same fault was measured by which it can be told from none. Losses are judged by chance's own
+measure, an interval that holds the true share 99 times in 100; so a link that does nothing to the packets fails wherever a loss
+was asked, and so does one that does too much.
 """
 
 from __future__ import annotations
 
 import math
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from runner.judgement.light_log import LightLog, Told
+from runner.judgement.windows import Window, deep_in, touches, windows
 
 Row = dict[str, Any]
 
@@ -24,9 +30,7 @@ FEWEST_BURSTS = 10
 UNASKED_LOSS = 0.01  # where none was asked: what a busy host may lose
 SPARE_MS = 2.0  # of a round trip, where it was next to nothing before
 PROBE_BYTES = 72  # of an IP packet of the probe, unless the measurement says otherwise
-MARGIN_NS = 1_000_000_000  # around a change: a packet that was sent then says nothing
-MAX_GAP, MAX_MISSING = 20_000, 200_000  # packets taken for lost between two that came, and in all: what a device claims costs no more
-NEAR = 1_000  # lines around a gap in which its pace is looked for
+BUSY_MS = 30.0  # what a host that was busy before excuses afterwards, at most: no delay that is left behind hides in it
 
 
 # ---- what chance does -------------------------------------------------------------------------------------------------------
@@ -49,7 +53,9 @@ def wilson(seen: float, of: float, z: float = Z_99) -> tuple[float, float]:
 def asked_loss(way: Row) -> float:
     """The share of packets that a direction is asked to lose, from 0 to 1.
 
-    Gilbert-Elliott: p/(p+r) of them meet the bad state, the others the good one (E. N. Gilbert 1960, E. O. Elliott 1963).
+    Gilbert-Elliott: p/(p+r) of them meet the bad state, the others the good one (E. N. Gilbert 1960, E. O. Elliott 1963). The fault
+    reckons it for itself (`mean_loss_percent` in runner/faults/bandwidth.py), because the judge takes nothing from whom it judges;
+    a test holds the two against each other.
     """
     burst = way.get("burst")
     if not burst:
@@ -76,15 +82,17 @@ def asked_burst(way: Row) -> float | None:
 def worth(way: Row) -> float:
     """What one packet is worth to a mean over many: 1 where each is lost by itself, less in bursts.
 
-    The states of two neighbours correlate with λ = 1 − p − r, so a mean over n of them varies as over n·(1−λ)/(1+λ) that do
-    not: the variance of the mean of a two-state Markov chain.
+    The states of two neighbours correlate with λ = 1 − p − r, the fates of two packets that are k apart with c·λ^k, where c is the
+    share of the variance of a fate that comes from the state: the whole, if the bad state loses all and the good one none. So the
+    variance of a mean over many is 1 + 2·c·λ/(1 − λ) times that of packets that are lost one by one.
     """
-    burst = way.get("burst")
-    if not burst:
+    burst, loss = way.get("burst"), asked_loss(way)
+    if not burst or not 0 < loss < 1:
         return 1.0
-    p, r, _, _ = _chain(burst)
+    p, r, bad, good = _chain(burst)
     tie = 1 - p - r
-    return (1 - tie) / (1 + tie) if tie > 0 else 1.0
+    from_state = p * r / (p + r) ** 2 * (bad - good) ** 2 / (loss * (1 - loss))
+    return 1 / (1 + 2 * from_state * tie / (1 - tie)) if tie > 0 else 1.0
 
 
 def packets_needed(way: Row) -> int:
@@ -110,18 +118,36 @@ def compare(links: list[Row], before: Row, during: Row) -> list[Row]:
     `before` and `during` are {"up", "down"}, each {"sent", "received", "bursts", "rate_kbit_s"}, and "rtt_p50_ms", "rtt_p95_ms".
     A fault that comes and goes by itself is not in the rows: `from_link_log` has it.
     """
-    constant = [link for link in links if not (link.get("at_s") or link.get("for_s") or link.get("stage"))]
-    silent = [link for link in constant if _silences(link)]
+    held = [link for link in links if constant(link)]
+    silent = [link for link in held if _silences(link)]
     if silent:
-        return [_nothing_passes(_name(link), during["up"]) for link in silent]
+        return [row for link in silent for row in _silence(_name(link), during, deaf=link.get("jammer") != "deceptive")]
     rows: list[Row] = []
-    for link in constant:
+    for link in held:
         if link["fault"] == "jamming" and link.get("jammer") == "reactive":
             rows.append(_at_least(_name(link), float(link.get("probability_percent") or 0.0) / 100, during["up"]))
         if link["fault"] == "bandwidth":
             rows += _direction("up", link["up"], during["up"]) + _direction("down", link["down"], during["down"])
             rows += _round_trip(link["up"], link["down"], before, during)
     return rows
+
+
+def constant(link: Row) -> bool:
+    """Whether what is asked is the case from the beginning to the end, so that it can be measured at once. Of a trace, that is
+    its range."""
+    timed = link.get("at_s") or link.get("stage") or link.get("for_s") is not None
+    return not timed and (link["fault"] in ("bandwidth", "offline") or link.get("jammer", "random") != "random")
+
+
+def named(links: list[Row], execution: str) -> dict[str, Row]:
+    """Each link fault of an execution by the name of its program: "<execution>.<fault>-<number>"."""
+    counted: dict[str, int] = {}
+    found = {}
+    for link in links:
+        word = str(link["name"] if link["fault"] == "external" else link["fault"])
+        counted[word] = counted.get(word, 0) + 1
+        found[f"{execution}.{word}-{counted[word]}"] = link
+    return found
 
 
 def _silences(link: Row) -> bool:
@@ -132,6 +158,16 @@ def _name(link: Row) -> str:
     return f"{link['jammer']} jammer" if link.get("jammer") else str(link["fault"])
 
 
+def _silence(what: str, during: Row, deaf: bool) -> list[Row]:
+    """Nothing passes upwards; nor downwards, if it is `deaf`, as far as anything was sent down. That is what tells a constant jammer
+    from a deceptive one, under which the device still hears."""
+    down, name = during["down"], f"{what}, down"
+    sent, lost = _lost(down)
+    if sent < FEWEST:
+        return [_nothing_passes(what, during["up"]), _not_here(name, "nothing passes" if deaf else "it passes", f"{sent} sent down", True)]
+    return [_nothing_passes(what, during["up"]), _nothing_passes(name, down) if deaf else _passes(name, sent, sent - lost, False)]
+
+
 def _direction(name: str, asked: Row, measured: Row) -> list[Row]:
     rows = []
     rates = mean_rates(asked)
@@ -140,7 +176,7 @@ def _direction(name: str, asked: Row, measured: Row) -> list[Row]:
     rows.append(_loss(name, asked, measured))
     burst = asked_burst(asked)
     if burst is not None:
-        rows += _bursts(name, burst, measured)
+        rows.append(_bursts(name, burst, measured, told=_lost(measured)[0] >= packets_needed(asked)))
     for what, counted in (("duplicate", "duplicates"), ("reorder", "reordered")):
         if asked.get(f"{what}_percent"):
             rows += _some(f"{what} {name}", float(asked[f"{what}_percent"]) / 100, measured, counted)
@@ -186,19 +222,20 @@ def _loss(name: str, asked: Row, measured: Row) -> Row:
     return _row(what, said, seen, f"{100 * low:.3g} to {100 * high:.3g} %: 99 % interval of what was seen", within)
 
 
-def _bursts(name: str, asked: float, measured: Row) -> list[Row]:
-    """The mean burst within 30 %, or what chance does to so many; nothing of fewer than FEWEST_BURSTS.
+def _bursts(name: str, asked: float, measured: Row, told: bool) -> Row:
+    """The mean burst within 30 %, or what chance does to so many; of fewer than FEWEST_BURSTS, that it was not measured. That is no
+    failure where the loss was `told`.
 
     Lengths of a burst are geometric: with the mean m they spread by m·√(1 − 1/m), their mean over n by √n less.
     """
     found = {int(length): int(times) for length, times in (measured.get("bursts") or {}).items()}
     count, total = sum(found.values()), sum(length * times for length, times in found.items())
     if count < FEWEST_BURSTS:
-        return []
+        return _not_here(f"burst {name}", f"{asked:.3g} packets", f"{count} bursts, {FEWEST_BURSTS} needed", told)
     wide = max(BURST, Z_99 * math.sqrt(max(0.0, 1 - 1 / asked) / count))
     low, high = asked * (1 - min(wide, 1.0)), asked * (1 + wide)
     said = f"{total / count:.3g} packets, mean of {count}"
-    return [_row(f"burst {name}", f"{asked:.3g} packets", said, f"{low:.3g} to {high:.3g}", low <= total / count <= high)]
+    return _row(f"burst {name}", f"{asked:.3g} packets", said, f"{low:.3g} to {high:.3g}", low <= total / count <= high)
 
 
 def _some(what: str, asked: float, measured: Row, key: str) -> list[Row]:
@@ -238,20 +275,30 @@ def _round_trip(up: Row, down: Row, before: Row, during: Row) -> list[Row]:
 
     On the wire a packet of B bytes takes 8·B/rate each way. A queue of tokens may let a single one through at once: so it is no least.
     """
-    (up_low, up_high), (down_low, down_high) = delays(up), delays(down)
-    low, high = up_low + down_low, up_high + down_high
+    low, high = _delay_of(up, down)
     if not high:
         return []
-    jitter = float(up.get("jitter_ms") or 0.0) + float(down.get("jitter_ms") or 0.0)
-    size = int(during.get("probe_bytes") or PROBE_BYTES)
-    wire = sum(8 * size / rates[0] for rates in (mean_rates(up), mean_rates(down)) if rates)
-    least = max(0.0, (1 - ROUND_TRIP) * low - jitter / 2)
-    most = (1 + ROUND_TRIP) * (high + wire) + jitter / 2 + float(before.get("rtt_p95_ms") or 0.0) + SPARE_MS
+    least, most = _between(up, down, before, int(during.get("probe_bytes") or PROBE_BYTES))
     said = f"{low:g} ms" if low == high else f"{low:g} to {high:g} ms"
     measured = during.get("rtt_p50_ms")
     if measured is None:
         return [_row("round trip", said, "not measured", "20 %", False)]
     return [_row("round trip", said, f"{measured:.4g} ms", f"{least:.4g} to {most:.4g} ms", least <= measured <= most)]
+
+
+def _between(up: Row, down: Row, before: Row, size: int) -> tuple[float, float]:
+    """The least and the greatest round trip that is within, in ms."""
+    low, high = _delay_of(up, down)
+    jitter = float(up.get("jitter_ms") or 0.0) + float(down.get("jitter_ms") or 0.0)
+    wire = sum(8 * size / rates[0] for rates in (mean_rates(up), mean_rates(down)) if rates)
+    least = max(0.0, (1 - ROUND_TRIP) * low - jitter / 2)
+    return least, (1 + ROUND_TRIP) * (high + wire) + jitter / 2 + float(before.get("rtt_p95_ms") or 0.0) + SPARE_MS
+
+
+def _delay_of(up: Row, down: Row) -> tuple[float, float]:
+    """The least and the greatest delay that is asked there and back, in ms."""
+    (up_low, up_high), (down_low, down_high) = delays(up), delays(down)
+    return up_low + down_low, up_high + down_high
 
 
 def delays(way: Row) -> tuple[float, float]:
@@ -265,7 +312,10 @@ def delays(way: Row) -> tuple[float, float]:
 
 
 def restored(before: Row, after: Row) -> list[Row]:
-    """Rows that say whether the link is again what it was: no more lost, no longer round trip, no less rate, if both know one."""
+    """Rows that say whether the link is again what it was: no more lost, no longer round trip, no less rate, if both know one.
+
+    A busy host excuses a longer round trip as far as it was so busy before, and by BUSY_MS at most; and a rate that it could not offer.
+    """
     rows = []
     for name in ("up", "down"):
         (sent, lost), (sent_before, lost_before) = _lost(after[name]), _lost(before[name])
@@ -273,118 +323,195 @@ def restored(before: Row, after: Row) -> list[Row]:
         rows.append(_hardly_lost(f"loss {name}, afterwards", f"as before: {_share(lost_before, sent_before)}", sent, lost, spare))
         rates = before[name].get("rate_kbit_s"), after[name].get("rate_kbit_s")
         if rates[0] is not None and rates[1] is not None:
-            least = (1 - RATE) * rates[0]
+            offered = after[name].get("offered_kbit_s")
+            least = (1 - RATE) * (rates[0] if offered is None else min(rates[0], offered))
             asked, said = f"as before: {rates[0]:.4g} kbit/s", f"{rates[1]:.4g} kbit/s"
             rows.append(_row(f"rate {name}, afterwards", asked, said, f"{least:.4g} at least", rates[1] >= least))
     then, now = before.get("rtt_p50_ms"), after.get("rtt_p50_ms")
     if then is None or now is None:
         return [*rows, _row("round trip, afterwards", "as before", "not measured", "20 %", False)]
-    most = max((1 + ROUND_TRIP) * then, float(before.get("rtt_p95_ms") or 0.0)) + SPARE_MS
+    busy = min(float(before.get("rtt_p95_ms") or 0.0), then + BUSY_MS)
+    most = max((1 + ROUND_TRIP) * then, busy) + SPARE_MS
     return [*rows, _row("round trip, afterwards", f"as before: {then:.4g} ms", f"{now:.4g} ms", f"{most:.4g} ms at most", now <= most)]
 
 
 # ---- what came and went -------------------------------------------------------------------------------------------------------
 
 
-def from_link_log(faults: list[Row], lines: list[Row]) -> list[Row]:
-    """Rows for faults that silence a link, from the light probe's packets at the far end.
+def from_link_log(
+    faults: list[Row], lines: list[Row], asked: dict[str, Row] | None = None, before: Row | None = None, unlogged: Sequence[Row] = ()
+) -> list[Row]:
+    """Rows for faults that come and go, and for those that silence a link, from the light probe's packets at the far end.
 
-    `faults` are the changes of each program in order: {"program", "fault", "word", "on", "boottime_ns", "boot_id"}; `lines` are
-    those of link.jsonl. Both are on the device's boot-time clock. What was sent and did not come is known from the numbers
-    around it; when it was sent, from the pace at which its neighbours were. Behind the last packet of a boot nothing is known.
+    `faults` are the changes of each program in order (`changes` in runner/judgement/evidence.py), `lines` those of link.jsonl: both
+    on the device's boot-time clock. `asked` are the faults by program (`named`), as far as they are known: without them only what
+    silences is judged. `before` is what was measured without any. `unlogged` says when packets came that were not logged: a window
+    that has some of them inside is not measured.
+
+    What was sent and did not come is known from the numbers around it; when it was sent, from the pace at which its neighbours
+    were. Behind the last packet of a boot nothing is known. What came down is known from the echoes that the packets tell of.
     """
-    changes: dict[str, list[Row]] = {}
+    asked, own = asked or {}, dict[str, list[Row]]()
     for change in faults:
-        if change["fault"] in ("offline", "jamming"):
-            changes.setdefault(change["program"], []).append(change)
-    if not changes:
-        return []
-    packets = packets_sent(lines)
-    lossy = any(change["fault"] == "bandwidth" and change["on"] for change in faults)
+        own.setdefault(change["program"], []).append(change)
+    log = LightLog(lines, unlogged)
+    spans = {program: windows(own.get(program, [])) for program in sorted({*own, *asked})}
+    silent = {program: spans[program] for program, changes in sorted(own.items()) if changes[0]["fault"] in SILENCING and spans[program]}
+    quiet = [window for found in silent.values() for window in found]
+    timed = {program: link for program, link in sorted(asked.items()) if not constant(link)}
     rows = []
-    for program, own in sorted(changes.items()):
-        windows = _windows(own)
-        if not windows:
-            continue
-        inside = [came for boot, sent_ns, came in packets if any(_deep_in(window, boot, sent_ns) for window in windows)]
-        measured = {"sent": len(inside), "received": sum(inside)}
-        word = next(str(change["word"]) for change in own if change["on"])
-        reactive = word.startswith("reactive")
-        rows.append(_reacted(program, measured) if reactive else _nothing_passes(f"{program}, while it was on", measured))
-    every = [window for own in changes.values() for window in _windows(own)]
-    outside = [came for boot, sent_ns, came in packets if not any(_touches(window, boot, sent_ns) for window in every)]
-    if every and len(outside) >= FEWEST:
+    for program, found in silent.items():
+        rows += _silenced(program, found, own[program], log, program in timed)
+    for program, link in timed.items():
+        if link["fault"] == "bandwidth" and spans[program]:
+            around = _Around(spans[program], quiet, [window for each in [program, *silent] for window in spans[each]], before or {})
+            rows += _shaped(program, link, around, log)
+        if link["fault"] == "external":
+            was_on = bool(spans[program])
+            rows.append(_row(f"{program}, while it was on", str(link["name"]), "nobody measures it", "that it was on", was_on))
+    outside = [came for boot, sent_ns, came in log.packets if not any(touches(window, boot, sent_ns) for window in quiet)]
+    if quiet and len(outside) >= FEWEST:
+        lossy = any(change["fault"] not in SILENCING and change["on"] for change in faults)
         rows.append(_passes("the link, while nothing silenced it", len(outside), sum(outside), lossy))
     return rows
 
 
-Window = tuple[str, int, int]  # boot id, from, to: on the device's boot-time clock
+SILENCING = ("offline", "jamming")
 
 
-def _windows(changes: list[Row]) -> list[Window]:
-    """When one program was on. Whatever ends a boot ends what was on in it."""
-    found: list[Window] = []
-    on: Row | None = None
-    for change in changes:
-        if on is not None and (not change["on"] or change["boot_id"] != on["boot_id"]):
-            same = change["boot_id"] == on["boot_id"]
-            found.append((on["boot_id"], on["boottime_ns"], change["boottime_ns"] if same else 2**63))
-            on = None
-        if change["on"] and on is None:
-            on = change
-    if on is not None:
-        found.append((on["boot_id"], on["boottime_ns"], 2**63))
-    return found
+class _Around(NamedTuple):
+    """The windows of one fault, those in which nothing passed anyway, all of them; and the link before there was any."""
+
+    windows: list[Window]
+    silent: list[Window]
+    every: list[Window]
+    before: Row
 
 
-def _margin_ns(window: Window) -> int:
-    return min(MARGIN_NS, (window[2] - window[1]) // 4)
+def _silenced(program: str, spans: list[Window], changes: list[Row], log: LightLog, timed: bool) -> list[Row]:
+    """That nothing came up while it was on; or of a jammer that answers, that something did not. What comes down is not known from
+    the log: the far end only answers."""
+    what, whole = f"{program}, while it was on", log.whole(spans)
+    word = next(str(change["word"]) for change in changes if change["on"])
+    asked = "some are jammed" if word.startswith("reactive") else "nothing passes"
+    if not whole:
+        return [_row(what, asked, "not measured: packets came and were not logged", "all are logged", False)]
+    measured = _counted([came for boot, sent_ns, came in log.packets if any(deep_in(each, boot, sent_ns, sent_ns) for each in whole)])
+    if word.startswith("reactive"):
+        return [_reacted(program, measured)]
+    row = _nothing_passes(what, measured)
+    down = "it passes" if word.startswith("deceptive") else "nothing passes"
+    return [row, _not_here(f"{what}: down", down, "the far end only answers", bool(row["within"]))] if timed else [row]
 
 
-def _deep_in(window: Window, boot: str, sent_ns: int) -> bool:
-    margin = _margin_ns(window)
-    return _same_boot(window, boot) and window[1] + margin <= sent_ns < window[2] - margin
+def _shaped(program: str, link: Row, around: _Around, log: LightLog) -> list[Row]:
+    """Losses and round trips of both directions inside of the windows, and that it was another link there than outside of them.
+
+    Other packets share the link meanwhile. Where a rate is asked, they may fill its queue: then more may be lost, and a round trip may
+    take longer, than is asked; and where only a rate is asked, light packets cannot tell.
+    """
+    prefix, whole = f"{program}, while it was on: ", log.whole(around.windows)
+    settled_ns = int(_delay_of(link["up"], link["down"])[1] * 1e6)
+    up = [c for boot, at_ns, c in log.packets if _inside(around, whole, boot, at_ns, at_ns, 0)]
+    back = [told for told in log.back if _inside(around, whole, *told[:3], settled_ns)]
+    others = [told for told in log.back if _outside(around, told[0], told[1]) and _outside(around, told[0], told[2])]
+    outside_up = [c for boot, at_ns, c in log.packets if _outside(around, boot, at_ns)]
+    seen = {
+        "up": (_counted(up), _or_before(_counted(outside_up), around.before.get("up"))),
+        "down": (_echoes(back), _or_before(_echoes(others), around.before.get("down"))),
+    }
+    rows: list[Row] = []
+    told = False  # whether anything was measured that tells this link from another
+    for way, (inside, outside) in seen.items():
+        found, tells = _loss_then(f"loss {way}", link[way], inside, outside)
+        rows, told = rows + found, told or tells
+    trips, trips_outside = ([ms for *_, ms in found if ms is not None] for found in (back, others))
+    found, tells = _round_trip_then(link, around.before, trips, trips_outside)
+    rows, told = rows + found, told or tells
+    for way in seen:
+        rows += [_not_here(what, asked, "light packets cannot tell", told) for what, asked in _not_by_light_packets(way, link[way])]
+    if not whole:
+        rows = [{**row, "measured": "not measured: packets came and were not logged", "within": False} for row in rows]
+    elif told:
+        rows = [{**row, "within": True} if str(row["measured"]).startswith("not measured") else row for row in rows]
+    return [{**row, "what": prefix + row["what"]} for row in rows]
 
 
-def _touches(window: Window, boot: str, sent_ns: int) -> bool:
-    return _same_boot(window, boot) and window[1] - MARGIN_NS <= sent_ns < window[2] + MARGIN_NS
+def _inside(around: _Around, whole: list[Window], boot: str, from_ns: int, to_ns: int, settled_ns: int) -> bool:
+    if any(touches(window, boot, at_ns) for window in around.silent for at_ns in (from_ns, to_ns)):
+        return False
+    return any(deep_in(window, boot, from_ns, to_ns, settled_ns) for window in whole)
 
 
-def _same_boot(window: Window, boot: str) -> bool:
-    return bool(boot) and window[0].startswith(boot)  # a packet carries the beginning of it
+def _outside(around: _Around, boot: str, at_ns: int) -> bool:
+    return not any(touches(window, boot, at_ns) for window in around.every)
 
 
-def packets_sent(lines: list[Row]) -> list[tuple[str, int, bool]]:
-    """Each packet that was sent, as far as that is known: its boot, when, and whether it came."""
-    lives: dict[tuple[str, int], dict[int, int]] = {}  # one life of one probe: number → when it was sent
-    for line in lines:
-        life = lives.setdefault((str(line.get("boot", "")), int(line.get("started_ms", 0))), {})
-        life.setdefault(line["sequence"], line["sent_ns"])
-    found: list[tuple[str, int, bool]] = []
-    left = MAX_MISSING
-    for (boot, started_ms), life in lives.items():
-        numbers = sorted(life)
-        found += [(boot, life[number], True) for number in numbers]
-        for place, number in enumerate(numbers):
-            begun = (numbers[place - 1] + 1, life[numbers[place - 1]]) if place else (0, started_ms * 1_000_000)
-            missing = min(number - begun[0], MAX_GAP, left)
-            if missing <= 0:
-                continue
-            left -= missing
-            pace = _pace_ns(numbers, life, place)
-            room = max(0, life[number] - begun[1]) // (missing + 1)
-            step = min(pace, room) if pace else room
-            first = begun[1] + (step if place else 0)
-            found += [(boot, first + each * step, False) for each in range(missing)]
-    return found
+def _counted(came: list[bool]) -> Row:
+    return {"sent": len(came), "received": sum(came)}
 
 
-def _pace_ns(numbers: list[int], life: dict[int, int], place: int) -> int:
-    """Between two packets, next before the gap at `place`, else next behind it; 0 where no two neighbours came."""
-    for at in (*range(place - 1, max(0, place - NEAR), -1), *range(place + 1, min(len(numbers), place + NEAR))):
-        if numbers[at] - numbers[at - 1] == 1:
-            return max(0, life[numbers[at]] - life[numbers[at - 1]])
-    return 0
+def _echoes(told: list[Told]) -> Row:
+    """Of so many packets that arrived, and so were sent back, so many came back."""
+    return {"sent": len(told), "received": min(len(told), sum(count for _, _, _, count, _ in told))}
+
+
+def _or_before(outside: Row, before: Row | None) -> Row:
+    return outside if outside["sent"] >= FEWEST or not before else before
+
+
+def _loss_then(what: str, asked: Row, inside: Row, outside: Row) -> tuple[list[Row], bool]:
+    """A row for a loss inside of windows; and whether it tells this link from one that loses nothing."""
+    loss, full = asked_loss(asked), mean_rates(asked) is not None
+    (sent, lost), (sent_outside, lost_outside) = _lost(inside), _lost(outside)
+    otherwise = lost_outside / sent_outside if sent_outside else 0.0
+    if loss >= 1:
+        off = _passes(f"{what}, while it was off", sent_outside, sent_outside - lost_outside, True)
+        return [_nothing_passes(what, inside), off], sent >= FEWEST and sent_outside > 0
+    if loss <= 0 and full:
+        return [_row(what, "none", _share(lost, sent), "not judged: a queue that is full drops, too", True)], False
+    if loss <= 0:
+        return [_hardly_lost(what, "none", sent, lost, otherwise)], False
+    said, seen = f"{100 * loss:.3g} %", _share(lost, sent)
+    effective = sent * worth(asked)
+    if (1 - loss) ** effective > math.exp(-EXPECTED_LOSSES):
+        needed = math.ceil(EXPECTED_LOSSES / -math.log(1 - loss) / worth(asked))
+        return [_row(what, said, f"not measured: {seen}", f"{needed} packets needed", False)], False
+    low, high = wilson(lost * worth(asked), effective)
+    as_asked = loss <= high if full else low <= loss <= high or abs(lost / sent - loss) <= LOSS * loss
+    limits = f"{'up' if full else f'{100 * low:.3g}'} to {100 * high:.3g} %: 99 % interval of what was seen"
+    within = lost > 0 and as_asked and low > otherwise
+    return [_row(what, said, seen, f"{limits}; and more than outside: {100 * otherwise:.3g} %", within)], True
+
+
+def _round_trip_then(link: Row, before: Row, inside: list[float], outside: list[float]) -> tuple[list[Row], bool]:
+    """A row for the round trip inside of windows, where a delay is asked; and whether it tells this link from one without."""
+    low, high = _delay_of(link["up"], link["down"])
+    if not high:
+        return [], False
+    said = f"{low:g} ms" if low == high else f"{low:g} to {high:g} ms"
+    if len(inside) < FEWEST:
+        return [_row("round trip", said, f"not measured: {len(inside)} came back", f"{FEWEST} needed", False)], False
+    least, most = _between(link["up"], link["down"], before, PROBE_BYTES)
+    full = mean_rates(link["up"]) is not None or mean_rates(link["down"]) is not None
+    measured = _median(inside)
+    otherwise = _median(outside) if len(outside) >= FEWEST else float(before.get("rtt_p50_ms") or 0.0)
+    limits = f"{least:.4g} ms at least" if full else f"{least:.4g} to {most:.4g} ms"
+    within = least <= measured and (full or measured <= most) and measured > otherwise
+    return [_row("round trip", said, f"{measured:.4g} ms", f"{limits}; and more than outside: {otherwise:.4g} ms", within)], True
+
+
+def _median(values: list[float]) -> float:
+    return sorted(values)[(len(values) - 1) // 2]
+
+
+def _not_by_light_packets(way: str, asked: Row) -> list[tuple[str, str]]:
+    """What is asked of a direction and cannot be seen in a few packets between others: what it is called, and what is asked."""
+    rates, burst = mean_rates(asked), asked_burst(asked)
+    found = [(f"rate {way}", f"{rates[0]:g} kbit/s" if rates[0] == rates[1] else f"{rates[0]:g} to {rates[1]:g} kbit/s")] if rates else []
+    found += [(f"burst {way}", f"{burst:.3g} packets")] if burst is not None else []
+    found += [(f"{what} {way}", f"{asked[f'{what}_percent']:g} %") for what in ("duplicate", "reorder") if asked.get(f"{what}_percent")]
+    return found + ([(f"longer than {asked['payload_bytes']} bytes {way}", "nothing passes")] if asked.get("payload_bytes") else [])
 
 
 def _reacted(program: str, measured: Row) -> Row:
@@ -398,6 +525,11 @@ def _passes(what: str, sent: int, received: int, lossy: bool) -> Row:
     """That what silences a link comes off again. Under another fault that loses packets, that any of them pass."""
     least = 1 if lossy else math.ceil(0.9 * sent)
     return _row(what, "it passes", f"{received} of {sent} received", f"{least} at least", received >= least)
+
+
+def _not_here(what: str, asked: str, why: str, told: bool) -> Row:
+    """What cannot be measured where it is looked for: shown, and no failure if something else was `told` of the same fault."""
+    return _row(what, asked, f"not measured here: {why}", "", told)
 
 
 # ---- rows -----------------------------------------------------------------------------------------------------------------------

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, NamedTuple
 
-from runner.judgement import links, reached
+from runner.judgement import light_log, links, reached
 from runner.judgement.evidence import Evidence, Execution
 from runner.judgement.report.series import Series, drawn
 from runner.judgement.timeline import Timeline
@@ -179,7 +179,7 @@ def _windows(changes: list[Row], timeline: Timeline) -> list[Window]:
 
 def _packets(lines: list[Row], timeline: Timeline) -> list[tuple[float, str, bool]]:
     placed = []
-    for beginning, sent_ns, came in reached.packets_sent(lines):
+    for beginning, sent_ns, came in light_log.packets_sent(lines):
         boot = timeline.boot_of(beginning)
         at_s = timeline.device_s(boot, sent_ns) if boot else None
         if at_s is not None and _in_the_run(at_s, timeline):
