@@ -269,12 +269,43 @@ def test_the_log_is_bounded_and_says_what_it_lacks(far_end: Reflector, tmp_path:
             device.sendto(Packet(LIGHT, b"whowhowh", b"bootboot", 1, 2, number).encode(100), ("127.0.0.1", far_end.port))
         until(lambda: far_end.packets == 20)
         told = until(lambda: [line["not_logged"] for line in log(tmp_path) if "not_logged" in line])
-        assert sum(told) + sum("who" in line for line in log(tmp_path)) == 20
+        assert sum(told) + sum("sequence" in line for line in log(tmp_path)) == 20
         monkeypatch.setattr("runner.target.far_end.reflector.MAX_LOG_BYTES", 0)
         size = (tmp_path / "link.jsonl").stat().st_size
         device.sendto(Packet(LIGHT, b"whowhowh", b"bootboot", 1, 2, 99).encode(100), ("127.0.0.1", far_end.port))
         until(lambda: far_end.packets == 21)
     assert (tmp_path / "link.jsonl").stat().st_size == size
+
+
+def test_a_flood_under_another_name_takes_no_room(far_end: Reflector, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each name has its own so many lines a second; what is lacking is told of the one that sent too much, and when it came."""
+    monkeypatch.setattr("runner.target.far_end.reflector.MAX_LINES_PER_S", 3)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as device:
+        for number in range(30):
+            device.sendto(Packet(LIGHT, b"floodflo", b"bootboot", 1, 2, number).encode(100), ("127.0.0.1", far_end.port))
+        for number in range(3):
+            device.sendto(Packet(LIGHT, b"whowhowh", b"bootboot", 1, 2, number).encode(100), ("127.0.0.1", far_end.port))
+        until(lambda: far_end.packets == 33)
+        until(lambda: [line for line in log(tmp_path) if "not_logged" in line])
+    assert [line["sequence"] for line in log(tmp_path) if line["who"] == b"whowhowh".hex()] == [0, 1, 2]
+    for line in log(tmp_path):
+        if "not_logged" in line:
+            assert line["who"] == b"floodflo".hex() and line["from_ns"] <= line["received_ns"]
+
+
+def test_whoever_is_expected_has_room_behind_any_number_of_strangers(
+    far_end: Reflector, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Made-up names beyond the table share what one of them may have; a name that the coordinator has told of is not one of those."""
+    monkeypatch.setattr("runner.target.far_end.reflector.MAX_LINES_PER_S", 3)
+    far_end.expect(b"whowhowh".hex())
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as device:
+        for number in range(100):
+            device.sendto(Packet(LIGHT, number.to_bytes(8, "big"), b"bootboot", 1, 2, 3).encode(100), ("127.0.0.1", far_end.port))
+        for number in range(3):
+            device.sendto(Packet(LIGHT, b"whowhowh", b"bootboot", 1, 2, number).encode(100), ("127.0.0.1", far_end.port))
+        until(lambda: far_end.packets == 103)
+    assert [line["sequence"] for line in log(tmp_path) if line.get("who") == b"whowhowh".hex()] == [0, 1, 2]
 
 
 def test_so_many_devices_and_trains_are_known_and_no_more(far_end: Reflector) -> None:

@@ -1,8 +1,9 @@
 """The UDP service of the far end: logs and returns light probes, counts trains that come up, sends trains down.
 
 It has a thread of its own, so that no disk and no upload stands between a packet and its answer. A device may send what
-it likes: what is no packet of a probe is counted and forgotten; of those that are, so many a second are logged, and so
-many in all. A line that was not logged is not evidence of anything; how many there were stands in the log, too.
+it likes: what is no packet of a probe is counted and forgotten; of those that are, so many a second are logged of each name, and
+so many in all: whoever sends too many under one name takes no room from another. A line that was not logged is not evidence of
+anything; how many there were, of whom, and when, stands in the log, too.
 """
 
 from __future__ import annotations
@@ -36,6 +37,14 @@ MAX_PEERS, MAX_TRAINS = 64, 16
 RECEIVE_BUFFER_BYTES = 4 << 20
 
 
+class _Room:
+    """What one name has had of the log in this second, and what of it is not there: since when, until when, and how many."""
+
+    def __init__(self) -> None:
+        self.second, self.lines = 0.0, 0
+        self.untold = self.from_ns = self.until_ns = 0
+
+
 class Reflector(threading.Thread):
     """Serves one address until `stop`. The log is written line by line: killing this process loses none."""
 
@@ -53,8 +62,8 @@ class Reflector(threading.Thread):
         self._lock = threading.Lock()
         self._peers: dict[bytes, tuple[Any, Packet]] = {}
         self._trains: dict[bytes, Tally] = {}
+        self._room: dict[bytes, _Room] = {}  # of each name: the first MAX_PEERS and who is expected; all others have one
         self.packets = self.malformed = self.logged = self.not_logged = 0
-        self._second, self._lines, self._untold = 0.0, 0, 0
 
     def run(self) -> None:
         while True:
@@ -100,31 +109,42 @@ class Reflector(threading.Thread):
             self._peers[packet.who] = (peer, packet)
 
     def _write(self, packet: Packet, now_ns: int) -> None:
-        if time.monotonic() - self._second >= 1:
-            self._second, self._lines = time.monotonic(), 0
-        if self._lines >= MAX_LINES_PER_S:
-            self.not_logged, self._untold = self.not_logged + 1, self._untold + 1
-            return
-        self._lines += 1
+        name = packet.who if packet.who in self._room or len(self._room) < MAX_PEERS else b""
+        room = self._room.setdefault(name, _Room())
+        if time.monotonic() - room.second >= 1:
+            self._tell(name, room)
+            room.second, room.lines = time.monotonic(), 0
         line = {"who": packet.who.hex(), "boot": packet.boot.hex(), "started_ms": packet.started_ms, "sequence": packet.sequence}
         line |= {"sent_ns": packet.sent_ns, "received_ns": now_ns, "echoes": packet.echoes, "rtt_us": packet.rtt_us}
-        self._line(line)
+        room.lines += 1
+        if room.lines > MAX_LINES_PER_S or not self._line(line):
+            room.from_ns = room.from_ns or now_ns
+            room.untold, room.until_ns = room.untold + 1, now_ns
+            self.not_logged += 1
 
-    def _line(self, line: dict[str, Any]) -> None:
+    def _line(self, line: dict[str, Any]) -> bool:
+        """Whether it is in the log now. Once that is full nothing is: then nothing is known of what was sent, either."""
         data = json.dumps(line, separators=(",", ":")).encode() + b"\n"
         try:
             if self._logged_bytes + len(data) <= MAX_LOG_BYTES:
                 self._logged_bytes += os.write(self._log, data)
                 self.logged += 1
-                return
+                return True
         except OSError:
             pass
-        self.not_logged += 1
+        return False
+
+    def _tell(self, name: bytes, room: _Room) -> None:
+        """A line that says how many packets of a name were not logged, if there are any, and when they came."""
+        told = {"not_logged": room.untold, "who": name.hex(), "from_ns": room.from_ns, "received_ns": room.until_ns}
+        if room.untold and self._line(told):
+            room.untold = room.from_ns = 0
 
     def _tell_what_was_not_logged(self) -> None:
-        if self._untold and time.monotonic() - self._second >= 1:
-            self._line({"not_logged": self._untold, "received_ns": boottime_ns()})
-            self._untold = 0
+        with self._lock:
+            for name, room in self._room.items():
+                if time.monotonic() - room.second >= 1:
+                    self._tell(name, room)
 
     def _send(self, data: bytes, peer: Any) -> bool:
         try:
@@ -149,6 +169,7 @@ class Reflector(threading.Thread):
             if len(self._trains) >= MAX_TRAINS and bytes.fromhex(who) not in self._trains:
                 raise ValueError(f"{MAX_TRAINS} trains are being counted; ask for their summaries first")
             self._trains[bytes.fromhex(who)] = Tally()
+            self._room.setdefault(bytes.fromhex(who), _Room())  # whoever is expected has room of its own, however many others came
         return {}
 
     def summary(self, who: str, sent: int = 0) -> dict[str, Any]:
