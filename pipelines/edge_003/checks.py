@@ -155,8 +155,11 @@ def outage_met(evidence, scenario):
     shows nothing of it."""
     problems = []
     for execution in evidence.of(scenario):
-        if not _spans(evidence, execution, ("offline",)):
+        if not any(fault.get("fault") == "offline" for fault in _planned(evidence, execution)):
             continue  # another profile was laid over it
+        if not _spans(evidence, execution, ("offline",)):
+            problems.append((f"{execution.name}: the outage that was planned never came", "results/journal/device-guard.journal"))
+            continue
         sources = {said.get("source") for said in _lookups(execution).values()}
         if "enrich" in execution.outputs and sources != {"remote", "fallback"}:
             problems.append((f"{execution.name}: every finding says {' and '.join(sorted(map(str, sources)))}", execution.journal_file))
@@ -297,8 +300,17 @@ def _refused(receipt):
     return receipt.get("status") == 409
 
 
+def _planned(evidence, execution):
+    """The link faults that an execution was to have; of one that was not planned at first, by the coordinator's note of its beginning."""
+    plans = [each for each in evidence.plan["executions"] if each["name"] == execution.stands_for]
+    began = [each.payload for each in evidence.coordinator if each.kind == "execution_began"]
+    plans += [each.get("plan") or {} for each in began if each.get("execution") == execution.name]
+    return (plans[0].get("links") or []) if plans else []
+
+
 def _acknowledgements_at_risk(evidence, execution):
-    came_on = sum(bool(fault.get("on")) for fault in evidence.faults(execution.name))
+    """Each time that a fault came on, one; not when it was put on again behind a restart, which is counted itself."""
+    came_on = sum(bool(fault.get("on")) and not fault.get("replayed") for fault in evidence.faults(execution.name))
     return came_on + max(len(execution.cuts), len(execution.of_kind("restored")))
 
 

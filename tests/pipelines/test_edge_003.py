@@ -282,6 +282,7 @@ class Told:
             "forward": {"left": 0, "renamed": renamed, "depths": depths},
         }
         self.pipeline, self.cuts, self.kinds = pipeline, [], {}
+        self.planned = False  # whether an outage was, though nothing says that it came
 
     @property
     def records(self) -> list[dict[str, Any]]:
@@ -291,6 +292,7 @@ class Told:
         """What a check finds, each with a place in the run folder."""
         execution = SimpleNamespace(
             name=f"{self.pipeline}-1",
+            stands_for=f"{self.pipeline}-1",
             journal_file="results/journal/device.journal",
             outputs={stage: {"status": "ok", "data": data, "files": {}} for stage, data in self.outputs.items()},
             cuts=self.cuts,
@@ -298,7 +300,11 @@ class Told:
             where=lambda record: "results/journal/device.journal#1",
         )
         evidence: Any = SimpleNamespace(
-            plan={"scenarios": {self.pipeline: {"pipeline": self.pipeline}}},
+            plan={
+                "scenarios": {self.pipeline: {"pipeline": self.pipeline}},
+                "executions": [{"name": f"{self.pipeline}-1", "links": [{"fault": "offline"}] if self.faulty or self.planned else []}],
+            },
+            coordinator=[],
             of=lambda scenario: [execution],
             receipts=lambda name: self.told,
             faults=lambda name: self.faulty,
@@ -504,6 +510,21 @@ def test_an_outage_that_met_nothing_is_told() -> None:
     assert told.says("outage_met") == []
     told.faulty = [{"program": "p", "fault": "offline", "on": True, "boottime_ns": 1, "boot_id": BOOT}]
     assert len(told.says("outage_met")) == 1
+
+
+def test_an_outage_that_was_planned_and_never_came_is_told() -> None:
+    """An empty journal of the guard is no proof that another profile was laid over the scenario: the plan says what was asked."""
+    told = Told("recovery")
+    told.planned = True
+    assert told.says("outage_met") == ["recovery-1: the outage that was planned never came"]
+
+
+def test_what_is_put_on_again_behind_a_restart_puts_no_acknowledgement_at_risk() -> None:
+    """It was on before; the restart itself counts."""
+    told = Told()
+    told.faulty = [{"program": "p", "fault": "offline", "on": True, "boottime_ns": 1, "boot_id": BOOT, "replayed": True}]
+    come_again(told)
+    assert len(told.says("received_once")) == 1
 
 
 def leave_it_alone(told: Told) -> None:
