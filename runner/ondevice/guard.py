@@ -23,15 +23,18 @@ from typing import Any, Callable
 
 from . import failpoints, programs
 from .acts import Acts
+from .guarded import FOLDER, LOCK, SOCKET, unreached
 from .journal import boot_id, boottime_ns
 from .notes import Notes
-from .watch import ARMED, FAILED, REVERTED, Surroundings, Watch, read_kept
+from .programs import ARMED, FAILED, REVERTED
+from .watch import Surroundings, Watch, read_kept
 
-SOCKET = "guard.sock"
 IDLE_S = 5.0
 LINE_LIMIT_BYTES = 4 << 20
 REVERT_ANSWER_S = 45.0  # a revert that takes longer goes on, and its answer says so
-STAGE_WAIT_S = 10.0  # how long a stage, or whoever starts a program, waits for the steps that are due with it
+STAGE_WAIT_S = 10.0  # how long a stage waits for the steps that are due with it
+START_WAIT_S = 30.0  # … and whoever starts a program; half of what a renewal may be late
+LOCK_TRIES, LOCK_PAUSE_S = 10, 0.02  # the lock is held for a moment by whoever looks whether there is a guard
 JOURNAL_LIMIT_S = 30.0
 
 
@@ -40,7 +43,7 @@ class Guard:
 
     def __init__(self, state: str, runtime: str, why: str, reboot: Callable[[], None] | None = None) -> None:
         """Adopts what the disk holds. `why` this guard was started is noted in each journal that it opens."""
-        folder = os.path.join(state, "guard")
+        folder = os.path.join(state, FOLDER)
         os.makedirs(folder, mode=0o700, exist_ok=True)
         notes = Notes(os.path.join(state, "runs"), {"pid": os.getpid(), "why": why})
         acts = Acts(os.path.join(folder, "acts"))
@@ -53,7 +56,7 @@ class Guard:
         self._adopt()
 
     def _adopt(self) -> None:
-        for kept in [*self._files(self.around.folder), *self._reverted()]:
+        for kept in [*self._files(self.around.folder), *unreached(self.around.runtime)]:
             watch = Watch(self.around, kept)
             watch.remember()
             self.around.watches.setdefault(watch.program_name, watch)
@@ -73,19 +76,6 @@ class Guard:
                     print(f"{name} cannot be read: {error}", file=sys.stderr, flush=True)
         return found
 
-    def _reverted(self) -> list[dict[str, Any]]:
-        """Programs that wait for somebody to reach the device: their marks are all that is left of them."""
-        found = []
-        for name in sorted(os.listdir(self.around.marks)) if os.path.isdir(self.around.marks) else []:
-            try:
-                with open(os.path.join(self.around.marks, name)) as file:
-                    said = json.load(file)
-                if said["state"] == REVERTED and said["boot"] == self.around.boot:
-                    found.append(said["kept"])
-            except (OSError, ValueError, KeyError, TypeError):
-                continue
-        return found
-
     def start_watches(self) -> None:
         for watch in list(self.around.watches.values()):
             watch.start()
@@ -93,10 +83,15 @@ class Guard:
     # ---- verbs ------------------------------------------------------------------------------------------
 
     def do_arm(
-        self, program: Any, run: str, holder: str, renew_s: float, cap_s: float, elapsed_s: float, confirm_s: float, escalate: bool
-    ) -> dict[str, Any]:
-        """The program's undo and deadlines are durable, and so is the note of it, when this answers. Nothing is applied yet."""
+        self, program: Any, run: str, holder: str, renew_s: float, cap_s: float, elapsed_s: float, confirm_s: float,
+        escalate: bool | None = None,
+    ) -> dict[str, Any]:  # fmt: skip
+        """The program's undo and deadlines are durable, and so is the note of it, when this answers. Nothing is applied yet.
+
+        Without a word on `escalate` the device is rebooted for an undo that does not work, if nobody can reach it to do better.
+        """
         programs.check(program, renew_s=renew_s, cap_s=cap_s, elapsed_s=elapsed_s, confirm_s=confirm_s)
+        escalate = program.get("severs_management", False) if escalate is None else escalate
         kept = {
             "program": program, "run": run, "holder": holder, "boot": self.around.boot, "armed_ns": boottime_ns(), "renew_s": renew_s,
             "cap_s": cap_s, "elapsed_s": elapsed_s, "confirm_s": confirm_s, "escalate": bool(escalate),
@@ -124,26 +119,31 @@ class Guard:
         return {"armed": watch.program_name}
 
     def do_start(self, name: str) -> dict[str, Any]:
-        """The program's time begins now; one that has begun goes on. What is due at once is done when this answers, or has failed.
+        """The program's time begins now; one that has begun goes on. What is due at once is done when this answers.
 
-        One that cuts the only path answers before it does.
+        Raises ValueError where it is not, with what was wrong. One that cuts the only path answers before it does.
         """
         with self.around.changed:
             watch = self._find(name)
             if watch is None:
                 raise ValueError(f"no program {name!r} is armed here; armed are: {', '.join(sorted(self.around.watches)) or 'none'}")
-            watch.begin()
-            self.around.changed.wait_for(lambda: watch.severs or not watch.due(), STAGE_WAIT_S)
+            settled = watch.begin()
+            if watch.severs:
+                return {}
+            if not self.around.changed.wait_for(settled, START_WAIT_S):
+                raise ValueError(f"what is due at once of {name} is not done after {START_WAIT_S:g} s; it goes on")
+            if watch.trouble():
+                raise ValueError(watch.trouble())
         return {}
 
     def do_stage(self, stage: str, edge: str) -> dict[str, Any]:
-        """Programs whose time begins with this begin; what is due at once is done when this answers, or has failed."""
+        """Programs whose time begins with this begin; what is due at once is done when this answers, or `failed` says why not."""
         with self.around.changed:
             begun = [watch for watch in self.around.watches.values() if watch.state == ARMED and watch.begins_with(stage, edge)]
-            for watch in begun:
-                watch.begin()
-            self.around.changed.wait_for(lambda: not any(watch.due() for watch in begun), STAGE_WAIT_S)
-        return {"begun": [watch.program_name for watch in begun]}
+            settled = [watch.begin() for watch in begun]
+            self.around.changed.wait_for(lambda: all(each() for each in settled), STAGE_WAIT_S)
+            late = [f"program {watch.program_name} is not in effect yet" for watch, done in zip(begun, settled) if not done()]
+            return {"begun": [watch.program_name for watch in begun], "failed": [*filter(None, map(Watch.trouble, begun)), *late]}
 
     def do_renew(self) -> dict[str, Any]:
         with self.around.changed:
@@ -316,13 +316,17 @@ def revert_here(state: str, runtime: str, name: str = "", *, why: str, only_othe
 
 def take_lock(state: str, *, wait: bool) -> int | None:
     """Who holds this lock is the guard of this state folder; its pid stands in the file. None: somebody else does."""
-    os.makedirs(os.path.join(state, "guard"), mode=0o700, exist_ok=True)
-    lock = os.open(os.path.join(state, "guard", "lock"), os.O_RDWR | os.O_CREAT, 0o600)
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-    except OSError:
-        os.close(lock)
-        return None
+    os.makedirs(os.path.join(state, FOLDER), mode=0o700, exist_ok=True)
+    lock = os.open(os.path.join(state, FOLDER, LOCK), os.O_RDWR | os.O_CREAT, 0o600)
+    for number in range(LOCK_TRIES):
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+            break
+        except OSError:
+            if number + 1 == LOCK_TRIES:
+                os.close(lock)
+                return None
+            time.sleep(LOCK_PAUSE_S)
     try:
         os.ftruncate(lock, 0)
         os.pwrite(lock, str(os.getpid()).encode(), 0)

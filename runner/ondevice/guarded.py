@@ -1,10 +1,17 @@
 """The guard as its supervisor sees it: started when it is needed, asked over its socket, and never waited for when it is not.
 
-Without an armed program on the disk none of this does more than look into one folder.
+    every second:  is anything armed? ──no──► nothing
+                         │ yes
+                   is the guard's lock held? ──yes──► nothing: that is the guard, or whoever takes over
+                         │ no
+                   a guard is started, which goes by what is on the disk
+
+Without an armed program none of this does more than look into two folders.
 """
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import socket
@@ -14,7 +21,10 @@ from typing import Any
 
 from .journal import boot_id
 
-FOLDER, SOCKET = "guard", "guard.sock"
+FOLDER, LOCK = "guard", "lock"  # in the state folder: what is armed, and in it whose file says who is the guard
+SOCKET, MARKS = "guard.sock", "programs"  # in the folder of sockets
+KEEP_S = 1.0  # how often it is looked whether a guard that is needed is there
+CALM_S = 60.0  # a guard that ends again and again is started less and less often, but so often
 START_LIMIT_S = 45.0  # a guard that takes over waits for what a killed one was doing
 ANSWER_LIMIT_S = 55.0
 LOG_LIMIT_BYTES = 256 * 1024
@@ -29,6 +39,31 @@ class Guarded:
 
     def __init__(self, state: str, runtime: str) -> None:
         self._state, self._runtime = state, runtime
+        self._started_s, self._pause_s = 0.0, 0.0  # when `look` has started a guard, and how soon it may be done again
+
+    def keep(self) -> None:
+        """As long as there is something to be taken back there is a guard, whoever is killed and whether or not anybody asks. For ever."""
+        while True:
+            try:
+                self.look(time.monotonic())
+            except Exception as error:  # whatever it was: it is looked again
+                print(f"no guard could be started: {type(error).__name__}: {error}", file=sys.stderr, flush=True)
+            time.sleep(KEEP_S)
+
+    def look(self, now_s: float) -> None:
+        """Starts a guard, if one is needed and none is there."""
+        if not self.needed():
+            self._pause_s = 0.0
+        elif self.alive():
+            self._pause_s = self._pause_s if now_s - self._started_s < CALM_S else 0.0
+        elif now_s - self._started_s >= self._pause_s:
+            self._started_s, self._pause_s = now_s, min(CALM_S, max(2 * KEEP_S, 2 * self._pause_s))
+            print(f"armed are {', '.join(self.armed()) or 'none'}, and no guard is there: one is started", file=sys.stderr, flush=True)
+            self.start()
+
+    def needed(self) -> bool:
+        """Whether a guard has still something to do: to take a program back, or to wait for somebody behind one that cut the only path."""
+        return bool(self.armed() or unreached(self._runtime))
 
     def armed(self) -> list[str]:
         """The names of programs that are on the disk."""
@@ -81,10 +116,18 @@ class Guarded:
             subprocess.run(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, timeout=30, check=False)
 
     def alive(self) -> bool:
-        connection = self._try()
-        if connection is not None:
-            connection.close()
-        return connection is not None
+        """Whether somebody is the guard: its lock is held. It need not answer yet."""
+        try:
+            lock = os.open(os.path.join(self._state, FOLDER, LOCK), os.O_RDONLY)
+        except OSError:
+            return False
+        try:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            return False
+        except OSError:
+            return True
+        finally:
+            os.close(lock)
 
     def _connect(self) -> socket.socket:
         """A connection, sooner or later: the guard that is started may have to wait for the lock of one that just died."""
@@ -119,6 +162,25 @@ def armed(state: str) -> list[str]:
         return []
 
 
+def unreached(runtime: str) -> list[dict[str, Any]]:
+    """Programs of this boot that are reverted, and wait for somebody to reach the device: their marks are all that is left of them."""
+    found: list[dict[str, Any]] = []
+    try:
+        names = sorted(os.listdir(os.path.join(runtime, MARKS)))
+    except OSError:
+        names = []
+    if names:
+        from .programs import REVERTED
+    for name in names:
+        try:
+            with open(os.path.join(runtime, MARKS, name)) as file:
+                said = json.load(file)
+            found += [said["kept"]] if (said["state"], said["boot"]) == (REVERTED, boot_id()) else []
+        except (OSError, ValueError, KeyError, TypeError):
+            continue
+    return found
+
+
 def _kept(state: str) -> list[dict[str, Any]]:
     """What their files say. One that is not whole was never armed."""
     found = []
@@ -138,9 +200,10 @@ def revert_what_another_boot_left(state: str, runtime: str) -> None:
     if all(kept.get("boot") == boot for kept in _kept(state)):
         return
     from . import guard
+    from .programs import ANOTHER_BOOT
 
     try:
-        done = guard.revert_here(state, runtime, why="another boot", only_other_boots=True)
+        done = guard.revert_here(state, runtime, why=ANOTHER_BOOT, only_other_boots=True)
         if done and (done["reverted"] or done["left"]):
             print(f"of another boot: reverted {done['reverted']}, left {done['left']}", file=sys.stderr, flush=True)
     except Exception as error:
@@ -156,15 +219,16 @@ def by_hand(state: str, socket_path: str, name: str = "") -> int:
         print(f"{name} is not armed on this device" if name else "no program is armed on this device")
         return 0
     from . import guard
+    from .programs import ASKED
 
     done = None
     if not guarded.alive():
-        done = guard.revert_here(state, runtime, name, why="asked")
+        done = guard.revert_here(state, runtime, name, why=ASKED)
     if done is None:
         try:
-            done = guarded.ask("revert", name=name, why="asked")
+            done = guarded.ask("revert", heard=False, name=name, why=ASKED)  # whoever stands before the device has not come over the link
         except OSError as error:
-            print(f"{error}\nits pid is in {os.path.join(state, FOLDER, 'lock')}: kill it, its twin goes on", file=sys.stderr)
+            print(f"{error}\nits pid is in {os.path.join(state, FOLDER, LOCK)}: kill it, its twin goes on", file=sys.stderr)
             return 1
     for reverted in done["reverted"]:
         print(f"reverted {reverted}")

@@ -1,8 +1,9 @@
 """When a program's next step is due, and when it must be taken back: the whole rule, without any I/O.
 
     armed ──begin──► begun: steps, each at its time ──► reverting ──► nothing of it is seen: gone
-      │                                                 ▲       └──► something is: revert_failed, tried again ──┐
-      └── asked · its end · nobody renewed it · hard cap · another boot · guard restarted · a step failed ──────┘
+      │                                                 ▲     │ └───► … and it had cut the only path: reverted, gone when somebody comes
+      │                                                 │     └─────► something is seen: revert_failed, tried again ──┐
+      └── asked · its end · nobody renewed it · hard cap · another boot · guard restarted · a step failed ────────────┘
 
 A program is the JSON form of `runner.model.program.Program`. Times are those of the boot-time clock, which counts while a
 device sleeps; a program of another boot has no time left at all.
@@ -16,6 +17,9 @@ from typing import Any, NamedTuple
 ASKED, ITS_END, NOT_RENEWED, HARD_CAP = "asked", "its end", "nobody renewed it", "hard cap"
 ANOTHER_BOOT, RESTARTED, STEP_FAILED = "another boot", "guard restarted", "a step failed"
 SUPERVISOR = "the supervisor asked"
+
+ARMED, BEGUN, REVERTING, FAILED, REVERTED = "armed", "begun", "reverting", "revert_failed", "reverted"
+STANDING = (ARMED, BEGUN)  # it may be renewed, and its end is still to come
 
 MAX_CAP_S = 30 * 86400.0
 MAX_PARTS = 100_000  # acts, steps and signs of one program, and words of one act
@@ -33,7 +37,7 @@ class Standing(NamedTuple):
     lasts_s: float | None = None
     severs: bool = False
     began_ns: int | None = None
-    done: int = 0  # steps that were carried out
+    done: int = 0  # steps that were carried out, or passed over
     asked: str = ""  # why it must be reverted, once somebody has said so
     sure: bool = True  # a restarted guard knows how far it had come
     not_before_ns: int = 0  # a revert that failed is tried again then
@@ -81,6 +85,25 @@ def _go_on(program: Standing, now_ns: int, deadline_ns: int) -> Next:
         return Next("wait", "", deadline_ns)
     due = program.began_ns + int(program.at_s[program.done] * 1e9)
     return Next("step") if now_ns >= due else Next("wait", "", min(due, deadline_ns))
+
+
+def due_by(program: dict[str, Any], elapsed_s: float) -> int:
+    """How many of its steps are due when so much of its time has passed."""
+    return sum(step["at_s"] <= elapsed_s for step in program["steps"])
+
+
+def passed_over(program: dict[str, Any], elapsed_s: float) -> int:
+    """How many of its first steps need not be carried out any more by a program that begins late.
+
+    A step that ends the effect by what the undo does leaves the device as it was armed; so neither it nor anything before it matters.
+    """
+    undo = _all_of(program["undo"])
+    ends = [not step["on"] and step["at_s"] < elapsed_s and _all_of(step["acts"]) == undo for step in program["steps"]]
+    return max((number for number, end in enumerate(ends, 1) if end), default=0)
+
+
+def _all_of(acts: list[dict[str, Any]]) -> list[tuple[list[str], str]]:
+    return [(act["argv"], act.get("input", "")) for act in acts]
 
 
 def check(program: Any, *, renew_s: Any, cap_s: Any, elapsed_s: Any, confirm_s: Any) -> None:

@@ -2,7 +2,7 @@
 
     install  unpack and compile the zip that this is, and print the script to start
     start    take the device for a coordinator (claim.py; not at boot), become the one supervisor of this state
-             folder (a lock says who), restore what was cut short, then serve; returns when it answers
+             folder (a lock says who), restore what was cut short, then serve; returns when it answers: starting.py
     attach   join standard input and output to the supervisor's socket: bridge.py
     host     (internal) run one pipeline, see host.py
     guard    (internal) carry out programs and take them back, see guard.py
@@ -15,14 +15,9 @@ its hello under which claim it comes; whoever is not the device's holder may say
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
-import json
 import os
-import select
-import shlex
 import shutil
-import signal
 import socket
 import struct
 import sys
@@ -30,15 +25,14 @@ import threading
 import time
 from typing import Any, Callable
 
-from . import facts, failpoints, frames
-from .claim import NOT_YOURS, Claims, NotYours
+from . import facts, frames
+from .claim import Claims, NotYours
 from .execution import Execution, Kept, Refused, find_current
-from .guarded import Guarded, GuardGone, revert_what_another_boot_left
-from .journal import GENESIS, fsync_file, fsync_folder
+from .guarded import Guarded, GuardGone
+from .journal import GENESIS, fsync_folder
 from .results import finished_stages
 from .store import WHOLE, Store, locate
 
-START_LIMIT_S = 60.0
 LOG_LIMIT_BYTES = 256 * 1024  # of one execution's log, from its end
 IDLE_LIMIT_S = 120.0  # a supervisor that nobody needs any more ends by itself
 SLOW = ("probe_train", "probe_catch")  # requests that others of the same coordinator do not wait for
@@ -86,7 +80,9 @@ class Supervisor:
     def stage(self, stage: str, edge: str) -> None:
         """A stage of the pipeline starts or has ended: programs whose time begins with it begin. A guard that is gone stops no pipeline."""
         try:
-            self.guarded.ask_if_armed("stage", heard=False, stage=stage, edge=edge)
+            answer = self.guarded.ask_if_armed("stage", heard=False, stage=stage, edge=edge) or {}
+            for failed in answer.get("failed", []):
+                print(f"programs at the {edge} of {stage}: {failed}", file=sys.stderr, flush=True)
         except (OSError, ValueError) as error:
             print(f"programs at the {edge} of {stage}: {error}", file=sys.stderr, flush=True)
 
@@ -99,7 +95,7 @@ class Supervisor:
         listener.settimeout(IDLE_LIMIT_S / 10)
         busy = time.monotonic()
         while time.monotonic() - busy < IDLE_LIMIT_S:
-            if self._clients or (self.execution is not None and not self.execution.over) or self.guarded.armed():
+            if self._clients or (self.execution is not None and not self.execution.over) or self.guarded.needed():
                 busy = time.monotonic()
             try:
                 connection, _ = listener.accept()
@@ -133,7 +129,7 @@ class Supervisor:
 
     def do_arm(
         self, client: Client, program: dict[str, Any], run: str, cap_s: float, renew_s: float = 60.0, elapsed_s: float = 0.0,
-        confirm_s: float = 120.0, escalate: bool = False,
+        confirm_s: float = 120.0, escalate: bool | None = None,
     ) -> dict[str, Any]:  # fmt: skip
         """Undo and deadlines of a program are durable when this answers, and nothing of it is applied yet."""
         plain_name(str(program.get("name")))
@@ -146,12 +142,14 @@ class Supervisor:
         return armed
 
     def do_start_program(self, client: Client, name: str) -> dict[str, Any]:
-        """Its time begins now. Which steps are done by when is in the guard's journal."""
+        """Its time begins now. Raises ValueError when a step that is due at once fails. When each was done is in the guard's journal."""
         return self.guarded.ask("start", name=name)
 
     def do_revert(self, client: Client, name: str = "") -> dict[str, Any]:
         """One program is taken back, or all are ("")."""
-        return self.guarded.ask_if_armed("revert", name=name, why="asked") or {"reverted": [], "left": []}
+        from .programs import ASKED
+
+        return self.guarded.ask_if_armed("revert", name=name, why=ASKED) or {"reverted": [], "left": []}
 
     def do_programs(self, client: Client) -> dict[str, Any]:
         """What is armed here, and how far it has come."""
@@ -159,8 +157,10 @@ class Supervisor:
 
     def do_release(self, client: Client) -> dict[str, Any]:
         """The device is nobody's from here on, durably; nothing of its holder's is in effect any more, or the guard still tries."""
+        from .programs import SUPERVISOR
+
         try:
-            self.guarded.ask_if_armed("revert", name="", why="the supervisor asked")
+            self.guarded.ask_if_armed("revert", name="", why=SUPERVISOR)
         except GuardGone as error:
             print(f"at the release: {error}", file=sys.stderr, flush=True)
         self.claims.release(client.claim)
@@ -403,107 +403,14 @@ def install(state: str, archive: str) -> int:
     return 0
 
 
-def start(state: str, socket_path: str, claim: str = "") -> int:
-    """Makes sure that this very supervisor runs and answers. Returns an exit status: 0, it does; NOT_YOURS, see below.
-
-    One with another hash is ended first. A second `start` beside a running one changes nothing but the claim: with one
-    (JSON) the device is taken for it before anything else, or everything stays as it is and standard error names the holder.
-    """
-    failpoints.play("supervisor")
-    started_ns = facts.process_started_ns()
-    os.makedirs(state, mode=0o700, exist_ok=True)
-    os.makedirs(os.path.dirname(socket_path), mode=0o700, exist_ok=True)
-    revert_what_another_boot_left(state, os.path.dirname(socket_path))
-    claims = Claims(state, os.path.dirname(socket_path))
-    if claim:
-        try:
-            claims.take(json.loads(claim))
-        except NotYours as error:
-            print(error, file=sys.stderr)
-            return NOT_YOURS
-        except ValueError as error:
-            print(error, file=sys.stderr)
-            return 64
-    _write_at_boot(state, [sys.executable, os.path.abspath(sys.argv[0]), "start", state, socket_path])
-    lock = os.open(os.path.join(state, "supervisor.lock"), os.O_RDWR | os.O_CREAT, 0o600)
-    deadline = time.monotonic() + START_LIMIT_S
-    while not _lock(lock):
-        pid, _, sha256 = os.pread(lock, 200, 0).decode().strip().partition(" ")
-        if sha256 == own_sha256():
-            return 0
-        if pid:
-            try:  # noqa: SIM105 - see above
-                os.kill(int(pid), signal.SIGTERM)
-            except ProcessLookupError:
-                pass
-        if time.monotonic() > deadline:
-            print(f"supervisor {pid} does not end", file=sys.stderr)
-            return 70
-        time.sleep(0.05)
-    os.ftruncate(lock, 0)  # a pid from before a crash or a boot must not be taken for ours
-    ready, tell_ready = os.pipe()
-    if os.fork():
-        os.close(tell_ready)
-        readable, _, _ = select.select([ready], [], [], START_LIMIT_S)
-        return 0 if readable and os.read(ready, 1) == b"+" else 70
-    os.setsid()
-    signal.signal(signal.SIGTERM, lambda *_: os.killpg(os.getpgid(0), signal.SIGKILL))
-    os.pwrite(lock, f"{os.getpid()} {own_sha256()}".encode(), 0)
-    _to_log(os.path.join(state, "supervisor.log"))
-    if os.path.exists(socket_path):
-        os.unlink(socket_path)
-    listener = socket.socket(socket.AF_UNIX)
-    listener.bind(socket_path)
-    listener.listen(8)
-    supervisor = Supervisor(state, started_ns, claims, os.path.dirname(socket_path))
-    supervisor.restore()
-    os.write(tell_ready, b"+")
-    os.close(tell_ready)
-    if supervisor.guarded.armed() and not supervisor.guarded.alive():
-        supervisor.guarded.start()
-    supervisor.serve(listener)
-    shutil.rmtree(os.path.dirname(socket_path), ignore_errors=True)
-    return 0
-
-
-def _write_at_boot(state: str, argv: list[str]) -> None:
-    """The hook by which the device starts this supervisor itself, durable; nothing is written where it stands already."""
-    path, text = os.path.join(state, "at-boot"), f"#!/bin/sh\nexec {shlex.join(argv)}\n".encode()
-    try:
-        with open(path, "rb") as file:
-            if file.read() == text:
-                return
-    except FileNotFoundError:
-        pass
-    with open(os.open(path + ".new", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o700), "wb") as file:
-        file.write(text)
-        file.flush()
-        fsync_file(file.fileno())
-    os.rename(path + ".new", path)
-    fsync_folder(state)
-
-
-def _lock(fd: int) -> bool:
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        return True
-    except OSError:
-        return False
-
-
-def _to_log(path: str) -> None:
-    nothing = os.open(os.devnull, os.O_RDONLY)
-    log = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    for fd, target in ((nothing, 0), (log, 1), (log, 2)):
-        os.dup2(fd, target)
-
-
 def main(arguments: list[str]) -> int:
     command, *rest = arguments or [""]
     if command == "install" and len(rest) == 2:
         return install(*rest)
     if command == "start" and len(rest) in (2, 3):
-        return start(*rest)
+        from . import starting
+
+        return starting.start(*rest)
     if command == "host" and len(rest) == 1:
         from . import host
 

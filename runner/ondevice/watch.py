@@ -19,8 +19,10 @@ from typing import Any, Callable
 
 from . import failpoints, programs
 from .acts import Acts
+from .guarded import FOLDER, MARKS
 from .journal import boottime_ns, fsync_file, fsync_folder
 from .notes import Notes
+from .programs import ARMED, BEGUN, FAILED, REVERTED, REVERTING, STANDING
 
 PAUSES_S = (0.2, 0.5, 1.0, 2.0)  # between the tries of one undo
 AGAIN_S = 60.0  # an undo that failed is tried again, for as long as the device is on
@@ -28,15 +30,13 @@ RENEWED_EVERY_NS = 30_000_000_000  # how often a renewal is noted
 NOTED_LIMIT_S = 2.0  # how long the removal of the file waits for the note of it
 LOOK_S = 1.0
 
-ARMED, BEGUN, REVERTING, FAILED, REVERTED = "armed", "begun", "reverting", "revert_failed", "reverted"
-
 
 class Surroundings:
     """What every watch of one guard shares. `changed` guards all fields of all watches."""
 
     def __init__(self, state: str, runtime: str, boot: str, acts: Acts, notes: Notes, reboot: Callable[[], None]) -> None:
         self.state, self.runtime, self.boot, self.acts, self.notes, self.reboot = state, runtime, boot, acts, notes, reboot
-        self.folder, self.marks = os.path.join(state, "guard"), os.path.join(runtime, "programs")
+        self.folder, self.marks = os.path.join(state, FOLDER), os.path.join(runtime, MARKS)
         self.changed = threading.Condition()
         self.watches: dict[str, Watch] = {}
         self.heard_ns = 0  # when a coordinator was last heard of
@@ -66,6 +66,7 @@ class Watch(threading.Thread):
         self.state, self.asked, self.renewed_ns = ARMED, "", int(kept["armed_ns"])
         self.began_ns: int | None = None
         self.left: list[str] = []
+        self.failed: list[str] = []  # what was wrong with the step because of which it is reverted
         self.gone = False  # nothing of it is left to be done
         self._done, self._doing, self._sure = 0, False, True
         self._not_before_ns = self._noted_ns = self._until_ns = 0
@@ -128,18 +129,31 @@ class Watch(threading.Thread):
 
     # ---- what others ask of it, under `changed` ---------------------------------------------------------
 
-    def begin(self) -> None:
-        """Its time begins now, unless it has begun. Raises ValueError for one that is being reverted."""
+    def begin(self) -> Callable[[], bool]:
+        """Its time begins now, unless it has begun. The answer says whether what was due by now is done, or will never be.
+
+        Raises ValueError for one that is being reverted.
+        """
         if self.state == ARMED:
-            self.began_ns = boottime_ns() - int(self._kept["elapsed_s"] * 1e9)
-            self.state = BEGUN
+            elapsed_s = self._kept["elapsed_s"]
+            self.began_ns = boottime_ns() - int(elapsed_s * 1e9)
+            self.state, self._done = BEGUN, programs.passed_over(self._program, elapsed_s)
             self.mark()
             self._around.changed.notify_all()
         elif self.state != BEGUN:
             raise ValueError(f"program {self.program_name} cannot begin: {self.asked}")
+        assert self.began_ns is not None
+        due = programs.due_by(self._program, (boottime_ns() - self.began_ns) / 1e9)
+        return lambda: self._done >= due or bool(self.asked)
+
+    def trouble(self) -> str:
+        """Why what has begun is not in effect, though it should be; "" where all is well, or it has come to its own end."""
+        if self.asked in ("", programs.ITS_END):
+            return ""
+        return ": ".join([f"program {self.program_name} is taken back", self.asked, *self.failed])
 
     def renew(self) -> bool:
-        if self.state not in (ARMED, BEGUN):
+        if self.state not in STANDING:
             return False
         self.renewed_ns = boottime_ns()
         self.mark()
@@ -151,10 +165,6 @@ class Watch(threading.Thread):
     def ask_to_revert(self, why: str) -> None:
         self.asked, self._not_before_ns = self.asked or why, 0
         self._around.changed.notify_all()
-
-    def due(self) -> bool:
-        """Whether a step is due, or under way."""
-        return self.state == BEGUN and (self._doing or self._next().do != "wait")
 
     def said(self) -> dict[str, Any]:
         """What it is, for people and for the coordinator."""
@@ -221,12 +231,13 @@ class Watch(threading.Thread):
         with self._around.changed:
             self._done, self._doing = self._done + 1, False
             if failed:
-                self.asked = self.asked or programs.STEP_FAILED
+                self.asked, self.failed = self.asked or programs.STEP_FAILED, failed
             self.mark()
             self._around.changed.notify_all()
         took_s = round((boottime_ns() - began_ns) / 1e9, 3)
         said = {"number": self._done, "at_s": step["at_s"], "word": step["word"], "on": step["on"], "took_s": took_s, "failed": failed}
-        self._note("step", **said)
+        late = {"replayed": True} if step["at_s"] < self._kept["elapsed_s"] else {}  # before the restart it was on time
+        self._note("step", **said, **late)
         failpoints.reached("guard.applied")
 
     def revert(self, why: str, by_hand: bool = False) -> None:
@@ -289,7 +300,7 @@ class Watch(threading.Thread):
 
     def allow_for_silence(self) -> None:
         """Nobody could renew this one while another had cut the only path: its time begins anew."""
-        if self.state in (ARMED, BEGUN):
+        if self.state in STANDING:
             self.renewed_ns = boottime_ns()
             self.mark()
 

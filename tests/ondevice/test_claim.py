@@ -16,9 +16,9 @@ from typing import Any
 import pytest
 
 from runner.ondevice import claim, frames
-from runner.ondevice.claim import COORDINATORS, Claims, NotYours, decide
+from runner.ondevice.claim import COORDINATORS, NOT_YOURS, Claims, NotYours, decide
 from runner.ondevice.journal import boot_id
-from runner.ondevice.supervisor import NOT_YOURS, Client, Supervisor
+from runner.ondevice.supervisor import Client, Supervisor
 from runner.target.bundle import make_zip, sha256, supervisor_sources
 
 SECOND = 1_000_000_000

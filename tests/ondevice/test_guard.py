@@ -5,6 +5,7 @@ A program here makes files in a folder and removes them again; whoever finds the
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import shutil
@@ -241,7 +242,8 @@ def test_a_step_that_fails_is_reverted_and_says_so(device: Device) -> None:
               "word": "offline", "on": True}]  # fmt: skip
     guard = device.guard()
     arm(guard, program(device.place, steps=steps))
-    guard.ask({"do": "start", "name": "offline-1"})
+    with pytest.raises(ValueError, match=r"^program offline-1 is taken back: a step failed: /bin/ls /none: exit status 2: .*No such file"):
+        guard.ask({"do": "start", "name": "offline-1"})
     assert device.wait_for("reverted")["why"] == "a step failed"
     until(device.clean)
     (failed,) = device.said("step")[0]["failed"]
@@ -255,7 +257,8 @@ def test_a_tool_that_is_not_there_is_a_failed_step_and_no_sign(device: Device) -
     steps = [{"at_s": 0, "acts": [missing], "word": "offline", "on": True}]
     guard = device.guard()
     arm(guard, program(device.place, steps=steps, undo=[missing], signs=[{**missing, "contains": "x"}], prepare=[missing]))
-    guard.ask({"do": "start", "name": "offline-1"})
+    with pytest.raises(ValueError, match="a step failed: no-such-tool x: not there"):
+        guard.ask({"do": "start", "name": "offline-1"})
     assert device.wait_for("reverted")["why"] == "a step failed"
     assert device.said("step")[0]["failed"] == ["no-such-tool x: not there: "]
 
@@ -277,20 +280,79 @@ def test_it_begins_with_its_stage_and_is_in_effect_before_the_stage_goes_on(devi
     arm(guard, program(device.place, stage="ingest"))
     arm(guard, program(device.place, "offline-2", stage="ingest", edge="end"))
     for stage, edge in (("train", "start"), ("train", "end"), ("ingest2", "start")):
-        assert guard.ask({"do": "stage", "stage": stage, "edge": edge}) == {"begun": []}
-    assert guard.ask({"do": "stage", "stage": "ingest@2", "edge": "start"}) == {"begun": ["offline-1"]}
+        assert guard.ask({"do": "stage", "stage": stage, "edge": edge}) == {"begun": [], "failed": []}
+    assert guard.ask({"do": "stage", "stage": "ingest@2", "edge": "start"}) == {"begun": ["offline-1"], "failed": []}
     assert device.effect == ["offline-1.0"]
-    assert guard.ask({"do": "stage", "stage": "ingest@1", "edge": "start"}) == {"begun": []}
-    assert guard.ask({"do": "stage", "stage": "ingest", "edge": "end"}) == {"begun": ["offline-2"]}
+    assert guard.ask({"do": "stage", "stage": "ingest@1", "edge": "start"}) == {"begun": [], "failed": []}
+    assert guard.ask({"do": "stage", "stage": "ingest", "edge": "end"}) == {"begun": ["offline-2"], "failed": []}
     assert device.effect == ["offline-1.0", "offline-2.0"]
 
 
-def test_time_that_has_passed_already_is_caught_up_with(device: Device) -> None:
-    """A program that is armed again behind a restart goes on where it would be."""
+def test_a_stage_is_told_what_did_not_come_into_effect_with_it(device: Device) -> None:
+    """The other program is, and the failed one comes off."""
     guard = device.guard()
-    arm(guard, program(device.place), elapsed_s=7.0)
-    guard.ask({"do": "start", "name": "offline-1"})
-    until(lambda: device.effect == ["offline-1.0", "offline-1.1"])
+    steps = [{"at_s": 0, "acts": [{"argv": ["/bin/false"]}], "word": "offline", "on": True}]
+    arm(guard, program(device.place, steps=steps, stage="ingest"))
+    arm(guard, program(device.place, "offline-2", stage="ingest"))
+    answer = guard.ask({"do": "stage", "stage": "ingest", "edge": "start"})
+    assert answer == {
+        "begun": ["offline-1", "offline-2"], "failed": ["program offline-1 is taken back: a step failed: /bin/false: exit status 1: "],
+    }  # fmt: skip
+    assert device.wait_for("reverted")["program"] == "offline-1"
+    assert device.effect == ["offline-2.0"]
+
+
+def test_a_program_that_has_come_to_its_own_end_is_no_failure(device: Device) -> None:
+    """It was over before it was armed again, and nothing of it is done."""
+    guard = device.guard()
+    arm(guard, program(device.place, lasts_s=5.0), elapsed_s=10.0)
+    assert guard.ask({"do": "start", "name": "offline-1"}) == {}
+    assert device.wait_for("reverted")["why"] == "its end"
+    assert device.said("step") == []
+
+
+def test_one_that_cuts_the_only_path_answers_before_it_does(device: Device) -> None:
+    """Behind its first step nobody would hear the answer; so what became of it is in the journal alone."""
+    guard = device.guard()
+    steps = [{"at_s": 0, "acts": [{"argv": ["/bin/sleep", "0.2"]}, {"argv": ["/bin/false"]}], "word": "offline", "on": True}]
+    arm(guard, program(device.place, steps=steps, severs_management=True))
+    assert guard.ask({"do": "start", "name": "offline-1"}) == {}
+    assert device.wait_for("reverting")["why"] == "a step failed"
+
+
+def test_time_that_has_passed_already_is_caught_up_with(device: Device) -> None:
+    """A program that is armed again behind a restart is where it would be when that is answered; its steps are no news, and say so."""
+    guard = device.guard()
+    later = {"at_s": 8.0, "acts": [touch(device.place / "offline-1.2")], "word": "3 of 3", "on": True}
+    made = program(device.place)
+    arm(guard, {**made, "steps": [*made["steps"], later]}, elapsed_s=7.0)
+    assert guard.ask({"do": "start", "name": "offline-1"}) == {}
+    assert device.effect == ["offline-1.0", "offline-1.1"]
+    device.now_ns += S
+    device.wait_for("step", 3)
+    assert [said.get("replayed") for said in device.said("step")] == [True, True, None]
+
+
+def test_what_was_over_already_is_not_gone_through_again(device: Device) -> None:
+    """Steps up to one that does what the undo does leave nothing; without it they are all carried out, because one may build on another."""
+    guard = device.guard()
+    made = program(device.place)
+    off = {"at_s": 2.0, "acts": made["undo"], "word": "as before", "on": False}
+    arm(guard, {**made, "steps": [made["steps"][0], off, made["steps"][1]]}, elapsed_s=7.0)
+    assert guard.ask({"do": "start", "name": "offline-1"}) == {}
+    (said,) = device.said("step")
+    assert (device.effect, said["number"], said["word"], said["replayed"]) == (["offline-1.1"], 3, "2 of 2", True)
+
+
+def test_a_step_that_fails_in_what_is_caught_up_with_is_answered(device: Device) -> None:
+    """Though it is not the first."""
+    guard = device.guard()
+    made = program(device.place)
+    wrong = {"at_s": 5.0, "acts": [{"argv": ["/bin/false"]}], "word": "2 of 2", "on": True}
+    arm(guard, {**made, "steps": [made["steps"][0], wrong]}, elapsed_s=7.0)
+    with pytest.raises(ValueError, match="offline-1 is taken back: a step failed: /bin/false: exit status 1"):
+        guard.ask({"do": "start", "name": "offline-1"})
+    until(device.clean)
 
 
 def test_no_two_programs_have_one_name_or_one_resource(device: Device) -> None:
@@ -360,6 +422,17 @@ def test_an_undo_that_does_not_work_is_said_and_escalated(device: Device, escala
     assert [said["why"] for said in device.said("rebooting")] == ["its undo did not work"] * escalate
     (standing,) = guard.ask({"do": "programs"})["programs"]
     assert (standing["state"], standing["on"], guarded.armed(str(device.state))) == ("revert_failed", True, ["offline-1"])
+
+
+@pytest.mark.parametrize("severs", [True, False], ids=["the only path", "another path"])
+def test_without_a_word_on_it_an_undo_that_does_not_work_reboots_who_cannot_be_reached(device: Device, severs: bool) -> None:
+    """Where the program cuts the only path nobody can come and do better; where there is another path somebody can."""
+    guard = device.guard()
+    begun(guard, device, program(device.place, undo=[{"argv": ["/bin/true"]}], severs_management=severs, lasts_s=30.0), escalate=None)
+    device.now_ns += 30 * S
+    device.wait_for("revert_failed")
+    until(lambda: guard.ask({"do": "programs"})["programs"][0]["state"] == "revert_failed")
+    assert (device.reboots, [said["why"] for said in device.said("rebooting")]) == (severs, ["its undo did not work"] * severs)
 
 
 def test_an_undo_that_failed_is_tried_again(device: Device) -> None:
@@ -497,6 +570,29 @@ def test_beside_one_that_cuts_the_only_path_nobody_needs_to_be_renewed(device: D
     assert device.wait_for("reverted", 2) == {"program": "gprs-1", "why": "nobody renewed it", "took_s": 0.0, "tries": 1}
 
 
+def test_whoever_takes_something_back_by_hand_has_not_come_over_the_link(
+    device: Device, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An operator at the console undoes another program, by the guard that runs; the device is still not reached, and is rebooted."""
+    guard_here = device.guard()
+    lock = guard.take_lock(str(device.state), wait=False)
+    assert lock is not None
+    serving = threading.Thread(target=guard_here.serve, daemon=True)
+    serving.start()
+    until((device.runtime / "guard.sock").exists)
+    severed(guard_here, device)
+    begun(guard_here, device, program(device.place, "gprs-1"))
+    device.now_ns += 50 * S
+    assert guarded.by_hand(str(device.state), str(device.runtime / "supervisor")) == 0
+    assert capsys.readouterr().out == "reverted gprs-1\n"
+    device.now_ns += 70 * S
+    until(lambda: device.reboots == 1)
+    os.close(lock)
+    monkeypatch.setattr(guard, "IDLE_S", 0.0)
+    serving.join(20)
+    assert not serving.is_alive()
+
+
 # ---- guards after one another -----------------------------------------------------------------------------------------
 
 
@@ -554,6 +650,68 @@ def test_a_file_that_was_never_whole_is_nobodys_program(device: Device) -> None:
     assert device.guard().ask({"do": "programs"})["programs"] == []
     assert guarded.armed(str(device.state)) == []
     assert (device.state / "guard" / "offline-1.json.damaged").read_text() == "{"
+
+
+# ---- a guard that is gone -----------------------------------------------------------------------------------------------
+
+
+def test_a_guard_that_is_needed_and_gone_is_started_again_and_less_and_less_often(device: Device, monkeypatch: pytest.MonkeyPatch) -> None:
+    """At the first look; if it ends again and again after 2, 4, 8 … and at last each 60 s. One that has stayed for a minute begins anew."""
+    arm(device.guard(), program(device.place))
+    seen, started = guarded.Guarded(str(device.state), str(device.runtime)), []
+    monkeypatch.setattr(seen, "start", lambda: started.append(now))
+    for now in range(1000, 1250):
+        seen.look(float(now))
+    assert [later - sooner for sooner, later in zip([1000, *started], started, strict=False)] == [0, 2, 4, 8, 16, 32, 60, 60, 60]
+    lock = guard.take_lock(str(device.state), wait=False)
+    assert lock is not None
+    for now in range(1250, 1350):
+        seen.look(float(now))
+    os.close(lock)
+    for now in (1350, 1351, 1352):
+        seen.look(float(now))
+    assert started[9:] == [1350, 1352]
+
+
+@pytest.mark.parametrize("why_not", ["nothing is armed", "a guard is there"])
+def test_no_guard_is_started_where_none_is_needed(device: Device, monkeypatch: pytest.MonkeyPatch, why_not: str) -> None:
+    """Also not while one program's mark lies there that is in effect: its file says that it is armed, and here it is gone."""
+    begun(device.guard(), device, program(device.place))
+    seen, started = guarded.Guarded(str(device.state), str(device.runtime)), []
+    monkeypatch.setattr(seen, "start", lambda: started.append("a guard"))
+    lock = guard.take_lock(str(device.state), wait=False) if why_not == "a guard is there" else None
+    if lock is None:
+        (device.state / "guard" / "offline-1.json").unlink()
+    seen.look(1000.0)
+    assert (started, seen.needed()) == ([], lock is not None)
+    if lock is not None:
+        os.close(lock)
+        seen.look(1001.0)
+        assert started == ["a guard"]
+
+
+def test_a_guard_is_needed_while_somebody_is_waited_for(device: Device) -> None:
+    """Nothing is armed on the disk any more; another boot does not wait."""
+    severed(device.guard(), device)
+    seen = guarded.Guarded(str(device.state), str(device.runtime))
+    assert (seen.armed(), seen.needed()) == ([], True)
+    device.boot("c" * 32)
+    assert not seen.needed()
+
+
+def test_whoever_looks_does_not_keep_a_guard_from_its_lock(device: Device) -> None:
+    """The lock is tried again for a moment; and one that is held stays the holder's."""
+    holder = guard.take_lock(str(device.state), wait=False)
+    assert holder is not None
+    assert guard.take_lock(str(device.state), wait=False) is None
+    os.close(holder)
+    looking = os.open(device.state / "guard" / "lock", os.O_RDONLY)
+    fcntl.flock(looking, fcntl.LOCK_SH)
+    soon = threading.Timer(0.05, os.close, [looking])
+    soon.start()
+    lock = guard.take_lock(str(device.state), wait=False)
+    assert lock is not None
+    os.close(lock)
 
 
 # ---- another boot, and by hand ----------------------------------------------------------------------------------------

@@ -229,7 +229,8 @@ THOROUGH = [pytest.param(phase, victims, id=f"{phase}, {victims}") for phase, vi
 def test_whoever_is_killed_and_whenever_the_device_comes_back(device: Device, phase: str, victims: str) -> None:
     """The guard is stopped in the phase; it is seen whether the fault is there; the victims are killed; what is left goes on.
 
-    Where both guard and twin are dead, a supervisor that is asked, or started again as a boot does it, makes them anew.
+    Where both guard and twin are dead, the supervisor makes them anew, whether or not anybody asks it for anything; where all three
+    are, one that is started again does.
     """
     coordinator = device.start()
     device.shoot(f"guard guard.{phase} 1 stop")
@@ -254,8 +255,6 @@ def test_whoever_is_killed_and_whenever_the_device_comes_back(device: Device, ph
             os.kill(pid, signal.SIGCONT)
     if "all three" in victims:
         device.start()
-    elif victims == "guard and twin":
-        assert Coordinator(device.runtime / "supervisor").ask("renew").keys() <= {"renewed"}
     device.comes_back()
     assert device.said("revert_failed") == []
     assert phase == "arming" or device.said("reverted")
@@ -325,6 +324,73 @@ def test_a_supervisor_that_starts_again_finds_the_guard_and_what_it_holds(device
     assert again.ask("renew") == {"renewed": ["offline-1"]}
     assert device.present()
     assert again.ask("revert", name="offline-1") == {"reverted": ["offline-1"], "left": []}
+
+
+@pytest.mark.parametrize(
+    ("why", "changes", "limits"),
+    [
+        ("nobody renewed it", {}, {"renew_s": RENEW_S}),
+        ("hard cap", {}, {"renew_s": 600.0, "cap_s": 6.0}),
+        ("its end", {"lasts_s": 6.0}, {"renew_s": 600.0}),
+        ("its end", {"lasts_s": 6.0, "severs_management": True}, {"renew_s": 600.0}),
+    ],
+    ids=["renewal", "cap", "its end", "the only path"],
+)
+def test_a_supervisor_that_nobody_asks_for_anything_sees_to_a_guard(
+    device: Device, why: str, changes: dict[str, Any], limits: dict[str, Any]
+) -> None:
+    """Coordinator, guard and twin are dead: the deadline is held all the same, because another guard is started that goes by it."""
+    coordinator = device.start()
+    coordinator.ask("arm", program=program(device.place, **changes), run=RUN, **{"cap_s": 600.0, **limits})
+    coordinator.ask("start_program", name="offline-1")
+    until(device.present)
+    until(lambda: device.twin)
+    coordinator.socket.close()
+    device.kill("both")
+    device.comes_back()
+    until(lambda: device.said("reverted"))
+    assert [said["why"] for said in device.said("reverting")] == [why]
+    assert len(device.said("guard_started")) == 2
+
+
+def test_without_whoever_looks_for_a_guard_the_fault_stays(tmp_path: Path) -> None:
+    """The negative control: the same kill beside a supervisor that keeps itself alive, and nothing else."""
+    source = supervisor_sources()["ondevice/guarded.py"]
+    blind = source.replace(b"                self.look(time.monotonic())\n", b"                pass\n")
+    assert blind != source
+    device = Device(install(tmp_path, {"ondevice/guarded.py": blind}), tmp_path / "device")
+    try:
+        hold(device.start(), device, cap_s=4.0)
+        device.kill("both")
+        with pytest.raises(AssertionError, match="did not come to hold"):
+            device.comes_back(8)
+    finally:
+        device.end()
+
+
+def test_a_guard_that_waits_for_somebody_to_come_is_seen_to_as_well(device: Device) -> None:
+    """Its program is off the disk already. Guard and twin are killed, nobody comes, and the device is rebooted."""
+    coordinator = device.start()
+    made = program(device.place, lasts_s=1.0, severs_management=True)
+    coordinator.ask("arm", program=made, run=RUN, cap_s=600.0, confirm_s=8.0)
+    coordinator.ask("start_program", name="offline-1")
+    coordinator.socket.close()
+    until(lambda: device.said("reverted"))
+    until(lambda: not device.armed() and device.twin)
+    device.kill("both")
+    until((device.root / "rebooted").exists)
+    until(lambda: device.said("rebooting"))
+    assert device.said("rebooting") == [{"program": "offline-1", "why": "nobody reached it after its revert"}]
+
+
+def test_whoever_starts_a_program_is_told_that_its_first_step_failed(device: Device) -> None:
+    """In the words of the act; and by the time that somebody looks nothing of it is left."""
+    coordinator = device.start()
+    steps = [{"at_s": 0, "acts": [{"argv": ["/bin/ls", "/none"]}], "word": "offline", "on": True}]
+    coordinator.ask("arm", program=program(device.place, steps=steps), run=RUN, cap_s=600.0)
+    with pytest.raises(ValueError, match=r"offline-1 is taken back: a step failed: /bin/ls /none: exit status 2: .*No such file"):
+        coordinator.ask("start_program", name="offline-1")
+    device.comes_back()
 
 
 def test_an_act_of_a_killed_guard_ends_before_the_next_one_undoes(device: Device) -> None:
@@ -441,10 +507,12 @@ def test_the_guard_is_nobodys_child_and_not_killed_for_memory(device: Device) ->
     assert (device.runtime / "guard.sock").stat().st_mode & 0o777 == 0o600
 
 
-def test_an_undo_that_does_not_work_is_escalated_by_the_real_guard(device: Device) -> None:
+@pytest.mark.parametrize("severs", [False, True], ids=["where that was asked", "on the only path"])
+def test_an_undo_that_does_not_work_is_escalated_by_the_real_guard(device: Device, severs: bool) -> None:
     """The negative control of every cell above: the same helper finds that the device did not come back."""
     coordinator = device.start()
-    coordinator.ask("arm", program=program(device.place, undo=[{"argv": ["/bin/true"]}]), run=RUN, cap_s=600.0, escalate=True)
+    made = program(device.place, undo=[{"argv": ["/bin/true"]}], severs_management=severs)
+    coordinator.ask("arm", program=made, run=RUN, cap_s=600.0, **({} if severs else {"escalate": True}))
     coordinator.ask("start_program", name="offline-1")
     until(device.present)
     said = coordinator.ask("revert")
@@ -467,8 +535,6 @@ def test_with_a_guard_that_does_not_revert_the_device_does_not_come_back(tmp_pat
     try:
         hold(device.start(), device, renew_s=1.0)
         device.kill(*VICTIMS[victims])
-        if victims == "guard and twin":
-            Coordinator(device.runtime / "supervisor").ask("renew")
         with pytest.raises(AssertionError, match="did not come to hold"):
             device.comes_back(4)
     finally:
@@ -589,8 +655,6 @@ def test_a_real_link_is_as_it_was_whoever_is_killed(cabled: Cabled, number: int,
         cabled.kill(*VICTIMS[victims])
     if "all three" in victims:
         cabled.start()
-    elif victims == "guard and twin":
-        Coordinator(cabled.runtime / "supervisor").ask("renew")
     until(lambda: cabled.links() == before)
     until(lambda: cabled.said("reverted"))
     assert cabled.passes()

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from runner.ondevice.programs import Next, Standing, check, decide
+from runner.ondevice.programs import Next, Standing, check, decide, due_by, passed_over
 
 S = 1_000_000_000
 BOOT = "b" * 32
@@ -94,6 +94,33 @@ PROGRAM: dict[str, Any] = {
     "signs": [{"argv": ["/bin/ls"], "contains": "x"}], "lasts_s": None, "stage": "", "edge": "start", "severs_management": False,
 }  # fmt: skip
 LIMITS: dict[str, Any] = {"renew_s": 60, "cap_s": 600.0, "elapsed_s": 0, "confirm_s": 120.0}
+
+
+ON, OFF = {"argv": ["/bin/on"], "input": ""}, {"argv": ["/bin/off"]}
+
+
+@pytest.mark.parametrize(
+    ("steps", "elapsed_s", "due", "over"),
+    [
+        ("0+ 5+", 0, 1, 0),  # not late at all
+        ("0+ 5+ 9+", 7, 2, 0),  # the second may build on the first
+        ("0+ 5- 9+", 6, 2, 2),  # off is what the device is as it was armed
+        ("0+ 5- 9+", 5, 2, 0),  # it is due now, and is done
+        ("0- 5+", 0, 1, 0),
+        ("0+ 5- 9+", 9, 3, 2),
+        ("0+ 5- 9+ 12- 15+", 11, 3, 2),
+        ("0+ 5- 9+ 12- 15+", 99, 5, 4),
+        ("3+ 5-", 2, 0, 0),  # nothing is due yet
+        ("0+ 5=", 9, 2, 0),  # something is on, whatever does it
+        ("0+ 5~", 9, 2, 0),  # what does only a part of the undo leaves something
+    ],
+)
+def test_what_a_program_that_begins_late_need_not_do_any_more(steps: str, elapsed_s: float, due: int, over: int) -> None:
+    """Everything up to the last step that does what the undo does: `-` takes all off, `~` one part."""
+    acts = {"+": [ON], "-": [OFF, {**ON, "input": ""}], "=": [OFF, ON], "~": [OFF]}
+    made = [{"at_s": float(word[:-1]), "acts": acts[word[-1]], "on": word[-1] in "+="} for word in steps.split()]
+    whole = {**PROGRAM, "undo": [OFF, ON], "steps": made}
+    assert (due_by(whole, elapsed_s), passed_over(whole, elapsed_s)) == (due, over)
 
 
 def test_what_a_guard_can_carry_out_is_let_through() -> None:
