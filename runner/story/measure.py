@@ -104,8 +104,8 @@ async def at_rest(probe: Probe) -> dict[str, Any]:
         found.append(await measure(probe, Expected()))
     calmest = min(found, key=lambda measured: measured["rtt_p95_ms"] if measured["echoes"] else float("inf"))
     if calmest["echoes"]:
-        calmest["up"]["rate_kbit_s"] = await _rate_up(probe, OPEN_KBIT_S, Expected(), REST_S)
-        calmest["down"]["rate_kbit_s"] = await _rate_down(probe, OPEN_KBIT_S, Expected(), REST_S)
+        calmest["up"] |= await _rate_up(probe, OPEN_KBIT_S, Expected(), REST_S)
+        calmest["down"] |= await _rate_down(probe, OPEN_KBIT_S, Expected(), REST_S)
     await stop_light(probe)
     return calmest
 

@@ -75,6 +75,8 @@ class Link_:
         self.link_kbit_s, self.device_kbit_s, self.arriving, self.lies = link_kbit_s, device_kbit_s, 0.0, lies
 
     async def device(self, do: str, **words: Any) -> dict[str, Any]:
+        if do in ("probe_start", "probe_stop"):
+            return {}
         if do == "probe_catch":
             await asyncio.sleep(0)
             return {"rate_kbit_s": self.arriving, "sent": 1, "received": 1, **self.lies}
@@ -91,9 +93,12 @@ class Link_:
         self.arriving = min(framed, self.link_kbit_s * size / (size - ETHERNET_BYTES))
         return {"sent": round(framed * 1000 / 8 / size * words["duration_s"]), "took_s": words["duration_s"]}
 
-    def measured(self, asked_kbit_s: float, clock: Any) -> dict[str, Any]:
+    def probe(self, clock: Any) -> Probe:
         session, far_end = SimpleNamespace(ask=self.device), SimpleNamespace(ask=self.far_end)
-        return asyncio.run(measure.measure(Probe(session, far_end, "10.77.0.1", "w", clock), Expected(asked_kbit_s, asked_kbit_s)))  # type: ignore[arg-type]
+        return Probe(session, far_end, "10.77.0.1", "w", clock)  # type: ignore[arg-type]
+
+    def measured(self, asked_kbit_s: float, clock: Any) -> dict[str, Any]:
+        return asyncio.run(measure.measure(self.probe(clock), Expected(asked_kbit_s, asked_kbit_s)))
 
 
 @pytest.mark.parametrize("rate_kbit_s", [0.25, 9.6, 256.0])
@@ -109,6 +114,15 @@ def test_a_link_that_is_not_slow_is_seen(clock: Any) -> None:
     """The negative control: everything that is sent arrives, and that is more than was asked."""
     found = Link_(1e6).measured(256.0, clock)
     assert found["up"]["rate_kbit_s"] > 256.0 * 1.2
+
+
+def test_a_link_at_rest_has_rates_too(clock: Any) -> None:
+    """As far as it is filled to find out; afterwards it must carry no less. A narrower one is seen by that alone."""
+    before, after = (asyncio.run(measure.at_rest(Link_(rate).probe(clock))) for rate in (1e6, 700.0))
+    assert before["up"]["rate_kbit_s"] >= measure.OPEN_KBIT_S
+    wrong = [row["what"] for row in reached.restored(before, after) if not row["within"]]
+    assert wrong == ["rate up, afterwards", "rate down, afterwards"]
+    assert all(row["within"] for row in reached.restored(before, before))
 
 
 def test_a_device_that_cannot_fill_the_link_is_said_to_be_it(clock: Any) -> None:
