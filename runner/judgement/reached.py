@@ -466,21 +466,22 @@ def _loss_then(what: str, asked: Row, inside: Row, outside: Row) -> tuple[list[R
     (sent, lost), (sent_outside, lost_outside) = _lost(inside), _lost(outside)
     otherwise = lost_outside / sent_outside if sent_outside else 0.0
     if loss >= 1:
-        off = _passes(f"{what}, while it was off", sent_outside, sent_outside - lost_outside, True)
+        off = _passes(f"{what}, while it was off", sent_outside, sent_outside - lost_outside, lossy=False)
         return [_nothing_passes(what, inside), off], sent >= FEWEST and sent_outside > 0
     if loss <= 0 and full:
         return [_row(what, "none", _share(lost, sent), "not judged: a queue that is full drops, too", True)], False
     if loss <= 0:
         return [_hardly_lost(what, "none", sent, lost, otherwise)], False
     said, seen = f"{100 * loss:.3g} %", _share(lost, sent)
-    effective = sent * worth(asked)
-    if (1 - loss) ** effective > math.exp(-EXPECTED_LOSSES):
-        needed = math.ceil(EXPECTED_LOSSES / -math.log(1 - loss) / worth(asked))
+    effective, seldom = sent * worth(asked), math.exp(-EXPECTED_LOSSES)
+    if sent < FEWEST or (1 - loss) ** effective > seldom:
+        needed = max(FEWEST, math.ceil(EXPECTED_LOSSES / -math.log(1 - loss) / worth(asked)))
         return [_row(what, said, f"not measured: {seen}", f"{needed} packets needed", False)], False
     low, high = wilson(lost * worth(asked), effective)
     as_asked = loss <= high if full else low <= loss <= high or abs(lost / sent - loss) <= LOSS * loss
     limits = f"{'up' if full else f'{100 * low:.3g}'} to {100 * high:.3g} %: 99 % interval of what was seen"
-    within = lost > 0 and as_asked and low > otherwise
+    some_passed = lost < sent or loss**effective > seldom
+    within = lost > 0 and some_passed and as_asked and low > otherwise
     return [_row(what, said, seen, f"{limits}; and more than outside: {100 * otherwise:.3g} %", within)], True
 
 

@@ -119,6 +119,7 @@ def made(root: Path, word: str = "offline", service: str = "http", back: bool = 
     if back:
         run.guard(90, "reverting", program=name, why="asked")
         run.guard(90, "reverted", program=name, why="asked", took_s=0.1, tries=1)
+    run.stage("recovery-2", "send", 55, 89)
     run.probe("recovery-2", 52, 100, came=lambda at_s: not (60 <= at_s < 70 or 80 <= at_s < 90))
     run.receipt(55, "recovery-2", service)
     run.receipt(75, "recovery-2", "mqtt")

@@ -9,22 +9,24 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from runner.faults.bandwidth import mean_loss_percent
+from runner.judgement.light_log import MAX_MISSING, packets_sent
 from runner.judgement.reached import (
     FEWEST,
-    MAX_MISSING,
     Z_99,
     asked_burst,
     asked_loss,
     compare,
+    constant,
     from_link_log,
+    named,
     packets_needed,
-    packets_sent,
     restored,
     said,
     wilson,
     worth,
 )
-from runner.model.profile import Bandwidth, Direction, Jamming, Offline
+from runner.model.profile import Bandwidth, Burst, Direction, Jamming, Offline
 
 Row = dict[str, Any]
 
@@ -123,6 +125,25 @@ def test_bursts_have_a_loss_and_a_length(burst: Row) -> None:
     assert length is None or length >= 1 - 1e-9
     assert 0 < worth(asked) <= 1
     assert packets_needed(asked) >= FEWEST
+
+
+@pytest.mark.parametrize(("p", "r", "bad", "good"), [(2, 20, 100, 0), (10, 10, 90, 30), (5, 30, 60, 0)])
+def test_a_packet_is_worth_what_a_mean_over_many_says(p: float, r: float, bad: float, good: float) -> None:
+    """The variance of the mean of 200 packets, over 1500 links that are played with seeds, beside that of packets lost one by one."""
+    asked = {"burst": {"p_percent": p, "r_percent": r, "loss_in_bad_percent": bad, "loss_in_good_percent": good}}
+    lost = played(asked, 200 * 1500, seed=3)
+    means = [sum(lost[at : at + 200]) / 200 for at in range(0, len(lost), 200)]
+    share = asked_loss(asked)
+    variance = sum((mean - share) ** 2 for mean in means) / len(means)
+    assert variance == pytest.approx(share * (1 - share) / (200 * worth(asked)), rel=0.2)
+
+
+@UNHURRIED
+@given(BURSTS, st.floats(0, 100))
+def test_the_judge_and_the_fault_reckon_the_same_loss(burst: Row, loss: float) -> None:
+    """Each for itself: a judge takes nothing from whom it judges."""
+    for direction in (Direction(burst=Burst(**burst)), Direction(loss_percent=loss)):
+        assert 100 * asked_loss(direction.model_dump(mode="json")) == pytest.approx(mean_loss_percent(direction))
 
 
 @pytest.mark.parametrize(("p", "r", "bad", "good"), [(2, 20, 100, 0), (18, 2, 100, 0), (5, 30, 60, 0), (3, 25, 90, 1)])
@@ -255,11 +276,16 @@ def test_the_same_loss_without_bursts_is_not_bursty(seed: int) -> None:
 
 
 def test_a_handful_of_bursts_has_no_mean() -> None:
-    """Of fewer than ten nothing is said; the loss is judged all the same."""
-    during = measured(way(4000, 3600, bursts={"40": 9, "8": 5}), way())
-    assert "burst up" in verdicts(compare([bandwidth(BURSTY)], BEFORE, during))
-    during = measured(way(4000, 3600, bursts={"45": 8, "40": 1}), way())
-    assert "burst up" not in verdicts(compare([bandwidth(BURSTY)], BEFORE, during))
+    """Of fewer than ten it is shown that they were not measured; no failure, because the loss was. Of neither, it is one."""
+
+    def row(up: Row) -> Row:
+        (found,) = [each for each in compare([bandwidth(BURSTY)], BEFORE, measured(up)) if each["what"] == "burst up"]
+        return found
+
+    assert "not measured" not in row(way(4000, 3600, bursts={"40": 9, "8": 5}))["measured"]
+    few = row(way(4000, 3600, bursts={"45": 8, "40": 1}))
+    assert (few["measured"], few["within"]) == ("not measured here: 9 bursts, 10 needed", True)
+    assert row(way(50, 45, bursts={"5": 1}))["within"] is False
 
 
 @pytest.mark.parametrize(("what", "counted"), [("duplicate", "duplicates"), ("reorder", "reordered")])
@@ -290,14 +316,25 @@ SILENT = [
 @pytest.mark.parametrize(("sent", "received", "within"), [(5, 0, True), (400, 0, True), (4, 0, False), (400, 1, False), (400, 400, False)])
 def test_silence_is_five_sent_and_none_received(fault: Row, sent: int, received: int, within: bool) -> None:
     """One that arrives is enough to say that it is not silent; four that do not are not enough to say that it is."""
-    (row,) = compare([fault], BEFORE, measured(way(sent, received), way(received, received), None, None))
-    assert row["within"] is within
+    up, _ = compare([fault], BEFORE, measured(way(sent, received), way(0, 0), None, None))
+    assert up["within"] is within
+
+
+@pytest.mark.parametrize("fault", SILENT, ids=lambda fault: fault.get("jammer") or "offline")
+@pytest.mark.parametrize(("received", "deaf"), [(0, True), (40, False)])
+def test_what_is_sent_down_tells_a_deceptive_jammer_from_a_constant_one(fault: Row, received: int, deaf: bool) -> None:
+    """Under a deceptive one the device still hears, and under everything else that is silent it does not. What was not sent down is
+    not measured: shown, and no failure."""
+    _, down = compare([fault], BEFORE, measured(way(40, 0), way(40, received), None, None))
+    assert down["within"] is (deaf is (fault.get("jammer") != "deceptive"))
+    _, down = compare([fault], BEFORE, measured(way(40, 0), way(0, 0), None, None))
+    assert down["within"] and down["measured"].startswith("not measured here")
 
 
 def test_under_silence_nothing_else_is_judged() -> None:
     """A narrow link that is offline cannot show how narrow it is."""
     rows = compare([bandwidth({"rate_kbit_s": 20.0}), SILENT[0]], BEFORE, measured(way(50, 0), way(0, 0), None, None))
-    assert [row["what"] for row in rows] == ["offline"]
+    assert [row["what"] for row in rows] == ["offline", "offline, down"]
 
 
 @pytest.mark.parametrize(("lost", "within"), [(120, True), (300, True), (100, True), (0, False), (20, False)])
@@ -309,7 +346,7 @@ def test_a_jammer_that_answers_hits_what_it_is_asked_to(lost: int, within: bool)
 
 
 def test_a_fault_that_comes_and_goes_is_not_judged_by_one_moment() -> None:
-    """Nobody knows whether it was on just then."""
+    """Nobody knows whether it was on just then; what the light probe says of it is judged elsewhere."""
     timed = Offline(fault="offline", at_s=5, for_s=2).model_dump(mode="json")
     assert compare([timed, bandwidth({"rate_kbit_s": 5.0}, stage="sync")], BEFORE, measured()) == []
 
@@ -330,6 +367,20 @@ def test_a_link_that_is_not_what_it_was_is_found(after: Row, what: str) -> None:
     before = measured(way(rate_kbit_s=100.0), way())
     assert set(verdicts(restored(before, before)).values()) == {True}
     assert [name for name, within in verdicts(restored(before, after)).items() if not within] == [what]
+
+
+@pytest.mark.parametrize(("leftover", "within"), [(0.0, True), (15.0, True), (60.0, False), (250.0, False)])
+def test_a_busy_before_hides_no_delay_that_is_left_behind(leftover: float, within: bool) -> None:
+    """One packet in twenty took 300 ms before: that excuses some thirty milliseconds, and not a delay that was never taken off."""
+    found = restored(measured(p50=8.0, p95=300.0), measured(p50=8.0 + leftover, p95=300.0))
+    assert verdicts(found)["round trip, afterwards"] is within
+
+
+def test_a_rate_that_nobody_offered_is_not_missing_afterwards() -> None:
+    """A device that sends less than before has not shown that the link carries less; what it sent must come."""
+    before = measured(way(rate_kbit_s=1000.0))
+    busy, lossy = (measured(way(rate_kbit_s=rate, offered_kbit_s=500.0)) for rate in (490.0, 200.0))
+    assert [verdicts(restored(before, after))["rate up, afterwards"] for after in (busy, lossy)] == [True, False]
 
 
 # ---- what came and went --------------------------------------------------------------------------------------------------------------
@@ -418,6 +469,159 @@ def test_a_jammer_that_answers_jams_some() -> None:
     on = [change("x.jamming-1", 10, True, word="reactive jammer, 30 %", fault="jamming"), change("x.jamming-1", 20, False, fault="jamming")]
     assert from_link_log(on, probe_log(lambda at_s: not (10 <= at_s < 20 and int(at_s * 5) % 3 == 0)))[0]["within"]
     assert not from_link_log(on, probe_log(lambda at_s: True))[0]["within"]
+
+
+def told_log(up: Any, down: Any, seconds: float = 60.0, every_s: float = 0.2, rtt_ms: Any = lambda at_s: 9.0) -> list[Row]:
+    """The far end's log of a light probe whose packets tell of the echoes: `up` and `down` say of a time whether a packet passes."""
+    found, echoes, last = [], 0, 0
+    for number in range(int(seconds / every_s)):
+        at_s = number * every_s
+        if up(at_s):
+            line = {"who": "w", "boot": BOOT[:16], "started_ms": 0, "sequence": number, "sent_ns": int(at_s * S)}
+            found.append({**line, "received_ns": int((at_s + 500) * S), "echoes": echoes, "rtt_us": last})
+            if down(at_s):
+                echoes, last = echoes + 1, int(rtt_ms(at_s) * 1000)
+    return found
+
+
+def fault_of(program: str, *windows: tuple[float, float]) -> list[Row]:
+    return [change(program, at_s, on, fault="bandwidth") for window in windows for at_s, on in zip(window, (True, False), strict=True)]
+
+
+def in_any(windows: Any, at_s: float) -> bool:
+    return any(from_s <= at_s < to_s for from_s, to_s in windows)
+
+
+BURSTS_OF_LOSS = {"burst": {"p_percent": 10.0, "r_percent": 10.0, "loss_in_good_percent": 30.0, "loss_in_bad_percent": 90.0}}
+THREE, FIVE = ((10, 16), (19, 25), (28, 34)), tuple((10 + 4 * n, 12 + 4 * n) for n in range(5))
+NAME = "x.bandwidth-1"
+
+
+def played_inside(windows: Any, asked: Row, seed: int) -> Any:
+    """Whether a packet passes: inside of the windows as `asked` plays it, outside always."""
+    fates = iter(played(asked, 1000, seed))
+    return lambda at_s: not (in_any(windows, at_s) and next(fates))
+
+
+def judged(windows: Any, link: Row, up: Any, down: Any, **more: Any) -> dict[str, Row]:
+    rows = from_link_log(fault_of(NAME, *windows), told_log(up, down, **more), {NAME: link}, BEFORE)
+    return {row["what"].removeprefix(f"{NAME}, while it was on: "): row for row in rows}
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_bursts_of_loss_that_come_and_go_are_measured(seed: int) -> None:
+    """Three times six seconds with five packets a second: few, and enough to say that it is this link, and not the one outside. How
+    long a burst is cannot be told among other packets: shown, and no failure."""
+    asked = bandwidth(BURSTS_OF_LOSS, BURSTS_OF_LOSS, at_s=1, for_s=6, every_s=9, times=3, stage="send")
+    up, down = (played_inside(THREE, BURSTS_OF_LOSS, seed + shift) for shift in (0, 500))
+    found = judged(THREE, asked, up, down)
+    assert [what for what, row in found.items() if not row["within"]] == []
+    assert found["burst up"]["measured"].startswith("not measured here")
+
+
+@pytest.mark.parametrize(("way", "loss"), [("up", 0.0), ("up", 3.0), ("up", 100.0), ("down", 0.0), ("down", 3.0)])
+def test_bursts_of_loss_that_were_none_are_found(way: str, loss: float) -> None:
+    """Nothing lost in a direction, hardly anything, or all of it: each is another link than was asked."""
+    asked = bandwidth(BURSTS_OF_LOSS, BURSTS_OF_LOSS, at_s=1, for_s=6, every_s=9, times=3, stage="send")
+    # all three windows lose as asked in the one direction, and otherwise in the other
+    ways = {each: played_inside(THREE, BURSTS_OF_LOSS if each != way else {"loss_percent": loss}, 7) for each in ("up", "down")}
+    if way == "down":
+        ways["up"] = played_inside(THREE, {"loss_percent": 50.0}, 7)  # so that enough of them come to be sent back
+    assert not judged(THREE, asked, ways["up"], ways["down"])[f"loss {way}"]["within"]
+
+
+def test_a_link_that_is_as_lossy_outside_shows_no_fault() -> None:
+    """The fault never came off, or it is not the fault's doing: what is lost inside of the windows must be more than outside."""
+    asked = bandwidth(BURSTS_OF_LOSS, at_s=1, for_s=6, every_s=9, times=3, stage="send")
+    everywhere = played_inside(((0, 60),), {"loss_percent": 60.0}, 1)
+    assert not judged(THREE, asked, everywhere, lambda at_s: True)["loss up"]["within"]
+
+
+@pytest.mark.parametrize(
+    ("down", "wrong"),
+    [
+        (lambda at_s: not in_any(FIVE, at_s), []),
+        (lambda at_s: True, ["loss down"]),
+        (lambda at_s: not in_any(FIVE, at_s) or 19.0 <= at_s <= 19.3, ["loss down"]),
+        (lambda at_s: at_s < 10, ["loss down, while it was off"]),
+    ],
+    ids=["as asked", "never on", "one came through", "never off"],
+)
+def test_answers_that_are_not_heard_are_counted(down: Any, wrong: list[str]) -> None:
+    """Everything upwards arrives, nothing comes back, for two seconds at a time: by the echoes that the packets tell of."""
+    asked = bandwidth({}, {"loss_percent": 100.0}, at_s=1, for_s=2, every_s=4, times=5, stage="send")
+    found = judged(FIVE, asked, lambda at_s: True, down)
+    assert [what for what, row in found.items() if not row["within"]] == wrong
+
+
+@pytest.mark.parametrize(
+    ("inside_ms", "outside_ms", "within"), [(210.0, 9.0, True), (9.0, 9.0, False), (210.0, 210.0, False), (500.0, 9.0, False)]
+)
+def test_a_delay_that_comes_and_goes_is_measured(inside_ms: float, outside_ms: float, within: bool) -> None:
+    """Half of the round trips inside of the window take what was asked, and more than those outside."""
+    asked = bandwidth({"delay_ms": 100.0}, {"delay_ms": 100.0}, at_s=1, for_s=20)
+    found = judged(((10, 30),), asked, *[lambda at_s: True] * 2, rtt_ms=lambda at_s: inside_ms if 10 <= at_s < 30 else outside_ms)
+    assert found["round trip"]["within"] is within
+
+
+def test_a_rate_that_comes_and_goes_is_not_measured() -> None:
+    """Light packets do not fill a link: shown beside what was measured of the same fault; where that is nothing, not reached."""
+    alone, delayed = (bandwidth({"rate_kbit_s": 64.0, "delay_ms": delay}, at_s=1, for_s=20) for delay in (0.0, 200.0))
+    found = judged(((10, 30),), alone, lambda at_s: True, lambda at_s: True)
+    assert (found["rate up"]["within"], found["loss up"]["within"]) == (False, True)
+    found = judged(((10, 30),), delayed, *[lambda at_s: True] * 2, rtt_ms=lambda at_s: 230.0 if 10 <= at_s < 30 else 9.0)
+    assert [what for what, row in found.items() if not row["within"]] == []
+    assert found["rate up"]["measured"].startswith("not measured here")
+
+
+def test_few_packets_of_one_direction_do_not_matter_if_the_other_tells() -> None:
+    """One window, so that hardly any come back: the loss upwards is measured, and that downwards is shown not to be."""
+    asked = bandwidth({"loss_percent": 90.0}, {"loss_percent": 90.0}, at_s=1, for_s=6)
+    up, down = (played_inside(((10, 16),), {"loss_percent": 90.0}, seed) for seed in (1, 2))
+    found = judged(((10, 16),), asked, up, down)
+    assert found["loss down"]["measured"].startswith("not measured")
+    assert (found["loss up"]["within"], found["loss down"]["within"]) == (True, True)
+    found = judged(((10, 11),), asked, up, down)
+    assert not found["loss up"]["within"], "of nothing at all that was measured, neither"
+
+
+def test_a_fault_of_somebody_elses_package_is_said_to_be_measured_by_nobody() -> None:
+    """That it was on is all that is known."""
+    link = {"fault": "external", "name": "fog", "settings": {}}
+    named_so = {"x.fog-1": link}
+    assert named([link], "x") == named_so
+    (row,) = from_link_log([change("x.fog-1", 1, True, fault="fog"), change("x.fog-1", 5, False, fault="fog")], [], named_so)
+    assert (row["measured"], row["within"]) == ("nobody measures it", True)
+    (row,) = from_link_log([], [], named_so)
+    assert not row["within"]
+
+
+def test_what_a_flood_kept_out_of_the_log_is_no_outage() -> None:
+    """Packets came and were not logged, in the middle of a window: it is not measured; another window is, and so is the rest."""
+    twice = [*GONE, change("x.offline-1", 30, True), change("x.offline-1", 40, False)]
+    lines = probe_log(lambda at_s: not (10 <= at_s < 20 or 30 <= at_s < 40))
+    ahead = lines[0]["received_ns"] - lines[0]["sent_ns"]
+    flood = [{"not_logged": 40, "who": "w", "from_ns": 13 * S + ahead, "received_ns": 17 * S + ahead}]
+    (first, *_), (both, *_) = (from_link_log(faults, lines, unlogged=flood) for faults in (GONE, twice))
+    assert (first["within"], first["measured"]) == (False, "not measured: packets came and were not logged")
+    assert (both["within"], both["measured"]) == (True, "40 of 40 lost, 100 %")
+    elsewhere = [{"not_logged": 40, "received_ns": 50 * S + ahead}]
+    assert from_link_log(GONE, lines, unlogged=elsewhere)[0]["within"]
+
+
+def test_a_step_that_took_long_is_neither_inside_nor_outside() -> None:
+    """On from 8 s on at the earliest, and until 23 s at the latest: what is lost or passes in between says nothing."""
+    slow = [{**GONE[0], "began_ns": 8 * S}, {**GONE[1], "began_ns": 18 * S, "done_ns": 23 * S}]
+    rows = from_link_log(slow, probe_log(lambda at_s: not 8.5 <= at_s < 18.2))
+    assert [(row["within"], row["measured"].split(",")[0]) for row in rows] == [(True, "30 of 30 lost"), (True, "215 of 215 received")]
+
+
+def test_constant_is_what_can_be_measured_at_once() -> None:
+    """Not what comes and goes, by its own times or by chance; nor what nobody knows."""
+    assert all(map(constant, [*SILENT, bandwidth()]))
+    timed = [Offline(fault="offline", **when).model_dump(mode="json") for when in ({"at_s": 1}, {"for_s": 1}, {"stage": "send"})]
+    by_chance = Jamming(fault="jamming", jammer="random", mean_on_s=1, mean_off_s=1).model_dump(mode="json")
+    assert not any(map(constant, [*timed, by_chance, {"fault": "external", "name": "fog"}]))
 
 
 def test_without_such_faults_nothing_is_said() -> None:
