@@ -111,9 +111,15 @@ class Guarded:
 
         path = os.path.join(self._state, "guard.log")
         small = not os.path.exists(path) or os.path.getsize(path) < LOG_LIMIT_BYTES
-        with open(path, "ab" if small else "wb") as log:
+        try:
+            log = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | (0 if small else os.O_TRUNC), 0o600)
+        except OSError:  # a full disk costs what the guard has to say, and no guard
+            log = os.open(os.devnull, os.O_WRONLY)
+        try:
             command = [sys.executable, os.path.abspath(sys.argv[0]), "guard", self._state, self._runtime, "start"]
             subprocess.run(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, timeout=30, check=False)
+        finally:
+            os.close(log)
 
     def alive(self) -> bool:
         """Whether somebody is the guard: its lock is held. It need not answer yet."""

@@ -340,7 +340,8 @@ def test_what_was_over_already_is_not_gone_through_again(device: Device) -> None
     off = {"at_s": 2.0, "acts": made["undo"], "word": "as before", "on": False}
     arm(guard, {**made, "steps": [made["steps"][0], off, made["steps"][1]]}, elapsed_s=7.0)
     assert guard.ask({"do": "start", "name": "offline-1"}) == {}
-    (said,) = device.said("step")
+    said = device.wait_for("step")
+    assert len(device.said("step")) == 1
     assert (device.effect, said["number"], said["word"], said["replayed"]) == (["offline-1.1"], 3, "2 of 2", True)
 
 

@@ -383,6 +383,15 @@ def test_a_guard_that_waits_for_somebody_to_come_is_seen_to_as_well(device: Devi
     assert device.said("rebooting") == [{"program": "offline-1", "why": "nobody reached it after its revert"}]
 
 
+def test_a_guard_is_started_though_its_log_cannot_be_written(device: Device) -> None:
+    """As on a disk that has no room for another file."""
+    hold(device.start(), device)
+    (device.state / "guard.log").unlink()
+    (device.state / "guard.log").mkdir()
+    device.kill("both")
+    device.comes_back()
+
+
 def test_whoever_starts_a_program_is_told_that_its_first_step_failed(device: Device) -> None:
     """In the words of the act; and by the time that somebody looks nothing of it is left."""
     coordinator = device.start()
