@@ -401,4 +401,3 @@ def main(state: str, runtime: str, role: str) -> int:
     guard.start_watches()
     guard.serve()
     return 0
-
