@@ -22,10 +22,9 @@ from .bench import Bench
 from .cells import Cell, every_cell, pairwise_cells
 from .plants import undetected
 from .results import PAGE, Results, covered, figures, fill, needs_no_boot, wrong
-from .trial import PATIENCE_S, try_cell
+from .trial import try_cell
 from .without_guard import never_reverting
 
-SHORT_PATIENCE_S = 8.0  # without a guard nobody comes; with one, no cell has needed so much beyond its own times
 OPENING_S = 40.0
 
 
@@ -42,7 +41,7 @@ async def carry_out(cells: list[Cell], results: Results, state: Path, *, without
         for number, cell in enumerate(cells, 1):
             if time.monotonic() + results.guess_s(cell) * 1.5 > until:
                 return
-            found = await try_cell(bench, cell, SHORT_PATIENCE_S if without_guard else PATIENCE_S)
+            found = await try_cell(bench, cell)
             results.take(found)
             results.keep()
             clean = "" if found.clean_s is None else f", clean after {found.clean_s:g} s ({found.why})"

@@ -26,10 +26,12 @@ class Eye:
 
     def do_look(self, signs: list[dict[str, Any]]) -> dict[str, Any]:
         """What is armed by the disk, how far it has come by its guard's marks, and which signs of it the kernel shows."""
-        return {
-            "now_ns": boottime_ns(), "armed": self._files(os.path.join(self._state, "guard")), "marks": self._marks(),
-            "seen": [sign["contains"] for sign in signs if seen(sign)], "guards": len(self._pids(BOTH_GUARDS)),
-        }  # fmt: skip
+        printed = {tuple(sign["argv"]): "" for sign in signs}
+        for argv in printed:
+            printed[argv] = run(list(argv))[1]
+        seen = [sign["contains"] for sign in signs if any(sign["contains"] in line for line in printed[tuple(sign["argv"])].splitlines())]
+        armed = self._files(os.path.join(self._state, "guard"))
+        return {"now_ns": boottime_ns(), "armed": armed, "marks": self._marks(), "seen": seen}
 
     def do_kill(self, whom: str) -> dict[str, Any]:
         """SIGKILL; they are gone when this answers. `marks` is how far it had come at that moment."""
@@ -121,10 +123,6 @@ def run(argv: list[str], text: str = "") -> tuple[int, str]:
         return done.returncode, done.stdout.decode("utf-8", "replace")
     except (OSError, subprocess.SubprocessError) as error:
         return -1, str(error)
-
-
-def seen(sign: dict[str, Any]) -> bool:
-    return any(sign["contains"] in line for line in run(sign["argv"])[1].splitlines())
 
 
 def boottime_ns() -> int:

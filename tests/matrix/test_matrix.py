@@ -15,11 +15,10 @@ import pytest
 
 from . import bench
 from .bench import Bench
-from .campaign import SHORT_PATIENCE_S
 from .cells import APPLYING, ARMING, CAP, COORDINATOR, GUARD, HOLDING, REVERTING, SUPERVISOR, Cell, ci_cells
 from .plants import undetected
 from .results import covered, figures, wrong
-from .trial import PATIENCE_S, Found, try_cell
+from .trial import Found, try_cell
 from .without_guard import never_reverting
 
 pytestmark = pytest.mark.qemu
@@ -33,9 +32,9 @@ UNGUARDED = [
 ]
 
 
-async def cells_on(state: Path, cells: list[Cell], archive: bytes | None = None, patience_s: float = PATIENCE_S) -> list[Found]:
+async def cells_on(state: Path, cells: list[Cell], archive: bytes | None = None) -> list[Found]:
     async with Bench.open(state, archive) as made:
-        return [await try_cell(made, cell, patience_s) for cell in cells]
+        return [await try_cell(made, cell) for cell in cells]
 
 
 def test_whoever_is_struck_in_whatever_phase_the_board_is_as_it_was(tmp_path: Path) -> None:
@@ -47,7 +46,7 @@ def test_whoever_is_struck_in_whatever_phase_the_board_is_as_it_was(tmp_path: Pa
 
 def test_with_the_guard_disabled_the_same_cells_fail(tmp_path: Path) -> None:
     """The negative control: what is armed or in effect stays, and the very same look finds it."""
-    found = asyncio.run(cells_on(tmp_path, UNGUARDED, never_reverting(), SHORT_PATIENCE_S))
+    found = asyncio.run(cells_on(tmp_path, UNGUARDED, never_reverting()))
     assert wrong(found, without_guard=True) == []
 
 

@@ -41,7 +41,7 @@ from .cells import (
 
 GREEN, NOT_AS_BEFORE, BROKEN = "green", "not as it was before", "broken"
 PHASE_LIMIT_S = 20.0
-PATIENCE_S = 30.0  # beyond what a program's own times need
+PATIENCE_S = 20.0  # beyond what a program's own times need
 TRIES = 3
 MOST_SCALE = 2.25  # an act is given up after 30 s
 
@@ -74,12 +74,12 @@ class Found:
         return asdict(self)
 
 
-async def try_cell(bench: Bench, cell: Cell, patience_s: float = PATIENCE_S) -> Found:
+async def try_cell(bench: Bench, cell: Cell) -> Found:
     """The cell's outcome. Never raises but when it is cancelled; the board is as it was, or was booted anew, when this returns."""
     found, began = Found(*cell), time.monotonic()
     for found.tries in range(1, TRIES + 1):
         found.scale = bench.scale
-        trial = Trial(bench, cell, found, bench.scale, patience_s)
+        trial = Trial(bench, cell, found, bench.scale)
         try:
             await trial.carry_out()
             found.outcome, found.wrong = GREEN, ""
@@ -98,8 +98,8 @@ async def try_cell(bench: Bench, cell: Cell, patience_s: float = PATIENCE_S) -> 
 
 
 class Trial:
-    def __init__(self, bench: Bench, cell: Cell, found: Found, scale: float, patience_s: float) -> None:
-        self._bench, self._cell, self._found, self._scale, self._patience_s = bench, cell, found, scale, patience_s
+    def __init__(self, bench: Bench, cell: Cell, found: Found, scale: float) -> None:
+        self._bench, self._cell, self._found, self._scale = bench, cell, found, scale
         self._run = f"matrix.{bench.who[:8]}"
         self._program: Program | None = None
         self._struck = 0.0
@@ -111,52 +111,47 @@ class Trial:
         program = self._program = program_of(cell, bench.link, bench.capabilities, before, self._scale)
         words = {"renew_s": cell.renew_s(self._scale), "cap_s": cell.cap_s(self._scale)}
         await coordinator.ask("arm", program=program.model_dump(mode="json"), run=self._run, **words)
-        await self._come_to_the_phase(program)
-        await self._prove(program)
+        await self._prove(program, await self._come_to_the_phase(program))
         await self._strike(program)
         await self._becomes_clean(program)
         await self._is_as_before()
 
     # ---- the phase --------------------------------------------------------------------------------------
 
-    async def _come_to_the_phase(self, program: Program) -> None:
+    async def _come_to_the_phase(self, program: Program) -> dict[str, Any]:
+        """What was seen in the phase."""
         coordinator = await self._bench.coordinator()
         if self._cell.phase == ARMING:
-            return
+            return await self._until_in(ARMING, program)
         coordinator.tell("start_program", name=program.name)
         if self._cell.phase == APPLYING:
-            await self._until_in(APPLYING, program)
-            return
-        await self._until_in(HOLDING, program)
-        if self._cell.phase == REVERTING:
-            coordinator.tell("revert")
-            await self._until_in(REVERTING, program)
+            return await self._until_in(APPLYING, program)
+        look = await self._until_in(HOLDING, program)
+        if self._cell.phase == HOLDING:
+            return look
+        coordinator.tell("revert")
+        return await self._until_in(REVERTING, program)
 
-    async def _until_in(self, phase: str, program: Program) -> None:
-        """Returns when the guard and the kernel say that it is in the phase."""
+    async def _until_in(self, phase: str, program: Program) -> dict[str, Any]:
+        """Returns what is seen when the guard and the kernel say that it is in the phase."""
         deadline = time.monotonic() + PHASE_LIMIT_S
         while True:
             look = await self._bench.look()
             if phase_of(look, program) == phase:
                 look = await self._bench.look(program.signs)
                 if shows(look, phase, program):
-                    return
+                    return look
             if time.monotonic() > deadline or not look["armed"]:
                 raise Missed(f"not {phase}: {look}")
 
-    async def _prove(self, program: Program) -> None:
+    async def _prove(self, program: Program, look: dict[str, Any]) -> None:
         """The fault is there: by its signs, and where nothing may pass, by the far end, which hears nothing."""
-        cell, bench = self._cell, self._bench
-        said = []
-        if cell.fault in SILENT and cell.phase != ARMING:
-            sent, heard = await bench.heard_of()
+        said = [", ".join(look["seen"]) or f"armed on the disk, {phase_of(look, program)}"]
+        if self._cell.fault in SILENT and self._cell.phase != ARMING:
+            sent, heard = await self._bench.heard_of()
             if heard or not sent:
-                raise self._missed_or_wrong(await bench.look(program.signs), program, f"the far end heard {heard} of {sent}")
+                raise self._missed_or_wrong(await self._bench.look(program.signs), program, f"the far end heard {heard} of {sent}")
             said.append(f"{sent} sent and none heard")
-        look = await bench.look(program.signs)
-        if phase_of(look, program) != cell.phase or not shows(look, cell.phase, program):
-            raise Missed(f"it is not {cell.phase} any more: {look}")
-        said.append(", ".join(look["seen"]) or f"armed on the disk, {phase_of(look, program)}")
         self._found.seen = "; ".join(said)
 
     def _missed_or_wrong(self, look: dict[str, Any], program: Program, wrong: str) -> Exception:
@@ -227,7 +222,7 @@ class Trial:
         """Its own times, and patience."""
         own = RENEW_S + 2 * WIDER_S if self._cell.victim == CAP else RENEW_S + 2 * WIDER_S / 3
         own += ONLY_PATH_S if self._cell.fault == ONLY_PATH else 0.0
-        return self._patience_s + own * self._scale + (BOOT_LIMIT_S if self._cell.victim == POWER else 0.0)
+        return PATIENCE_S + own * self._scale + (BOOT_LIMIT_S if self._cell.victim == POWER else 0.0)
 
     async def _becomes_clean(self, program: Program) -> None:
         deadline = self._struck + self._limit_s()
