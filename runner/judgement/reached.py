@@ -30,7 +30,7 @@ FEWEST_BURSTS = 10
 UNASKED_LOSS = 0.01  # where none was asked: what a busy host may lose
 SPARE_MS = 2.0  # of a round trip, where it was next to nothing before
 PROBE_BYTES = 72  # of an IP packet of the probe, unless the measurement says otherwise
-BUSY_MS = 30.0  # what a host that was busy before excuses afterwards, at most: no delay that is left behind hides in it
+BUSY_MS = 50.0  # what a host that was busy before excuses afterwards, at most: no delay that is left behind hides in it
 
 
 # ---- what chance does -------------------------------------------------------------------------------------------------------
@@ -315,6 +315,7 @@ def restored(before: Row, after: Row) -> list[Row]:
     """Rows that say whether the link is again what it was: no more lost, no longer round trip, no less rate, if both know one.
 
     A busy host excuses a longer round trip as far as it was so busy before, and by BUSY_MS at most; and a rate that it could not offer.
+    Where the shortest round trip is known, it excuses nothing of that one: a delay is in each of them.
     """
     rows = []
     for name in ("up", "down"):
@@ -330,6 +331,11 @@ def restored(before: Row, after: Row) -> list[Row]:
     then, now = before.get("rtt_p50_ms"), after.get("rtt_p50_ms")
     if then is None or now is None:
         return [*rows, _row("round trip, afterwards", "as before", "not measured", "20 %", False)]
+    shortest = before.get("rtt_min_ms"), after.get("rtt_min_ms")
+    if shortest[0] is not None and shortest[1] is not None:
+        limit = (1 + ROUND_TRIP) * shortest[0] + SPARE_MS
+        asked, said = f"as before: {shortest[0]:.4g} ms", f"{shortest[1]:.4g} ms"
+        rows.append(_row("shortest round trip, afterwards", asked, said, f"{limit:.4g} ms at most", shortest[1] <= limit))
     busy = min(float(before.get("rtt_p95_ms") or 0.0), then + BUSY_MS)
     most = max((1 + ROUND_TRIP) * then, busy) + SPARE_MS
     return [*rows, _row("round trip, afterwards", f"as before: {then:.4g} ms", f"{now:.4g} ms", f"{most:.4g} ms at most", now <= most)]
