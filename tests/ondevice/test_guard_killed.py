@@ -88,14 +88,14 @@ class Device:
     # ---- who there is -----------------------------------------------------------------------------------
 
     def pids(self, *words: str) -> list[int]:
-        """Processes of this device whose arguments end so."""
+        """Processes of this device whose arguments begin so; one that was started with a claim has another one."""
         found = []
         for pid in filter(str.isdigit, os.listdir("/proc")):
             try:
                 argv = Path(f"/proc/{pid}/cmdline").read_bytes().decode().split("\0")[:-1]
             except OSError:
                 continue
-            if str(self.state) in argv and tuple(argv[-len(words) :]) == words:
+            if str(self.state) in argv and tuple(argv[2 : 2 + len(words)]) == words:
                 found.append(int(pid))
         return found
 
