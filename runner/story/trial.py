@@ -29,7 +29,7 @@ from runner.model.profile import Link, Profile
 from runner.story.arming import SPARE_S, arm, before_of, begin, constant, expected_of
 from runner.story.ground import Ground
 from runner.story.left import DRAIN_LIMIT_S
-from runner.story.links import namespace_of
+from runner.story.links import as_before, namespace_of
 from runner.story.measure import LONGEST_S, Expected, Probe, at_rest, measure, start_light, stop_light
 from runner.target.drivers import Request, make_target
 from runner.target.far_end.client import FarEnd
@@ -167,8 +167,7 @@ async def hold_one(at: Bench, asked: Sequence[Link], for_s: float, seed: int, te
     if not constant(asked):
         tried.rows["during"] = reached.from_link_log(tried.faults, tried.packets)
         tell("during", tried.rows["during"])
-    tried.measured["after"] = await at_rest(probe)
-    tried.rows["after"] = reached.restored(at.before, tried.measured["after"])
+    tried.rows["after"], tried.measured["after"] = await as_before(probe, at.before)
     tell("after", tried.rows["after"])
     await at.ground.compare(at.found)
     await session.ask("forget", run=token)

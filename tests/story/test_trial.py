@@ -14,7 +14,7 @@ from runner.farm.lease import Leases
 from runner.model.device import DataLink
 from runner.model.profile import Bandwidth, Direction, Link, Offline
 from runner.ondevice.journal import Record
-from runner.story import trial
+from runner.story import links, trial
 from runner.story.ground import Ground
 from runner.story.trial import Bench, Tried, hold_one
 from tests.story.test_links import GOOD, Device
@@ -47,7 +47,7 @@ def at(device: Device, tmp_path: Path, clock: Any, monkeypatch: pytest.MonkeyPat
         return [Record(number, "b" * 32, at_s * 10**9, 0, kind, said, b"") for number, (at_s, kind, said) in enumerate(times, 1)]
 
     monkeypatch.setattr(trial, "measure", measured)
-    monkeypatch.setattr(trial, "at_rest", measured)
+    monkeypatch.setattr(links, "at_rest", measured)
     monkeypatch.setattr(trial, "_guard_journal", guards)
     renewed: list[float] = []
 
@@ -118,3 +118,18 @@ def test_what_stays_on_quarantines_the_device(at: Bench, device: Device) -> None
     with pytest.raises(LabError, match="not as it was before, and quarantined"):
         tried(at, NARROW)
     assert at.ground.leases.quarantined("pi-04")
+
+
+def test_a_link_that_was_busy_for_a_moment_is_measured_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two in a row are no moment: then it is not as it was."""
+    slow = {**GOOD, "rtt_p50_ms": 900.0}
+    for measured, within in (([slow, GOOD], True), ([slow, slow], False), ([GOOD], True)):
+        left = list(measured)
+
+        async def rested(_: Any, left: list[Any] = left) -> dict[str, Any]:
+            return dict(left.pop(0))
+
+        monkeypatch.setattr(links, "at_rest", rested)
+        rows, _ = asyncio.run(links.as_before(SimpleNamespace(), GOOD))  # type: ignore[arg-type]
+        assert all(row["within"] for row in rows) is within
+        assert left == []
