@@ -333,7 +333,7 @@ def load_evidence(folder: RunFolder) -> Evidence:
         by = last.payload.get("by")
         ending = {"ending": "interrupted" if by == BY_THE_OPERATOR else "lab", "error": f"the device was lent again, to {by}"}
     guard, probed, received = guard_of(folder.device_journal(GUARD)), packets_of(folder.link_log), _lines(folder.receipts, RECEIVED)
-    unlogged = _lines(folder.link_log, NOT_LOGGED)
+    unlogged = not_logged_of(folder.link_log)
     return Evidence(config, config["test_parameters"], coordinator, executions, guard, probed, received, ending, unlogged)
 
 
@@ -389,6 +389,11 @@ def guard_of(path: Path) -> list[Record]:
 def packets_of(path: Path) -> list[dict[str, Any]]:
     """Each line of the far end's log of light packets that is what it must be."""
     return _lines(path, PROBED)
+
+
+def not_logged_of(path: Path) -> list[dict[str, Any]]:
+    """When packets came to the far end for which its log had no room."""
+    return _lines(path, NOT_LOGGED)
 
 
 def _lines(path: Path, shape: dict[str, type]) -> list[dict[str, Any]]:

@@ -12,7 +12,7 @@ from typing import Any
 from runner.faults.bandwidth import paces
 from runner.faults.kernel import OFFLOADS, Before
 from runner.judgement import reached
-from runner.model.profile import Bandwidth, Link, Offline
+from runner.model.profile import Bandwidth, Link
 from runner.model.program import Program
 from runner.ondevice.link_probe import ETHERNET_BYTES, IP_UDP_BYTES
 from runner.story.measure import LARGE_BYTES, Expected
@@ -38,13 +38,8 @@ async def begin(session: Session, programs: Sequence[Program]) -> None:
 
 
 def constant(links: Sequence[Link]) -> bool:
-    """Whether what is asked is the case from the beginning to the end, so that it can be measured at once. Of a trace, that is
-    its range."""
-    return all(
-        not link.at_s and not link.stage and link.for_s is None
-        and (isinstance(link, Bandwidth | Offline) or getattr(link, "jammer", "random") != "random")
-        for link in links
-    )  # fmt: skip
+    """Whether what is asked is the case from the beginning to the end, so that it can be measured at once."""
+    return all(reached.constant(link.model_dump(mode="json")) for link in links)
 
 
 def expected_of(links: Sequence[Link]) -> Expected:

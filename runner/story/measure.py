@@ -24,6 +24,7 @@ OPEN_KBIT_S = 2_000.0  # a link of which no rate was asked is not filled to find
 TRAIN_S = 4.0
 OVERFILL = 1.3  # a train is so many times as fast as the link that it fills
 LONGER_COUNT, LONGER_S = 10, 2.0
+HEARD_S = 2.0
 RESTS, CALM_MS, REST_S = 4, 30.0, 2.0
 FEWEST_ROUND_TRIPS = 7  # or a link is too slow to be judged: see runner/judgement/reached.py
 
@@ -89,9 +90,22 @@ async def _round_trips(probe: Probe, slowest_kbit_s: float, expected: Expected, 
     sent = await _train(probe, duration_s, rate, SMALL_BYTES, expected.round_trip_ms, echo=True)
     up = await probe.far_end.ask("summary", who=probe.who, sent=sent["sent"])
     there = {"sent": sent["sent"], **{key: up[key] for key in ("received", "bursts", "duplicates", "reordered")}, "rate_kbit_s": None}
-    said = {key: _number(sent, key) for key in ("echoes", "rtt_p50_ms", "rtt_p95_ms")}
+    said = {key: _number(sent, key) for key in ("echoes", "rtt_min_ms", "rtt_p50_ms", "rtt_p95_ms")}
     back = {"sent": up["received"], "received": said["echoes"] or 0, "bursts": {}, "rate_kbit_s": None}
+    if not up["received"]:  # nothing could come back: what the far end sends by itself shows whether the device still hears
+        back |= await _heard(probe, rate)
     return {"up": there, "down": back, **said}
+
+
+async def _heard(probe: Probe, rate_kbit_s: float) -> dict[str, int]:
+    """What the device receives while nothing of its own gets through. The far end knows from earlier light packets where it is."""
+    catching = asyncio.ensure_future(probe.session.ask("probe_catch", duration_s=HEARD_S + 2.0, timeout_s=HEARD_S + 32))
+    try:
+        await probe.clock.sleep(0.5)  # it listens by then
+        sent = await probe.far_end.ask("send", who=probe.who, duration_s=HEARD_S, rate_kbit_s=rate_kbit_s, size=SMALL_BYTES)
+        return {"sent": sent["sent"], "received": _number(await catching, "received") or 0}
+    finally:
+        catching.cancel()
 
 
 async def at_rest(probe: Probe) -> dict[str, Any]:

@@ -22,7 +22,7 @@ from runner.errors import AskError, Complaint, LabError, RunnerError
 from runner.farm.lease import LEASE_S, Lease, lent
 from runner.faults.compose import compose, programs_of
 from runner.judgement import reached
-from runner.judgement.evidence import GUARD, changes, guard_of, packets_of
+from runner.judgement.evidence import GUARD, changes, guard_of, not_logged_of, packets_of
 from runner.lab.where import state_root
 from runner.model.device import DataLink
 from runner.model.profile import Link, Profile
@@ -165,7 +165,9 @@ async def hold_one(at: Bench, asked: Sequence[Link], for_s: float, seed: int, te
     tried.faults = changes(await _guard_journal(at, token), NAME)
     tried.packets = [line for line in packets_of(at.evidence / "link.jsonl") if line["who"] == probe.who]
     if not constant(asked):
-        tried.rows["during"] = reached.from_link_log(tried.faults, tried.packets)
+        unlogged = [line for line in not_logged_of(at.evidence / "link.jsonl") if line.get("who") in (None, "", probe.who)]
+        named = reached.named(dumped, NAME)
+        tried.rows["during"] = reached.from_link_log(tried.faults, tried.packets, named, at.before, unlogged)
         tell("during", tried.rows["during"])
     tried.rows["after"], tried.measured["after"] = await as_before(probe, at.before)
     tell("after", tried.rows["after"])

@@ -139,7 +139,12 @@ def test_a_train_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_half_and_95_of_100() -> None:
     """Percentiles are round trips that there were; of none there are none."""
-    assert median_and_95([1000 * n for n in range(1, 101)]) == {"echoes": 100, "rtt_p50_ms": 50.0, "rtt_p95_ms": 96.0}
+    assert median_and_95([1000 * n for n in range(1, 101)]) == {
+        "echoes": 100,
+        "rtt_min_ms": 1.0,
+        "rtt_p50_ms": 50.0,
+        "rtt_p95_ms": 96.0,
+    }
     assert median_and_95([])["rtt_p50_ms"] is None
 
 
