@@ -91,7 +91,7 @@ def test_what_comes_and_goes_is_read_from_the_log(at: Bench) -> None:
     """It is not measured while it is held; without a packet in the log nothing is known, and that is not reached."""
     found = tried(at, AWAY, for_s=60.0)
     assert "during" not in found.measured
-    assert [row["what"] for row in found.rows["during"]][0] == "try.offline-1, while it was on"
+    assert next(row["what"] for row in found.rows["during"]) == "try.offline-1, while it was on"
     assert not found.reached
 
 
