@@ -42,7 +42,7 @@ ATTEMPTS, LONGEST_ATTEMPT_S = 2, 100.0  # as before an execution; what takes lon
 @click.option("--device", default="qemu-pi", show_default=True, help="A device of the inventory that has a data link.")
 @click.option("--minutes", type=click.FloatRange(0.1, 600), help="Begin no other profile after so long.")
 @click.option("--again", is_flag=True, help="Also those that were measured already.")
-@click.option("--missed", is_flag=True, help="Also those that were not reached.")
+@click.option("--missed", is_flag=True, help="Also those that were not reached, or not reverted.")
 @click.option("--page", "only_page", is_flag=True, help="Make page and chart again from results.json; measure nothing.")
 def main(names: tuple[str, ...], device: str, minutes: float | None, again: bool, missed: bool, only_page: bool) -> None:
     """Asked against measured for every shipped link profile (or NAMEs): docs/links.md and its chart."""
@@ -56,7 +56,8 @@ def main(names: tuple[str, ...], device: str, minutes: float | None, again: bool
             if why := not_alone(profile):
                 kept["profiles"][name] = Kept(name, profile.title, _does(profile), why=why).as_json()
         known = {name: Kept.from_json(value) for name, value in kept["profiles"].items()}
-        done = {name for name, one in known.items() if one.why or (one.rows and not again and (one.reached or not missed))}
+        well = {name for name, one in known.items() if one.why or (one.reached and one.reverted)}
+        done = {name for name, one in known.items() if one.why or (one.rows and not again and (name in well or not missed))}
         todo = sorted((name for name in names or profiles if name not in done), key=lambda name: name in known)
         say(f"{len(todo)} of {len(profiles)} profiles to measure")
         if todo:
