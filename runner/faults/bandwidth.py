@@ -4,19 +4,21 @@
     down    device ◄── qdisc 5f10: on runner-ifb0 ◄── ingress qdisc ffff: of the interface ◄── far end
     payload_bytes    table inet runner_bandwidth: a longer message does not pass
 
-The queue is netem: rate, delay, jitter, loss or Gilbert-Elliott bursts, duplicates, reordering. Where a kernel has no netem but tbf,
-a rate alone is possible, and the step says so ("tbf: rate only"). A trace or a ramp is further steps that change the queue.
+The queue is netem: rate, delay, jitter, loss or Gilbert-Elliott bursts, duplicates, reordering. Where a kernel has no netem, our own
+shaper on the device does the same, if there are TUN and nftables, and the step says so ("our shaper: …"); runner/ondevice/shaper.py
+draws it. Where there is but tbf, a rate alone is possible ("tbf: rate only"). A trace or a ramp is further steps that change the queue.
 
 Rates are those of IP packets: netem is told to leave out the 14 bytes of the Ethernet header (tbf cannot). The kernel counts in whole
 bytes a second, so a rate is rounded to 8 bit/s, and none below that is possible. Chance (loss, bursts, jitter, duplicates) is the
-kernel's own: iproute2 before 6.6 and Linux before 6.6 cannot seed netem. Only the timeline is the same each time.
+kernel's own: iproute2 before 6.6 and Linux before 6.6 cannot seed netem. Only the timeline is the same each time. Our own shaper
+draws from the seed: the same packets in the same order are lost again.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from runner.errors import AskError
 from runner.faults import kernel
@@ -25,6 +27,7 @@ from runner.model.device import DataLink
 from runner.model.profile import Bandwidth, Direction
 from runner.model.program import Act, Program, Sign, Step
 
+OURS = "ours"
 ETHERNET_BYTES = 14
 FULL_PACKET_BYTES = 1500
 SMALL_PACKET_BYTES = 64
@@ -48,7 +51,7 @@ class Way(NamedTuple):
 
     direction: Direction
     device: str
-    tool: str  # "netem" or "tbf"
+    tool: str  # "netem", "ours" or "tbf"
 
 
 def program(
@@ -60,12 +63,14 @@ def program(
     """
     up = _way("up", settings.up, link.interface, capabilities)
     down = _way("down", settings.down, IFB, capabilities)
+    ways = [way for way in (up, down) if way]
+    if any(way.tool == OURS for way in ways):
+        return _by_our_shaper(settings, link, name, seed)
     limits = _payload_rules(settings, link.interface)
     if down:
         kernel.require("ifb", capabilities, "shaping what comes in")
     if limits.rules:
         kernel.require("nft", capabilities, "a limit on the payload")
-    ways = [way for way in (up, down) if way]
     loud = [name for name in kernel.OFFLOADS if name in before.offloads] if ways and "ethtool" in capabilities else []
     parts = _parts(link.interface, up, down, limits, loud)
     tools = {way.tool for way in ways}
@@ -79,6 +84,40 @@ def program(
         steps=kernel.bounded(_steps(settings, ways, parts, "tbf: rate only, " if "tbf" in tools else "")),
         undo=parts.off,
         signs=parts.signs,
+        shaper=min(tools, default=""),
+        lasts_s=kernel.lasts_s(settings),
+        stage=settings.stage,
+        edge=settings.edge,
+        severs_data=severs(settings),
+        severs_management=severs(settings) and link.one_path,
+    )
+
+
+def _by_our_shaper(settings: Bandwidth, link: DataLink, name: str, seed: int) -> Program:
+    """The same by our own shaper, payloads as well. Its chance begins anew with each window, and goes on over all changes in it."""
+    ways = {word: way for word, way in (("up", settings.up), ("down", settings.down)) if not way.asks_nothing}
+    steps: list[Step] = []
+    for number, (start, end) in enumerate(settings.windows, 1):
+        changes = _changes(ways, kernel.HORIZON_S if end is None else end - start)
+        for at_s, now, changed in changes:
+            shapes = {word: ours(way, now[word]) if word in changed else None for word, way in ways.items()}
+            both = shapes.get("up"), shapes.get("down")
+            act = kernel.shaper_change(*both) if at_s else kernel.shaper(link.interface, f"{seed} {number}", *both)
+            word = figures(settings) if len(changes) == 1 else _word_now(settings, now)
+            steps.append(Step(at_s=round(start + at_s, 3), acts=(act,), word=f"our shaper: {word}", on=True))
+        if end is not None and number < settings.times:
+            steps.append(kernel.as_before(end, kernel.no_shaper()))
+    return Program(
+        name=name,
+        fault="bandwidth",
+        interface=link.interface,
+        resources=(f"link {kernel.TUN}", "nft inet runner_shaper", f"rule {kernel.PRIORITY}", kernel.by_packet(link.interface)),
+        needs=("nft", "tun"),
+        shaper=OURS,
+        prepare=kernel.modules("tun"),
+        steps=kernel.bounded(steps),
+        undo=kernel.no_shaper(),
+        signs=kernel.shaper_signs(),
         lasts_s=kernel.lasts_s(settings),
         stage=settings.stage,
         edge=settings.edge,
@@ -181,10 +220,12 @@ def _way(word: str, direction: Direction, device: str, capabilities: frozenset[s
         return None
     if "netem" in capabilities:
         return Way(direction, device, "netem")
+    if {"tun", "nft"} <= capabilities:
+        return Way(direction, device, OURS)
     rates_alone = ("rate_kbit_s", "ramp_from_kbit_s", "ramp_s", "duty_cycle_percent", "trace_every_s", "payload_bytes")
     beyond = direction.model_copy(update={**dict.fromkeys(rates_alone), "trace": ()})
     if not beyond.asks_nothing or any(point.delay_ms for point in direction.trace):
-        kernel.require("netem", capabilities, f"delay, loss, duplicates or reordering ({word})")
+        kernel.require("netem", capabilities, f"delay, loss, duplicates or reordering ({word})", or_else="tun and nft")
     kernel.require("tbf", capabilities, f"a rate ({word}) without netem")
     return Way(direction, device, "tbf")
 
@@ -213,6 +254,20 @@ def shape(way: Way, pace: Pace) -> tuple[str, ...]:
     if rate_kbit_s is not None:
         said += ["rate", _bits(rate_kbit_s), f"-{ETHERNET_BYTES}"]
     return tuple(said)
+
+
+def ours(direction: Direction, pace: Pace) -> dict[str, Any]:
+    """The same for our own shaper (`Shape` in runner/ondevice/shaping.py). What is on its way needs no room in its queue."""
+    burst, (_, rate_kbit_s, delay_ms) = direction.burst, pace
+    if rate_kbit_s is not None:
+        _bits(rate_kbit_s)  # no less than a kernel could do
+    shape = {
+        "queue_packets": queue_packets(rate_kbit_s, 0), "rate_kbit_s": rate_kbit_s, "delay_ms": delay_ms, "jitter_ms": direction.jitter_ms,
+        "loss_percent": direction.loss_percent, "duplicate_percent": direction.duplicate_percent,
+        "reorder_percent": direction.reorder_percent, "payload_bytes": direction.payload_bytes,
+        "burst": burst and (burst.p_percent, burst.r_percent, burst.loss_in_bad_percent, burst.loss_in_good_percent),
+    }  # fmt: skip
+    return {name: value for name, value in shape.items() if value}
 
 
 def _bits(rate_kbit_s: float) -> str:
@@ -326,20 +381,31 @@ def _parts(interface: str, up: Way | None, down: Way | None, limits: Limits, lou
 def _steps(settings: Bandwidth, ways: list[Way], parts: Parts, prefix: str) -> list[Step]:
     """In each window: on, then one change at every time at which something is another one; off before the next."""
     steps: list[Step] = []
+    named = {"down" if way.device == IFB else "up": way for way in ways}
+    directions = {word: way.direction for word, way in named.items()}
     for number, (start, end) in enumerate(settings.windows, 1):
-        lasts_s = kernel.HORIZON_S if end is None else end - start
-        timelines = {way: {pace.at_s: pace for pace in paces(way.direction, lasts_s) if pace.at_s < lasts_s} for way in ways}
-        times = sorted({0.0, *(at_s for timeline in timelines.values() for at_s in timeline)})
-        now = {way: timeline[0.0] for way, timeline in timelines.items()}
-        for at_s in times:
-            changed = {way: timeline[at_s] for way, timeline in timelines.items() if at_s in timeline}
-            now.update(changed)
-            acts = tuple(kernel.queue("change", way.device, shape(way, pace)) for way, pace in changed.items())
-            word = prefix + (figures(settings) if len(times) == 1 else _word_now(settings, now))
-            steps.append(Step(at_s=round(start + at_s, 3), acts=acts if at_s else _on(now, parts), word=word, on=True))
+        changes = _changes(directions, kernel.HORIZON_S if end is None else end - start)
+        for at_s, now, changed in changes:
+            acts = tuple(kernel.queue("change", named[word].device, shape(named[word], now[word])) for word in changed)
+            word = prefix + (figures(settings) if len(changes) == 1 else _word_now(settings, now))
+            on = _on({way: now[word] for word, way in named.items()}, parts)
+            steps.append(Step(at_s=round(start + at_s, 3), acts=acts if at_s else on, word=word, on=True))
         if end is not None and number < settings.times:
             steps.append(kernel.as_before(end, parts.off))
     return steps
+
+
+def _changes(ways: Mapping[str, Direction], lasts_s: float) -> list[tuple[float, dict[str, Pace], list[str]]]:
+    """Each moment of one window at which something is another one: when, what all directions are from then on, and which have changed."""
+    timelines = {word: {pace.at_s: pace for pace in paces(way, lasts_s) if pace.at_s < lasts_s} for word, way in ways.items()}
+    times = sorted({0.0, *(at_s for timeline in timelines.values() for at_s in timeline)})
+    now: dict[str, Pace] = {}
+    found = []
+    for at_s in times:
+        changed = [word for word, timeline in timelines.items() if at_s in timeline]
+        now = {**now, **{word: timelines[word][at_s] for word in changed}}
+        found.append((at_s, now, changed))
+    return found
 
 
 def _on(ways: Mapping[Way, Pace], parts: Parts) -> tuple[Act, ...]:
@@ -350,12 +416,12 @@ def _on(ways: Mapping[Way, Pace], parts: Parts) -> tuple[Act, ...]:
     return (*acts, *parts.behind)
 
 
-def _word_now(settings: Bandwidth, now: Mapping[Way, Pace]) -> str:
+def _word_now(settings: Bandwidth, now: Mapping[str, Pace]) -> str:
     """The link in the middle of a trace or a ramp."""
     said = {}
-    for way, pace in now.items():
+    for word, pace in now.items():
         rate = None if pace.rate_kbit_s is None else float(f"{pace.rate_kbit_s:.4g}")
         fixed = {"rate_kbit_s": rate, "delay_ms": pace.delay_ms}
         nothing = {"trace": (), "ramp_from_kbit_s": None, "duty_cycle_percent": None}
-        said["down" if way.device == IFB else "up"] = way.direction.model_copy(update={**fixed, **nothing})
+        said[word] = getattr(settings, word).model_copy(update={**fixed, **nothing})
     return figures(settings.model_copy(update=said))

@@ -43,7 +43,7 @@ class Composed:
 
 @dataclass(frozen=True)
 class _Placed:
-    """A link fault, where it stands, and its program on a device that can do everything."""
+    """A link fault, where it stands, and its program: on this device, or on one that can do everything as long as nobody has asked."""
 
     profile: str
     place: int
@@ -121,9 +121,8 @@ def _made(
             )
         )
     try:
-        (program,) = programs_of([fault], link or ANYWHERE, profile, 1)
-        if capabilities is not None:
-            programs_of([fault], link or ANYWHERE, profile, 1, capabilities)
+        has = EVERY_CAPABILITY if capabilities is None else capabilities
+        (program,) = programs_of([fault], link or ANYWHERE, profile, 1, has)
     except AskError as error:
         problems += [Problem(profile, path, each.found, each.expected, each.do) for each in error.complaints]
         return None

@@ -42,7 +42,7 @@ def program(
         name=name,
         fault="jamming",
         interface=link.interface,
-        resources=("nft inet runner_jamming",),
+        resources=("nft inet runner_jamming", *((kernel.by_packet(link.interface),) if settings.jammer == "reactive" else ())),
         needs=("nft",),
         steps=steps,
         undo=off,

@@ -1,6 +1,7 @@
 """What a device's kernel is told: argument lists of tc, ip, nft, ethtool and modprobe, and the signs by which each is seen.
 
     bandwidth   qdisc 5f10: on the interface; what comes in takes the way over runner-ifb0; table inet runner_bandwidth
+                where our own shaper does it: runner-tun0, table inet runner_shaper, rule and routes 24336
     offline     table inet runner_offline, or the interface down
     jamming     table inet runner_jamming
 
@@ -11,15 +12,17 @@ else has one is made sure of before anything is armed: it is one of the program'
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 from runner.errors import AskError
 from runner.model.base import Value
 from runner.model.profile import Timed
-from runner.model.program import OUR_HANDLE, OUR_IFB, OUR_TABLES, Act, Sign, Step
+from runner.model.program import OUR_HANDLE, OUR_IFB, OUR_TABLES, OUR_TUN, Act, Sign, Step
 
-HANDLE, IFB = OUR_HANDLE, OUR_IFB
-EVERY_CAPABILITY = frozenset({"netem", "tbf", "htb", "ifb", "nft", "ethtool"})
+HANDLE, IFB, TUN = OUR_HANDLE, OUR_IFB, OUR_TUN
+EVERY_CAPABILITY = frozenset({"netem", "tbf", "htb", "ifb", "nft", "ethtool", "tun"})
 MAX_STEPS = 2000
 HORIZON_S = 3600.0  # how far what goes on and on is planned, where no end is said; then it stays as it is
 OFFLOADS = {
@@ -27,7 +30,10 @@ OFFLOADS = {
     "gso": "generic-segmentation-offload",
     "gro": "generic-receive-offload",
 }  # ethtool's short names, and the long ones that it prints
-_DROP_OUT, _DROP_IN = 'oifname "{}" drop', 'iifname "{}" drop'
+_DROP_OUT, _DROP_IN = 'oifname "{}" drop', 'iifname {{ "{}", "' + TUN + '" }} drop'  # what our shaper hands on came over the link
+ROUTES = 0x5F10  # our routing table, and the number in our marks and rules
+PRIORITY = 10  # of our rules: before those of anybody who counts as ip does, behind the local table
+LED, SENT, MARKS = 0x5F100000, 0x5F110000, 0xFFFF0000  # on the way to our shaper, and from it; the rest of a mark is others'
 
 
 class Before(Value):
@@ -46,12 +52,12 @@ class Before(Value):
 NOTHING_BEFORE = Before()
 
 
-def require(wanted: str, capabilities: Iterable[str], what: str) -> None:
-    """Raises AskError if a device that has only `capabilities` cannot do `what`."""
+def require(wanted: str, capabilities: Iterable[str], what: str, or_else: str = "") -> None:
+    """Raises AskError if a device that has only `capabilities` cannot do `what`. `or_else` is what would do as well."""
     if wanted not in set(capabilities):
         raise AskError(
             f"the device has no {wanted}: {what} is not possible",
-            expected=f"a kernel with {wanted}, and its tool" + ("" if wanted == "nft" else " (iproute2)"),
+            expected=f"a kernel with {wanted}, and its tool" + ("" if wanted == "nft" else " (iproute2)") + (or_else and f"; or {or_else}"),
             do="take a profile that needs less (runner profile list), or install it on the device",
         )
 
@@ -111,6 +117,60 @@ def offloads(device: str, names: Iterable[str], state: str) -> tuple[Act, ...]:
 
 def offload_signs(device: str, names: Iterable[str]) -> tuple[Sign, ...]:
     return tuple(Sign(argv=("ethtool", "-k", device), contains=f"{OFFLOADS[name]}: off") for name in names)
+
+
+# ---- our own shaper (runner/ondevice/shaper.py) ---------------------------------------------------------------------------
+
+
+def shaper(device: str, seed: str, up: Mapping[str, Any] | None, down: Mapping[str, Any] | None) -> Act:
+    """It shapes what it is given a shape for when this act has ended."""
+    said = {
+        "interface": device, "tun": TUN, "seed": seed, "up": up, "down": down, "sent": SENT, "led": f"{LED:#x}/{MARKS:#x}",
+        "routes": ROUTES, "priority": PRIORITY, "filter": _leading(device, up is not None, down is not None),
+    }  # fmt: skip
+    return Act(argv=("@supervisor", "shape", "start"), input=json.dumps(said))
+
+
+def by_packet(device: str) -> str:
+    """What our shaper and a jammer that packets wake cannot both have: each packet of the interface, met once, as it comes and goes."""
+    return f"packets {device}"
+
+
+def shaper_change(up: Mapping[str, Any] | None, down: Mapping[str, Any] | None) -> Act:
+    return Act(argv=("@supervisor", "shape", "set", TUN), input=json.dumps({"up": up, "down": down}))
+
+
+def no_shaper() -> tuple[Act, ...]:
+    """The table first: without it nothing is led anywhere. The process last: nobody needs it for this, and without its TUN it ends."""
+    rules = (words(f"ip {family} rule del pref {PRIORITY} lookup {ROUTES}") for family in ("-4", "-6"))
+    return no_filtering("shaper"), *rules, words(f"ip link del {TUN}"), words(f"@supervisor shape stop {TUN}")
+
+
+def shaper_signs() -> tuple[Sign, ...]:
+    return (
+        filtering_sign("shaper"),
+        *(Sign(argv=("ip", family, "rule", "show"), contains=f"lookup {ROUTES}") for family in ("-4", "-6")),
+        Sign(argv=("ip", "-o", "link", "show", "dev", TUN), contains=f"{TUN}:"),
+        Sign(argv=("@supervisor", "shape", "shown", TUN), contains="shaper runs"),
+    )
+
+
+def _leading(device: str, up: bool, down: bool) -> str:
+    """The table that leads packets to the shaper, and lets nothing past it: nothing leaves that it has not sent, and what arrives
+    only it hands on. What is for many, or the neighbourhood's own, goes its usual way."""
+    neighbours = "icmpv6 type { 133, 134, 135, 136, 137 } accept"
+    beside = [f"meta mark & {MARKS:#x} == {SENT:#x} accept", "ip daddr >= 224.0.0.0 accept", "ip6 daddr { fe80::/10, ff00::/8 } accept"]
+    mark = f"meta mark set meta mark & {~MARKS & 0xFFFFFFFF:#x} | {LED:#x}"
+    away = [f'oifname != "{device}" accept', *beside, neighbours]
+    here = [f'iifname != "{device}" accept', "meta pkttype != host accept", "ip6 saddr fe80::/10 accept", neighbours]
+    chains = [("lead", "route hook output priority -150", [*away, mark])] if up else []
+    chains += [("closed", "filter hook postrouting priority 300", [*away, "drop"])] if up else []
+    chains += [("take", "filter hook prerouting priority -300", [*here, "drop"])] if down else []
+    name = table_of("shaper")
+    lines = [f"table inet {name}", f"delete table inet {name}", f"table inet {name} {{"]
+    for chain, kind, rules in chains:
+        lines += [f"  chain {chain} {{", f"    type {kind}; policy accept;", *(f"    {rule}" for rule in rules), "  }"]
+    return "\n".join([*lines, "}"])
 
 
 # ---- firewall tables --------------------------------------------------------------------------------------------------

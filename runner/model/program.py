@@ -12,7 +12,8 @@ from pydantic import Field
 
 from runner.model.base import Value
 
-OUR_HANDLE, OUR_IFB, OUR_TABLES = "5f10:", "runner-ifb0", "runner_"  # by these tags what is ours is known, and nothing else is deleted
+# by these tags what is ours is known, and nothing else is deleted
+OUR_HANDLE, OUR_IFB, OUR_TUN, OUR_TABLES = "5f10:", "runner-ifb0", "runner-tun0", "runner_"
 
 
 class Act(Value):
@@ -46,7 +47,8 @@ class Program(Value):
     fault: str  # "bandwidth", "offline" …
     interface: str
     resources: tuple[str, ...]  # what no two programs may have at once, and what is refused when somebody else has it: "qdisc data0"
-    needs: tuple[str, ...] = ()  # what the device's kernel and tools must have: "netem", "tbf", "ifb", "nft"
+    needs: tuple[str, ...] = ()  # what the device's kernel and tools must have: "netem", "tbf", "ifb", "nft", "tun"
+    shaper: str = ""  # what makes a link narrow: "netem", "tbf", or "ours", whose losses follow the seed packet for packet; "" for none
     prepare: tuple[Act, ...] = ()  # harmless by itself (loading a module); done before the program is armed
     steps: tuple[Step, ...] = Field(min_length=1)
     undo: tuple[Act, ...]

@@ -12,6 +12,11 @@ if sys.argv[1:2] == ["guard"] and len(sys.argv) == 5:  # as small as it can be: 
 
     sys.exit(guard.main(*sys.argv[2:]))
 
+if sys.argv[1:2] == ["shape"]:
+    from ondevice import shaper
+
+    sys.exit(shaper.main(sys.argv[2:]))
+
 from ondevice.supervisor import main  # type: ignore[import-not-found]
 
 sys.exit(main(sys.argv[1:]))

@@ -23,7 +23,7 @@ TOOL_LIMIT_S = 10.0
 DAD_LIMIT_S = 3.0  # how long an address that came back is waited for until the kernel has proven it to be nobody else's
 UNKNOWN, IN_THIS_ORDER = "unknown: ", "in this order: "
 _PLACES = ("/usr/sbin", "/sbin")  # searched behind PATH, which lacks them where nobody logged in
-_MOUNTINFO, _MODULES = "/proc/self/mountinfo", "/lib/modules"
+_MOUNTINFO, _MODULES, _TUN = "/proc/self/mountinfo", "/lib/modules", "/dev/net/tun"
 
 _NEEDS: dict[str, tuple[str, dict[str, str]]] = {  # a capability's tool, and its modules by name and by the kernel's configuration
     "netem": ("tc", {"sch_netem": "CONFIG_NET_SCH_NETEM"}),
@@ -40,6 +40,7 @@ _NEEDS: dict[str, tuple[str, dict[str, str]]] = {  # a capability's tool, and it
     ),
     "nft": ("nft", {"nf_tables": "CONFIG_NF_TABLES"}),
     "ethtool": ("ethtool", {}),
+    "tun": ("ip", {"tun": "CONFIG_TUN"}),  # and its device must be ours to open
 }
 
 
@@ -63,11 +64,12 @@ _known: list[str] | None = None
 
 
 def capabilities() -> list[str]:
-    """Those of netem, tbf, htb, ifb, nft and ethtool that this device has: the tool, and each module built in, loaded or there to be."""
+    """Those of netem, tbf, htb, ifb, nft, ethtool and tun that this device has: tool, and modules built in, loaded or to be loaded."""
     global _known
     if _known is None:  # asked on every connection; what is installed while this process lives is seen by the next one
         has = _modules()
-        _known = [word for word, (tool, needed) in _NEEDS.items() if _tool(tool) and all(has(*each) for each in needed.items())]
+        found = [word for word, (tool, needed) in _NEEDS.items() if _tool(tool) and all(has(*each) for each in needed.items())]
+        _known = [word for word in found if word != "tun" or os.access(_TUN, os.R_OK | os.W_OK)]
     return _known
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -9,14 +10,16 @@ import pytest
 from runner.errors import AskError
 from runner.faults import bandwidth
 from runner.faults.bandwidth import paces, queue_packets, severs
-from runner.faults.compose import programs_of
+from runner.faults.compose import compose, programs_of
 from runner.faults.kernel import EVERY_CAPABILITY, MAX_STEPS, Before
 from runner.model.device import DataLink
 from runner.model.profile import Bandwidth, Direction, Profile
 from runner.model.program import Program
+from runner.ondevice.shaping import shape_of
 from tests.faults.conftest import Cable
 
 ONLY_TBF = frozenset({"tbf", "ifb", "nft"})
+OURS = frozenset({"tbf", "ifb", "nft", "tun"})  # no netem
 
 
 def asked(up: dict[str, Any] | None = None, down: dict[str, Any] | None = None, **timed: Any) -> Bandwidth:
@@ -200,6 +203,85 @@ def test_without_netem_a_rate_is_shaped_by_tbf_and_the_step_says_so(link: DataLi
     assert program.steps[0].word == "tbf: rate only, 2000/64 kbit/s (down/up)"
     assert lines(program)[0] == "tc qdisc add dev data0 root handle 5f10: tbf rate 64000bit burst 1600 limit 15140"
     assert lines(program)[3] == "tc qdisc add dev runner-ifb0 root handle 5f10: tbf rate 2000000bit burst 2500 limit 62500"
+
+
+def said(program: Program, step: int = 0) -> dict[str, Any]:
+    (act,) = program.steps[step].acts
+    return dict(json.loads(act.input))
+
+
+def test_without_netem_our_own_shaper_does_all_of_it_and_the_step_says_so(link: DataLink) -> None:
+    """One act; in its input both directions, payload too. No queue of the kernel's, and no device but its own."""
+    settings = asked(
+        {"rate_kbit_s": 18, "delay_ms": 650, "jitter_ms": 50, "loss_percent": 2, "payload_bytes": 51},
+        {"burst": {"p_percent": 5, "r_percent": 25}, "duplicate_percent": 1},
+    )
+    program = made(link, settings, OURS)
+    assert (program.shaper, program.needs) == ("ours", ("nft", "tun"))
+    assert lines(program) == ["@supervisor shape start"]
+    assert program.steps[0].word.startswith("our shaper: –/18 kbit/s, –/650±50 ms")
+    found = said(program)
+    assert (found["interface"], found["tun"], found["seed"]) == ("data0", "runner-tun0", "1 1")
+    assert found["up"] == {
+        "queue_packets": 10, "rate_kbit_s": 18, "delay_ms": 650, "jitter_ms": 50, "loss_percent": 2, "payload_bytes": 51,
+    }  # fmt: skip
+    assert found["down"] == {"queue_packets": 2084, "burst": [5, 25, 100, 0], "duplicate_percent": 1}
+    for way in ("up", "down"):
+        assert shape_of(found[way])
+    assert not any("tc" in act.argv for step in program.steps for act in step.acts)
+    assert made(link, settings).shaper == "netem"
+    assert made(link, asked({"rate_kbit_s": 18}), ONLY_TBF).shaper == "tbf"
+    assert made(link, asked({"payload_bytes": 18}), OURS).shaper == ""  # a table is enough
+
+
+def test_our_shaper_leads_only_what_it_shapes(link: DataLink) -> None:
+    """A direction of which nothing is asked goes its own way."""
+    both, up, down = (
+        said(made(link, asked(*ways), OURS)) for ways in (({"delay_ms": 5}, {"delay_ms": 5}), ({"delay_ms": 5},), ({}, {"delay_ms": 5}))
+    )
+    for name, chain in (("up", "chain lead"), ("up", "chain closed"), ("down", "chain take")):
+        assert [chain in each["filter"] for each in (both, up, down)] == [True, name == "up", name == "down"]
+    assert (up["down"], down["up"]) == (None, None)
+
+
+def test_our_shaper_is_told_of_each_change(link: DataLink) -> None:
+    """Only the direction that changes; a new window begins it anew, with chance of its own."""
+    trace = [{"at_s": 0, "rate_kbit_s": 100}, {"at_s": 4, "rate_kbit_s": 50}]
+    program = made(link, asked({"trace": trace}, {"loss_percent": 1}, at_s=1, for_s=10, every_s=20, times=2), OURS)
+    assert [(step.at_s, step.word, step.on) for step in program.steps] == [
+        (1, "our shaper: –/100 kbit/s, 1/– % lost (down/up)", True),
+        (5, "our shaper: –/50 kbit/s, 1/– % lost (down/up)", True),
+        (11, "as before", False),
+        (21, "our shaper: –/100 kbit/s, 1/– % lost (down/up)", True),
+        (25, "our shaper: –/50 kbit/s, 1/– % lost (down/up)", True),
+    ]
+    assert lines(program, 1) == ["@supervisor shape set runner-tun0"]
+    assert said(program, 1) == {"up": {"queue_packets": 10, "rate_kbit_s": 50}, "down": None}
+    assert program.steps[2].acts == program.undo
+    assert [said(program, number)["seed"] for number in (0, 3)] == ["1 1", "1 2"]
+
+
+def test_the_undo_of_our_shaper_does_not_need_it(link: DataLink) -> None:
+    """What leads packets to it goes first, and only the last act is its own; each thing has a sign."""
+    program = made(link, asked({"delay_ms": 5}), OURS)
+    assert [" ".join(act.argv) for act in program.undo] == [
+        "nft delete table inet runner_shaper",
+        "ip -4 rule del pref 10 lookup 24336",
+        "ip -6 rule del pref 10 lookup 24336",
+        "ip link del runner-tun0",
+        "@supervisor shape stop runner-tun0",
+    ]
+    assert [sign.contains for sign in program.signs] == [
+        "table inet runner_shaper", "lookup 24336", "lookup 24336", "runner-tun0:", "shaper runs",
+    ]  # fmt: skip
+
+
+def test_a_jammer_that_packets_wake_and_our_shaper_are_not_held_together(link: DataLink) -> None:
+    """It would meet each packet twice; with the kernel's own queue it does not."""
+    jamming = {"fault": "jamming", "jammer": "reactive", "probability_percent": 5, "answer_ms": 5}
+    profile = Profile.model_validate({"title": "both", "faults": [asked({"delay_ms": 5}).model_dump(), jamming], "severs": ["data"]})
+    for capabilities, problems in ((OURS, 1), (EVERY_CAPABILITY, 0), (None, 0)):
+        assert len(compose([("both", profile)], link, (), capabilities)[1]) == problems
 
 
 @pytest.mark.parametrize(

@@ -420,8 +420,10 @@ def test_limits_are_told_and_what_systemd_does_by_itself_is_not(tmp_path: Path, 
             ["ifb"],
         ),
         ("kernel/net/sched/not_sch_netem.ko:\n", "", "tc nft", []),
+        ("kernel/drivers/net/tun.ko:\n", "", "ip", ["tun"]),
+        ("kernel/drivers/net/tun.ko:\n", "", "tc", []),
     ],
-    ids=["modules", "built in", "no tc", "no mirred", "ifb", "another"],
+    ids=["modules", "built in", "no tc", "no mirred", "ifb", "another", "tun", "no ip"],
 )
 def test_a_capability_is_a_tool_and_its_modules(
     dep: str, builtin: str, tools: str, found: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -435,13 +437,17 @@ def test_a_capability_is_a_tool_and_its_modules(
         (tmp_path / tool).touch(0o755)
     monkeypatch.setattr(fingerprint, "_MODULES", str(tmp_path / "modules"))
     monkeypatch.setattr(fingerprint, "_PLACES", ())
+    monkeypatch.setattr(fingerprint, "_TUN", os.devnull)
     monkeypatch.setattr(fingerprint, "_known", None)
     monkeypatch.setattr(fingerprint.os.path, "isdir", lambda path: False)
     monkeypatch.setenv("PATH", str(tmp_path))
     assert capabilities() == found
+    monkeypatch.setattr(fingerprint, "_TUN", str(tmp_path / "nowhere"))
+    monkeypatch.setattr(fingerprint, "_known", None)
+    assert capabilities() == [word for word in found if word != "tun"]
 
 
 def test_hello_says_what_this_machine_can_do() -> None:
     """A list of those words, asked of the kernel once."""
-    assert set(capabilities()) <= {"netem", "tbf", "htb", "ifb", "nft", "ethtool"}
+    assert set(capabilities()) <= {"netem", "tbf", "htb", "ifb", "nft", "ethtool", "tun"}
     assert capabilities() is capabilities()
