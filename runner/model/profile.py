@@ -51,8 +51,11 @@ class Tamper(Value):
 
 
 class Timed(Value):
-    """When a link fault is on: `for_s` seconds (to the end of the execution, if not said) from `at_s` seconds after the execution,
-    or the `edge` of a stage, began; again every `every_s` seconds, `times` in all."""
+    """When a link fault is on: for `for_s` seconds (to the end of the execution, if not said) from `at_s` seconds behind the `edge` of a
+    stage; behind the start of the first one, if none is named. Again every `every_s` seconds, `times` in all.
+
+    Where none of that is said, it is on from before the execution begins until it has ended, and measured at once.
+    """
 
     at_s: Seconds = 0.0
     for_s: Duration | None = None
