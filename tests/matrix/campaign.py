@@ -109,7 +109,7 @@ def _cells(asked: argparse.Namespace) -> int:
         print(json.dumps(row))
     problems = wrong(mine, without_guard=asked.without_guard)
     print("\n".join(problems), end="\n" if problems else "")
-    left = len(results.missing(cells))
+    left = len([cell for cell in cells if cell not in results.found])
     print(f"{len(mine) - len(problems)} of {len(cells)} as they must be, {len(problems)} not, {left} to do: the same call goes on; {path}")
     if not asked.without_guard and PAGE.exists():
         fill(PAGE, results.found)

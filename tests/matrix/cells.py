@@ -147,10 +147,15 @@ def program_of(cell: Cell, link: DataLink, capabilities: Collection[str], before
         first = first.model_copy(update={"acts": (*first.acts[:middle], asleep, *first.acts[middle:])})
     undo = program.undo
     if cell.phase == REVERTING:
-        middle = len(undo) // 2 if len(program.signs) > 1 else 0  # one sign alone: behind the act that it sees, nothing could be seen
+        middle = len(undo) // 2 if len(looks_at(program)) > 1 else 0  # behind the act that the only look sees, nothing could be seen
         undo = (*undo[:middle], asleep, *undo[middle:])
     lasts_s = None if program.lasts_s is None else program.lasts_s * scale
     return program.model_copy(update={"steps": (first, *program.steps[1:]), "undo": undo, "lasts_s": lasts_s})
+
+
+def looks_at(program: Program) -> set[tuple[str, ...]]:
+    """The commands by which signs of the program are seen."""
+    return {sign.argv for sign in program.signs}
 
 
 def _with_a_long_first_window(settings: Link | Steady, link: DataLink, capabilities: Collection[str], before: Before) -> Program:

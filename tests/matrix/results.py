@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from .cells import BOTH_GUARDS, FAULTS, PHASES, POWER, VICTIMS, Cell
-from .trial import GREEN, NOT_AS_BEFORE, Found
+from .trial import BROKEN, GREEN, NOT_AS_BEFORE, Found
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "matrix.md"
 OPEN, CLOSE = "<!-- matrix -->", "<!-- /matrix -->"
@@ -36,7 +36,8 @@ class Results:
         whole.replace(self._path)
 
     def missing(self, cells: Iterable[Cell]) -> list[Cell]:
-        return [cell for cell in cells if cell not in self.found]
+        """Those that were not tried, or of which the try has shown nothing."""
+        return [cell for cell in cells if cell not in self.found or self.found[cell].outcome == BROKEN]
 
     def guess_s(self, cell: Cell) -> float:
         """How long a cell takes: as those like it took, or a guess."""

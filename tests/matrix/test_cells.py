@@ -111,10 +111,10 @@ def test_where_the_cap_must_strike_nothing_strikes_before_it() -> None:
 # ---- what is read off a look ------------------------------------------------------------------------------------------
 
 
-def look(seen: int = 1, **mark: Any) -> dict[str, Any]:
+def look(seen: str = "", **mark: Any) -> dict[str, Any]:
     return {
         "armed": ["x.json"],
-        "seen": ["sign"] * seen,
+        "seen": seen.split(" + ") if seen else [],
         "marks": {"matrix.offline-1.json": {"asked": "", "done": 0, "doing": False, **mark}},
     }
 
@@ -130,8 +130,18 @@ def test_phases_are_told_apart() -> None:
     assert phase_of(look(state="reverting", done=1), program) == REVERTING
     assert phase_of({**look(state="armed"), "armed": []}, program) == ""
     assert phase_of({**look(), "marks": {}}, program) == ""
-    assert [shows(look(seen=1), phase, program) for phase in PHASES] == [False, True, True, True]
-    assert [shows(look(seen=0), phase, program) for phase in PHASES] == [True, False, False, False]
+
+
+def test_what_the_kernel_must_show_depends_on_the_phase() -> None:
+    """Nothing while it is only armed, all of it while it is held, and something of it in between. Of two signs that exclude one
+    another (the two ways in which `ip` says that an interface is down) one is all."""
+    drop, down, gprs = (program_of(Cell(fault, GUARD, HOLDING), ONE_NIC, EVERYTHING, BEFORE) for fault in ("drop", "link down", "gprs"))
+    table, ifb, queue = "table inet runner_offline", "qdisc ingress ffff: + runner-ifb0:", " 5f10: root"
+    assert [shows(look(table), phase, drop) for phase in PHASES] == [False, True, True, True]
+    assert [shows(look(), phase, drop) for phase in PHASES] == [True, False, False, False]
+    assert [shows(look("NOARP> mtu"), phase, down) for phase in PHASES] == [False, True, True, True]
+    assert [shows(look(ifb), phase, gprs) for phase in PHASES] == [False, True, False, True]
+    assert shows(look(f"{ifb} + {queue} + generic-receive-offload: off"), HOLDING, gprs)
 
 
 # ---- results ----------------------------------------------------------------------------------------------------------
@@ -158,6 +168,8 @@ def test_results_are_kept_and_the_next_call_goes_on(tmp_path: Path) -> None:
     again = Results(tmp_path / "results.json")
     assert again.found == results.found
     assert len(again.missing(every_cell())) == len(every_cell()) - 1
+    again.take(found(outcome=BROKEN))
+    assert again.missing(every_cell()) == every_cell()  # … unless nothing was found
     assert json.loads((tmp_path / "results.json").read_text())[0]["clean_s"] == 6.0
 
 

@@ -36,6 +36,7 @@ from .cells import (
     SUPERVISOR,
     WIDER_S,
     Cell,
+    looks_at,
     program_of,
 )
 
@@ -302,8 +303,11 @@ def phase_of(look: dict[str, Any], program: Program) -> str:
 
 
 def shows(look: dict[str, Any], phase: str, program: Program) -> bool:
-    """Whether the kernel shows of the program what it must in this phase: nothing, something, or all."""
+    """Whether the kernel shows of the program what it must in this phase: nothing, something, or something by each of the looks at it.
+
+    Signs that are seen by one and the same look may exclude one another.
+    """
+    seen = {sign.argv for sign in program.signs if sign.contains in look["seen"]}
     if not program.signs:
         return True
-    seen = len(look["seen"])
-    return {ARMING: seen == 0, HOLDING: seen == len(program.signs)}.get(phase, seen > 0)
+    return {ARMING: not seen, HOLDING: seen == looks_at(program)}.get(phase, bool(seen))
