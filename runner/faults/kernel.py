@@ -141,9 +141,8 @@ def shaper_change(up: Mapping[str, Any] | None, down: Mapping[str, Any] | None) 
 
 
 def no_shaper() -> tuple[Act, ...]:
-    """The table first: without it nothing is led anywhere. The process last: nobody needs it for this, and without its TUN it ends."""
-    rules = (words(f"ip {family} rule del pref {PRIORITY} lookup {ROUTES}") for family in ("-4", "-6"))
-    return no_filtering("shaper"), *rules, words(f"ip link del {TUN}"), words(f"@supervisor shape stop {TUN}")
+    """One act that fails only where something is left: which of its things there are, only the device knows."""
+    return (words(f"@supervisor shape stop {TUN} {table_of('shaper')} {PRIORITY} {ROUTES}"),)
 
 
 def shaper_signs() -> tuple[Sign, ...]:

@@ -6,7 +6,7 @@
     shape start           reads what to do from standard input (JSON); all is in effect when it returns, and a process of its own stays
     shape set TUN         reads another shape of each direction; in effect when it returns
     shape shown TUN       says that it runs, and what it did; nothing where none runs
-    shape stop TUN        ends it, whatever it is doing
+    shape stop TUN TABLE PRIORITY ROUTES      takes all of it away, in whatever state it is; nothing there is no error
 
 It is found by a name that only a living process can hold (an abstract socket of this network namespace), and the kernel says whose
 it is: no file can be stale. **Killed, the link is dark**, both ways: what was led to it meets nobody, and the table still drops
@@ -243,7 +243,9 @@ def _address(tun: str) -> str:
 
 
 def _tun(tun: str) -> int:
-    """A TUN device that is gone with its last holder. Raises OSError where one of this name is there."""
+    """A TUN device that is gone with its last holder. Raises OSError where something of this name is there: one would be attached to."""
+    if tun in (name for _, name in socket.if_nameindex()):
+        raise OSError(f"there is a {tun} already, and it is not ours")
     fd = os.open("/dev/net/tun", os.O_RDWR | os.O_NONBLOCK)
     fcntl.ioctl(fd, _TUNSETIFF, struct.pack("16sH22x", tun.encode(), _IFF_TUN | _IFF_NO_PI))
     return fd
@@ -441,8 +443,39 @@ def shown(tun: str) -> int:
     return 0
 
 
-def stop(tun: str) -> int:
-    """No shaper runs when this returns 0; none running is no error."""
+def stop(tun: str, table: str, priority: str, routes: str) -> int:
+    """Nothing of a shaper is left when this returns 0: neither what leads packets to it, which goes first, nor the process."""
+    rule = ["pref", priority, "lookup", routes]
+    families = ["-4", "-6"] if os.path.exists("/proc/net/if_inet6") else ["-4"]
+    _try(["nft", "delete", "table", "inet", table])
+    for family in families:
+        _try(["ip", family, "rule", "del", *rule])
+    _try(["ip", "link", "del", tun])
+    status = _end(tun)
+    left = [f"table {table}"] if f"table inet {table}" in _try(["nft", "list", "tables"]).splitlines() else []
+    left += [f"rule {routes}" for family in families if f"lookup {routes}" in _try(["ip", family, "rule", "show"])]
+    left += [tun] if tun in (name for _, name in socket.if_nameindex()) else []
+    if left:
+        print(f"left: {', '.join(left)}", file=sys.stderr)
+    return NOT_HERE if left else status
+
+
+def _try(argv: list[str]) -> str:
+    """What a tool printed, whether or not it failed."""
+    import subprocess
+
+    try:
+        done = subprocess.run(
+            argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, timeout=STOP_S, check=False
+        )
+    except (OSError, subprocess.SubprocessError) as error:
+        print(f"{argv[0]}: {error}", file=sys.stderr)
+        return ""
+    return done.stdout.decode("utf-8", "replace")
+
+
+def _end(tun: str) -> int:
+    """No shaper runs when this returns 0."""
     deadline = time.monotonic() + STOP_S
     killed = 0
     while time.monotonic() < deadline:
@@ -470,8 +503,10 @@ def main(arguments: list[str]) -> int:
     command, *rest = arguments or [""]
     if command == "start" and not rest:
         return start()
-    verb = {"set": change, "shown": shown, "stop": stop}.get(command)
+    verb = {"set": change, "shown": shown}.get(command)
     if verb is not None and len(rest) == 1:
         return verb(rest[0])
-    print("usage: shape start | set TUN | shown TUN | stop TUN", file=sys.stderr)
+    if command == "stop" and len(rest) == 4:
+        return stop(*rest)
+    print("usage: shape start | set TUN | shown TUN | stop TUN TABLE PRIORITY ROUTES", file=sys.stderr)
     return WRONG

@@ -12,10 +12,13 @@ from pathlib import Path
 
 import pytest
 
+from runner.faults import kernel
 from runner.lab.yaml_source import Source
 from runner.model.device import DataLink
 from runner.model.profile import Profile
 from runner.model.program import Act, Program, Sign
+from runner.ondevice.acts import SUPERVISOR
+from runner.target.bundle import supervisor_zip
 
 PROFILES = sorted((Path(__file__).resolve().parents[2] / "profiles").glob("*.yaml"))
 FAR_END = """
@@ -68,6 +71,8 @@ class Cable:
     def __init__(self, device: str, far_end: str) -> None:
         self.device, self.far_end = device, far_end
 
+    supervisor: Path  # where acts that are the supervisor's own are carried out
+
     def on(self, namespace: str, *argv: str, text: str = "") -> subprocess.CompletedProcess[str]:
         command = ["ip", "netns", "exec", namespace, *argv]
         return subprocess.run(command, input=text, capture_output=True, text=True, timeout=60, check=False)
@@ -75,16 +80,20 @@ class Cable:
     def run(self, acts: Iterable[Act]) -> None:
         """Runs acts on the device, each of which must succeed."""
         for act in acts:
-            done = self.on(self.device, *act.argv, text=act.input)
+            done = self.on(self.device, *self.argv(act), text=act.input)
             assert done.returncode == 0, f"{' '.join(act.argv)}: {done.stderr}{act.input}"
 
     def undo(self, program: Program) -> None:
         """As a guard does it: what fails is no error."""
         for act in program.undo:
-            self.on(self.device, *act.argv, text=act.input)
+            self.on(self.device, *self.argv(act), text=act.input)
+
+    def argv(self, one: Act | Sign) -> list[str]:
+        own = one.argv[0] == SUPERVISOR
+        return [sys.executable, "-S", "-E", str(self.supervisor), *one.argv[1:]] if own else list(one.argv)
 
     def sees(self, sign: Sign) -> bool:
-        done = self.on(self.device, *sign.argv)
+        done = self.on(self.device, *self.argv(sign))
         return any(sign.contains in line for line in (done.stdout + done.stderr).splitlines())
 
     def echoes(self, count: int = 5, size: int = 20, wait_s: float = 0.2) -> int:
@@ -102,18 +111,21 @@ class Cable:
         shown = (
             ("tc", "qdisc", "show"), ("tc", "filter", "show", "dev", "data0", "parent", "ffff:"), ("ip", "-o", "link"),
             ("ip", "-o", "address"), ("ip", "route", "show", "table", "all"), ("nft", "list", "ruleset"),
+            ("ip", "rule"), ("ip", "-6", "rule"),
         )  # fmt: skip
         return [self.on(self.device, *argv).stdout for argv in shown]
 
 
 @pytest.fixture
-def cable() -> Iterator[Cable]:
+def cable(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cable]:
     """Two namespaces of this test's own; skipped where nobody may make them."""
     if os.geteuid() or not all(map(shutil.which, ("ip", "tc", "nft"))):
         pytest.skip("needs root, ip, tc and nft")
     word = uuid.uuid4().hex[:8]
     device, far_end = f"near-{word}", f"far-{word}"
     made = Cable(device, far_end)
+    made.supervisor = tmp_path_factory.mktemp("supervisor") / "supervisor.zip"
+    made.supervisor.write_bytes(supervisor_zip())
     server = None
     try:
         for name in (device, far_end):
@@ -137,5 +149,6 @@ def cable() -> Iterator[Cable]:
         if server is not None:
             server.kill()
             server.wait()
+        made.run(kernel.no_shaper())
         for name in (device, far_end):
             subprocess.run(["ip", "netns", "delete", name], capture_output=True, check=False)

@@ -261,15 +261,11 @@ def test_our_shaper_is_told_of_each_change(link: DataLink) -> None:
     assert [said(program, number)["seed"] for number in (0, 3)] == ["1 1", "1 2"]
 
 
-def test_the_undo_of_our_shaper_does_not_need_it(link: DataLink) -> None:
-    """What leads packets to it goes first, and only the last act is its own; each thing has a sign."""
+def test_the_undo_of_our_shaper_is_one_act_and_each_thing_has_a_sign(link: DataLink) -> None:
+    """It is told what to take away, by our tags; in a program it is a step as well, so it fails only if something is left."""
     program = made(link, asked({"delay_ms": 5}), OURS)
     assert [" ".join(act.argv) for act in program.undo] == [
-        "nft delete table inet runner_shaper",
-        "ip -4 rule del pref 10 lookup 24336",
-        "ip -6 rule del pref 10 lookup 24336",
-        "ip link del runner-tun0",
-        "@supervisor shape stop runner-tun0",
+        "@supervisor shape stop runner-tun0 runner_shaper 10 24336",
     ]
     assert [sign.contains for sign in program.signs] == [
         "table inet runner_shaper", "lookup 24336", "lookup 24336", "runner-tun0:", "shaper runs",
@@ -362,6 +358,54 @@ def test_a_narrow_link_can_be_jammed_and_be_narrow_again(cable: Cable, shipped: 
             assert all(map(cable.sees, narrow.signs))
             cable.undo(narrow)
             assert cable.state() == untouched
+
+
+@pytest.mark.real
+def test_our_own_shaper_comes_and_goes(cable: Cable, link: DataLink) -> None:
+    """In both directions, in each alone, and again: every sign is seen, echoes pass, and afterwards everything is as before."""
+    untouched = cable.state()
+    for up, down in (({"delay_ms": 20}, {"rate_kbit_s": 300}), ({"delay_ms": 20}, {}), ({}, {"loss_percent": 0.001})):
+        program = made(link, asked(up, down, for_s=5, every_s=10, times=2), OURS)
+        for step in program.steps:
+            cable.run(step.acts)
+            rules = bool(up)  # nothing that leaves is led anywhere where only the other way is shaped
+            expected = [step.on, step.on and rules, step.on and rules, step.on, step.on]
+            assert [cable.sees(sign) for sign in program.signs] == expected
+            assert cable.passes()
+            assert step.on or cable.state() == untouched
+        cable.undo(program)
+        cable.undo(program)
+        assert cable.state() == untouched
+
+
+@pytest.mark.real
+def test_a_link_of_our_own_shaper_can_be_jammed_and_be_narrow_again(cable: Cable, shipped: dict[str, Profile], link: DataLink) -> None:
+    """What the shaper hands on came over the link: the other fault's table meets it. Each is taken back without the other."""
+    untouched = cable.state()
+    narrow = made(link, asked({"rate_kbit_s": 400}, {"rate_kbit_s": 300}), OURS)
+    for name in ("jam-constant", "flapping"):
+        (other,) = programs_of(shipped[name].links, link, "any", 1)
+        for first, second in ((narrow, other), (other, narrow)):
+            cable.run(first.steps[0].acts)
+            cable.run(second.steps[0].acts)
+            assert cable.echoes(3) == 0
+            cable.undo(other)
+            assert cable.passes()
+            assert all(map(cable.sees, narrow.signs))
+            cable.undo(narrow)
+            assert cable.state() == untouched
+
+
+@pytest.mark.real
+def test_a_payload_passes_our_shaper_up_to_its_length_and_no_further(cable: Cable, link: DataLink) -> None:
+    """To the byte, each way by itself."""
+    for ways in (({"payload_bytes": 51, "delay_ms": 1}, {}), ({}, {"payload_bytes": 51, "delay_ms": 1})):
+        program = made(link, asked(*ways), OURS)
+        cable.run(program.steps[0].acts)
+        assert cable.echoes(3, size=51, wait_s=10) == 3
+        assert cable.echoes(3, size=52) == 0
+        cable.undo(program)
+        assert cable.echoes(3, size=52, wait_s=10) == 3
 
 
 @pytest.mark.real
