@@ -264,14 +264,14 @@ def test_a_tool_that_is_not_there_is_a_failed_step_and_no_sign(device: Device) -
 
 
 def test_acts_read_their_input_and_see_no_environment(device: Device) -> None:
-    """A search path and a locale; no variable of whoever started the guard, and no shell."""
+    """A search path, a locale and this supervisor's own folder; no variable of whoever started the guard, and no shell."""
     code = f"import os, sys; open({str(device.place / 'offline-1.0')!r}, 'w').write(sys.stdin.read() + ' '.join(sorted(os.environ)))"
     guard = device.guard()
     first = {"at_s": 0, "acts": [{"argv": [sys.executable, "-c", code], "input": "$HOME; "}], "word": "x", "on": True}
     begun(guard, device, program(device.place, steps=[first]))
     words = (device.place / "offline-1.0").read_text().split()
     assert words[0] == "$HOME;"
-    assert set(words[1:]) <= {"PATH", "LC_ALL", "LC_CTYPE"}
+    assert set(words[1:]) <= {"PATH", "LC_ALL", "LC_CTYPE", "RUNNER_STATE"}
 
 
 def test_it_begins_with_its_stage_and_is_in_effect_before_the_stage_goes_on(device: Device) -> None:
