@@ -179,6 +179,14 @@ def test_long_datagrams_and_the_other_family_pass(cable: Cable, link: DataLink) 
     assert float(done.stdout or "0") >= 0.06, done.stderr
 
 
+def test_a_kernel_that_filters_by_the_way_back_lets_it_pass(cable: Cable, link: DataLink) -> None:
+    """What comes in by the TUN has its way out by the interface: strictly, that would be forbidden."""
+    strict = "import sys\nfor name in ('all', 'default', 'data0'): open(f'/proc/sys/net/ipv4/conf/{name}/rp_filter', 'w').write('1')"
+    assert cable.on(cable.device, sys.executable, "-c", strict).returncode == 0
+    cable.run(made(link, {"delay_ms": 1}, {"delay_ms": 1}).steps[0].acts)
+    assert cable.passes()
+
+
 # ---- packet for packet ----------------------------------------------------------------------------------------------------
 
 
@@ -273,6 +281,30 @@ def test_what_could_go_past_it_does_not_leave(cable: Cable, link: DataLink) -> N
     assert cable.on(cable.device, sys.executable, "-c", bound).stdout.strip() == "9"
     cable.run(made(link, {"delay_ms": 1}, {"delay_ms": 1}).steps[0].acts)
     assert cable.on(cable.device, sys.executable, "-c", bound).stdout.strip() == "nothing"
+
+
+def test_what_is_forwarded_for_others_is_not_let_through(cable: Cable, link: DataLink) -> None:
+    """From a third namespace behind the device: it passes before, not while the way up is shaped, and again afterwards."""
+    behind = f"{cable.device}-3"
+    ask = "import socket; s=socket.socket(socket.AF_INET,socket.SOCK_DGRAM); s.settimeout(2); s.sendto(b'x'*9,('10.99.0.1',7777))\n"
+    ask += "try: print(len(s.recv(99)))\nexcept OSError: print('nothing')"
+    assert subprocess.run(["ip", "netns", "add", behind], check=False).returncode == 0
+    try:
+        for line in (
+            f"ip -n {cable.device} link add lan0 type veth peer name lan1 netns {behind}",
+            f"ip -n {cable.device} address add 10.97.0.1/24 dev lan0", f"ip -n {behind} address add 10.97.0.2/24 dev lan1",
+            f"ip -n {cable.device} link set lan0 up", f"ip -n {behind} link set lan1 up",
+            f"ip -n {behind} route add default via 10.97.0.1", f"ip -n {cable.far_end} route add 10.97.0.0/24 via 10.99.0.2",
+        ):  # fmt: skip
+            subprocess.run(line.split(), check=True)
+        forward = "open('/proc/sys/net/ipv4/ip_forward', 'w').write('1')"
+        assert cable.on(cable.device, sys.executable, "-c", forward).returncode == 0
+        program = made(link, {"delay_ms": 1}, {"delay_ms": 1})
+        for shaped in (False, True, False):
+            cable.run(program.steps[0].acts if shaped else program.undo)
+            assert cable.on(behind, sys.executable, "-c", ask).stdout.strip() == ("nothing" if shaped else "9")
+    finally:
+        subprocess.run(["ip", "netns", "delete", behind], check=False)
 
 
 # ---- under the guard ------------------------------------------------------------------------------------------------------------

@@ -6,7 +6,8 @@ import json
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 
@@ -15,7 +16,7 @@ from runner.judgement.conclude import Conclusion
 from runner.judgement.export.points import streams_of
 from runner.judgement.report import final_report, html, link_page, links, metrics, traces
 from runner.judgement.report.charts import Axis
-from runner.judgement.report.link_courses import LinkCourse, figures, link_courses
+from runner.judgement.report.link_courses import LinkCourse, chance, figures, link_courses
 from runner.judgement.timeline import Timeline
 from runner.judgement.verify import RULES, verify
 from tests.judgement.made_run import MadeRun
@@ -43,11 +44,16 @@ class MadeLinkRun(MadeRun):
         self.arrived: list[dict[str, Any]] = []
         self.numbers: dict[str, int] = {}
 
-    def link_began(self, at_s: float, execution: str, *faults: dict[str, Any], during: dict[str, Any] | None = None) -> None:
-        """The execution is planned with these faults; what it needs of the kernel is netem's or nft's."""
+    def link_began(
+        self, at_s: float, execution: str, *faults: dict[str, Any], during: dict[str, Any] | None = None, ours: bool = False
+    ) -> None:
+        """The execution is planned with these faults; what it needs of the kernel is netem's or nft's, or our own shaper is there."""
         self.plan["executions"].append({"name": execution, "scenario": "recovery", **PLANNED, "links": list(faults)})
-        needs = {"bandwidth": ["netem", "ifb"], "offline": ["nft"]}
-        programs = [{"name": f"{execution}.{f['fault']}-1", "needs": needs[f["fault"]], "steps": []} for f in faults]
+        needs = {"bandwidth": ["nft", "tun"] if ours else ["netem", "ifb"], "offline": ["nft"]}
+        shaper = {"bandwidth": "ours" if ours else "netem", "offline": ""}
+        programs = [
+            {"name": f"{execution}.{f['fault']}-1", "needs": needs[f["fault"]], "shaper": shaper[f["fault"]], "steps": []} for f in faults
+        ]
         self.note(at_s, "link_began", execution=execution, who=self.who(execution), programs=programs, before=BEFORE)
         if during:
             self.note(at_s, "link_proof", execution=execution, rows=[], during=during)
@@ -221,6 +227,27 @@ def test_the_report_says_what_was_on_when_and_what_was_measured(run: MadeLinkRun
     assert re.search(r"recovery-2\.offline-1, while it was on \| nothing passes \| \d+ of \d+ lost, 100 %", said)
     assert "Only the timeline follows the seed" in said
     assert "| mqtt | 1 | 0 |" in said
+
+
+@pytest.mark.parametrize("ours", [True, False])
+def test_a_report_says_which_shaper_it_was_and_whose_its_chance(tmp_path: Path, ours: bool) -> None:
+    """Packet for packet only where it was our own."""
+    run = MadeLinkRun(tmp_path)
+    run.begin("recovery-1")
+    run.link_began(2, "recovery-1", NARROW, ours=ours)
+    run.end(20)
+    said = section(final_report.files(run.conclusion())["FINAL_REPORT.md"])
+    assert ("`recovery-1.bandwidth-1` by our own shaper (nft, tun)" in said) == ours
+    assert ("What our own shaper did follows the seed packet for packet" in said) == ours
+    assert ("Only the timeline follows the seed" in said) != ours
+
+
+def test_where_there_was_another_shaper_too_our_own_is_named() -> None:
+    """What is no shaper's chance, an offline link, is nobody's."""
+    ours, others, silent = ({"name": name, "shaper": name} for name in ("ours", "netem", ""))
+    course = cast(LinkCourse, SimpleNamespace(programs=[ours, others, silent]))
+    assert chance([course]).startswith("Only the timeline") and "(ours) follows the seed packet for packet" in chance([course])
+    assert chance([cast(LinkCourse, SimpleNamespace(programs=[ours, silent]))]).startswith("What our own shaper did follows")
 
 
 def test_a_fault_that_was_not_reached_says_no(tmp_path: Path) -> None:

@@ -13,21 +13,46 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, NamedTuple
 
 from runner.judgement import light_log, links, reached
 from runner.judgement.evidence import Evidence, Execution
+from runner.judgement.judge import one_line
 from runner.judgement.report.series import Series, drawn
 from runner.judgement.timeline import Timeline
 
 Row = dict[str, Any]
 
+OURS = "ours"  # a program's shaper (runner/model/program.py)
 SILENCING = ("offline", "jamming")
 LEAST_BIN_S, BINS = 2.0, 100  # a loss is one of so many packets: those of a hundredth of the run, or of two seconds
 CHANCE = "Only the timeline follows the seed; packet by packet it is the kernel's chance, and another one in each run."
+OUR_CHANCE = "follows the seed packet for packet: the same packets in the same order are lost again."
+
+
+def chance(courses: Sequence[LinkCourse]) -> str:
+    """Whose chance it was: the kernel's, or that of a shaper of our own, or the one here and the other there."""
+    shaped = [each for course in courses for each in course.programs if each.get("shaper")]
+    ours = [one_line(str(each.get("name"))) for each in shaped if each["shaper"] == OURS]
+    if not ours:
+        return CHANCE
+    if len(ours) == len(shaped):
+        return f"What our own shaper did {OUR_CHANCE}"
+    return f"{CHANCE} But what our own shaper did ({', '.join(ours)}) {OUR_CHANCE}"
+
+
+def means(course: LinkCourse) -> list[tuple[str, str]]:
+    """Each program's name, and what of the device's kernel it used: netem or tbf, ifb, nft."""
+    found = []
+    for each in course.programs:
+        needs = ", ".join(map(str, each.get("needs") or ()))
+        found.append(
+            (str(each.get("name")), f"our own shaper ({needs})" if each.get("shaper") == OURS else needs or "the interface itself")
+        )
+    return found
 
 
 class Window(NamedTuple):

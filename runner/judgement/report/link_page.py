@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 
 from runner.judgement.report import charts
 from runner.judgement.report.charts import Axis, moment, percent, short
-from runner.judgement.report.link_courses import CHANCE, Asked, LinkCourse, Window
+from runner.judgement.report.link_courses import Asked, LinkCourse, Window, chance, means
 from runner.judgement.report.markup import MAX_ROWS, Child, Markup, details, join, table, tag
 from runner.judgement.report.quotes import code
 from runner.judgement.report.series import COLUMNS
@@ -71,7 +71,7 @@ def _received_row(axis: Axis, course: LinkCourse) -> Markup:
 def section(courses: Sequence[LinkCourse], seed: int) -> Child:
     """Asked against measured, execution by execution."""
     return [
-        tag("p", f"What a guard on the device held, measured from both ends. {CHANCE} The seed was {seed}."),
+        tag("p", f"What a guard on the device held, measured from both ends. {chance(courses)} The seed was {seed}."),
         [_of_execution(course) for course in courses],
     ]
 
@@ -84,7 +84,6 @@ def _of_execution(course: LinkCourse) -> Child:
         for window in windows
     ]
     arrived = [(service, count, meanwhile) for service, (count, meanwhile) in course.services.items()]
-    means = [(str(each.get("name")), ", ".join(map(str, each.get("needs") or ())) or "the interface itself") for each in course.programs]
     return [
         tag("h3", course.name),
         tag("div", [_bar(figure) for figure in course.figures], class_="panels") if course.figures else None,
@@ -100,10 +99,10 @@ def _of_execution(course: LinkCourse) -> Child:
         tag(
             "p",
             "By means of: ",
-            [(", " if place else "", code(name), f": {needs}") for place, (name, needs) in enumerate(means)],
+            [(", " if place else "", code(name), f": {needs}") for place, (name, needs) in enumerate(means(course))],
             class_="note",
         )
-        if means
+        if course.programs
         else None,
     ]
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from runner.judgement.conclude import Conclusion
 from runner.judgement.judge import one_line
-from runner.judgement.report.link_courses import CHANCE, LinkCourse, link_courses
+from runner.judgement.report.link_courses import LinkCourse, chance, link_courses, means
 from runner.judgement.report.markdown import code, link, table, words
 from runner.judgement.report.metrics import percentiles
 from runner.judgement.timeline import Timeline
@@ -44,7 +44,7 @@ def measured(courses: Sequence[LinkCourse]) -> dict[str, Any]:
     return {
         "metrics": {name: {"unit": metric.unit, "is": metric.description} for name, metric in METRICS.items() if ".link." in name},
         "percentiles": "nearest rank",
-        "chance": CHANCE,
+        "chance": chance(courses),
         "executions": {course.name: _measured(course) for course in courses},
     }
 
@@ -100,7 +100,7 @@ def section(conclusion: Conclusion) -> list[str]:
     lines = [
         "#### The data link",
         "",
-        f"Held by a guard on the device, measured from both ends{over}. {CHANCE} The seed was "
+        f"Held by a guard on the device, measured from both ends{over}. {words(chance(courses))} The seed was "
         f"{evidence.plan['seed']}. What the guard did, record by record: {link('results/logs/link_events.txt')}.",
         "",
     ]
@@ -117,16 +117,11 @@ def _windows(course: LinkCourse) -> list[str]:
             rows.append((code(name), words(window.word), _second(window.began_s), _second(window.ended_s), words(window.ended_by or "-")))
         if len(windows) > MAX_WINDOWS:
             rows.append((code(name), f"{len(windows) - MAX_WINDOWS} more times", "-", "-", "-"))
-    means = [f"{code(name)} by {words(', '.join(needs) or 'the interface itself')}" for name, needs in _means(course)]
-    said = [f"Shaped or silenced: {'; '.join(means)}.", ""] if means else []
+    by = [f"{code(name)} by {words(needs)}" for name, needs in means(course)]
+    said = [f"Shaped or silenced: {'; '.join(by)}.", ""] if by else []
     if not rows:
         return ["Nothing of it was ever on, by the guard's journal.", "", *said]
     return [*table(("fault", "what was on", "from s", "to s", "then"), rows), *said]
-
-
-def _means(course: LinkCourse) -> list[tuple[str, list[str]]]:
-    """What of the device's kernel each program used: netem or tbf, ifb, nft."""
-    return [(str(each.get("name")), [str(word) for word in each.get("needs") or ()]) for each in course.programs]
 
 
 def _rows(course: LinkCourse) -> list[str]:
