@@ -33,7 +33,7 @@ ONLY_PATH = "only path"
 ONLY_PATH_S = 12.0  # its own schedule: nobody can renew meanwhile, so this is what ends it
 RENEW_S, UNHURRIED_RENEW_S = 5.0, 60.0
 WIDE_S, WIDER_S = 4.0, 12.0  # how long the sleeping act keeps a phase open; the second where a deadline must fall into it
-CAP_S = {ARMING: 4.0, APPLYING: 6.0, HOLDING: 7.0, REVERTING: 9.0}
+CAP_S = {ARMING: 6.0, APPLYING: 8.0, HOLDING: 9.0, REVERTING: 10.0}  # since before it was armed, which takes a slow board seconds
 LONG_CAP_S = 600.0
 LEAST_ON_S = 60.0  # of the random jammer's first time on
 
