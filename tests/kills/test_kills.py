@@ -30,6 +30,7 @@ def test_every_step_and_every_write_is_shot_at() -> None:
 
 
 @pytest.mark.real
+@pytest.mark.alone
 def test_killed_at_any_moment_it_comes_to_its_end(tmp_path: Path) -> None:
     """Hundreds of kills on this machine, over every point."""
     campaign = Campaign(tmp_path, KILLS, "local", seed=1)
@@ -61,6 +62,7 @@ def survivor(tmp_path_factory: pytest.TempPathFactory) -> Chain:
 
 
 @pytest.mark.real
+@pytest.mark.alone
 class TestTheSearch:
     """What must never be is found when it is there."""
 

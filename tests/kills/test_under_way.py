@@ -19,7 +19,7 @@ from runner.judgement.evidence import load_evidence
 
 from .chain import REPOSITORY, Chain, kill_local, left_behind, untrue
 
-pytestmark = pytest.mark.real
+pytestmark = [pytest.mark.real, pytest.mark.alone]
 LIMIT_S = 120.0
 
 

@@ -26,7 +26,7 @@ from runner.ondevice.journal import Record, read_file
 from runner.target.bundle import make_zip, supervisor_sources
 
 RUN = "EDGE-003.run-2026-11-28-001.966baafa"
-RENEW_S = 3.0
+RENEW_S = 5.0
 
 pytestmark = pytest.mark.real
 

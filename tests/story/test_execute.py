@@ -22,7 +22,7 @@ from runner.target.transports.base import LinkLost
 from . import sabotage
 from .conftest import failed
 
-pytestmark = pytest.mark.real
+pytestmark = [pytest.mark.real, pytest.mark.alone]
 Run = Callable[..., Conclusion]
 
 EVERY_POINT = (

@@ -23,7 +23,7 @@ from runner.target.target import Target
 
 from . import sabotage
 
-pytestmark = pytest.mark.real
+pytestmark = [pytest.mark.real, pytest.mark.alone]
 Run = Callable[..., Conclusion]
 
 
