@@ -145,15 +145,19 @@ def _stages_of(boots: dict[str, _Boot], boot: str) -> list[tuple[int, int]]:
 def _taken_back(program: str, own: list[Record], boots: dict[str, _Boot], after_cuts: set[str]) -> list[Row]:
     """At its own end; or when it was asked, or for any other reason, behind the execution's end or before anything of it ran in that
     boot; or by a boot, if the power was cut and that was noted. A revert that is done twice, because the guard was killed within it,
-    is judged by the first: from then on the fault was not what it was. Nothing is said of a program that was never armed."""
+    is judged by the first: from then on the fault was not what it was. And behind the last arming, and the last step, the guard says
+    that it is taken back: that it was before, by a boot, says nothing of what came then. Nothing is said of a program that was never
+    armed."""
     reverts = [record for record in own if record.kind == "reverting"]
-    if not any(record.kind in ("armed", "step") for record in own) and not reverts:
+    put_on = [record.sequence for record in own if record.kind in ("armed", "step", "reverting")]
+    let_go = [record.sequence for record in own if record.kind == "reverted"]
+    if not put_on:
         return []
     what, asked = f"{program}, taken back", "at its end, or behind the execution's"
     for revert in reverts:
         if early := _too_early(revert, boots, after_cuts):
             return [_row(what, asked, f"{revert.payload['why']}, {early}", "", False)]
-    if not reverts or not any(record.kind == "reverted" and record.sequence > reverts[-1].sequence for record in own):
+    if not reverts or max(let_go, default=0) < max(put_on):
         return [_row(what, asked, "nothing says that it was", "", False)]
     return [_row(what, asked, str(reverts[-1].payload["why"]), "", True)]
 

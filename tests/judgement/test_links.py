@@ -155,6 +155,22 @@ def test_a_revert_without_an_end_is_told(tmp_path: Path) -> None:
     assert wrong(run.ended()) == {f"{run.program}, taken back": "nothing says that it was"}
 
 
+@pytest.mark.parametrize("back", [True, False], ids=["taken back", "left on"])
+def test_what_a_boot_took_back_before_says_nothing_of_the_last_arming(back: bool, tmp_path: Path) -> None:
+    """Behind the last arming, and the last step, the guard has to say that it is taken back."""
+    run = Lived(tmp_path, NARROW, proof=True)
+    run.armed(2.5)
+    run.step(3)
+    run.stage(NAME, "send", 5, None)
+    run.cut(10, NAME, "send", back_s=20)
+    run.reverted(22, "another boot")
+    run.armed(23)
+    run.step(24, replayed=True)
+    if back:
+        run.reverted(48, "asked")
+    assert wrong(run.ended(stages=((30, 45),))) == ({} if back else {f"{run.program}, taken back": "nothing says that it was"})
+
+
 def test_a_constant_fault_is_on_before_the_first_stage(tmp_path: Path) -> None:
     """Ten seconds late is not from the beginning on."""
     run = Lived(tmp_path, NARROW, proof=True)
