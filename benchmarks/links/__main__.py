@@ -27,7 +27,7 @@ from runner.faults.table import figures
 from runner.lab.load import Reader
 from runner.model.profile import Link, Profile
 from runner.story import arming
-from runner.story.trial import Bench, bench, hold_one, links_of
+from runner.story.trial import Bench, bench, hold_one
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 RESULTS, PAGE, CHART = ROOT / "benchmarks" / "links" / "results.json", ROOT / "docs" / "links.md", ROOT / "docs" / "images" / "links.svg"
@@ -93,13 +93,13 @@ def watched_s(links: tuple[Link, ...]) -> float:
 async def _measure(known: KnownDevice, profiles: dict[str, Profile], kept: Row, until: float) -> None:
     """Each of `profiles` in one session, kept as soon as it is known. Stops where the board is not as it was."""
     link = known.line.data_link or known.type.data_link
-    assert link, "a device without a data link is refused by links_of"
+    assert link, "an emulated board has one"
     kept["what"] = known.type.title
     async with bench(known.request(say), known.identity, link, _tell) as at:
         for name, profile in profiles.items():
             if time.monotonic() > until:
                 return
-            asked = links_of([(name, profile)], link)
+            asked = profile.links
             say(f"{name}: {_does(profile)}")
             kept["profiles"][name] = (await _one(at, name, profile, asked)).as_json()
             _save(kept)

@@ -28,11 +28,8 @@ def profile_try(output: Output, names: tuple[str, ...], device: str, duration: s
     from runner.story.trial import links_of, try_out
 
     known, for_s = known_device(output, device), seconds(duration)
-    reader = Reader(output.lab(quiet=True))
-    found = [(name, reader.profile(name, "runner profile try")) for name in names]
-    reader.finish()
     link = known.line.data_link or known.type.data_link
-    asked = links_of([(name, profile) for name, profile in found if profile], link)
+    asked = links_of(names, Reader(output.lab(quiet=True)), link)
     if link is None:  # not reached: links_of has complained
         raise AskError(f"{device} has no data link", expected="a device that has one", do="runner device list")
 

@@ -15,17 +15,19 @@ import secrets
 import tempfile
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from runner.errors import AskError, Complaint, LabError, RunnerError
+from runner.errors import LabError, RunnerError
 from runner.farm.lease import LEASE_S, Lease, lent
 from runner.faults.compose import compose, programs_of
 from runner.judgement import reached
 from runner.judgement.evidence import GUARD, changes, guard_of, not_logged_of, packets_of
+from runner.lab.load import Reader
 from runner.lab.where import state_root
 from runner.model.device import DataLink
-from runner.model.profile import Link, Profile
+from runner.model.profile import Link
 from runner.story.arming import SPARE_S, arm, before_of, begin, constant, expected_of
 from runner.story.ground import Ground
 from runner.story.left import DRAIN_LIMIT_S
@@ -80,14 +82,25 @@ class Bench:
     before: Row  # what the link carries without a fault
 
 
-def links_of(profiles: Sequence[tuple[str, Profile]], link: DataLink | None) -> tuple[Link, ...]:
-    """The link faults of profiles that can be tried alone. Raises AskError with every complaint."""
-    composed, problems = compose(list(profiles), link, ())
-    if problems:
-        raise AskError.of([Complaint(each.found, each.expected, f"profiles/{each.profile}.yaml", each.do) for each in problems])
-    if not composed.links:
-        found = f"{', '.join(name for name, _ in profiles)} does nothing to the data link"
-        raise AskError(found, expected="a profile with bandwidth, offline or jamming", do="runner profile list")
+def links_of(names: Sequence[str], reader: Reader, link: DataLink | None) -> tuple[Link, ...]:
+    """The link faults of profiles that can be tried alone; none of `steady`, which does nothing, and proves it.
+
+    Raises AskError with every complaint, each with its file and line.
+    """
+    profiles = [(name, profile) for name in names if (profile := reader.profile(name, "runner profile try"))]
+    reader.finish()
+    composed, problems = compose(profiles, link, ())
+    for each in problems:
+        where = reader.profile_source(each.profile).where(each.path)
+        staged = bool(each.path) and each.path[-1] == "stage"
+        expected = "a profile that waits for no stage: a trial has none" if staged else each.expected
+        reader.complain(each.found, expected, where, each.do)
+    for name, profile in profiles:
+        if profile.cutting and profile.cutting.fault != "steady":
+            found = f"{name} cuts the power" if profile.links else f"{name} does nothing to the data link"
+            where = reader.profile_source(name).where(("faults",))
+            reader.complain(found, "a profile with bandwidth, offline or jamming alone", where, "runner profile list")
+    reader.finish()
     return composed.links
 
 
@@ -144,7 +157,7 @@ async def hold_one(at: Bench, asked: Sequence[Link], for_s: float, seed: int, te
     session, token = at.session, f"try.{secrets.token_hex(4)}"
     capabilities = [str(word) for word in session.hello.get("capabilities") or ()]
     programs = programs_of(asked, at.link, NAME, seed, capabilities, before_of(at.found, at.link.interface))
-    tried = Tried(words=[program.steps[0].word for program in programs], measured={"before": at.before})
+    tried = Tried(words=[program.steps[0].word for program in programs] or ["nothing"], measured={"before": at.before})
     probe = Probe(session, at.far_end, at.link.far_end, secrets.token_hex(8), at.request.clock)
     expected, dumped = expected_of(asked), [link.model_dump(mode="json") for link in asked]
     at.ground.expect(at.found)
@@ -155,7 +168,8 @@ async def hold_one(at: Bench, asked: Sequence[Link], for_s: float, seed: int, te
         await begin(session, programs)
         if constant(asked):
             async for tried.measured["during"] in _again_and_again(at, probe, expected, for_s, longest_s):
-                tried.rows["during"] = reached.compare(dumped, at.before, tried.measured["during"])
+                compared = partial(reached.compare, dumped) if dumped else reached.restored
+                tried.rows["during"] = compared(at.before, tried.measured["during"])
                 tell("during", tried.rows["during"])
         else:
             await _wait(at, for_s)

@@ -1,0 +1,51 @@
+"""`profile try` and `device revert`, as far as nothing moves: what is refused, with file and line, and which devices are meant."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+Runner = Callable[..., Any]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("gprs", "nope"), "no profile is called 'nope'"),
+        (("power-cuts",), "profiles/power-cuts.yaml:4: power-cuts does nothing to the data link"),
+        (("edge-003-away",), "profiles/edge-003-away.yaml:5: the scenario has no stage 'enrich'"),
+        (("gprs", "narrow-64k"), "profiles/narrow-64k.yaml:6: bandwidth wants 'ingress data0', and so does bandwidth of gprs"),
+        (("gprs", "--device", "local"), "bandwidth acts on a data link, and the device has none"),
+        (("gprs", "--device", "qemu-py"), "no device is called 'qemu-py' (did you mean 'qemu-pi'?)"),
+        (("gprs", "--for", "soon"), "'soon' is no time"),
+    ],
+    ids=lambda each: " ".join(each) if isinstance(each, tuple) else "",
+)
+def test_what_cannot_be_tried_is_refused_before_anything_moves(runner: Runner, words: tuple[str, ...], said: str) -> None:
+    """One sentence that says where, and exit status 2."""
+    done = runner("profile", "try", *words)
+    assert (done.exit_code, said in done.err) == (2, True), done.err
+
+
+def test_a_profile_that_also_cuts_the_power_is_not_tried(runner: Runner, make_lab: Callable[..., Any]) -> None:
+    """A trial has no pipeline that could survive it."""
+    mixed = "title: t\nsevers: [power, data]\nfaults:\n  - {fault: offline, for_s: 5}\n  - {fault: power_cut, points: [random]}\n"
+    lab = make_lab({"inventory.yaml": "devices: {pi: {type: qemu-arm64}}\n", "profiles/mixed.yaml": mixed})
+    done = runner("--lab", str(lab), "profile", "try", "mixed", "--device", "pi")
+    assert done.exit_code == 2
+    assert "mixed.yaml:3: mixed cuts the power" in done.err
+
+
+@pytest.mark.parametrize("words", [(), ("qemu-pi", "--all")], ids=["neither", "both"])
+def test_a_revert_is_of_one_device_or_of_all(runner: Runner, words: tuple[str, ...]) -> None:
+    """Whoever says neither, or both, is asked."""
+    done = runner("device", "revert", *words)
+    assert (done.exit_code, "one device, or --all of them" in done.err) == (2, True)
+
+
+def test_all_devices_without_a_data_link_are_none(runner: Runner, make_lab: Callable[..., Any]) -> None:
+    """Nothing is started where no fault could have been."""
+    done = runner("--json", "--lab", str(make_lab({})), "device", "revert", "--all")
+    assert (done.exit_code, done.json["devices"]) == (0, [])
