@@ -18,7 +18,6 @@ import subprocess
 import sys
 import threading
 import time
-import traceback
 from typing import Any, Callable
 
 from . import failpoints, programs
@@ -27,6 +26,7 @@ from .guarded import FOLDER, LOCK, SOCKET, unreached
 from .journal import boot_id, boottime_ns
 from .notes import Notes
 from .programs import ARMED, FAILED, REVERTED
+from .say import say, say_what_was_raised
 from .watch import Surroundings, Watch, read_kept
 
 IDLE_S = 5.0
@@ -70,10 +70,10 @@ class Guard:
                 try:
                     found.append(read_kept(os.path.join(folder, name)))
                 except ValueError as error:
-                    print(f"{name} is put aside: {error}", file=sys.stderr, flush=True)
+                    say(f"{name} is put aside: {error}")
                     os.rename(os.path.join(folder, name), os.path.join(folder, name + ".damaged"))
                 except OSError as error:
-                    print(f"{name} cannot be read: {error}", file=sys.stderr, flush=True)
+                    say(f"{name} cannot be read: {error}")
         return found
 
     def start_watches(self) -> None:
@@ -103,7 +103,7 @@ class Guard:
             self.around.watches[watch.program_name] = watch
         try:
             for wrong in self.around.acts.all(program["prepare"]):
-                print(f"{watch.program_name} is prepared without: {wrong}", file=sys.stderr, flush=True)
+                say(f"{watch.program_name} is prepared without: {wrong}")
             for seen in filter(None, map(self.around.acts.seen, program["signs"])):
                 raise ValueError(f"something of {watch.program_name} is here already, and nobody has armed it: {seen}")
             self._or_refuse(self.around.notes.open(run).wait(JOURNAL_LIMIT_S))
@@ -237,11 +237,11 @@ class Guard:
                     answer = {"ok": self.ask(request)}
                 except Exception as error:
                     if not isinstance(error, ValueError):
-                        traceback.print_exc()
+                        say_what_was_raised()
                     answer = {"error": str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"}
                 stream.write(json.dumps(answer).encode() + b"\n")
         except (OSError, ValueError) as error:
-            print(f"whoever asked is gone: {error}", file=sys.stderr, flush=True)
+            say(f"whoever asked is gone: {error}")
         finally:
             with self.around.changed:
                 self._asking -= 1
@@ -276,7 +276,7 @@ class Guard:
             command = [*own_command(), "guard", self.around.state, self.around.runtime, "twin"]
             self._twin = subprocess.Popen(command, stdin=subprocess.DEVNULL, start_new_session=True)
         except OSError as error:
-            print(f"the guard has no twin: {error}", file=sys.stderr, flush=True)
+            say(f"the guard has no twin: {error}")
             self._twin = None
 
 
@@ -372,11 +372,11 @@ def reboot_now() -> None:
             with open(place, "w") as file:
                 file.write(value)
         except OSError as error:
-            print(f"{place}: {error}", file=sys.stderr, flush=True)
+            say(f"{place}: {error}")
     try:
         subprocess.run(["/sbin/reboot", "-f"], stdin=subprocess.DEVNULL, timeout=30, check=False)
     except (OSError, subprocess.SubprocessError) as error:
-        print(f"this device cannot be rebooted: {error}", file=sys.stderr, flush=True)
+        say(f"this device cannot be rebooted: {error}")
 
 
 def main(state: str, runtime: str, role: str) -> int:

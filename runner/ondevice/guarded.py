@@ -20,6 +20,7 @@ import time
 from typing import Any
 
 from .journal import boot_id
+from .say import say
 
 FOLDER, LOCK = "guard", "lock"  # in the state folder: what is armed, and in it whose file says who is the guard
 SOCKET, MARKS = "guard.sock", "programs"  # in the folder of sockets
@@ -47,7 +48,7 @@ class Guarded:
             try:
                 self.look(time.monotonic())
             except Exception as error:  # whatever it was: it is looked again
-                print(f"no guard could be started: {type(error).__name__}: {error}", file=sys.stderr, flush=True)
+                say(f"no guard could be started: {type(error).__name__}: {error}")
             time.sleep(KEEP_S)
 
     def look(self, now_s: float) -> None:
@@ -58,7 +59,7 @@ class Guarded:
             self._pause_s = self._pause_s if now_s - self._started_s < CALM_S else 0.0
         elif now_s - self._started_s >= self._pause_s:
             self._started_s, self._pause_s = now_s, min(CALM_S, max(2 * KEEP_S, 2 * self._pause_s))
-            print(f"armed are {', '.join(self.armed()) or 'none'}, and no guard is there: one is started", file=sys.stderr, flush=True)
+            say(f"armed are {', '.join(self.armed()) or 'none'}, and no guard is there: one is started")
             self.start()
 
     def needed(self) -> bool:
@@ -211,9 +212,9 @@ def revert_what_another_boot_left(state: str, runtime: str) -> None:
     try:
         done = guard.revert_here(state, runtime, why=ANOTHER_BOOT, only_other_boots=True)
         if done and (done["reverted"] or done["left"]):
-            print(f"of another boot: reverted {done['reverted']}, left {done['left']}", file=sys.stderr, flush=True)
+            say(f"of another boot: reverted {done['reverted']}, left {done['left']}")
     except Exception as error:
-        print(f"of another boot: {type(error).__name__}: {error}", file=sys.stderr, flush=True)
+        say(f"of another boot: {type(error).__name__}: {error}")
 
 
 def by_hand(state: str, socket_path: str, name: str = "") -> int:
@@ -222,7 +223,7 @@ def by_hand(state: str, socket_path: str, name: str = "") -> int:
     guarded = Guarded(state, runtime)
     names = [known for known in guarded.armed() if name in ("", known)]
     if not names:
-        print(f"{name} is not armed on this device" if name else "no program is armed on this device")
+        say(f"{name} is not armed on this device" if name else "no program is armed on this device", sys.stdout)
         return 0
     from . import guard
     from .programs import ASKED
@@ -234,10 +235,10 @@ def by_hand(state: str, socket_path: str, name: str = "") -> int:
         try:
             done = guarded.ask("revert", heard=False, name=name, why=ASKED)  # whoever stands before the device has not come over the link
         except OSError as error:
-            print(f"{error}\nits pid is in {os.path.join(state, FOLDER, LOCK)}: kill it, its twin goes on", file=sys.stderr)
+            say(f"{error}\nits pid is in {os.path.join(state, FOLDER, LOCK)}: kill it, its twin goes on")
             return 1
     for reverted in done["reverted"]:
-        print(f"reverted {reverted}")
+        say(f"reverted {reverted}", sys.stdout)
     for left in done["left"]:
-        print(f"left {left}")
+        say(f"left {left}", sys.stdout)
     return 1 if done["left"] else 0

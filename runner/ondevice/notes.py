@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import os
 import queue
-import sys
 import threading
 from typing import Any
 
 from .journal import Journal, fsync_folder
+from .say import say
 
 IDLE_S = 1.0  # what was only written is flushed when this long nothing more came
 
@@ -72,7 +72,7 @@ class Notes(threading.Thread):
                 self._take(note)
             except Exception as error:  # and not OSError alone: this thread must go on
                 note.error = f"{type(error).__name__}: {error}"
-                print(f"the guard's journal of {note.run}: {note.error}", file=sys.stderr, flush=True)
+                say(f"the guard's journal of {note.run}: {note.error}")
                 self._journals[note.run] = None
             note.done()
 

@@ -11,10 +11,8 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 import threading
 import time
-import traceback
 from typing import Any, Callable
 
 from . import failpoints, programs
@@ -23,6 +21,7 @@ from .guarded import FOLDER, MARKS
 from .journal import boottime_ns, fsync_file, fsync_folder
 from .notes import Notes
 from .programs import ARMED, BEGUN, FAILED, REVERTED, REVERTING, STANDING
+from .say import say, say_what_was_raised
 
 PAUSES_S = (0.2, 0.5, 1.0, 2.0)  # between the tries of one undo
 AGAIN_S = 60.0  # an undo that failed is tried again, for as long as the device is on
@@ -96,7 +95,7 @@ class Watch(threading.Thread):
         except FileNotFoundError:
             pass
         except OSError as error:
-            print(f"{path} cannot be removed: {error}", file=sys.stderr, flush=True)
+            say(f"{path} cannot be removed: {error}")
 
     def mark(self) -> None:
         """How far it has come. What cannot be written is removed, so that nobody goes on by an older one."""
@@ -111,7 +110,7 @@ class Watch(threading.Thread):
                 json.dump(said, file)
             os.rename(self._mark + ".new", self._mark)
         except OSError as error:
-            print(f"{self._mark}: {error}", file=sys.stderr, flush=True)
+            say(f"{self._mark}: {error}")
             self._remove(self._mark)
 
     def remember(self) -> None:
@@ -197,7 +196,7 @@ class Watch(threading.Thread):
             try:
                 self._turn()
             except Exception:  # whatever it was: the undo is still to be done
-                traceback.print_exc()
+                say_what_was_raised()
                 self.asked = self.asked or programs.STEP_FAILED
                 time.sleep(LOOK_S)
 

@@ -5,6 +5,7 @@ A program here makes files in a folder and removes them again; whoever finds the
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import os
@@ -653,6 +654,36 @@ def test_a_file_that_was_never_whole_is_nobodys_program(device: Device) -> None:
     assert (device.state / "guard" / "offline-1.json.damaged").read_text() == "{"
 
 
+class FullDisk:
+    """A log on a disk without any room."""
+
+    def write(self, words: str) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    def flush(self) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_a_watch_goes_on_though_nothing_can_be_said_nor_marked(device: Device, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a full disk both the mark and the word of it fail, and so does whatever else goes wrong; the cap is held all the same."""
+    guard = device.guard()
+    begun(guard, device, program(device.place), cap_s=30.0)
+    monkeypatch.setattr(sys, "stderr", FullDisk())
+    shutil.rmtree(device.runtime / "programs")
+    (device.runtime / "programs").write_text("no folder")
+    watching, decide, wrong = guard.around.watches["offline-1"], watch.programs.decide, iter([RuntimeError("once")])
+
+    def once_wrong(*words: Any) -> Any:
+        for error in wrong:
+            raise error
+        return decide(*words)
+
+    monkeypatch.setattr(watch.programs, "decide", once_wrong)
+    device.now_ns += 31 * S
+    until(lambda: next(wrong, None) is None and device.effect == [])
+    until(lambda: watching.gone)
+
+
 # ---- a guard that is gone -----------------------------------------------------------------------------------------------
 
 
@@ -672,6 +703,25 @@ def test_a_guard_that_is_needed_and_gone_is_started_again_and_less_and_less_ofte
     for now in (1350, 1351, 1352):
         seen.look(float(now))
     assert started[9:] == [1350, 1352]
+
+
+def test_whoever_looks_for_a_guard_looks_on_though_nothing_can_be_said(device: Device, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The supervisor's log is on the full disk, too: a guard is started without a word, and again when that goes wrong."""
+    arm(device.guard(), program(device.place))
+    seen, started = guarded.Guarded(str(device.state), str(device.runtime)), threading.Semaphore(0)
+
+    def start() -> None:
+        started.release()
+        seen._pause_s = 0.0
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(sys, "stderr", FullDisk())
+    monkeypatch.setattr(guarded, "KEEP_S", 0.01)
+    monkeypatch.setattr(seen, "start", start)
+    threading.Thread(target=seen.keep, daemon=True).start()
+    assert started.acquire(timeout=20)
+    assert started.acquire(timeout=20)
+    monkeypatch.setattr(seen, "look", lambda now_s: threading.Event().wait())
 
 
 @pytest.mark.parametrize("why_not", ["nothing is armed", "a guard is there"])
