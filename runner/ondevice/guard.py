@@ -57,8 +57,12 @@ class Guard:
 
     def _adopt(self) -> None:
         for kept in [*self._files(self.around.folder), *unreached(self.around.runtime)]:
-            watch = Watch(self.around, kept)
-            watch.remember()
+            try:
+                watch = Watch(self.around, kept)
+                watch.remember()
+            except Exception as error:  # it costs this one, and none of the others
+                say(f"a program is left out: {type(error).__name__}: {error}")
+                continue
             self.around.watches.setdefault(watch.program_name, watch)
             self.around.notes.open(watch.run_token)
 
@@ -69,12 +73,18 @@ class Guard:
             if name.endswith(".json"):
                 try:
                     found.append(read_kept(os.path.join(folder, name)))
-                except ValueError as error:
-                    say(f"{name} is put aside: {error}")
-                    os.rename(os.path.join(folder, name), os.path.join(folder, name + ".damaged"))
                 except OSError as error:
                     say(f"{name} cannot be read: {error}")
+                except Exception as error:
+                    say(f"{name} is put aside: {type(error).__name__}: {error}")
+                    self._put_aside(os.path.join(folder, name))
         return found
+
+    def _put_aside(self, path: str) -> None:
+        try:
+            os.rename(path, path + ".damaged")
+        except OSError as error:
+            say(f"{path} cannot be put aside: {error}")
 
     def start_watches(self) -> None:
         for watch in list(self.around.watches.values()):

@@ -15,6 +15,7 @@ import fcntl
 import json
 import os
 import socket
+import stat
 import sys
 import time
 from typing import Any
@@ -29,6 +30,7 @@ CALM_S = 60.0  # a guard that ends again and again is started less and less ofte
 START_LIMIT_S = 45.0  # a guard that takes over waits for what a killed one was doing
 ANSWER_LIMIT_S = 55.0
 LOG_LIMIT_BYTES = 256 * 1024
+FILE_LIMIT_BYTES = 32 << 20  # of one program: more than the longest request makes
 
 
 class GuardGone(OSError):
@@ -177,15 +179,38 @@ def unreached(runtime: str) -> list[dict[str, Any]]:
     except OSError:
         names = []
     if names:
-        from .programs import REVERTED
+        from .programs import REVERTED, check_kept
     for name in names:
         try:
-            with open(os.path.join(runtime, MARKS, name)) as file:
-                said = json.load(file)
-            found += [said["kept"]] if (said["state"], said["boot"]) == (REVERTED, boot_id()) else []
-        except (OSError, ValueError, KeyError, TypeError):
+            said = read_json(os.path.join(runtime, MARKS, name))
+            if (said["state"], said["boot"]) == (REVERTED, boot_id()):
+                check_kept(said["kept"])
+                found.append(said["kept"])
+        except Exception:  # noqa: S112 - one that is odd, whatever it is: it keeps nobody from the others
             continue
     return found
+
+
+def read_json(path: str) -> Any:
+    """What a file of ours holds. Raises OSError, or ValueError for what is none: no regular file, too long, or no JSON."""
+    handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)  # a pipe must not be waited for
+    try:
+        if not stat.S_ISREG(os.fstat(handle).st_mode):
+            raise ValueError("it is no regular file")
+        found = b""
+        while len(found) <= FILE_LIMIT_BYTES:
+            more = os.read(handle, 1 << 20)
+            if not more:
+                break
+            found += more
+        else:
+            raise ValueError(f"it is longer than {FILE_LIMIT_BYTES} bytes")
+    finally:
+        os.close(handle)
+    try:
+        return json.loads(found)
+    except (RecursionError, MemoryError) as error:
+        raise ValueError(f"it cannot be read: {type(error).__name__}") from error
 
 
 def _kept(state: str) -> list[dict[str, Any]]:
@@ -193,10 +218,9 @@ def _kept(state: str) -> list[dict[str, Any]]:
     found = []
     for name in armed(state):
         try:
-            with open(os.path.join(state, FOLDER, name + ".json")) as file:
-                kept = json.load(file)
+            kept = read_json(os.path.join(state, FOLDER, name + ".json"))
             found += [kept] if isinstance(kept, dict) else []
-        except (OSError, ValueError):
+        except Exception:  # noqa: S112 - as above
             continue
     return found
 

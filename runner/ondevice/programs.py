@@ -111,7 +111,8 @@ def check(program: Any, *, renew_s: Any, cap_s: Any, elapsed_s: Any, confirm_s: 
     if not isinstance(program, dict):
         raise ValueError(f"expected a program, found {type(program).__name__}")
     for key in ("name", "fault", "interface"):
-        _expect(isinstance(program.get(key), str), f"{key}: expected a string")
+        _expect(_is_word(program.get(key)), f"{key}: expected a string")
+    _expect(program["name"] not in ("", ".", "..") and "/" not in program["name"], "name: expected one that a file can have")
     for key, each in (("prepare", _is_act), ("undo", _is_act), ("signs", _is_sign), ("steps", _is_step), ("resources", _is_word)):
         parts = program.get(key)
         _expect(isinstance(parts, list) and len(parts) <= MAX_PARTS and all(map(each, parts)), f"{key}: expected a list of its kind")
@@ -127,6 +128,14 @@ def check(program: Any, *, renew_s: Any, cap_s: Any, elapsed_s: Any, confirm_s: 
     _expect(_is_time(elapsed_s), "elapsed_s: expected seconds")
 
 
+def check_kept(kept: Any) -> None:
+    """Raises ValueError for what is not the whole of an armed program, as its durable file holds it."""
+    shape = {"program": dict, "run": str, "holder": str, "boot": str, "armed_ns": int, "escalate": bool}
+    if not isinstance(kept, dict) or not all(isinstance(kept.get(key), kind) for key, kind in shape.items()):
+        raise ValueError("it is no armed program")
+    check(kept["program"], **{key: kept.get(key) for key in ("renew_s", "cap_s", "elapsed_s", "confirm_s")})
+
+
 def _expect(holds: bool, what: str) -> None:
     if not holds:
         raise ValueError(f"this is no program: {what}")
@@ -137,7 +146,8 @@ def _is_time(value: Any) -> bool:
 
 
 def _is_word(value: Any) -> bool:
-    return isinstance(value, str) and "\0" not in value
+    """Text that a command, or the name of a file, can be given: no NUL, and no half of a character."""
+    return isinstance(value, str) and "\0" not in value and not any("\ud800" <= letter <= "\udfff" for letter in value)
 
 
 def _is_argv(value: Any) -> bool:

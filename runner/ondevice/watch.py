@@ -17,7 +17,7 @@ from typing import Any, Callable
 
 from . import failpoints, programs
 from .acts import Acts
-from .guarded import FOLDER, MARKS
+from .guarded import FOLDER, MARKS, read_json
 from .journal import boottime_ns, fsync_file, fsync_folder
 from .notes import Notes
 from .programs import ARMED, BEGUN, FAILED, REVERTED, REVERTING, STANDING
@@ -116,14 +116,14 @@ class Watch(threading.Thread):
     def remember(self) -> None:
         """Goes by the mark that a guard before this one has left, if it is whole and of this very program and boot."""
         try:
-            with open(self._mark) as file:
-                said = json.load(file)
-            self._sure = (said["boot"], said["armed_ns"]) == (self._around.boot, self._kept["armed_ns"]) and said["doing"] is False
+            said = read_json(self._mark)
+            ours = (said["boot"], said["armed_ns"]) == (self._around.boot, self._kept["armed_ns"]) and said["doing"] is False
+            self._sure = ours and (said["state"] != REVERTED or said["kept"] == self._kept)
             if self._sure:
                 self.began_ns, self._done = said["began_ns"], int(said["done"])
                 self.renewed_ns, self.asked, self.state = int(said["renewed_ns"]), str(said["asked"]), str(said["state"])
                 self._until_ns = int(said["until_ns"])
-        except (OSError, ValueError, TypeError, KeyError):
+        except Exception:  # whatever is odd about it: nobody goes by it
             self._sure = False
 
     # ---- what others ask of it, under `changed` ---------------------------------------------------------
@@ -341,10 +341,8 @@ class Watch(threading.Thread):
 
 def read_kept(path: str) -> dict[str, Any]:
     """A durable file. Raises ValueError or OSError for one that is none: it was never whole, or the disk has damaged it."""
-    with open(path) as file:
-        kept = json.load(file)
-    shape = {"program": dict, "run": str, "holder": str, "boot": str, "armed_ns": int, "escalate": bool}
-    if not isinstance(kept, dict) or not all(isinstance(kept.get(key), kind) for key, kind in shape.items()):
-        raise ValueError(f"{path} is no armed program")
-    programs.check(kept["program"], **{key: kept.get(key) for key in ("renew_s", "cap_s", "elapsed_s", "confirm_s")})
+    kept: dict[str, Any] = read_json(path)
+    programs.check_kept(kept)
+    if os.path.basename(path) != f"{kept['program']['name']}.json":
+        raise ValueError(f"it is the program {kept['program']['name']!r}")
     return kept

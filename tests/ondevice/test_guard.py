@@ -654,6 +654,65 @@ def test_a_file_that_was_never_whole_is_nobodys_program(device: Device) -> None:
     assert (device.state / "guard" / "offline-1.json.damaged").read_text() == "{"
 
 
+def odd(folder: Path, what: str) -> None:
+    """Something of the name of a program that is none."""
+    path = folder / "a.json"
+    if what == "a pipe":
+        os.mkfifo(path)
+    elif what == "a folder":
+        path.mkdir()
+        (path / "b").touch()
+    elif what == "a device without an end":
+        path.symlink_to("/dev/zero")
+    elif what == "a loop of links":
+        path.symlink_to(path)
+    elif what == "another's name":
+        shutil.copy(folder / "offline-1.json", path)
+    else:
+        path.write_bytes({"a deep one": b"[" * 200_000, "bytes": b"\xff\xfe"}[what])
+
+
+ODD = ["a pipe", "a folder", "a device without an end", "a loop of links", "a deep one", "bytes", "another's name"]
+
+
+@pytest.mark.parametrize("kept_aside", [True, False], ids=["", "and the disk is read-only"])
+@pytest.mark.parametrize("what", ODD)
+def test_an_odd_file_beside_a_program_keeps_nobody_from_it(
+    device: Device, monkeypatch: pytest.MonkeyPatch, what: str, kept_aside: bool
+) -> None:
+    """It is put aside, or where the disk refuses that it is passed over; the guard, its supervisor and a boot go on without it."""
+    begun(device.guard(), device, program(device.place))
+    device.kill()
+    odd(device.state / "guard", what)
+    if not kept_aside:
+
+        def refuse(source: str, target: str) -> None:
+            if str(source).startswith(str(device.state)):
+                raise OSError(errno.EROFS, "Read-only file system")
+            os.replace(source, target)
+
+        monkeypatch.setattr(os, "rename", refuse)
+    assert guarded.Guarded(str(device.state), str(device.runtime)).runs() >= {RUN}
+    taking_over = device.guard("its twin ended")
+    assert [said["name"] for said in taking_over.ask({"do": "programs"})["programs"]] == ["offline-1"]
+    taking_over.ask({"do": "revert", "name": "", "why": "asked"})
+    assert device.effect == []
+
+
+@pytest.mark.parametrize(
+    "changes", [{"state": "reverted"}, {"state": "reverted", "kept": {"program": {}}}, {"state": []}, {"began_ns": "x"}]
+)
+def test_a_forged_mark_is_no_reason_not_to_take_it_back(device: Device, changes: dict[str, Any]) -> None:
+    """Only a guard that has reverted writes that it has, with the whole program beside it."""
+    begun(device.guard(), device, program(device.place))
+    mark = device.runtime / "programs" / "offline-1.json"
+    forged = {**json.loads(mark.read_text()), **changes}
+    mark.write_text(json.dumps(forged))
+    (mark.parent / "other.json").write_text(json.dumps(forged))
+    device.guard("its twin ended").ask({"do": "revert", "name": "", "why": "asked"})
+    until(device.clean)
+
+
 class FullDisk:
     """A log on a disk without any room."""
 
@@ -708,20 +767,21 @@ def test_a_guard_that_is_needed_and_gone_is_started_again_and_less_and_less_ofte
 def test_whoever_looks_for_a_guard_looks_on_though_nothing_can_be_said(device: Device, monkeypatch: pytest.MonkeyPatch) -> None:
     """The supervisor's log is on the full disk, too: a guard is started without a word, and again when that goes wrong."""
     arm(device.guard(), program(device.place))
-    seen, started = guarded.Guarded(str(device.state), str(device.runtime)), threading.Semaphore(0)
+    seen, started = guarded.Guarded(str(device.state), str(device.runtime)), []
+
+    class Enough(BaseException):
+        pass
 
     def start() -> None:
-        started.release()
         seen._pause_s = 0.0
-        raise OSError(errno.ENOSPC, "No space left on device")
+        started.append("a guard")
+        raise OSError(errno.ENOSPC, "No space left on device") if len(started) < 3 else Enough
 
     monkeypatch.setattr(sys, "stderr", FullDisk())
     monkeypatch.setattr(guarded, "KEEP_S", 0.01)
     monkeypatch.setattr(seen, "start", start)
-    threading.Thread(target=seen.keep, daemon=True).start()
-    assert started.acquire(timeout=20)
-    assert started.acquire(timeout=20)
-    monkeypatch.setattr(seen, "look", lambda now_s: threading.Event().wait())
+    with pytest.raises(Enough):
+        seen.keep()
 
 
 @pytest.mark.parametrize("why_not", ["nothing is armed", "a guard is there"])
