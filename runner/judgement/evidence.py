@@ -91,6 +91,11 @@ BY_THE_OPERATOR = "the operator"  # who ended a killed run, in the note `superse
 SET_ASIDE, AGAIN = "set_aside", "-again"  # an execution that a resume could not go on with, and the name of the one in its place
 
 
+def stands_for(execution: str) -> str:
+    """The name of the planned execution, of one that may have been run again in its place."""
+    return re.sub(f"({AGAIN})+$", "", execution)
+
+
 @dataclass(frozen=True)
 class Witnessed:
     """One line of the witness: a stage body that began. `index` is its place among all lines of the run."""
@@ -171,7 +176,7 @@ class Execution:
     @property
     def stands_for(self) -> str:
         """The planned execution that this is: itself, or one that was set aside and run again under another name."""
-        return re.sub(f"({AGAIN})+$", "", self.name)
+        return stands_for(self.name)
 
     @cached_property
     def outputs(self) -> dict[str, dict[str, Any]]:

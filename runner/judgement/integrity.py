@@ -12,7 +12,9 @@ from collections.abc import Callable
 
 from runner.disk_log import DiskLog, read_power_ons
 from runner.judgement.checks import Problem
-from runner.judgement.evidence import Evidence
+from runner.judgement.evidence import GUARD, Evidence
+from runner.judgement.links import planned_for
+from runner.judgement.reached import named
 from runner.lab.folder import RunFolder, archived, seals
 from runner.ondevice import journal
 from runner.ondevice.journal import Record
@@ -102,6 +104,31 @@ def losses_recounted(folder: RunFolder, evidence: Evidence) -> list[Problem]:
     return found
 
 
+def faults_as_planned(folder: RunFolder, evidence: Evidence) -> list[Problem]:
+    """The guard's journal is this run's, and each link fault in it, or said to have begun, is one that was planned, by its own name."""
+    began = [r for r in evidence.coordinator if r.kind == "link_began"]
+    names = [e["name"] for e in evidence.plan["executions"]]
+    names += [r.payload["execution"] for r in evidence.coordinator if r.kind in ("execution_began", "link_began")]
+    planned = {program: link for name in names for program, link in named(planned_for(evidence, name), name).items()}
+    problems: list[Problem] = []
+    for record in began:
+        of, where = record.payload["execution"], f"{folder.coordinator_journal.relative_to(folder.root)}#{record.sequence}"
+        if not planned_for(evidence, of):
+            problems.append((f"{of}: link faults began, and none was planned", where))
+    where = str(folder.device_journal(GUARD).relative_to(folder.root))
+    first = evidence.guard[0] if evidence.guard else None
+    if first and (first.kind, first.payload.get("run")) != ("began", evidence.config["run_token"]):
+        problems.append(("the guard's journal is another run's", f"{where}#{first.sequence}"))
+    strange: dict[str, Problem] = {}  # each once
+    for record in evidence.guard:
+        said, program = record.payload, str(record.payload.get("program"))
+        if "program" in said and program not in planned:
+            strange.setdefault(program, (f"{program} is in the guard's journal, and was never planned", f"{where}#{record.sequence}"))
+        elif record.kind == "armed" and said["fault"] != (word := str(planned[program]["fault"])) and word != "external":
+            strange.setdefault(program, (f"{program} was armed as {said['fault']}, and is {word}", f"{where}#{record.sequence}"))
+    return problems + list(strange.values())
+
+
 def _recounted(folder: RunFolder, where: str, losses: list[Record], power_ons: list[DiskLog], absences: int) -> list[Problem]:
     """What of `losses` the log does not show, or shows otherwise. In each absence the power may go once, and nobody notes it."""
     if len(power_ons) > len(losses):
@@ -117,14 +144,20 @@ def _recounted(folder: RunFolder, where: str, losses: list[Record], power_ons: l
     return problems
 
 
-_ALL: tuple[Integrity, ...] = (evidence_unaltered, losses_recounted, cuts_as_planned, journals_as_mirrored, mirror_complete)
+_ALL: tuple[Integrity, ...] = (
+    evidence_unaltered, losses_recounted, cuts_as_planned, journals_as_mirrored, mirror_complete, faults_as_planned,
+)  # fmt: skip
 INTEGRITY: dict[str, Integrity] = {check.__name__: check for check in _ALL}
 
 
 def questions(evidence: Evidence) -> dict[str, Integrity]:
-    """What this evidence can be asked: everything once the run came to its end, and whether it was altered as soon as it was sealed."""
+    """What this evidence can be asked: everything once the run came to its end, and whether it was altered as soon as it was sealed.
+
+    Of a run that knows no link faults, and whose device had no guard, nothing is asked about them.
+    """
     if evidence.ending is not None and evidence.ending["ending"] == "ran":
-        return INTEGRITY
+        of_links = bool(evidence.guard) or any(r.kind == "link_began" for r in evidence.coordinator)
+        return {name: check for name, check in INTEGRITY.items() if of_links or check is not faults_as_planned}
     return {"evidence_unaltered": evidence_unaltered} if evidence.note("sealed") else {}
 
 

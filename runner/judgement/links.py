@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 from runner.judgement import reached
 from runner.judgement.checks import Problem
-from runner.judgement.evidence import Evidence, Execution
+from runner.judgement.evidence import Evidence, Execution, stands_for
 from runner.judgement.windows import NEVER_NS, Window, windows
 from runner.ondevice.journal import Record
 
@@ -58,10 +58,15 @@ def not_reached(evidence: Evidence) -> list[Problem]:
 
 def planned(evidence: Evidence, execution: Execution) -> list[Row]:
     """The link faults that an execution was to have."""
+    return planned_for(evidence, execution.name)
+
+
+def planned_for(evidence: Evidence, name: str) -> list[Row]:
+    """The link faults of the execution of this name, one that was set aside included; none if nobody planned it."""
     for one in evidence.plan["executions"]:
-        if one["name"] == execution.stands_for:
+        if one["name"] == stands_for(name):
             return list(one.get("links") or ())
-    began = next((r.payload for r in evidence.coordinator if r.kind == "execution_began" and r.payload["execution"] == execution.name), {})
+    began = next((r.payload for r in evidence.coordinator if r.kind == "execution_began" and r.payload["execution"] == name), {})
     return list((began.get("plan") or {}).get("links") or ())  # an extra one, which was not planned at first
 
 

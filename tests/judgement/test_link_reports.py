@@ -14,12 +14,14 @@ import pytest
 from runner.judgement import report
 from runner.judgement.conclude import Conclusion
 from runner.judgement.export.points import streams_of
+from runner.judgement.integrity import faults_as_planned
 from runner.judgement.report import final_report, html, link_page, links, metrics, traces
 from runner.judgement.report.charts import Axis
 from runner.judgement.report.link_courses import LinkCourse, chance, figures, link_courses
 from runner.judgement.timeline import Timeline
 from runner.judgement.verify import RULES, verify
-from tests.judgement.made_run import MadeRun
+from runner.ondevice import journal
+from tests.judgement.made_run import TOKEN, MadeRun
 from tests.judgement.test_html import HOSTILE, Page
 
 PLANNED: dict[str, Any] = {"module": "recovery", "durability": "journaled", "stages": ["send"], "cuts": []}
@@ -28,6 +30,7 @@ NARROW = {
     "up": {"rate_kbit_s": 26.8, "delay_ms": 500.0, "loss_percent": 0.0}, "down": {"rate_kbit_s": 53.6, "delay_ms": 500.0},
 }  # fmt: skip
 AWAY = {"fault": "offline", "how": "drop", "at_s": 10.0, "for_s": 10.0, "every_s": 20.0, "times": 2, "stage": ""}
+FOG = {"fault": "external", "name": "fog", "settings": {}}
 GOOD = {"sent": 200, "received": 200, "bursts": {}, "rate_kbit_s": None}
 BEFORE = {"up": GOOD, "down": GOOD, "echoes": 200, "rtt_p50_ms": 5.0, "rtt_p95_ms": 9.0}
 DURING = {
@@ -66,7 +69,7 @@ class MadeLinkRun(MadeRun):
 
     def guard(self, when_s: float, kind: str, **payload: Any) -> None:
         """A record of the guard; its first one is as every journal's."""
-        began = [] if "guard" in self.journals else [("began", {"run": "x", "stages": [], "holds": []})]
+        began = [] if "guard" in self.journals else [("began", {"run": TOKEN, "stages": [], "holds": []})]
         for said, words in [*began, (kind, payload)]:
             self._write("guard", self.boot_id, when_s - self.boot_s[-1], said, words)
 
@@ -409,7 +412,7 @@ def broken(run: MadeLinkRun, rule: str) -> list[tuple[str, str]] | None:
     return None if held.problems is None else list(held.problems)
 
 
-RULE_NAMES = ("guard_records", "guard_let_go", "far_end_lines")
+RULE_NAMES = ("guard_records", "guard_let_go", "far_end_lines", "faults_as_planned")
 
 
 @pytest.mark.parametrize("rule", RULE_NAMES)
@@ -463,6 +466,79 @@ def test_a_line_that_no_far_end_writes_is_found(run: MadeLinkRun, name: str, lin
     assert broken(run, "far_end_lines") == [("is no line that the far end writes", f"results/journal/{name}:2")]
 
 
+def contradicted(run: MadeLinkRun) -> list[str]:
+    """What the judge says of the plan and the guard's journal; `run verify` says the same."""
+    found = [said for said, _ in faults_as_planned(run.folder, run.conclusion().evidence)]
+    assert found == [said for said, _ in broken(run, "faults_as_planned") or []]
+    return found
+
+
+def without_links(run: MadeLinkRun) -> None:
+    """As a forger would: no execution of the plan has a link fault."""
+    for each in run.plan["executions"]:
+        each["links"] = []
+
+
+def test_link_faults_that_were_taken_out_of_the_plan_are_found(run: MadeLinkRun) -> None:
+    """The guard's journal shows them on, and the coordinator that they began."""
+    assert contradicted(run) == []
+    without_links(run)
+    began = [f"{name}: link faults began, and none was planned" for name in ("recovery-1", "recovery-2")]
+    armed = [f"{name} is in the guard's journal, and was never planned" for name in ("recovery-1.bandwidth-1", "recovery-2.offline-1")]
+    assert contradicted(run) == began + armed
+
+
+def test_either_journal_shows_link_faults_that_nobody_planned(tmp_path: Path) -> None:
+    """The guard's alone, or the coordinator's alone."""
+    of_guard = MadeLinkRun(tmp_path / "guard")
+    of_guard.begin("recovery-1")
+    of_guard.on("recovery-1", "offline", "offline", 5, 8)
+    of_guard.end(20)
+    assert contradicted(of_guard) == ["recovery-1.offline-1 is in the guard's journal, and was never planned"]
+    noted = MadeLinkRun(tmp_path / "coordinator")
+    noted.begin("recovery-1")
+    noted.link_began(2, "recovery-1", AWAY)
+    noted.end(20)
+    without_links(noted)
+    assert contradicted(noted) == ["recovery-1: link faults began, and none was planned"]
+
+
+@pytest.mark.parametrize("name", ["recovery-1-again", "recovery-1-again-again", "recovery-extra1-1"])
+def test_link_faults_of_executions_that_came_later_were_planned_too(name: str, tmp_path: Path) -> None:
+    """One in place of another has that one's; an extra one has what its own note says."""
+    run = MadeLinkRun(tmp_path)
+    run.begin("recovery-1")
+    run.link_began(2, "recovery-1", AWAY)
+    run.note(3, "link_began", execution=name, who=run.who(name), programs=[], before=BEFORE)
+    plan = {"links": [AWAY]} if "extra" in name else {}
+    run.note(3, "execution_began", execution=name, scenario="recovery", plan=plan)
+    run.on(name, "offline", "offline", 5, 8)
+    run.end(20)
+    assert contradicted(run) == []
+
+
+@pytest.mark.parametrize("records", [{"run": "another"}, {}, None], ids=["another's", "nobody's", "no beginning"])
+def test_another_runs_guard_is_found(run: MadeLinkRun, records: dict[str, Any] | None) -> None:
+    """Its journal begins with the token of the run that it is of."""
+    written = journal.read(journal.FILE_HEADER + b"".join(run.journals["guard"]))
+    kept = [(record.kind, record.payload) for record in written]
+    run.journals["guard"] = []
+    for kind, payload in kept[1:] if records is None else [("began", {"stages": [], "holds": [], **records}), *kept[1:]]:
+        run._write("guard", run.boot_id, 5.0, kind, payload)  # without a beginning of its own
+    assert contradicted(run) == ["the guard's journal is another run's"]
+
+
+def test_a_program_that_was_armed_as_another_fault_is_found(tmp_path: Path) -> None:
+    """Its name says which of the plan's faults it is. What somebody else's fault calls itself is its own affair."""
+    run = MadeLinkRun(tmp_path)
+    run.begin("recovery-1")
+    run.plan["executions"].append({"name": "recovery-1", **PLANNED, "scenario": "recovery", "links": [AWAY, FOG]})
+    for name in ("recovery-1.offline-1", "recovery-1.fog-1"):
+        run.guard(5, "armed", program=name, fault="bandwidth", holder="ada", renew_s=60.0, cap_s=900.0, undo=[])
+    run.end(20)
+    assert contradicted(run) == ["recovery-1.offline-1 was armed as bandwidth, and is offline"]
+
+
 def test_half_a_line_is_found_in_a_run_that_ended(run: MadeLinkRun) -> None:
     """A killed far end may leave one; one that was ended does not."""
     run.conclusion()
@@ -491,4 +567,4 @@ def test_the_rules_do_not_apply_to_a_run_without_a_guard(tmp_path: Path) -> None
     run.begin("recovery-1")
     run.end(2)
     run.conclusion()
-    assert [broken(run, rule) for rule in RULE_NAMES] == [None, None, None]  # type: ignore[arg-type]
+    assert [broken(run, rule) for rule in RULE_NAMES] == [None] * len(RULE_NAMES)  # type: ignore[arg-type]
