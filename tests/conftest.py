@@ -112,14 +112,14 @@ def runner(capsys: pytest.CaptureFixture[str]) -> Callable[..., Said]:
 def run_python() -> Callable[..., subprocess.CompletedProcess[str]]:
     """`run_python(code, *words, cwd=…, **env)`: a process of its own that imports this checkout."""
 
-    def run(code: str, *words: str, cwd: Path = REPOSITORY, **env: str) -> subprocess.CompletedProcess[str]:
+    def run(code: str, *words: str, cwd: Path = REPOSITORY, limit_s: float = 300, **env: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             [sys.executable, "-c", code, *words],
             cwd=cwd,
             env={**os.environ, "PYTHONPATH": str(REPOSITORY), **env},
             capture_output=True,
             text=True,
-            timeout=300,
+            timeout=limit_s,
             check=False,
         )
 

@@ -25,7 +25,8 @@ def test_an_entry_passes_while_its_link_fails(entry: str, tmp_path: Path, runner
     """Every check holds, each link fault was what was asked and came off again, and the folder keeps every rule."""
     wanted = [word for name in ENTRIES[entry] for word in ("--scenario", name)]
     assert runner_process("init", str(tmp_path / "lab")).returncode == 0
-    done = runner_process("exec", entry, "--device", "qemu-pi", "--quick", *wanted, cwd=tmp_path / "lab", RUNNER_STATE=str(tmp_path / "s"))
+    asked = ("exec", entry, "--device", "qemu-pi", "--quick", *wanted)
+    done = runner_process(*asked, cwd=tmp_path / "lab", limit_s=1200, RUNNER_STATE=str(tmp_path / "s"))
     assert done.returncode == 0, done.stdout + done.stderr
     (folder,) = RunFolder.every(tmp_path / "lab" / "runs")
     conclusion = conclude(folder, "2026-01-01T00:00:00.000Z")
