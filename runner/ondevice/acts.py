@@ -16,6 +16,8 @@ import sys
 import time
 from typing import Any
 
+from .guarded import open_lock
+
 ACT_LIMIT_S = 30.0
 OUTPUT_LIMIT_BYTES = 1 << 20
 ENVIRONMENT = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C"}
@@ -24,12 +26,16 @@ WORDS = 200  # of what a failed act printed
 
 
 class Acts:
-    """Runs acts and looks at signs; holds the lock at `path` from its making on."""
+    """Runs acts and looks at signs; holds the lock at `path` from its making on, or at `instead` where the disk is dead."""
 
-    def __init__(self, path: str, wait_s: float = ACT_LIMIT_S + 5) -> None:
+    def __init__(self, path: str, instead: str = "", wait_s: float = ACT_LIMIT_S + 5) -> None:
         """Waits for acts of a guard that was killed, but not longer than an act may take."""
         self._environment = {**ENVIRONMENT, "RUNNER_STATE": os.path.dirname(os.path.dirname(os.path.abspath(path)))}
-        self._lock = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+        self._lock = open_lock(path)
+        if self._lock is None and instead:
+            self._lock = open_lock(instead)
+        if self._lock is None:
+            return
         deadline = time.monotonic() + wait_s
         while time.monotonic() < deadline:
             try:
@@ -39,7 +45,8 @@ class Acts:
                 time.sleep(0.02)
 
     def close(self) -> None:
-        os.close(self._lock)
+        if self._lock is not None:
+            os.close(self._lock)
 
     def all(self, acts: list[dict[str, Any]]) -> list[str]:
         """Runs each act, whatever becomes of those before it; what went wrong, in words."""
@@ -70,7 +77,7 @@ class Acts:
         try:
             process = subprocess.Popen(
                 _here(argv), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, cwd="/", env=self._environment,
-                start_new_session=True, pass_fds=[self._lock],
+                start_new_session=True, pass_fds=[] if self._lock is None else [self._lock],
             )  # fmt: skip
         except FileNotFoundError:
             return NOT_THERE, ""

@@ -22,7 +22,7 @@ from typing import Any, Callable
 
 from . import failpoints, programs
 from .acts import Acts
-from .guarded import FOLDER, LOCK, SOCKET, unreached
+from .guarded import FOLDER, SOCKET, lock_paths, open_lock, standing, unreached
 from .journal import boot_id, boottime_ns
 from .notes import Notes
 from .programs import ARMED, FAILED, REVERTED
@@ -44,9 +44,9 @@ class Guard:
     def __init__(self, state: str, runtime: str, why: str, reboot: Callable[[], None] | None = None) -> None:
         """Adopts what the disk holds. `why` this guard was started is noted in each journal that it opens."""
         folder = os.path.join(state, FOLDER)
-        os.makedirs(folder, mode=0o700, exist_ok=True)
+        make_folder(folder)
         notes = Notes(os.path.join(state, "runs"), {"pid": os.getpid(), "why": why})
-        acts = Acts(os.path.join(folder, "acts"))
+        acts = Acts(os.path.join(folder, "acts"), os.path.join(runtime, "guard.acts"))
         self.around = Surroundings(state, runtime, boot_id(), acts, notes, reboot or reboot_now)
         self._path = os.path.join(runtime, SOCKET)
         self._asking = 0  # requests under way
@@ -67,17 +67,26 @@ class Guard:
             self.around.notes.open(watch.run_token)
 
     def _files(self, folder: str) -> list[dict[str, Any]]:
-        """Every program on the disk. What is none is put aside: it was never whole, and nothing applied, or the disk has damaged it."""
+        """Every program on the disk; where the disk does not give it, what its mark says.
+
+        What is no program is put aside: it was never whole, and nothing applied, or the disk has damaged it.
+        """
+        try:
+            names = sorted(name for name in os.listdir(folder) if name.endswith(".json"))
+        except OSError as error:
+            say(f"{folder} cannot be read, so the marks count: {error}")
+            return list(standing(self.around.runtime).values())
         found = []
-        for name in sorted(os.listdir(folder)):
-            if name.endswith(".json"):
-                try:
-                    found.append(read_kept(os.path.join(folder, name)))
-                except OSError as error:
-                    say(f"{name} cannot be read: {error}")
-                except Exception as error:
-                    say(f"{name} is put aside: {type(error).__name__}: {error}")
-                    self._put_aside(os.path.join(folder, name))
+        for name in names:
+            try:
+                found.append(read_kept(os.path.join(folder, name)))
+                continue
+            except OSError as error:
+                say(f"{name} cannot be read: {error}")
+            except Exception as error:
+                say(f"{name} is put aside: {type(error).__name__}: {error}")
+                self._put_aside(os.path.join(folder, name))
+            found += [kept for marked, kept in standing(self.around.runtime).items() if f"{marked}.json" == name]
         return found
 
     def _put_aside(self, path: str) -> None:
@@ -307,8 +316,8 @@ def revert_here(state: str, runtime: str, name: str = "", *, why: str, only_othe
 
     Never reboots the device.
     """
-    lock = take_lock(state, wait=False)
-    if lock is None:
+    locks = take_lock(state, runtime, wait=False)
+    if locks is None:
         return None
     try:
         guard = Guard(state, runtime, "boot" if only_other_boots else why)
@@ -321,28 +330,56 @@ def revert_here(state: str, runtime: str, name: str = "", *, why: str, only_othe
         guard.around.acts.close()
         return outcome(asked)
     finally:
-        os.close(lock)
+        release(locks)
 
 
-def take_lock(state: str, *, wait: bool) -> int | None:
-    """Who holds this lock is the guard of this state folder; its pid stands in the file. None: somebody else does."""
-    os.makedirs(os.path.join(state, FOLDER), mode=0o700, exist_ok=True)
-    lock = os.open(os.path.join(state, FOLDER, LOCK), os.O_RDWR | os.O_CREAT, 0o600)
+def take_lock(state: str, runtime: str, *, wait: bool) -> list[int] | None:
+    """Who holds these locks is the guard of these folders; its pid stands in the files. None: somebody else is.
+
+    One of them cannot be opened on a dead disk; then the other is enough. Raises OSError where there is none at all.
+    """
+    held: list[int] = []
+    for path in lock_paths(state, runtime):
+        make_folder(os.path.dirname(path))
+        lock = open_lock(path)
+        if lock is None:
+            continue
+        held.append(lock)
+        if not _locked(lock, wait):
+            release(held)
+            return None
+        try:
+            os.ftruncate(lock, 0)
+            os.pwrite(lock, str(os.getpid()).encode(), 0)
+        except OSError:
+            pass  # a full disk: the lock itself is what counts
+    if not held:
+        raise OSError(f"neither of {' and '.join(lock_paths(state, runtime))} can be opened")
+    return held
+
+
+def _locked(lock: int, wait: bool) -> bool:
     for number in range(LOCK_TRIES):
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-            break
+            return True
         except OSError:
-            if number + 1 == LOCK_TRIES:
-                os.close(lock)
-                return None
-            time.sleep(LOCK_PAUSE_S)
+            if number + 1 < LOCK_TRIES:
+                time.sleep(LOCK_PAUSE_S)
+    return False
+
+
+def release(locks: list[int]) -> None:
+    for lock in locks:
+        os.close(lock)
+
+
+def make_folder(path: str) -> None:
+    """Makes it, if the disk lets us; whoever needs it finds out."""
     try:
-        os.ftruncate(lock, 0)
-        os.pwrite(lock, str(os.getpid()).encode(), 0)
-    except OSError:
-        pass  # a full disk: the lock itself is what counts
-    return lock
+        os.makedirs(path, mode=0o700, exist_ok=True)
+    except OSError as error:
+        say(f"{path}: {error}")
 
 
 def own_command() -> list[str]:
@@ -399,8 +436,7 @@ def main(state: str, runtime: str, role: str) -> int:
             os._exit(0)
     failpoints.play(role)
     stand_apart()
-    lock = take_lock(state, wait=role == "twin")
-    if lock is None:
+    if take_lock(state, runtime, wait=role == "twin") is None:
         return 0
     failpoints.play("guard")
     guard = Guard(state, runtime, "asked" if role == "start" else "its twin ended")

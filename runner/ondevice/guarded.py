@@ -25,6 +25,7 @@ from .say import say
 
 FOLDER, LOCK = "guard", "lock"  # in the state folder: what is armed, and in it whose file says who is the guard
 SOCKET, MARKS = "guard.sock", "programs"  # in the folder of sockets
+SECOND_LOCK = "guard.lock"  # there, too: it is held beside the first, which a dead disk may not let anybody open
 KEEP_S = 1.0  # how often it is looked whether a guard that is needed is there
 CALM_S = 60.0  # a guard that ends again and again is started less and less often, but so often
 START_LIMIT_S = 45.0  # a guard that takes over waits for what a killed one was doing
@@ -70,11 +71,11 @@ class Guarded:
 
     def armed(self) -> list[str]:
         """The names of programs that are on the disk."""
-        return armed(self._state)
+        return armed(self._state, self._runtime)
 
     def runs(self) -> set[str]:
         """The runs whose programs they are."""
-        return {str(kept.get("run")) for kept in _kept(self._state)}
+        return {str(kept.get("run")) for kept in _kept(self._state, self._runtime)}
 
     def ask(self, do: str, *, heard: bool = True, **words: Any) -> dict[str, Any]:
         """One request's answer, by a guard that is started if there is none. Raises ValueError for what it refuses, or GuardGone."""
@@ -113,8 +114,8 @@ class Guarded:
         import subprocess
 
         path = os.path.join(self._state, "guard.log")
-        small = not os.path.exists(path) or os.path.getsize(path) < LOG_LIMIT_BYTES
         try:
+            small = not os.path.exists(path) or os.path.getsize(path) < LOG_LIMIT_BYTES
             log = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | (0 if small else os.O_TRUNC), 0o600)
         except OSError:  # a full disk costs what the guard has to say, and no guard
             log = os.open(os.devnull, os.O_WRONLY)
@@ -125,18 +126,8 @@ class Guarded:
             os.close(log)
 
     def alive(self) -> bool:
-        """Whether somebody is the guard: its lock is held. It need not answer yet."""
-        try:
-            lock = os.open(os.path.join(self._state, FOLDER, LOCK), os.O_RDONLY)
-        except OSError:
-            return False
-        try:
-            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
-            return False
-        except OSError:
-            return True
-        finally:
-            os.close(lock)
+        """Whether somebody is the guard: one of its locks is held. It need not answer yet."""
+        return any(map(_is_held, lock_paths(self._state, self._runtime)))
 
     def _connect(self) -> socket.socket:
         """A connection, sooner or later: the guard that is started may have to wait for the lock of one that just died."""
@@ -163,17 +154,58 @@ class Guarded:
             return None
 
 
-def armed(state: str) -> list[str]:
-    """The names of the programs that are on this device's disk."""
+def lock_paths(state: str, runtime: str) -> tuple[str, str]:
+    """Who holds both, as far as they can be opened, is the guard."""
+    return os.path.join(state, FOLDER, LOCK), os.path.join(runtime, SECOND_LOCK)
+
+
+def open_lock(path: str) -> int | None:
+    """A file to lock, for reading where the disk takes nothing any more: that is enough for a lock. None: it cannot be opened at all."""
+    for flags in (os.O_RDWR | os.O_CREAT, os.O_RDONLY):
+        try:
+            return os.open(path, flags | os.O_NONBLOCK | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            wrong = error
+    say(f"{path} cannot be opened: {wrong}")
+    return None
+
+
+def _is_held(path: str) -> bool:
+    try:
+        lock = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        return False
+    except OSError:
+        return True
+    finally:
+        os.close(lock)
+
+
+def armed(state: str, runtime: str = "") -> list[str]:
+    """The names of the programs that are on this device's disk; by their marks in `runtime`, where the disk does not say it any more."""
     try:
         return sorted(name[: -len(".json")] for name in os.listdir(os.path.join(state, FOLDER)) if name.endswith(".json"))
-    except OSError:
+    except FileNotFoundError:
         return []
+    except OSError:
+        return sorted(standing(runtime)) if runtime else []
 
 
 def unreached(runtime: str) -> list[dict[str, Any]]:
     """Programs of this boot that are reverted, and wait for somebody to reach the device: their marks are all that is left of them."""
-    found: list[dict[str, Any]] = []
+    return [kept for reverted, kept in _marked(runtime) if reverted]
+
+
+def standing(runtime: str) -> dict[str, dict[str, Any]]:
+    """Programs of this boot that are not, by name: what is needed to take each back, for whoever cannot read it from the disk."""
+    return {kept["program"]["name"]: kept for reverted, kept in _marked(runtime) if not reverted}
+
+
+def _marked(runtime: str) -> list[tuple[bool, dict[str, Any]]]:
+    found: list[tuple[bool, dict[str, Any]]] = []
     try:
         names = sorted(os.listdir(os.path.join(runtime, MARKS)))
     except OSError:
@@ -183,9 +215,9 @@ def unreached(runtime: str) -> list[dict[str, Any]]:
     for name in names:
         try:
             said = read_json(os.path.join(runtime, MARKS, name))
-            if (said["state"], said["boot"]) == (REVERTED, boot_id()):
-                check_kept(said["kept"])
-                found.append(said["kept"])
+            check_kept(said["kept"])
+            if said["boot"] == boot_id() and name == said["kept"]["program"]["name"] + ".json":
+                found.append((said["state"] == REVERTED, said["kept"]))
         except Exception:  # noqa: S112 - one that is odd, whatever it is: it keeps nobody from the others
             continue
     return found
@@ -213,15 +245,15 @@ def read_json(path: str) -> Any:
         raise ValueError(f"it cannot be read: {type(error).__name__}") from error
 
 
-def _kept(state: str) -> list[dict[str, Any]]:
-    """What their files say. One that is not whole was never armed."""
+def _kept(state: str, runtime: str = "") -> list[dict[str, Any]]:
+    """What their files say, or their marks. One that is not whole was never armed."""
     found = []
-    for name in armed(state):
+    for name in armed(state, runtime):
         try:
             kept = read_json(os.path.join(state, FOLDER, name + ".json"))
-            found += [kept] if isinstance(kept, dict) else []
-        except Exception:  # noqa: S112 - as above
-            continue
+        except Exception:
+            kept = standing(runtime).get(name) if runtime else None
+        found += [kept] if isinstance(kept, dict) else []
     return found
 
 
@@ -253,14 +285,17 @@ def by_hand(state: str, socket_path: str, name: str = "") -> int:
     from .programs import ASKED
 
     done = None
-    if not guarded.alive():
-        done = guard.revert_here(state, runtime, name, why=ASKED)
-    if done is None:
-        try:
+    try:
+        if not guarded.alive():
+            done = guard.revert_here(state, runtime, name, why=ASKED)
+        if done is None:
             done = guarded.ask("revert", heard=False, name=name, why=ASKED)  # whoever stands before the device has not come over the link
-        except OSError as error:
-            say(f"{error}\nits pid is in {os.path.join(state, FOLDER, LOCK)}: kill it, its twin goes on")
-            return 1
+    except GuardGone as error:
+        say(f"{error}\nits pid is in {os.path.join(runtime, SECOND_LOCK)}: kill it, its twin goes on")
+        return 1
+    except (OSError, ValueError) as error:
+        say(f"{', '.join(names)} cannot be reverted: {error}")
+        return 1
     for reverted in done["reverted"]:
         say(f"reverted {reverted}", sys.stdout)
     for left in done["left"]:

@@ -102,7 +102,7 @@ class Watch(threading.Thread):
         said = {
             "boot": self._around.boot, "armed_ns": self._kept["armed_ns"], "began_ns": self.began_ns, "done": self._done,
             "doing": self._doing, "renewed_ns": self.renewed_ns, "asked": self.asked, "state": self.state, "until_ns": self._until_ns,
-            "kept": self._kept if self.state == REVERTED else {},
+            "kept": self._kept if self.state == REVERTED else undo_of(self._kept),
         }  # fmt: skip
         try:
             os.makedirs(self._around.marks, mode=0o700, exist_ok=True)
@@ -118,6 +118,7 @@ class Watch(threading.Thread):
         try:
             said = read_json(self._mark)
             ours = (said["boot"], said["armed_ns"]) == (self._around.boot, self._kept["armed_ns"]) and said["doing"] is False
+            ours = ours and (said["state"] == REVERTED or not self._kept.get("undo_only"))
             self._sure = ours and (said["state"] != REVERTED or said["kept"] == self._kept)
             if self._sure:
                 self.began_ns, self._done = said["began_ns"], int(said["done"])
@@ -337,6 +338,12 @@ class Watch(threading.Thread):
         kept, undo = self._kept, [act["argv"] for act in self._program["undo"]]
         said = {"fault": self._program["fault"], "holder": kept["holder"], "renew_s": kept["renew_s"], "cap_s": kept["cap_s"], "undo": undo}
         return self._note("armed", flush=True, **said)
+
+
+def undo_of(kept: dict[str, Any]) -> dict[str, Any]:
+    """As much of it as is needed to take it back without its file: not its steps, which may be thousands, in each mark."""
+    steps = [{"at_s": 0.0, "acts": [], "word": "", "on": True}]
+    return {**kept, "program": {**kept["program"], "prepare": [], "steps": steps}, "undo_only": True}
 
 
 def read_kept(path: str) -> dict[str, Any]:

@@ -577,7 +577,7 @@ def test_whoever_takes_something_back_by_hand_has_not_come_over_the_link(
 ) -> None:
     """An operator at the console undoes another program, by the guard that runs; the device is still not reached, and is rebooted."""
     guard_here = device.guard()
-    lock = guard.take_lock(str(device.state), wait=False)
+    lock = guard.take_lock(str(device.state), str(device.runtime), wait=False)
     assert lock is not None
     serving = threading.Thread(target=guard_here.serve, daemon=True)
     serving.start()
@@ -589,7 +589,7 @@ def test_whoever_takes_something_back_by_hand_has_not_come_over_the_link(
     assert capsys.readouterr().out == "reverted gprs-1\n"
     device.now_ns += 70 * S
     until(lambda: device.reboots == 1)
-    os.close(lock)
+    guard.release(lock)
     monkeypatch.setattr(guard, "IDLE_S", 0.0)
     serving.join(20)
     assert not serving.is_alive()
@@ -713,6 +713,77 @@ def test_a_forged_mark_is_no_reason_not_to_take_it_back(device: Device, changes:
     until(device.clean)
 
 
+def broken(device: Device, monkeypatch: pytest.MonkeyPatch, how: str) -> None:
+    """From here on the disk takes nothing any more; one that is dead does not give anything either."""
+
+    def of_the_disk(path: Any) -> bool:
+        return str(path).startswith(str(device.state))
+
+    def refusing(call: Callable[..., Any], refuses: Callable[..., bool]) -> Callable[..., Any]:
+        def called(path: Any, *words: Any, **more: Any) -> Any:
+            if of_the_disk(path) and refuses(*words, **more):
+                raise OSError(errno.EIO if how == "dead" else errno.EROFS, os.strerror(errno.EIO), str(path))
+            return call(path, *words, **more)
+
+        return called
+
+    def writes(flags: int = 0, *words: Any, **more: Any) -> bool:
+        return how == "dead" or bool(flags & (os.O_RDWR | os.O_WRONLY | os.O_CREAT))
+
+    monkeypatch.setattr(os, "open", refusing(os.open, writes))
+    monkeypatch.setattr(os, "listdir", refusing(os.listdir, lambda *words: how == "dead"))
+    for name in ("rename", "unlink", "mkdir"):
+        monkeypatch.setattr(os, name, refusing(getattr(os, name), lambda *words, **more: True))
+
+
+@pytest.mark.parametrize("how", ["read-only", "dead"])
+def test_whoever_takes_over_on_a_broken_disk_takes_back(device: Device, monkeypatch: pytest.MonkeyPatch, how: str) -> None:
+    """There is one guard, by a lock in the folder of sockets, and it goes by what the mark says where the disk says nothing."""
+    begun(device.guard(), device, program(device.place))
+    device.kill()
+    with monkeypatch.context() as while_broken:
+        broken(device, while_broken, how)
+        seen = guarded.Guarded(str(device.state), str(device.runtime))
+        assert (seen.armed(), seen.needed(), seen.alive(), seen.runs()) == (["offline-1"], True, False, {RUN})
+        held = guard.take_lock(str(device.state), str(device.runtime), wait=False)
+        assert held is not None
+        assert seen.alive()
+        assert guard.take_lock(str(device.state), str(device.runtime), wait=False) is None
+        taking_over = device.guard("its twin ended")
+        device.now_ns += 61 * S
+        until(lambda: device.effect == [])
+        until(lambda: taking_over.ask({"do": "programs"})["programs"] == [])
+        guard.release(held)
+        device.kill()
+
+
+@pytest.mark.parametrize("how", ["read-only", "dead"])
+def test_by_hand_on_a_broken_disk(device: Device, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], how: str) -> None:
+    """The same, without any guard; and where there is nothing to lock at all that is said."""
+    begun(device.guard(), device, program(device.place))
+    device.kill()
+    with monkeypatch.context() as while_broken:
+        broken(device, while_broken, how)
+        while_broken.setattr(guard, "open_lock", lambda path: None)
+        assert guarded.by_hand(str(device.state), str(device.runtime / "supervisor")) == 1
+        assert "offline-1 cannot be reverted: neither of" in capsys.readouterr().err
+    with monkeypatch.context() as while_broken:
+        broken(device, while_broken, how)
+        assert guarded.by_hand(str(device.state), str(device.runtime / "supervisor")) == 0
+        assert capsys.readouterr().out == "reverted offline-1\n"
+        assert device.effect == []
+
+
+def test_a_damaged_file_is_undone_by_its_mark(device: Device) -> None:
+    """The file is put aside as before; what it had applied does not wait for a boot."""
+    begun(device.guard(), device, program(device.place))
+    (device.state / "guard" / "offline-1.json").write_bytes(b"\0" * 4096)
+    device.guard("its twin ended")
+    assert device.wait_for("reverted")["why"] == "guard restarted"
+    until(device.clean)
+    assert (device.state / "guard" / "offline-1.json.damaged").exists()
+
+
 class FullDisk:
     """A log on a disk without any room."""
 
@@ -754,11 +825,11 @@ def test_a_guard_that_is_needed_and_gone_is_started_again_and_less_and_less_ofte
     for now in range(1000, 1250):
         seen.look(float(now))
     assert [later - sooner for sooner, later in zip([1000, *started], started, strict=False)] == [0, 2, 4, 8, 16, 32, 60, 60, 60]
-    lock = guard.take_lock(str(device.state), wait=False)
+    lock = guard.take_lock(str(device.state), str(device.runtime), wait=False)
     assert lock is not None
     for now in range(1250, 1350):
         seen.look(float(now))
-    os.close(lock)
+    guard.release(lock)
     for now in (1350, 1351, 1352):
         seen.look(float(now))
     assert started[9:] == [1350, 1352]
@@ -790,13 +861,13 @@ def test_no_guard_is_started_where_none_is_needed(device: Device, monkeypatch: p
     begun(device.guard(), device, program(device.place))
     seen, started = guarded.Guarded(str(device.state), str(device.runtime)), []
     monkeypatch.setattr(seen, "start", lambda: started.append("a guard"))
-    lock = guard.take_lock(str(device.state), wait=False) if why_not == "a guard is there" else None
+    lock = guard.take_lock(str(device.state), str(device.runtime), wait=False) if why_not == "a guard is there" else None
     if lock is None:
         (device.state / "guard" / "offline-1.json").unlink()
     seen.look(1000.0)
     assert (started, seen.needed()) == ([], lock is not None)
     if lock is not None:
-        os.close(lock)
+        guard.release(lock)
         seen.look(1001.0)
         assert started == ["a guard"]
 
@@ -812,17 +883,17 @@ def test_a_guard_is_needed_while_somebody_is_waited_for(device: Device) -> None:
 
 def test_whoever_looks_does_not_keep_a_guard_from_its_lock(device: Device) -> None:
     """The lock is tried again for a moment; and one that is held stays the holder's."""
-    holder = guard.take_lock(str(device.state), wait=False)
+    holder = guard.take_lock(str(device.state), str(device.runtime), wait=False)
     assert holder is not None
-    assert guard.take_lock(str(device.state), wait=False) is None
-    os.close(holder)
+    assert guard.take_lock(str(device.state), str(device.runtime), wait=False) is None
+    guard.release(holder)
     looking = os.open(device.state / "guard" / "lock", os.O_RDONLY)
     fcntl.flock(looking, fcntl.LOCK_SH)
     soon = threading.Timer(0.05, os.close, [looking])
     soon.start()
-    lock = guard.take_lock(str(device.state), wait=False)
+    lock = guard.take_lock(str(device.state), str(device.runtime), wait=False)
     assert lock is not None
-    os.close(lock)
+    guard.release(lock)
 
 
 # ---- another boot, and by hand ----------------------------------------------------------------------------------------
