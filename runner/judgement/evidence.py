@@ -420,6 +420,9 @@ def _config(folder: RunFolder) -> dict[str, Any]:
     if not isinstance(plan, dict) or not has_shape(config, _CONFIG) or not has_shape(plan, _PLAN):
         needed = ", ".join([*_CONFIG, *(f"test_parameters.{key}" for key in _PLAN)])
         raise AskError("this is no configuration of a run", expected=f"as `runner exec` wrote it: {needed}", where=str(folder.run_config))
+    if not all(_has_faults(each) for each in plan["executions"]):
+        found = "an execution of this plan has link faults that nobody can judge"
+        raise AskError(found, expected=_FAULTS, where=str(folder.run_config))
     return config
 
 
@@ -439,9 +442,97 @@ def _coordinator(folder: RunFolder) -> list[Record]:
         if not has_shape(record.payload, _NOTES.get(record.kind, {})):
             needed = ", ".join(_NOTES[record.kind])
             raise AskError(f"a note of kind {record.kind} lacks something", expected=needed, where=f"{path}#{record.sequence}")
+        if wrong := _not_of_a_link(record):
+            found = f"a note of kind {record.kind} says nothing that can be judged of a link"
+            raise AskError(found, expected=wrong, where=f"{path}#{record.sequence}")
         if record.kind == "execution_began" and not _EXECUTION.fullmatch(name := record.payload["execution"]):
             raise AskError(f"an execution is called {name[:80]!r}", expected="a name like recovery-1", where=f"{path}#{record.sequence}")
     return records
+
+
+# ---- what is said of a link --------------------------------------------------------------------------------------------------------
+
+_MEASURED = {"link_began": "before", "link_proof": "during", "link_lifted": "after"}  # kind of note → where it has a measurement
+_FAULTS = "links: a list of faults, each with its name, and numbers that a profile may have"
+_OF_A_WAY = ("sent", "received", "duplicates", "reordered", "rate_kbit_s", "offered_kbit_s")
+_OF_BOTH = ("echoes", "rtt_min_ms", "rtt_p50_ms", "rtt_p95_ms", "probe_bytes")
+_PERCENT = ("loss_percent", "duplicate_percent", "reorder_percent")
+_MORE_THAN_NONE = ("rate_kbit_s", "ramp_from_kbit_s")
+LEAST = 1e-9  # of a number that is asked, and is not 0: with less than that nothing can be reckoned
+
+
+def _not_of_a_link(record: Record) -> str:
+    """What a note should say of a link, where it does not; "" if nothing is to be said against it."""
+    said = record.payload
+    if record.kind in _MEASURED and not has_shape(said[_MEASURED[record.kind]], {"up": dict, "down": dict}):
+        return f"{_MEASURED[record.kind]}: up and down, as they were measured"
+    if record.kind == "link_began" and not all(isinstance(p, dict) and isinstance(p.get("needs") or [], list) for p in said["programs"]):
+        return "programs: a list of programs"
+    if record.kind == "execution_began" and not _has_faults(said.get("plan") or {}):
+        return f"plan: {_FAULTS}"
+    return ""
+
+
+def measured_of(said: dict[str, Any]) -> dict[str, Any]:
+    """A measurement of a link, as a note has it, in figures that can be reckoned with: whatever is no number was not measured."""
+    found = {key: said[key] for key in _OF_BOTH if _figure(said.get(key))}
+    return {**found, "up": _way(said["up"]), "down": _way(said["down"])}
+
+
+def _way(said: dict[str, Any]) -> dict[str, Any]:
+    found: dict[str, Any] = _counts(said)
+    bursts = said.get("bursts")
+    if isinstance(bursts, dict):
+        counted = {length: times for length, times in bursts.items() if type(times) is int and _figure(times)}
+        found["bursts"] = {length: times for length, times in counted.items() if re.fullmatch("[0-9]{1,18}", length)}
+    if "longer" in said:
+        found["longer"] = _counts(said["longer"]) if isinstance(said["longer"], dict) else {}
+    return found
+
+
+def _counts(said: dict[str, Any]) -> dict[str, Any]:
+    return {key: said[key] for key in _OF_A_WAY if _figure(said.get(key))}
+
+
+def _has_faults(planned: Any) -> bool:
+    """Whether the link faults of a planned execution, if there are any, are some in all that anything is concluded from."""
+    if not isinstance(planned, dict):
+        return False
+    faults = planned.get("links") or []
+    return isinstance(faults, list) and all(isinstance(fault, dict) and _is_fault(fault) for fault in faults)
+
+
+def _is_fault(said: dict[str, Any]) -> bool:
+    if not has_shape(said, {"fault": str, **({"name": str} if said.get("fault") == "external" else {})}):
+        return False
+    shaped = said["fault"] != "bandwidth" or all(_is_asked(said.get(way)) for way in ("up", "down"))
+    return shaped and _figures(said, ("probability_percent",), most=100)
+
+
+def _is_asked(way: Any) -> bool:
+    """Whether something is asked of a direction as a profile may ask it."""
+    if not isinstance(way, dict) or not isinstance(trace := way.get("trace") or [], list):
+        return False
+    burst = way.get("burst")
+    chain = burst or {}
+    return (
+        _figures(way, _PERCENT, most=100)
+        and _figures(way, ("delay_ms", "jitter_ms", "payload_bytes"))
+        and _figures(way, _MORE_THAN_NONE, least=LEAST)
+        and _figures(way, ("duty_cycle_percent",), least=LEAST, most=100)
+        and all(_figures(point, ("delay_ms",)) and _figures(point, _MORE_THAN_NONE, least=LEAST) for point in trace)
+        and _figures(chain, ("p_percent", "r_percent"), least=LEAST, most=100)
+        and _figures(chain, ("loss_in_bad_percent", "loss_in_good_percent"), most=100)
+        and (not burst or all(chain.get(key) is not None for key in ("p_percent", "r_percent")))
+    )
+
+
+def _figures(said: Any, keys: tuple[str, ...], least: float = 0, most: float = 2**63 - 1024) -> bool:
+    return isinstance(said, dict) and all(said.get(key) is None or _figure(said[key], least, most) for key in keys)
+
+
+def _figure(value: Any, least: float = 0, most: float = 2**63 - 1024) -> bool:
+    return type(value) in (int, float) and least <= value <= most and (value == 0 or value >= LEAST)
 
 
 def _cuts(coordinator: list[Record], execution: str, records: list[Record], file: str) -> list[Cut]:

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 from runner.judgement import reached
 from runner.judgement.checks import Problem
-from runner.judgement.evidence import Evidence, Execution, stands_for
+from runner.judgement.evidence import Evidence, Execution, measured_of, stands_for
 from runner.judgement.windows import NEVER_NS, Window, windows
 from runner.ondevice.journal import Record
 
@@ -32,16 +32,18 @@ def rows(evidence: Evidence, execution: Execution) -> list[Row]:
         return []
     if began is None:
         return [_missing("link faults", "they never began")]
+    before = measured_of(began["before"])
     asked, changes = reached.named(links, execution.name), evidence.faults(execution.name)
     found = [row for program, link in asked.items() for row in _was_there(evidence, execution, program, link, changes)]
     if proof:
-        found += reached.compare(links, began["before"], proof["during"])
+        found += reached.compare(links, before, measured_of(proof["during"]))
     else:
         held = [program for program, link in asked.items() if reached.constant(link)]
         found += [_missing(f"{program}, measured at once", "nobody did") for program in held]
     lines, unlogged = evidence.link(execution.name), evidence.not_logged(execution.name)
-    found += reached.from_link_log(changes, lines, asked, began["before"], unlogged)
-    found += reached.restored(began["before"], lifted["after"]) if lifted else [_missing("the link afterwards", "nobody measured it")]
+    found += reached.from_link_log(changes, lines, asked, before, unlogged)
+    after = measured_of(lifted["after"]) if lifted else None
+    found += reached.restored(before, after) if after else [_missing("the link afterwards", "nobody measured it")]
     return found
 
 

@@ -11,6 +11,7 @@ from typing import Any, cast
 
 import pytest
 
+from runner.errors import AskError
 from runner.judgement import report
 from runner.judgement.conclude import Conclusion
 from runner.judgement.export.points import streams_of
@@ -537,6 +538,74 @@ def test_a_program_that_was_armed_as_another_fault_is_found(tmp_path: Path) -> N
         run.guard(5, "armed", program=name, fault="bandwidth", holder="ada", renew_s=60.0, cap_s=900.0, undo=[])
     run.end(20)
     assert contradicted(run) == ["recovery-1.offline-1 was armed as bandwidth, and is offline"]
+
+
+def rewrite(run: MadeLinkRun, kind: str, changes: dict[str, Any]) -> None:
+    """Each note of this kind says something else."""
+    written = journal.read(journal.FILE_HEADER + b"".join(run.journals["coordinator"]))
+    run.journals["coordinator"] = []
+    for record in written:
+        payload = {**record.payload, **changes} if record.kind == kind else record.payload
+        run._write("coordinator", record.boot_id, record.boottime_ns / 1e9, record.kind, payload)
+
+
+UP = {"up": GOOD, "down": GOOD}
+FORGED: dict[str, tuple[str, dict[str, Any]]] = {
+    "nothing was measured": ("link_lifted", {"after": {}}),
+    "one way": ("link_lifted", {"after": {"up": GOOD}}),
+    "a way that is a word": ("link_began", {"before": {**UP, "down": "x"}}),
+    "programs that are words": ("link_began", {"programs": ["x"]}),
+    "needs that are a number": ("link_began", {"programs": [{"name": "x", "needs": 5}]}),
+    "a plan that is a word": ("execution_began", {"plan": "x"}),
+    "faults that are words": ("execution_began", {"plan": {"links": ["x"]}}),
+    "a fault without a name": ("execution_began", {"plan": {"links": [{"fault": 5}]}}),
+}
+
+
+@pytest.mark.parametrize("name", FORGED)
+def test_a_note_of_a_link_that_nobody_can_judge_is_named(run: MadeLinkRun, name: str) -> None:
+    """By file and record, as every note that lacks something; it is no bug of ours."""
+    kind, changes = FORGED[name]
+    rewrite(run, kind, changes)
+    with pytest.raises(AskError, match=f"a note of kind {kind} says nothing that can be judged of a link") as told:
+        run.conclusion()
+    assert "coordinator.journal#" in str(told.value)
+
+
+@pytest.mark.parametrize("figure", ["many", 2.0**80, {"rate_kbit_s": 26.0}])
+@pytest.mark.parametrize("kind", ["link_began", "link_proof", "link_lifted"])
+def test_what_is_no_number_was_not_measured(run: MadeLinkRun, kind: str, figure: Any) -> None:
+    """Of whatever kind it is: the rows say so, and nothing breaks on it."""
+    way = {**dict.fromkeys(("sent", "received", "duplicates", "reordered", "rate_kbit_s", "offered_kbit_s"), figure), "longer": figure}
+    both: dict[str, Any] = {**way, "bursts": {"x": 1, "1": figure, "2": 3}}
+    forged: dict[str, Any] = {"up": both, "down": both}
+    forged |= dict.fromkeys(("echoes", "rtt_min_ms", "rtt_p50_ms", "rtt_p95_ms", "probe_bytes"), figure)
+    key = {"link_began": "before", "link_proof": "during", "link_lifted": "after"}[kind]
+    rewrite(run, kind, {key: forged})
+    conclusion = run.conclusion()
+    assert final_report.files(conclusion) and html.files(conclusion) and links.files(conclusion)
+    said = [row["measured"] for course in courses(run) for row in course.rows if not row["within"]]
+    assert any(measured.startswith("not measured") for measured in said)
+
+
+BURST = {"p_percent": 5.0, "r_percent": 50.0}
+
+
+@pytest.mark.parametrize(
+    "way",
+    [
+        None, {"rate_kbit_s": 0}, {"rate_kbit_s": "x"}, {"loss_percent": 101}, {"duty_cycle_percent": 0}, {"trace": 5}, {"trace": [5]},
+        {"trace": [{"rate_kbit_s": 0}]}, {"burst": 5}, {"burst": {**BURST, "r_percent": 0}}, {"burst": {"p_percent": 5.0}},
+        {"loss_percent": 1e-300},
+    ],
+)  # fmt: skip
+def test_faults_of_a_plan_that_nobody_can_judge_are_named(run: MadeLinkRun, way: Any) -> None:
+    """What no profile may ask is no plan of ours."""
+    run.plan["executions"][0]["links"] = [{**NARROW, "up": {"burst": BURST, "trace": [{"delay_ms": 5.0}]}}]
+    run.conclusion()
+    run.plan["executions"][0]["links"] = [{**NARROW, "up": way}]
+    with pytest.raises(AskError, match="link faults that nobody can judge"):
+        run.conclusion()
 
 
 def test_half_a_line_is_found_in_a_run_that_ended(run: MadeLinkRun) -> None:

@@ -19,7 +19,7 @@ from functools import cached_property
 from typing import Any, NamedTuple
 
 from runner.judgement import light_log, links, reached
-from runner.judgement.evidence import Evidence, Execution
+from runner.judgement.evidence import Evidence, Execution, measured_of
 from runner.judgement.judge import one_line
 from runner.judgement.report.series import Series, drawn
 from runner.judgement.timeline import Timeline
@@ -180,7 +180,7 @@ def _course(evidence: Evidence, timeline: Timeline, execution: Execution) -> Lin
         _round_trips(lines, timeline),
         received,
         rows,
-        list(figures(links.planned(evidence, execution), (proof or {}).get("during") or {}, rows)),
+        list(figures(links.planned(evidence, execution), measured_of(proof["during"]) if proof else {}, rows)),
         timeline.end_s,
     )
 
