@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -67,10 +68,10 @@ class Acts:
         """
         status, printed = self._run(sign["argv"], "")
         name = " ".join(sign["argv"])[:WORDS]
-        if isinstance(status, str):
-            return "" if status == NOT_THERE else f"{name} cannot be run: {status}"
         line = next((line for line in printed.splitlines() if sign["contains"] in line), None)
-        return "" if line is None else f"{name} shows {line.strip()[:WORDS]}"
+        if line is not None:
+            return f"{name} shows {line.strip()[:WORDS]}"
+        return f"{name} cannot be run: {status}" if isinstance(status, str) and status != NOT_THERE else ""
 
     def _run(self, argv: list[str], text: str) -> tuple[Any, str]:
         """Exit status and all that was printed; a word instead of the status for what did not come to an end."""
@@ -84,16 +85,65 @@ class Acts:
         except Exception as error:
             return f"{type(error).__name__}: {error}", ""
         try:
-            output, _ = process.communicate(text.encode(), timeout=ACT_LIMIT_S)
+            output = _talk(process, text.encode(), time.monotonic() + ACT_LIMIT_S)
         except Exception as error:  # time is up, or it closed its input
             try:  # noqa: SIM105 - contextlib is not imported on a device for this
                 os.killpg(process.pid, signal.SIGKILL)  # a session of its own: whatever it has started, too
             except OSError:
                 pass
             process.wait()
+            if isinstance(error, _TooMuch):
+                return f"it printed more than {OUTPUT_LIMIT_BYTES} bytes", error.output.decode("utf-8", "replace")
             late = isinstance(error, subprocess.TimeoutExpired)
             return f"no end within {ACT_LIMIT_S:g} s" if late else f"{type(error).__name__}: {error}", ""
-        return process.returncode, output[:OUTPUT_LIMIT_BYTES].decode("utf-8", "replace")
+        finally:
+            for pipe in (process.stdin, process.stdout):
+                assert pipe is not None
+                pipe.close()
+        return process.returncode, output.decode("utf-8", "replace")
+
+
+class _TooMuch(Exception):
+    """What a command has printed was cut off here."""
+
+    def __init__(self, output: bytes) -> None:
+        super().__init__("too much was printed")
+        self.output = output
+
+
+def _talk(process: subprocess.Popen[bytes], text: bytes, deadline_s: float) -> bytes:
+    """Gives a command its input, and returns what it prints until its end. No more of it is ever held than the limit.
+
+    Raises subprocess.TimeoutExpired or _TooMuch; whether the command has read its input does not matter.
+    """
+    assert process.stdin is not None and process.stdout is not None
+    inlet, outlet, output, rest = process.stdin.fileno(), process.stdout.fileno(), b"", memoryview(text)
+    for each in (inlet, outlet):
+        os.set_blocking(each, False)
+    poll = select.poll()
+    poll.register(outlet, select.POLLIN)
+    poll.register(inlet, select.POLLOUT)
+    while True:
+        left_s = deadline_s - time.monotonic()
+        if left_s <= 0:
+            raise subprocess.TimeoutExpired(process.args, ACT_LIMIT_S)
+        ready = [handle for handle, _ in poll.poll(left_s * 1000 + 1)]
+        if inlet in ready:
+            try:
+                rest = rest[os.write(inlet, rest[:65536]) :] if rest else rest
+            except OSError:  # it does not read any more
+                rest = rest[:0]
+            if not rest:
+                poll.unregister(inlet)
+                process.stdin.close()
+        if outlet in ready:
+            more = os.read(outlet, 65536)
+            output += more
+            if len(output) > OUTPUT_LIMIT_BYTES:
+                raise _TooMuch(output[:OUTPUT_LIMIT_BYTES])
+            if not more:
+                process.wait(max(0.0, deadline_s - time.monotonic()))
+                return output
 
 
 NOT_THERE = "not there"

@@ -20,7 +20,7 @@ from typing import Any
 
 import pytest
 
-from runner.ondevice import guard, guarded, watch
+from runner.ondevice import acts, guard, guarded, watch
 from runner.ondevice.channel import Channel
 from runner.ondevice.claim import Claims
 from runner.ondevice.execution import Execution
@@ -782,6 +782,25 @@ def test_a_damaged_file_is_undone_by_its_mark(device: Device) -> None:
     assert device.wait_for("reverted")["why"] == "guard restarted"
     until(device.clean)
     assert (device.state / "guard" / "offline-1.json.damaged").exists()
+
+
+def test_no_more_of_what_a_command_prints_is_held_than_a_limit(tmp_path: Path) -> None:
+    """One that prints for ever is ended; as a sign it is looked through as far as it was read, and counts as seen."""
+    running, endless = acts.Acts(str(tmp_path / "acts")), {"argv": ["/usr/bin/yes", "netem"], "input": ""}
+    assert running.one(endless).startswith(f"/usr/bin/yes netem: it printed more than {acts.OUTPUT_LIMIT_BYTES} bytes: ")
+    assert running.seen({**endless, "contains": "netem"}) == "/usr/bin/yes netem shows netem"
+    assert "cannot be run: it printed more" in running.seen({**endless, "contains": "tbf"})
+    running.close()
+
+
+def test_input_longer_than_a_pipe_is_given_whole_to_who_reads_it(tmp_path: Path) -> None:
+    """And to who does not, as much as it takes: that is no failure."""
+    running, long = acts.Acts(str(tmp_path / "acts")), "0123456789abcdef" * 20_000
+    assert running.one({"argv": ["/bin/sh", "-c", f"test $(wc -c) = {len(long)}"], "input": long}) == ""
+    assert running.one({"argv": ["/bin/sh", "-c", f"cat > {tmp_path}/whole; cat {tmp_path}/whole"], "input": long}) == ""
+    assert (tmp_path / "whole").read_text() == long
+    assert running.one({"argv": ["/bin/true"], "input": long}) == ""
+    running.close()
 
 
 class FullDisk:
