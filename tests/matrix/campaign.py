@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import contextlib
 import fcntl
 import json
 import os
@@ -54,11 +53,21 @@ async def planted(state: Path) -> list[str]:
 
 
 async def _ended_in_order(work: asyncio.Task[None]) -> None:
-    """SIGTERM and SIGINT end the work in order: the board is switched off."""
+    """SIGTERM and SIGINT end the work in order: the board is switched off. Nothing else ends it silently."""
+    came: list[str] = []
+
+    def end(number: signal.Signals) -> None:
+        came.append(number.name)
+        work.cancel()
+
     for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, work.cancel)
-    with contextlib.suppress(asyncio.CancelledError):
+        asyncio.get_running_loop().add_signal_handler(number, end, number)
+    try:
         await work
+    except asyncio.CancelledError:
+        if not came:
+            raise
+        _say(f"ended early: {came[0]}")
 
 
 async def _carry_out(cells: list[Cell], results: Results, state: Path, asked: argparse.Namespace, until: float) -> None:
