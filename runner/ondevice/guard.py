@@ -110,10 +110,12 @@ class Guard:
         Without a word on `escalate` the device is rebooted for an undo that does not work, if nobody can reach it to do better.
         """
         programs.check(program, renew_s=renew_s, cap_s=cap_s, elapsed_s=elapsed_s, confirm_s=confirm_s)
+        if escalate is not None and not isinstance(escalate, bool):
+            raise ValueError(f"escalate: expected true or false, found {escalate!r}")
         escalate = program.get("severs_management", False) if escalate is None else escalate
         kept = {
             "program": program, "run": run, "holder": holder, "boot": self.around.boot, "armed_ns": boottime_ns(), "renew_s": renew_s,
-            "cap_s": cap_s, "elapsed_s": elapsed_s, "confirm_s": confirm_s, "escalate": bool(escalate),
+            "cap_s": cap_s, "elapsed_s": elapsed_s, "confirm_s": confirm_s, "escalate": escalate,
         }  # fmt: skip
         watch = Watch(self.around, kept)
         with self.around.changed:

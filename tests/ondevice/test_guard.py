@@ -381,6 +381,22 @@ def test_what_is_no_program_leaves_nothing_on_the_disk(device: Device) -> None:
     assert (guarded.armed(str(device.state)), guard.ask({"do": "programs"})["programs"]) == ([], [])
 
 
+@pytest.mark.parametrize(
+    ("changes", "limits"),
+    [
+        ({"name": "a\0b"}, {}), ({"name": "a/b"}, {}), ({"name": "a\ud800"}, {}), ({}, {"escalate": "no"}),
+        ({"undo": [{"argv": ["/bin/rm", "\udfff"], "input": ""}]}, {}),
+    ],
+    ids=["a NUL", "a path", "half of a character", "a word for yes or no", "half of a character in a command"],
+)  # fmt: skip
+def test_what_no_file_or_command_can_be_given_is_refused(device: Device, changes: dict[str, Any], limits: dict[str, Any]) -> None:
+    """When it is armed, and not when it is to be undone."""
+    guard = device.guard()
+    with pytest.raises(ValueError, match="expected"):
+        arm(guard, program(device.place, **changes), **limits)
+    assert (guarded.armed(str(device.state)), guard.ask({"do": "programs"})["programs"]) == ([], [])
+
+
 def test_what_somebody_else_has_made_is_refused_and_left(device: Device) -> None:
     """A sign that is seen before anything was applied: the undo would take what is not ours."""
     (device.place / "offline-1.0").write_text("an operator's")
