@@ -120,12 +120,17 @@ def faults_as_planned(folder: RunFolder, evidence: Evidence) -> list[Problem]:
     if first and (first.kind, first.payload.get("run")) != ("began", evidence.config["run_token"]):
         problems.append(("the guard's journal is another run's", f"{where}#{first.sequence}"))
     strange: dict[str, Problem] = {}  # each once
+    armed: set[str] = set()
     for record in evidence.guard:
         said, program = record.payload, str(record.payload.get("program"))
         if "program" in said and program not in planned:
             strange.setdefault(program, (f"{program} is in the guard's journal, and was never planned", f"{where}#{record.sequence}"))
         elif record.kind == "armed" and said["fault"] != (word := str(planned[program]["fault"])) and word != "external":
             strange.setdefault(program, (f"{program} was armed as {said['fault']}, and is {word}", f"{where}#{record.sequence}"))
+        elif record.kind == "step" and program not in armed:
+            strange.setdefault(program, (f"{program} was carried out, and nothing ever armed it", f"{where}#{record.sequence}"))
+        if record.kind == "armed":
+            armed.add(program)
     return problems + list(strange.values())
 
 

@@ -549,6 +549,16 @@ def rewrite(run: MadeLinkRun, kind: str, changes: dict[str, Any]) -> None:
         run._write("coordinator", record.boot_id, record.boottime_ns / 1e9, record.kind, payload)
 
 
+def test_a_step_of_what_nobody_armed_contradicts_the_evidence(tmp_path: Path) -> None:
+    """Without its arming nothing says which fault it was."""
+    run = MadeLinkRun(tmp_path)
+    run.begin("recovery-1")
+    run.link_began(2, "recovery-1", AWAY)
+    run.guard(5, "step", program="recovery-1.offline-1", number=0, at_s=0.0, word="offline", on=True, took_s=0.1, failed=[])
+    run.end(20)
+    assert contradicted(run) == ["recovery-1.offline-1 was carried out, and nothing ever armed it"]
+
+
 UP = {"up": GOOD, "down": GOOD}
 FORGED: dict[str, tuple[str, dict[str, Any]]] = {
     "nothing was measured": ("link_lifted", {"after": {}}),
