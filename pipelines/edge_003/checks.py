@@ -248,7 +248,7 @@ def _expected(name):
 def _bodies(execution, expected):
     """({id: its bytes}, ids by rank), from what the sources know; where the device does not say which source, the smaller table."""
     remote = json.loads((_MOCKS / "far_end" / "assets.json").read_text(encoding="utf-8"))
-    local = json.loads((_MOCKS / "data" / "fallback" / "assets_by_kind.json").read_text(encoding="utf-8"))
+    local = json.loads((_MOCKS / "data" / "fallback" / "assets_fallback_3.json").read_text(encoding="utf-8"))
     lookups, whole = _lookups(execution), []
     for finding in expected:
         source = "remote" if lookups.get(finding["id"], {}).get("source") == "remote" else "fallback"

@@ -27,7 +27,7 @@ from pathlib import Path
 OVERHEAD, FIXED_BYTES, INTERRUPTION_BYTES = 0.75, 8192, 1500
 PROBE_BYTES = 2 * 86
 PIECE_S, LEAST_BYTES, MOST_BYTES = 4.0, 1024, 16384
-_READINGS = Path(__file__).parent / "mocks" / "data" / "happy_path" / "inverters_day.csv"
+_READINGS = Path(__file__).parent / "mocks" / "data" / "happy_path" / "inverters_valid_1536.csv"
 _DAYS = {"recovery": 2, "stress": 7, "adversarial": 3}
 _RECEIPTS = "results/journal/receipts.jsonl"
 _MAX_UNPACKED = 4 << 20

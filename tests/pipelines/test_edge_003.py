@@ -22,7 +22,7 @@ from tests.pipelines.little_far_end import LittleFarEnd
 FOLDER = builtin_root() / "pipelines" / "edge_003"
 CHECKS = entry_checks(FOLDER)
 TABLE = json.loads((FOLDER / "mocks" / "far_end" / "assets.json").read_text())
-LOCAL = json.loads((FOLDER / "mocks" / "data" / "fallback" / "assets_by_kind.json").read_text())
+LOCAL = json.loads((FOLDER / "mocks" / "data" / "fallback" / "assets_fallback_3.json").read_text())
 BOOT = "b" * 32
 S = 1_000_000_000
 

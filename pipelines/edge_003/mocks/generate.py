@@ -51,7 +51,7 @@ FILES = {
     DATA / "happy_path" / "events_valid_300.csv": lambda: events(300, "a shift"),
     DATA / "scale" / "events_valid_3k.csv": lambda: events(3000, "ten shifts"),
     DATA / "adversarial" / "events_strangers_240.csv": lambda: events(240, "strangers", STRANGERS),
-    DATA / "fallback" / "assets_by_kind.json": lambda: json.dumps(fallback_table(), indent=1) + "\n",
+    DATA / "fallback" / "assets_fallback_3.json": lambda: json.dumps(fallback_table(), indent=1) + "\n",
     FAR_END / "assets.json": lambda: json.dumps(far_end_table(), indent=1) + "\n",
 }
 

@@ -20,7 +20,7 @@ from .files import keep, load
 from .forwarding import drain
 from .outbox import Outbox
 
-FALLBACK = events.DATA / "fallback" / "assets_by_kind.json"
+FALLBACK = events.DATA / "fallback" / "assets_fallback_3.json"
 
 
 class Detect:

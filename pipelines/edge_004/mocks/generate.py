@@ -24,7 +24,7 @@ def day():
     return "\n".join(lines) + "\n"
 
 
-FILES = {DATA / "happy_path" / "inverters_day.csv": day}
+FILES = {DATA / "happy_path" / "inverters_valid_1536.csv": day}
 
 if __name__ == "__main__":
     for path, made in FILES.items():

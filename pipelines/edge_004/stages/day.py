@@ -9,7 +9,7 @@ check       a residue over the row and all rows before it: whoever changes one c
 import csv
 from pathlib import Path
 
-READINGS = Path(__file__).parent.parent / "mocks" / "data" / "happy_path" / "inverters_day.csv"
+READINGS = Path(__file__).parent.parent / "mocks" / "data" / "happy_path" / "inverters_valid_1536.csv"
 HOT_TENTHS = 450
 HEAD = "day,quarter,inverter,watt_hours,so_far,deviation,tenths_celsius,state,check\n"
 
