@@ -190,7 +190,8 @@ class Nest:
     def look_after(self, *, again: bool) -> None:
         """Lets go on whose time has come, buries the dead; for each of them another one is born `again`."""
         for pid in [pid for pid, until_ns in self.stopped.items() if until_ns < now_ns()]:
-            os.kill(pid, signal.SIGCONT)
+            with contextlib.suppress(ProcessLookupError):  # it was killed while it stood still, and is buried
+                os.kill(pid, signal.SIGCONT)
             del self.stopped[pid]
         for pid in list(self.living):
             if os.waitpid(pid, os.WNOHANG)[0]:
