@@ -512,6 +512,17 @@ def test_an_outage_that_met_nothing_is_told() -> None:
     assert len(told.says("outage_met")) == 1
 
 
+@pytest.mark.parametrize(("cut_in", "source", "told_of"), [("", "fallback", 1), ("enrich", "fallback", 0), ("enrich", "remote", 1)])
+def test_an_enrichment_that_began_again_may_lie_in_the_outage_as_a_whole(cut_in: str, source: str, told_of: int) -> None:
+    """Behind a power cut nothing of it need have been looked up; but without any fallback the outage was not met."""
+    told = Told("recovery")
+    told.faulty = [{"program": "p", "fault": "offline", "on": True, "boottime_ns": 1, "boot_id": BOOT}]
+    told.cuts = [SimpleNamespace(stage=cut_in)] if cut_in else []
+    for finding in told.outputs["enrich"]["lookups"]:
+        finding["source"] = source
+    assert len(told.says("outage_met")) == told_of
+
+
 def test_an_outage_that_was_planned_and_never_came_is_told() -> None:
     """An empty journal of the guard is no proof that another profile was laid over the scenario: the plan says what was asked."""
     told = Told("recovery")
