@@ -163,20 +163,29 @@ def promises_kept(evidence: Evidence, scenario: str) -> list[Problem]:
 
 
 def _lost_in_a_cut_that_nobody_noted(evidence: Evidence, execution: Execution) -> list[Problem]:
-    """A coordinator that was killed at a cut had been told what was flushed: the restart behind it must have found that."""
+    """A coordinator that was killed at a cut had been told what was flushed: the restart behind it must have found that.
+
+    Held while it is restored, the life before the cut wrote a `restored` of its own, which says nothing of the cut.
+    """
     problems: list[Problem] = []
     flushed, hold = 0, ""
+    life: tuple[str, int] = ("", 0)
+    held_life = life
     for record in evidence.coordinator:
         said = record.payload
+        if {"boot_id", "supervisor_started_ns"} <= said.keys():
+            life = (said["boot_id"], said["supervisor_started_ns"])
         if said.get("execution") != execution.name:
             continue
         if record.kind == "held":
-            flushed = said["flushed"]
+            flushed, held_life = said["flushed"], life
         elif record.kind in ("cutting", "cut"):
             hold = str(said["hold"]) if record.kind == "cutting" else ""
         elif record.kind == "returned" and hold:
             for restored in execution.of_kind("restored"):
                 found = restored.payload["records_found"]
+                if (restored.boot_id, restored.payload["supervisor_started_ns"]) == held_life:
+                    continue
                 if said["mirrored"] < restored.sequence <= said["written"] and found < flushed:
                     problems.append((f"{hold}: {flushed} records were promised, {found} came back", execution.where(restored)))
             hold = ""

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from runner.errors import AskError
-from runner.judgement.checks import finished, nothing_repeated, really_rebooted
+from runner.judgement.checks import finished, nothing_repeated, promises_kept, really_rebooted
 from runner.judgement.conclude import conclude
 from runner.judgement.evidence import SET_ASIDE, Evidence, load_evidence
 from runner.judgement.integrity import contradictions, evidence_unaltered, losses_recounted
@@ -263,6 +263,38 @@ def test_a_repetition_behind_a_cut_is_told_once(run: MadeRun) -> None:
     run.cut(5, "recovery-1", "train", back_s=6)
     run.witness(8, "recovery-1", "ingest")
     assert repeated(run) == ["ingest began again after the cut at recovery-1/1, though its end was promised"]
+
+
+# ---- a cut whose coordinator was killed before it could be noted ------------------------------------------------------
+
+
+def promises_lost(run: MadeRun, promised: int, *, known: int) -> list[str]:
+    """Held with so much promised, and the coordinator, which knows so much, is killed while it cuts; the device is back by itself."""
+    run.note(9, "held", execution="recovery-1", hold="recovery-1/2", flushed=promised)
+    run.note(9, "cutting", execution="recovery-1", hold="recovery-1/2")
+    run.restart(10, "recovery-1")
+    run.note(30, "resumed")
+    returned(run, 30, known)
+    return [problem for problem, _ in promises_kept(evidence(run), "recovery")]
+
+
+def test_a_promise_is_held_against_the_restart_behind_such_a_cut(run: MadeRun) -> None:
+    """All that was written came back: as much as was promised, and no more."""
+    written = len(run.journals["recovery-1"])
+    assert promises_lost(run, written, known=1) == []
+
+
+def test_a_promise_that_was_broken_in_such_a_cut_is_found(run: MadeRun) -> None:
+    """The negative control: one record more had been promised."""
+    written = len(run.journals["recovery-1"])
+    assert promises_lost(run, written + 1, known=1) == [f"recovery-1/2: {written + 1} records were promised, {written} came back"]
+
+
+def test_the_restart_that_such_a_cut_struck_is_not_the_one_behind_it(run: MadeRun) -> None:
+    """Cut while it was restored: that life found less than it promised itself later, and lost nothing."""
+    run.cut(5, "recovery-1", "train", back_s=6)
+    written = len(run.journals["recovery-1"])
+    assert promises_lost(run, written, known=written - 2) == []
 
 
 # ---- losses that nobody noted -----------------------------------------------------------------------------------------

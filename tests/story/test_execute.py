@@ -137,30 +137,29 @@ def test_stages_that_were_not_planned_are_refused(run_edge_002: Run) -> None:
 
 def test_a_link_that_breaks_is_joined_again(run_edge_002: Run) -> None:
     """A broken link without a cut costs nothing: the next session reads on where the mirror ends."""
-    conclusion = run_edge_002(("train", "after_ack"), adjust=breaking_the_first_links)
+    conclusion = run_edge_002(("train", "after_ack"), adjust=breaking_the_first_link)
     assert failed(conclusion) == set()
     again = [record.payload for record in conclusion.evidence.coordinator if record.kind == "reattached"]
     assert [note["execution"] for note in again] == ["baseline-1"]
 
 
-def breaking_the_first_links(target: Target) -> None:
-    """The first stream breaks when the first stage is under way; later ones hold."""
+def breaking_the_first_link(target: Target) -> None:
+    """The stream breaks on which a stage is first heard of; later ones hold."""
     stream_of = target.transport.stream
-    streams: list[object] = []
+    broken: list[object] = []
 
     async def stream(argv: object) -> object:
         made = await stream_of(argv)  # type: ignore[arg-type]
-        streams.append(made)
-        if len(streams) == 1:
-            read = made.read
+        read = made.read
 
-            async def breaking() -> bytes:
-                data = await read()
-                if b"host_ready" in data or b"stage_started" in data or b"stage_finished" in data:
-                    raise LinkLost("somebody stumbled over the cable")
-                return data
+        async def breaking() -> bytes:
+            data = await read()
+            if broken in ([], [made]) and (b"host_ready" in data or b"stage_started" in data or b"stage_finished" in data):
+                broken[:] = [made]
+                raise LinkLost("somebody stumbled over the cable")
+            return data
 
-            made.read = breaking  # type: ignore[method-assign]
+        made.read = breaking  # type: ignore[method-assign]
         return made
 
     target.transport.stream = stream  # type: ignore[method-assign,assignment]
