@@ -60,7 +60,7 @@ WAITS = {  # step → what is waited for while it lasts
 )
 @click.option("--dry-run", is_flag=True, help="Print the plan; nothing moves.")
 @click.pass_obj
-def exec_(output: Output, /, dry_run: bool, fail_on: str | None, no_wait: bool, detach: bool, **words: Any) -> int:
+def exec_(output: Output, /, dry_run: bool, no_wait: bool, detach: bool, **words: Any) -> int:
     """Run ENTRY of the roadmap on a device, for example: runner exec EDGE-002 --device qemu-pi"""
     lab = output.lab()
     plan = make_plan(Asked(**words), lab)
@@ -81,12 +81,10 @@ def exec_(output: Output, /, dry_run: bool, fail_on: str | None, no_wait: bool, 
 
         return execute(plan, lab, progress, wait=not no_wait)
 
-    return asyncio.run(carry_out(output, lab, plan, story, fail_on))
+    return asyncio.run(carry_out(output, lab, plan, story))
 
 
-async def carry_out(
-    output: Output, lab: Lab, plan: Plan, story: Callable[[Progress], Coroutine[Any, Any, Conclusion]], fail_on: str | None = None
-) -> int:
+async def carry_out(output: Output, lab: Lab, plan: Plan, story: Callable[[Progress], Coroutine[Any, Any, Conclusion]]) -> int:
     """Follows a run to its conclusion, and says it. Asked once to end it unwinds in order; asked twice it stops at once."""
     from runner.cli.github import announce
 
@@ -115,7 +113,7 @@ async def carry_out(
         raise KeyboardInterrupt from None
     finally:
         output.wait()
-    code = exit_code(conclusion.outcome.exit_code, [finding.severity for finding in conclusion.findings], fail_on)
+    code = exit_code(conclusion.outcome.exit_code, [finding.severity for finding in conclusion.findings], plan.fail_on)
     value: dict[str, Any] = {**conclusion.as_json(), "exit_code": code}
     if conclusion.trouble is not None and code not in (0, 1):
         first = conclusion.trouble.complaints[0]

@@ -81,7 +81,7 @@ def _carried_out_by(run: RunFolder, pid: int) -> bool:
 @click.argument("name", metavar="RUN")
 @click.pass_obj
 def run_attach(output: Output, name: str) -> int:
-    """Follow RUN until it ends, from its first line on; ^C only leaves. Exits as the run does, with 3 where it was killed."""
+    """Follow RUN until it ends, from its first line on; ^C only leaves. Exits as its `exec` would, with 3 where it was killed."""
     folder = _find(output, name)
     tail = _Tail(folder.progress)
     try:
@@ -171,14 +171,21 @@ def _under_way(folder: RunFolder) -> bool:
 
 
 def _how_it_ended(output: Output, folder: RunFolder, name: str) -> int:
-    """The exit status that the run itself had; a killed one has none, and is blocked until somebody goes on with it."""
+    """The exit status that the run itself had, tightened as its `exec` was told; a killed one has none, and is blocked until somebody
+    goes on with it."""
+    from runner.cli.exec import exit_code
     from runner.judgement.conclude import conclude
     from runner.judgement.evidence import load_evidence
+    from runner.model.outcome import SEVERITIES
 
-    if load_evidence(folder).ending is None:
+    evidence = load_evidence(folder)
+    if evidence.ending is None:
         raise LabError(f"{name} was killed before it came to its end", do=f"runner run resume {name}")
     conclusion = conclude(folder, folder.completed_at)
-    return output.result(conclusion.as_json(), "", conclusion.outcome.exit_code)
+    told = evidence.plan.get("fail_on")
+    severities = [finding.severity for finding in conclusion.findings]
+    code = exit_code(conclusion.outcome.exit_code, severities, told if told in SEVERITIES else None)
+    return output.result({**conclusion.as_json(), "exit_code": code}, "", code)
 
 
 class _Tail:

@@ -8,7 +8,7 @@ from pydantic import Field
 
 from runner.model.base import Value
 from runner.model.device import DataLink, DeviceLine, DeviceType
-from runner.model.entry import CutBar, Limits, Scenario
+from runner.model.entry import CutBar, Limits, Scenario, Severity
 from runner.model.profile import Damage, Link, Profile
 
 HTTP_PORT, MQTT_PORT = 8080, 1883  # of the far end; fixed, because it has an address of its own
@@ -63,6 +63,7 @@ class Plan(Value):
     cuts: CutBar
     cuts_asked: int  # cuts that may count: in scenarios that must hold, and without damage done meanwhile
     command: str = ""  # the same plan once more
+    fail_on: Severity | None = None  # a finding at least so severe makes the exit status 1; the verdict does not know of it
     far_end: tuple[Literal["http", "mqtt"], ...] = ()  # what it serves
     limits: Limits
     executions: tuple[ExecutionPlan, ...]

@@ -16,7 +16,7 @@ from runner.lab.load import Reader, folder_name
 from runner.lab.where import Lab
 from runner.lab.yaml_source import Source, nearest, one_of
 from runner.model.device import DeviceLine, DeviceType
-from runner.model.entry import Entry, Scenario
+from runner.model.entry import Entry, Scenario, Severity
 from runner.model.plan import CutPlan, ExecutionPlan, Plan
 from runner.model.profile import PowerCut, Profile, Tamper
 from runner.target.bundle import stageflow_versions
@@ -38,6 +38,7 @@ class Asked:
     seed: int = 1
     quick: bool = False
     stageflow: str | None = None
+    fail_on: Severity | None = None
 
 
 def make_plan(asked: Asked, lab: Lab) -> Plan:
@@ -88,6 +89,7 @@ def make_plan(asked: Asked, lab: Lab) -> Plan:
         cuts=entry.cuts,
         cuts_asked=sum(may_count(execution, cut, entry.scenarios) for execution in executions for cut in execution.cuts),
         command=_command(asked, stageflow),
+        fail_on=asked.fail_on,
         far_end=entry.far_end,
         limits=entry.limits,
         executions=executions,
@@ -161,6 +163,7 @@ def _command(asked: Asked, stageflow: str) -> str:
     words += [word for name in asked.scenarios for word in ("--scenario", name)]
     words += [word for name in asked.profiles for word in ("--profile", name)]
     words += ["--cuts", str(asked.cuts)] if asked.cuts is not None else ["--quick"] if asked.quick else []
+    words += ["--fail-on", asked.fail_on] if asked.fail_on else []
     return shlex.join(words)
 
 

@@ -28,6 +28,7 @@ ASKED = [
     *(Asked("EDGE-002", scenarios=pair, quick=True) for pair in itertools.combinations(SCENARIOS[2:], 2)),
     Asked("EDGE-002", scenarios=("stress", "stress"), cuts=6),
     Asked("EDGE-002", cuts=4, quick=True),
+    Asked("EDGE-002", quick=True, fail_on="high"),
     Asked("EDGE-002", device="qemu-pi", stageflow="0.5.0"),
 ]
 

@@ -1,0 +1,42 @@
+"""`run attach` and `exec --detach`, where no run is needed to see it: the exit status of a run that is over."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from runner.judgement import conclude
+from runner.judgement.findings import make_findings
+from runner.judgement.judge import CheckResult
+from runner.lab.folder import write_json
+from tests.judgement.made_run import GENERATED_AT, MadeRun
+
+Runner = Callable[..., Any]
+
+
+@pytest.mark.parametrize(
+    ("fail_on", "expected"),
+    [("high", 1), ("info", 1), ("critical", 0), (None, 0), ("everything", 0)],
+)
+def test_whoever_attaches_is_told_what_exec_was_told_to_fail_on(
+    runner: Runner, make_lab: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, fail_on: str | None, expected: int
+) -> None:
+    """An observed finding of severity high fails the run that asked for that, and none else; a word that no plan holds says nothing."""
+    lab = make_lab({})
+    made = MadeRun(lab / "runs")
+    made.plan["fail_on"] = fail_on
+    made.begin("recovery-1", 1.0)
+    made.end(3.0, "recovery-1")
+    made.end(4.0)
+    lost = CheckResult(
+        "recovery", "alarms_sent_once", "reliability", "Every alarm goes out once.", "high", "observe", (("2 again", "j#7"),)
+    )
+    concluded = made.conclusion("held_with_concerns", results=[lost])
+    concluded.findings = make_findings(concluded.evidence, [lost], GENERATED_AT)
+    write_json(made.folder.findings, {"metadata": {"completed_at": GENERATED_AT}, "findings": []})
+    monkeypatch.setattr(conclude, "conclude", lambda folder, generated_at: concluded)
+    said = runner("--json", "--lab", str(lab), "run", "attach", made.folder.run_id)
+    assert (said.exit_code, said.json["exit_code"], said.json["verdict"]) == (expected, expected, "PASS_WITH_CONCERNS")
