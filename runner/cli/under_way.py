@@ -32,15 +32,16 @@ def leave_it_to_another(output: Output, lab: Lab, *, no_wait: bool) -> int:
 
     While it waits for the device, what it says is passed on; ^C ends it then.
     """
+    from runner.cli.detached import new_log, remove_old
     from runner.lab.folder import RunFolder
     from runner.lab.where import state_root
 
     folder = state_root() / "detached"
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    remove_old(folder, time.time())
     words = [word for word in sys.argv[1:] if word != "--detach"]
-    log = folder / f"{os.getpid()}-{time.time_ns()}.log"
     known = {run.root for run in RunFolder.every(lab.runs)}
-    with log.open("xb") as file:
+    with new_log(folder) as (log, file):
         arguments = [sys.executable, "-m", "runner", *words]
         child = subprocess.Popen(arguments, stdin=subprocess.DEVNULL, stdout=file, stderr=file, start_new_session=True)
     said = 0
@@ -140,7 +141,7 @@ def _resume(output: Output, name: str, *, wait: bool, cancel: bool) -> int:
     import asyncio
 
     from runner.cli.exec import carry_out
-    from runner.judgement.evidence import load_evidence
+    from runner.judgement.reading import load_evidence
     from runner.story.execute import plan_of
 
     folder = _find(output, name)
@@ -175,7 +176,7 @@ def _how_it_ended(output: Output, folder: RunFolder, name: str) -> int:
     goes on with it."""
     from runner.cli.exec import exit_code
     from runner.judgement.conclude import conclude
-    from runner.judgement.evidence import load_evidence
+    from runner.judgement.reading import load_evidence
     from runner.model.outcome import SEVERITIES
 
     evidence = load_evidence(folder)
