@@ -15,7 +15,7 @@ from runner.errors import AskError
 from runner.faults import table
 from runner.faults.kernel import EVERY_CAPABILITY, NOTHING_BEFORE, Before
 from runner.model.device import DataLink
-from runner.model.profile import Cutting, External, Link, PowerCut, Profile, Steady, Tamper
+from runner.model.profile import Cutting, External, Link, PowerCut, Profile, Steady, Tamper, Thermal
 from runner.model.program import Program
 
 ANYWHERE = DataLink(interface="data0", far_end="far-end")  # stands for the link of a device that is not known, or has none
@@ -38,6 +38,7 @@ class Composed:
 
     cutting: Cutting | None = None
     links: tuple[Link, ...] = ()
+    heat: Thermal | None = None
     severs: tuple[str, ...] = ()
 
 
@@ -64,17 +65,21 @@ def compose(
     problems: list[Problem] = []
     placed: list[_Placed] = []
     cutting: list[tuple[str, int, Cutting]] = []
+    heat: list[tuple[str, int, Thermal]] = []
     for name, profile in profiles:
         for place, fault in enumerate(profile.faults):
             if isinstance(fault, Cutting):
                 cutting.append((name, place, fault))
+            elif isinstance(fault, Thermal):
+                heat.append((name, place, fault))
             else:
                 made = _made(name, place, fault, link, capabilities, problems)
                 placed += [made] if made else []
         problems += _severing(name, profile, [each for each in placed if each.profile == name], link)
-    problems += _one_cutting(cutting) + _one_owner(placed) + _anchored(placed, stages)
+    problems += _one_cutting(cutting) + _one_heat(heat) + _one_owner(placed) + _anchored(placed, stages)
     severs = tuple(dict.fromkeys(word for _, profile in profiles for word in profile.severs))
-    return Composed(cutting[0][2] if cutting else None, tuple(each.fault for each in placed), severs), tuple(dict.fromkeys(problems))
+    what, warm = cutting[0][2] if cutting else None, heat[0][2] if heat else None
+    return Composed(what, tuple(each.fault for each in placed), warm, severs), tuple(dict.fromkeys(problems))
 
 
 def programs_of(
@@ -140,6 +145,14 @@ def _one_cutting(cutting: list[tuple[str, int, Cutting]]) -> list[Problem]:
             "hold them over scenarios of their own",
         )
         for name, place, fault in cutting[1:]
+    ]
+
+
+def _one_heat(heat: list[tuple[str, int, Thermal]]) -> list[Problem]:
+    """A board has one temperature."""
+    do = "one timeline of ambient_c says all of a day"
+    return [
+        Problem(name, ("faults", place), f"thermal beside thermal of {heat[0][0]}", "one thermal in all", do) for name, place, _ in heat[1:]
     ]
 
 

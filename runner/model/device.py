@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from typing import Any, Literal
+from itertools import pairwise
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
@@ -56,6 +57,98 @@ class DataLink(Public):
     one_path: bool = False
 
 
+Celsius = Annotated[float, Field(ge=-100, le=300)]
+Resistance = Annotated[float, Field(gt=0, le=1000)]  # K/W
+Capacity = Annotated[float, Field(gt=0, le=1_000_000)]  # J/K
+Watts = Annotated[float, Field(ge=0, le=10_000)]
+Clock = Annotated[float, Field(gt=0, le=100_000)]  # MHz
+
+
+class ThrottleStep(Value):
+    """From `at_c` of the die on, the clock is `mhz`; `word` is what the firmware's flags call that."""
+
+    at_c: Celsius
+    mhz: Clock
+    word: Literal["soft limit", "throttled", "capped"]
+
+
+class FanStep(Value):
+    """From `at_c` of the die on, the fan runs at this share of its full speed."""
+
+    at_c: Celsius
+    percent: float = Field(ge=0, le=100)
+
+
+class Fan(Value):
+    """A fan that the firmware drives. `board_to_air_k_w` is the way to the air while it runs at its full speed."""
+
+    board_to_air_k_w: Resistance
+    steps: tuple[FanStep, ...] = Field(min_length=1, max_length=20)
+    hysteresis_k: float = Field(0.0, ge=0, le=50)
+
+    @model_validator(mode="after")
+    def _rises(self) -> Self:
+        if any(a.at_c >= b.at_c or a.percent >= b.percent for a, b in pairwise(self.steps)):
+            raise ValueError("each step of a fan is warmer and faster than the one before")
+        return self
+
+
+class Thermal(Value):
+    """How this kind of board gets warm and what it then does about it: see runner/ondevice/heat.py, which computes with these figures.
+
+    `sensor` and `clock` are the files in which its own kernel says both, `throttled` one with the firmware's flags, where there is one.
+    """
+
+    die_j_k: Capacity
+    board_j_k: Capacity
+    die_to_board_k_w: Resistance
+    board_to_air_k_w: Resistance
+    idle_w: Watts
+    busy_w: Watts  # of all cores at the full clock, beside `idle_w`
+    exponent: float = Field(2.0, ge=0, le=4)  # of the clock in the power of the work: 1 where the voltage stays, 3 where it follows
+    full_mhz: Clock
+    steps: tuple[ThrottleStep, ...] = Field(max_length=20)
+    hysteresis_k: float = Field(ge=0, le=50)
+    critical_c: Celsius  # here the board switches itself off
+    fan: Fan | None = None
+    sensor: str = "/sys/class/thermal/thermal_zone0/temp"
+    clock: str = "/sys/devices/system/cpu/cpu0/cpufreq/scaling_cur_freq"
+    throttled: str = ""
+
+    @model_validator(mode="after")
+    def _steps_down(self) -> Self:
+        clocks = [self.full_mhz, *(step.mhz for step in self.steps)]
+        warmer = [*(step.at_c for step in self.steps), self.critical_c]
+        if any(a <= b for a, b in pairwise(clocks)) or any(a >= b for a, b in pairwise(warmer)):
+            raise ValueError("each step is warmer and slower than the one before, and `critical_c` is above the last")
+        if self.fan and self.fan.board_to_air_k_w > self.board_to_air_k_w:
+            raise ValueError("a fan makes `board_to_air_k_w` smaller than it is without")
+        return self
+
+    @property
+    def body(self) -> dict[str, Any]:
+        """What `heat.body_of` reads."""
+        names = ("die_j_k", "board_j_k", "die_to_board_k_w", "board_to_air_k_w", "idle_w", "busy_w", "exponent")
+        said: dict[str, Any] = {name: getattr(self, name) for name in names}
+        if self.fan:
+            said["fan_steps"] = [[step.at_c, step.percent / 100] for step in self.fan.steps]
+            said |= {"fan_k_w": self.fan.board_to_air_k_w, "fan_hysteresis_k": self.fan.hysteresis_k}
+        return said
+
+    @property
+    def throttle(self) -> dict[str, Any]:
+        """What `heat.throttle_of` reads."""
+        steps = [[step.at_c, step.mhz, step.word] for step in self.steps]
+        return {"full_mhz": self.full_mhz, "steps": steps, "hysteresis_k": self.hysteresis_k, "critical_c": self.critical_c}
+
+
+class Size(Value):
+    """How much of a computer this kind of board is, as far as another one can be made as small: not how fast one of its cores is."""
+
+    memory_mib: int = Field(ge=8, le=1_048_576)
+    cpus: int = Field(ge=1, le=1024)
+
+
 class DeviceType(Public):
     """One file in `devices/`: arch, how to reach it, how to take its power, what such a cut loses."""
 
@@ -68,6 +161,16 @@ class DeviceType(Public):
     stage_timeout_s: float = Field(60.0, gt=0, le=3600)
     data_link: DataLink | None = None
     emulation: Emulation | None = None
+    size: Size | None = None  # for `like:` of a profile
+    shared: bool = False  # others work on it, too, as on this very machine: its clock is nobody's to turn, and its control groups come and go
+    thermal: Thermal | None = None  # its own, or once the lab has read it that of the type which `thermal_like` names
+    thermal_like: Name | None = None  # an emulated board has no heat of its own: it gets warm as this type does
+
+    @model_validator(mode="after")
+    def _one_body(self) -> Self:
+        if self.thermal is not None and self.thermal_like is not None:
+            raise ValueError("`thermal` or `thermal_like`, not both")
+        return self
 
 
 class DeviceLine(Public):

@@ -2,8 +2,10 @@
 
     cutting faults   what the power does at chosen points of an execution: power_cut, tamper, or neither (steady)
     link faults      what the data link does over the time of an execution: bandwidth, offline, jamming, external
+    heat             what the air around the board does over that time: thermal
+    scarcity         what the device has too little of, or is wrong about: resources, disk, clock
 
-A profile has at most one cutting fault, and any number of link faults that do not want the same thing at once.
+A profile has at most one cutting fault and one of heat, and any number of link faults that do not want the same thing at once.
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ Rate = Annotated[float, Field(gt=0, le=10_000_000, strict=True)]  # kbit/s
 Milliseconds = Annotated[float, Field(ge=0, le=600_000, strict=True)]
 Seconds = Annotated[float, Field(ge=0, le=86_400, strict=True)]
 Duration = Annotated[float, Field(gt=0, le=86_400, strict=True)]  # s
+Celsius = Annotated[float, Field(ge=-100, le=200, strict=True)]
 
 
 class Steady(Value):
@@ -206,9 +209,108 @@ class External(Timed):
     settings: dict[str, str | int | float | bool] = Field(default_factory=dict)
 
 
+class Air(Value):
+    """One point of a day: the air is `c` warm, `at_s` seconds (of the model's time) after the fault came on."""
+
+    at_s: Annotated[float, Field(ge=0, le=8_640_000, strict=True)]
+    c: Celsius
+
+
+class Thermal(Timed):
+    """Heat: the board warms as its work and the air around it say, and its clock falls as its firmware would let it.
+
+    `ambient_c` is one number, or points of a day with straight lines between them. `starts_at_c` is the die when the fault comes on; if
+    not said, the board has been idle there for long. `air` is how much more the way from the board to the air resists: 1.6 is
+    a closed box. `like` names a type of device whose figures are taken instead of the device's own. `pace` is seconds of the model per real
+    second: every time is said with it, and nothing but the heat goes faster.
+    """
+
+    fault: Literal["thermal"]
+    ambient_c: Celsius | Annotated[tuple[Air, ...], Field(min_length=1, max_length=1000)]
+    starts_at_c: Celsius | None = None
+    fan: Literal["works", "failed"] = "works"
+    air: Annotated[float, Field(ge=0.1, le=100, strict=True)] = 1.0
+    like: Name | None = None
+    pace: Annotated[float, Field(ge=0.1, le=1000, strict=True)] = 1.0
+
+    @model_validator(mode="after")
+    def _day_runs_forward(self) -> Self:
+        points = self.timeline
+        if points[0][0] or any(a[0] >= b[0] for a, b in pairwise(points)):
+            raise ValueError("`ambient_c` begins with `at_s: 0`, and each further point is later than the one before")
+        return self
+
+    @property
+    def timeline(self) -> tuple[tuple[float, float], ...]:
+        """(at_s, c) in the model's time, as `heat.ambient_at` reads it."""
+        if isinstance(self.ambient_c, tuple):
+            return tuple((point.at_s, point.c) for point in self.ambient_c)
+        return ((0.0, self.ambient_c),)
+
+
+class Resources(Timed):
+    """A device that is too small: the pipeline's processes, and nobody else's, have so much memory, so many cores, so many tasks.
+
+    `memory_mib` is all that they may have, without any swap; who wants more is killed for want of memory. `cpu_share` is in cores:
+    0.25 is a quarter of one. `processes` counts threads, too. `like` names a type of device, whose size stands for what is not said.
+    """
+
+    fault: Literal["resources"]
+    memory_mib: int | None = Field(None, ge=8, le=1_048_576, strict=True)
+    cpu_share: Annotated[float, Field(ge=0.01, le=1024, strict=True)] | None = None
+    processes: int | None = Field(None, ge=1, le=1_000_000, strict=True)
+    like: Name | None = None
+
+    @model_validator(mode="after")
+    def _is_scarce_of_something(self) -> Self:
+        if self.like is None and self.memory_mib is None and self.cpu_share is None and self.processes is None:
+            raise ValueError("`memory_mib`, `cpu_share`, `processes` or `like` says what there is little of")
+        return self
+
+
+class Disk(Timed):
+    """The folder that stages get as SCARCE_FOLDER, a file system of its own of `size_mib`, and what is wrong with it.
+
+    full: no byte is left. no_inodes: no file can be made. read_only: it takes nothing. io_errors: the medium fails, by what `fails` says.
+    """
+
+    fault: Literal["disk"]
+    what: Literal["full", "no_inodes", "read_only", "io_errors"]
+    size_mib: int = Field(16, ge=8, le=1024, strict=True)
+    fails: Literal["writes", "everything"] = "writes"
+
+    @model_validator(mode="after")
+    def _fails_where_it_can(self) -> Self:
+        if self.fails != "writes" and self.what != "io_errors":
+            raise ValueError("`fails` is for `what: io_errors`")
+        return self
+
+
+class WrongClock(Timed):
+    """The device's wall clock is wrong: it jumps by `jump_s`, or to `to` (a moment as YAML writes it, in UTC), and drifts on by `drift_ppm`.
+
+    The boot-time clock, by which every deadline and every record is timed, goes on as it was. A moment before the device was
+    started cannot be had: a board without a clock begins in 1970 and shows its own uptime.
+    """
+
+    fault: Literal["clock"]
+    jump_s: Annotated[float, Field(ge=-4_000_000_000, le=4_000_000_000, strict=True)] | None = None
+    to: str | None = Field(None, pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ$")
+    drift_ppm: Annotated[float, Field(ge=-500_000, le=500_000, strict=True)] = 0.0
+
+    @model_validator(mode="after")
+    def _is_wrong(self) -> Self:
+        if self.jump_s is not None and self.to is not None:
+            raise ValueError("`jump_s` or `to`, not both")
+        if not self.jump_s and self.to is None and not self.drift_ppm:
+            raise ValueError("`jump_s`, `to` or `drift_ppm` says how the clock is wrong")
+        return self
+
+
 Cutting = Steady | PowerCut | Tamper
 Link = Bandwidth | Offline | Jamming | External
-Fault = Annotated[Cutting | Link, Field(discriminator="fault")]
+Scarcity = Resources | Disk | WrongClock
+Fault = Annotated[Cutting | Link | Thermal | Scarcity, Field(discriminator="fault")]
 
 
 class Profile(Value):
@@ -226,3 +328,11 @@ class Profile(Value):
     @property
     def links(self) -> tuple[Link, ...]:
         return tuple(fault for fault in self.faults if isinstance(fault, Link))
+
+    @property
+    def heat(self) -> Thermal | None:
+        return next((fault for fault in self.faults if isinstance(fault, Thermal)), None)
+
+    @property
+    def scarcities(self) -> tuple[Scarcity, ...]:
+        return tuple(fault for fault in self.faults if isinstance(fault, Scarcity))
