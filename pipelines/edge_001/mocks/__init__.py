@@ -1,0 +1,1 @@
+"""What the camera sees, and what it must have seen: made by generate.py."""

@@ -1,0 +1,5 @@
+"""The same belt while the board grows hot, slow and cool again, and the power fails meanwhile. Nothing in it knows about that beforehand."""
+
+from .baseline import build
+
+__all__ = ["build"]
