@@ -9,7 +9,7 @@ from runner.errors import AskError, Complaint
 from runner.lab.where import Lab, builtin_root
 from runner.lab.yaml_source import Source, nearest, one_of
 from runner.model.base import Value
-from runner.model.device import DeviceType, Inventory
+from runner.model.device import DeviceType, Inventory, Thermal
 from runner.model.entry import Entry
 from runner.model.profile import Profile
 from runner.model.roadmap import Roadmap
@@ -30,7 +30,20 @@ class Reader:
 
     def device_type(self, name: str, where: str) -> DeviceType | None:
         do = "take one of these, or write devices/NAME.yaml: runner schema device"
-        return self._named("device type", name, where, "devices", DeviceType, do)
+        found = self._named("device type", name, where, "devices", DeviceType, do)
+        if found is None or found.thermal_like is None:
+            return found
+        thermal = self.thermal(found.thermal_like, self._where_in(f"devices/{name}.yaml", "thermal_like"))
+        return found.model_copy(update={"thermal": thermal})
+
+    def thermal(self, name: str, where: str) -> Thermal | None:
+        """How boards of the type that is called `name` get warm; one that has no heat of its own is complained about."""
+        do = "take one of these, or write devices/NAME.yaml: runner schema device"
+        found = self._named("device type", name, where, "devices", DeviceType, do)
+        if found and found.thermal is None:
+            said = f"device type {name!r} does not say how it gets warm"
+            self.complain(said, "a type with a section `thermal`, like raspberry-pi-4", where, "runner device fit-thermal --help")
+        return found.thermal if found else None
 
     def profile(self, name: str, where: str) -> Profile | None:
         return self._named("profile", name, where, "profiles", Profile, "runner profile list")
@@ -106,6 +119,10 @@ class Reader:
         value = source.validate(model)
         self.complaints.extend(source.complaints)
         return (value, source) if value is not None else None
+
+    def _where_in(self, relative: str, key: str) -> str:
+        path = self.lab.file(relative)
+        return Source(path, self._shown(path, relative)).where((key,)) if path else relative
 
     def _shown(self, path: Path, relative: str) -> str:
         builtin = not self.lab.builtin and path.is_relative_to(builtin_root()) and self.lab.root != builtin_root()
