@@ -17,6 +17,26 @@ if sys.argv[1:2] == ["shape"]:
 
     sys.exit(shaper.main(sys.argv[2:]))
 
+if sys.argv[1:2] == ["sensors"]:
+    from ondevice import sensors
+
+    sys.exit(sensors.main(sys.argv[2:]))
+
+if sys.argv[1:2] == ["confine"]:
+    from ondevice import cgroup
+
+    sys.exit(cgroup.main(sys.argv[2:]))
+
+if sys.argv[1:2] == ["disk"]:
+    from ondevice import small_disk
+
+    sys.exit(small_disk.main(sys.argv[2:]))
+
+if sys.argv[1:2] == ["clock"]:
+    from ondevice import wrong_clock
+
+    sys.exit(wrong_clock.main(sys.argv[2:]))
+
 from ondevice.supervisor import main  # type: ignore[import-not-found]
 
 sys.exit(main(sys.argv[1:]))

@@ -27,6 +27,7 @@ from typing import Any
 from runner.disk_log import DiskLog, Write
 from runner.errors import LabError
 from runner.target.emulation.disk import create_data_disk
+from runner.target.emulation.heater import HEAT
 from runner.target.emulation.image import ensure_image, refuse_missing_tools
 from runner.target.emulation.machine import MachineSpec, choose_accelerator
 from runner.target.emulation.messages import CONFIG, DISK, DISK_LOG, LOG, SOCKET, Config, CutFacts
@@ -71,6 +72,7 @@ class Board:
         self.console = self.folder / "console.log"
         self.disk_log = self.folder / DISK_LOG
         self.keeper_log = self.folder / LOG
+        self.heat_log = self.folder / HEAT
         self._keeper: subprocess.Popen[bytes] | None = None
 
     def __repr__(self) -> str:
@@ -127,6 +129,21 @@ class Board:
     async def renew(self, seconds: float) -> None:
         """Let the lease run `seconds` from now. Nothing else but `start` renews it: the caller must."""
         await self._ask("renew", seconds=seconds)
+
+    async def heat(self, told: dict[str, Any]) -> dict[str, Any]:
+        """Heat over the board: see heater.py. LabError where this host cannot slow a board down. `renew` renews it, too."""
+        return await self._ask("heat", told=told)
+
+    async def warm(self) -> dict[str, Any]:
+        """The time of a heat that waits begins. LabError where there is none any more."""
+        return await self._ask("warm")
+
+    async def cool(self) -> dict[str, Any]:
+        """No heat any more, and the board as fast as it was; `left` names what stays all the same. Fine where there is no keeper."""
+        try:
+            return await self._ask("cool")
+        except KeeperGone:
+            return {"left": [], "heat": {"on": False}}
 
     async def facts(self) -> dict[str, Any]:
         """Accelerator and reason, versions, image digest, data NIC, pids, whether it is on, how long the lease runs."""

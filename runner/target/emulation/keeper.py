@@ -28,7 +28,10 @@ from pathlib import Path
 
 from runner.disk_log import DiskLogReader
 from runner.errors import LabError, RunnerError
+from runner.ondevice.heater import Threads
+from runner.ondevice.quota import sweep
 from runner.target.emulation.disk import nbdkit_arguments
+from runner.target.emulation.heater import SENSORS, Heater
 from runner.target.emulation.machine import Wiring, free_port, qemu_arguments, tool_version
 from runner.target.emulation.messages import CONFIG, DISK, DISK_LOG, FENCE, LOCK, SOCKET, Config, CutFacts, Moment, Reply
 from runner.target.emulation.processes import (
@@ -76,9 +79,11 @@ class Keeper:
         self._one_at_a_time = asyncio.Lock()
         self._over = asyncio.Event()
         self._fence = read_fence()
+        self._processors: tuple[Process, list[int]] | None = None  # QEMU, and which of its threads are the board's
+        self._heater = Heater(self._threads, say)
         self._verbs: dict[str, Callable[[Reply], Awaitable[Reply]]] = {
             "on": self.on, "cut": self.cut, "off": self.off,
-            "renew": self.renew, "facts": self.facts, "disk": self.disk,
+            "renew": self.renew, "facts": self.facts, "disk": self.disk, "heat": self.heat, "warm": self.warm, "cool": self.cool,
         }  # fmt: skip
 
     # --- A life
@@ -99,6 +104,7 @@ class Keeper:
         finally:
             server.close()
             async with self._one_at_a_time:
+                await self._heater.end("the keeper ends")
                 await self._power_off()
             if isinstance(self._tap, Tap):
                 self._tap.close()
@@ -205,10 +211,23 @@ class Keeper:
         return {"off": True}
 
     async def renew(self, request: Reply) -> Reply:
-        """The lease runs `seconds` from now."""
+        """The lease runs `seconds` from now, and the heat its own time."""
         self._lease_s = float(request["seconds"])
         self._renewed = Moment.now()
+        self._heater.renew()
         return {"seconds": self._lease_s}
+
+    async def heat(self, request: Reply) -> Reply:
+        """Heat over the board until `cool`, its own end, or for want of renewal; LabError where this host cannot do it."""
+        return await self._heater.begin(request["told"])
+
+    async def warm(self, _: Reply) -> Reply:
+        """The time of a heat that waits begins."""
+        return self._heater.warm()
+
+    async def cool(self, _: Reply) -> Reply:
+        """The board is as fast as it was when this returns; what is left all the same is in `left`."""
+        return {"left": await self._heater.end(), "heat": self._heater.facts()}
 
     async def facts(self, _: Reply) -> Reply:
         """What is known about the board and its tools; changes nothing."""
@@ -225,6 +244,7 @@ class Keeper:
             "data_namespace": f"/proc/{os.getpid()}/fd/{self._tap.namespace_fd}" if isinstance(self._tap, Tap) else "",
             "token": self._token, "lease_s": self._lease_s,
             "lease_left_s": self._renewed.boottime_s + self._lease_s - Moment.now().boottime_s,
+            "heat": self._heater.facts(),
             "pids": {"keeper": os.getpid()} | {name: each.pid for name, each in owned.items() if on and each},
         }  # fmt: skip
 
@@ -264,7 +284,8 @@ class Keeper:
         if isinstance(self._tap, Tap):
             self._tap.drain()
         tap_fd = self._tap.tap_fd if isinstance(self._tap, Tap) else None
-        Path("qmp.sock").unlink(missing_ok=True)
+        for name in ("qmp.sock", SENSORS):
+            Path(name).unlink(missing_ok=True)
         self._port = free_port()
         wiring = Wiring(f"runner-{self._token}", self._port, self._nbd_socket.name, tap_fd)
         arguments = qemu_arguments(self._config.spec, self._config.image, wiring)
@@ -293,6 +314,17 @@ class Keeper:
         self._nbd_socket.unlink(missing_ok=True)
         self._machine = self._disk = self._on_since = None
         self._write_down()
+
+    async def _threads(self) -> Threads | None:
+        """QEMU, and its threads that are the board's processors; None while it has no power."""
+        machine = self._machine
+        if machine is None or machine.poll() is not None or self._on_since is None:
+            return None
+        if self._processors is None or self._processors[0] is not machine:
+            said = await qmp("query-cpus-fast")
+            assert isinstance(said, list)
+            self._processors = machine, sorted({int(each["thread-id"]) for each in said})
+        return machine.pid, self._processors[1]
 
     def _write_down(self) -> None:
         write_down(Path(), self._token, (self._machine, self._disk))
@@ -373,6 +405,8 @@ def main() -> int:
             return 3
         for pid in kill_leftovers(Path.cwd()):
             say(f"killed {pid}, left by an earlier keeper")
+        for path in sweep():
+            say(f"removed {path}, left by a keeper that is dead")
         asyncio.run(Keeper(Config.from_json(Path(CONFIG).read_text()), asked.token, asked.lease).run())
     return 0
 

@@ -3,7 +3,8 @@
     root disk   read-only image shared by all boards ─┐
     data disk   NBD ← nbdkit (volatile write cache) ──┤
     mgmt0       user network, one port forwarded ─────┼── QEMU ── console (file) · witness (file) · QMP (unix socket)
-    data0       tap in a namespace without a name ────┘
+    data0       tap in a namespace without a name ────┤
+    sensors     unix socket, host to guest ───────────┘
 
 Nothing here starts a board: `qemu_arguments` decides, the keeper acts.
 """
@@ -64,6 +65,7 @@ class Wiring:
     qmp_socket: str = "qmp.sock"
     console: str = "console.log"
     witness: str = "witness"
+    sensors: str = "sensors.sock"  # what the host says there is what the board's sensors read
     host_key: str = "host_key"
     authorized_keys: str = "client_key.pub"
     hostname: str = "hostname"
@@ -99,6 +101,8 @@ def qemu_arguments(spec: MachineSpec, image: Image, wiring: Wiring) -> list[str]
         "-device", "virtio-serial-pci",
         "-chardev", f"file,id=witness,append=on,path={_escaped(wiring.witness)}",
         "-device", "virtserialport,chardev=witness,name=witness",
+        "-chardev", f"socket,id=sensors,path={_escaped(wiring.sensors)},server=on,wait=off",
+        "-device", "virtserialport,chardev=sensors,name=sensors",
         "-chardev", f"file,id=console,append=on,path={_escaped(wiring.console)}",
         "-serial", "chardev:console",
         "-qmp", f"unix:{_escaped(wiring.qmp_socket)},server=on,wait=off",

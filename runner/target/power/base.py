@@ -32,6 +32,19 @@ class Power(Protocol):
     async def renew(self, duration_s: float) -> None:
         """Whatever acts for us stays alive at least this much longer without hearing from us."""
 
+    async def heat(self, told: dict[str, Any]) -> dict[str, Any] | None:
+        """Whatever acts for us heats the device as `runner/ondevice/heater.py` says, renewed by `renew`, until `cool`.
+
+        None where nothing here can (then the device itself does it, or a real board its own). Raises LabError where it could be
+        and is not possible on this host: never a pretence.
+        """
+
+    async def warm(self) -> dict[str, Any]:
+        """The time of a heat that was told to wait begins. Raises LabError where there is none."""
+
+    async def cool(self) -> dict[str, Any]:
+        """The device is as fast as it was, when this returns; "left" names what stays all the same. Harmless without heat."""
+
     async def disk(self) -> dict[str, Any]:
         """Requests that the disk under test has seen since power-on ({"writes", "flushes"}); {} if unknown."""
 

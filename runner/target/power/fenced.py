@@ -34,6 +34,21 @@ class Fenced:
         self._holding.confirm()
         await self._power.renew(duration_s)
 
+    async def heat(self, told: dict[str, Any]) -> dict[str, Any] | None:
+        """None, too, for a driver of somebody else's that knows no heat."""
+        self._holding.confirm()
+        act = getattr(self._power, "heat", None)
+        return await act(told) if act else None
+
+    async def warm(self) -> dict[str, Any]:
+        self._holding.confirm()
+        return await self._power.warm()
+
+    async def cool(self) -> dict[str, Any]:
+        self._holding.confirm()
+        act = getattr(self._power, "cool", None)
+        return await act() if act else {"left": []}
+
     def __getattr__(self, name: str) -> Any:
         """What only looks: loss, disk, facts, waited_s, storage, endpoint, evidence."""
         return getattr(self._power, name)

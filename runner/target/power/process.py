@@ -92,6 +92,15 @@ class ProcessPower:
     async def renew(self, duration_s: float) -> None:
         return None
 
+    async def heat(self, told: dict[str, Any]) -> None:
+        return None
+
+    async def warm(self) -> dict[str, Any]:
+        raise LabError("nothing here heats this device: it does so itself")
+
+    async def cool(self) -> dict[str, Any]:
+        return {"left": []}
+
     async def disk(self) -> dict[str, Any]:
         return {}
 

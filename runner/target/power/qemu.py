@@ -54,7 +54,12 @@ class QemuPower:
         self._started = False
         self._evidence = {
             name: GrowingFile(path)
-            for name, path in (("disk.log", board.disk_log), ("console.log", board.console), ("keeper.log", board.keeper_log))
+            for name, path in (
+                ("disk.log", board.disk_log),
+                ("console.log", board.console),
+                ("keeper.log", board.keeper_log),
+                ("heat.jsonl", board.heat_log),
+            )
         }
 
     async def on(self) -> None:
@@ -75,6 +80,15 @@ class QemuPower:
 
     async def renew(self, duration_s: float) -> None:
         await self._board.renew(duration_s)
+
+    async def heat(self, told: dict[str, Any]) -> dict[str, Any]:
+        return await self._board.heat(told)
+
+    async def warm(self) -> dict[str, Any]:
+        return await self._board.warm()
+
+    async def cool(self) -> dict[str, Any]:
+        return await self._board.cool()
 
     async def disk(self) -> dict[str, Any]:
         log = await self._board.disk()

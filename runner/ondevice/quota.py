@@ -1,0 +1,307 @@
+"""A share of a core, and no more: each thread alone in a CPU control group of our own.
+
+    before      …/wherever it was
+    taken in    …/runner-heat-4711-99812-0/     period 10 ms, quota = share · period         one folder for each thread
+    released    …/wherever it was               the folders are gone
+
+Version 1 of the kernel's control groups limits threads as it does processes. Version 2 does so below one group that the process as a
+whole moves into. Which of both a machine has, and whether this process may, is found out by making a group and limiting it. The names
+of the folders say which process made them: what a dead one left is nobody's, and `sweep` takes it away.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import NamedTuple
+
+TAG = "runner-heat-"
+WEIGHT = 8  # times everybody else's: what such a thread does not get is for want of quota, and not because this machine is busy
+PERIOD_US = 10_000  # short: a guest, or a program, is never held up for longer than this
+LEAST_QUOTA_US = 1_000  # the kernel's own; a smaller share has a longer period
+GOING_S = 2.0  # a thread that was killed may be in its group so long
+MOUNTS = "/proc/self/mountinfo"
+
+
+class Impossible(Exception):
+    """This process may limit nobody here; the message says why."""
+
+
+class Hierarchy(NamedTuple):
+    """Where CPU control groups are made: version 1 or 2, and the folder in which ours lie."""
+
+    version: int
+    folder: str
+
+
+class Counted(NamedTuple):
+    """What was counted of threads: of all that were taken in, since each began."""
+
+    ran_ns: int
+    waited_ns: int  # for so long they had work and did not run: for want of quota, or because others had the processor
+    throttled: int  # periods in which a quota was used up
+    throttled_ns: int  # for so long they had work and no quota
+
+    def plus(self, other: Counted) -> Counted:
+        return Counted(*(a + b for a, b in zip(self, other)))
+
+    def minus(self, other: Counted) -> Counted:
+        return Counted(*(a - b for a, b in zip(self, other)))
+
+
+def find(mounts: str = MOUNTS) -> Hierarchy:
+    """The hierarchy that limits CPU time here and lets us. Raises Impossible with what was found instead."""
+    found = []
+    for version, folder in _mounted(mounts):
+        probe = os.path.join(folder, f"{_own_tag()}-probe")
+        try:
+            os.mkdir(probe)
+        except OSError as error:
+            found.append(f"{folder}: {error.strerror}")
+            continue
+        try:
+            _set(Hierarchy(version, folder), probe, 0.5)
+            return Hierarchy(version, folder)
+        except OSError as error:
+            found.append(f"{probe}: {error.strerror or error}")
+        finally:
+            _remove(probe)
+    raise Impossible("; ".join(found) or "no control group for CPU time is mounted")
+
+
+def _mounted(mounts: str) -> list[tuple[int, str]]:
+    """Version and folder of each hierarchy that has CPU time; version 1 first: where it has the controller, 2 has not."""
+    one, two = [], []
+    with open(mounts, encoding="utf-8", errors="replace") as file:
+        for line in file:
+            front, _, back = line.partition(" - ")
+            folder, (kind, _, more) = front.split(" ")[4], back.split(" ", 2)
+            if kind == "cgroup" and "cpu" in more.strip().split(","):
+                one.append((1, folder))
+            elif kind == "cgroup2" and "cpu" in _read(os.path.join(folder, "cgroup.controllers")).split():
+                two.append((2, folder))
+    return one + two
+
+
+NOTHING = Counted(0, 0, 0, 0)
+
+
+class Groups:
+    """Threads of one process, each with the same share of a core. Nothing of it is left after `release`, or it says what."""
+
+    def __init__(self, hierarchy: Hierarchy, proc: str = "/proc") -> None:
+        self.hierarchy = hierarchy
+        self._proc = proc
+        self._share = 1.0
+        self._tag = _own_tag()
+        self._pid = 0
+        self._home = ""  # where the process was before
+        self._tids: dict[int, str] = {}  # by thread: its folder
+        self._made = 0
+        self._gone = NOTHING  # of threads that are no more
+        self._last: dict[int, Counted] = {}
+        self._lent = False  # we have given version 2's root its controller
+
+    @property
+    def folders(self) -> list[str]:
+        """Those of ours that are there."""
+        return _ours(self.hierarchy.folder, self._tag)
+
+    def take_in(self, pid: int, tids: list[int]) -> None:
+        """These threads of `pid` are the limited ones from here on; groups of threads that are no more are gone. Raises OSError."""
+        if pid != self._pid:
+            self._leave()
+            self._pid, self._home = pid, _home(self._proc, pid, self.hierarchy)
+        for tid in [known for known in self._tids if known not in tids]:
+            self._gone = self._gone.plus(self._last.pop(tid, NOTHING))
+            _remove(self._tids.pop(tid))
+        new = [tid for tid in tids if tid not in self._tids]
+        base = self._base() if new else ""
+        for tid in new:
+            folder = os.path.join(base, f"{self._tag}-{self._made}")
+            self._made += 1
+            os.mkdir(folder)
+            self._tids[tid] = folder
+            if self.hierarchy.version == 2:
+                _write(os.path.join(folder, "cgroup.type"), "threaded")
+        if new and self.hierarchy.version == 2:
+            _write(os.path.join(base, "cgroup.subtree_control"), "+cpu")
+            _write(os.path.join(base, "cgroup.procs"), str(pid))  # all of its threads: those below it, too
+        for tid, folder in self._tids.items() if new else ():
+            _set(self.hierarchy, folder, self._share)
+            _write(os.path.join(folder, "tasks" if self.hierarchy.version == 1 else "cgroup.threads"), str(tid))
+
+    def _base(self) -> str:
+        """What the groups of threads lie in: with version 2 a group of ours that the process moves into."""
+        root = self.hierarchy.folder
+        if self.hierarchy.version == 1:
+            return root
+        base = os.path.join(root, f"{self._tag}-process")
+        if not os.path.isdir(base):
+            if "cpu" not in _read(os.path.join(root, "cgroup.subtree_control")).split():
+                _write(os.path.join(root, "cgroup.subtree_control"), "+cpu")
+                self._lent = True
+            os.mkdir(base)
+        return base
+
+    def limit(self, share: float) -> None:
+        """Each thread has this share of a core from here on; 1 or more is no limit. Raises OSError."""
+        self._share = share
+        for folder in self._tids.values():
+            _set(self.hierarchy, folder, share)
+
+    def counted(self) -> Counted:
+        """Costs a few small reads. A thread that has ended counts with what was last seen of it."""
+        total = self._gone
+        for tid, folder in self._tids.items():
+            now = Counted(*_ran(self._proc, self._pid, tid), *_throttled(folder))
+            self._last[tid] = Counted(*map(max, now, self._last.get(tid, NOTHING)))
+            total = total.plus(self._last[tid])
+        return total
+
+    def release(self) -> list[str]:
+        """No thread is limited any more, and no group of ours is there; what is left all the same, a path each. Never raises."""
+        self._leave()
+        deadline = time.monotonic() + GOING_S
+        while True:
+            left = self.folders
+            for folder in left:
+                _remove(folder)
+            left = self.folders
+            if not left or time.monotonic() > deadline:
+                break
+            time.sleep(0.02)
+        if self._lent and not left:
+            try:
+                _write(os.path.join(self.hierarchy.folder, "cgroup.subtree_control"), "-cpu")
+                self._lent = False
+            except OSError:
+                pass  # somebody else below it limits CPU time by now
+        return left
+
+    def _leave(self) -> None:
+        """Every thread is where it was, or where everybody is if that place is gone."""
+        whole = [str(self._pid)] if self.hierarchy.version == 2 else [str(tid) for tid in self._tids]
+        name = "cgroup.procs" if self.hierarchy.version == 2 else "tasks"
+        for task in whole if self._tids else []:
+            for place in (self._home, self.hierarchy.folder):
+                try:
+                    _write(os.path.join(place, name), task)
+                    break
+                except OSError:
+                    continue
+        for last in self._last.values():
+            self._gone = self._gone.plus(last)
+        self._last = {}
+        for folder in self._tids.values():
+            _remove(folder)
+        self._tids = {}
+
+
+def sweep(mounts: str = MOUNTS, proc: str = "/proc") -> list[str]:
+    """Groups that a process made which is dead are taken away, if nobody is in them; their paths. Never raises."""
+    gone = []
+    try:
+        hierarchies = _mounted(mounts)
+    except OSError:
+        return []
+    for _, folder in hierarchies:
+        for path in _ours(folder, TAG):
+            words = os.path.basename(path)[len(TAG) :].split("-")
+            if len(words) >= 2 and words[0].isdigit() and born(int(words[0]), proc) != words[1] and _remove(path):
+                gone.append(path)
+    return gone
+
+
+def born(pid: int, proc: str = "/proc") -> str:
+    """When a process started, in the kernel's ticks: with its pid a name that no later process has. "" when it is gone."""
+    try:
+        with open(f"{proc}/{pid}/stat") as file:
+            return file.read().rpartition(")")[2].split()[19]
+    except (OSError, IndexError):
+        return ""
+
+
+# ---- the kernel's files -------------------------------------------------------------------------------------------------
+
+
+def _own_tag() -> str:
+    return f"{TAG}{os.getpid()}-{born(os.getpid())}"
+
+
+def _ours(folder: str, tag: str) -> list[str]:
+    """Folders that bear the tag, those that lie in others first."""
+    try:
+        here = [os.path.join(folder, name) for name in sorted(os.listdir(folder)) if name.startswith(tag)]
+    except OSError:
+        return []
+    return [each for path in here if os.path.isdir(path) for each in (*_ours(path, tag), path)]
+
+
+def _set(hierarchy: Hierarchy, folder: str, share: float) -> None:
+    """A quota in one group. A group that had none gets its period first, because a quota must not be longer than what is above allows."""
+    if hierarchy.version == 2:
+        quota, period = quota_of(share)
+        _write(os.path.join(folder, "cpu.weight"), str(100 * WEIGHT))
+        _write(os.path.join(folder, "cpu.max"), f"{'max' if quota < 0 else quota} {period}")
+        return
+    quota, period = quota_of(share)
+    _write(os.path.join(folder, "cpu.shares"), str(1024 * WEIGHT))
+    if quota >= 0 and _read(os.path.join(folder, "cpu.cfs_period_us")).strip() != str(period):
+        _write(os.path.join(folder, "cpu.cfs_quota_us"), "-1")
+        _write(os.path.join(folder, "cpu.cfs_period_us"), str(period))
+    _write(os.path.join(folder, "cpu.cfs_quota_us"), str(quota))
+
+
+def quota_of(share: float) -> tuple[int, int]:
+    """(quota, period) in µs; a quota of -1 is none."""
+    if share >= 1:
+        return -1, PERIOD_US
+    if share * PERIOD_US >= LEAST_QUOTA_US:
+        return round(share * PERIOD_US), PERIOD_US
+    return LEAST_QUOTA_US, min(1_000_000, round(LEAST_QUOTA_US / max(share, 0.001)))
+
+
+def _home(proc: str, pid: int, hierarchy: Hierarchy) -> str:
+    """The folder of the group that a process is in; the hierarchy's own where that cannot be told."""
+    for line in _read(f"{proc}/{pid}/cgroup").splitlines():
+        number, controllers, path = line.split(":", 2)
+        if (hierarchy.version == 1 and "cpu" in controllers.split(",")) or (hierarchy.version == 2 and number == "0"):
+            return hierarchy.folder + path.rstrip("/")
+    return hierarchy.folder
+
+
+def _ran(proc: str, pid: int, tid: int) -> tuple[int, int]:
+    """For how long a thread has run and waited; zeros when it is gone. Where the kernel does not count that: in ticks, and no waiting."""
+    words = _read(f"{proc}/{pid}/task/{tid}/schedstat").split()
+    if len(words) > 1:
+        return int(words[0]), int(words[1])
+    fields = _read(f"{proc}/{pid}/task/{tid}/stat").rpartition(")")[2].split()
+    return ((int(fields[11]) + int(fields[12])) * 1_000_000_000 // os.sysconf("SC_CLK_TCK") if len(fields) > 12 else 0), 0
+
+
+def _throttled(folder: str) -> tuple[int, int]:
+    said = dict(line.split(" ", 1) for line in _read(os.path.join(folder, "cpu.stat")).splitlines() if " " in line)
+    waited_ns = int(said.get("throttled_time", 0)) or 1000 * int(said.get("throttled_usec", 0))
+    return int(said.get("nr_throttled", 0)), waited_ns
+
+
+def _read(path: str) -> str:
+    try:
+        with open(path, encoding="utf-8", errors="replace") as file:
+            return file.read()
+    except OSError:
+        return ""
+
+
+def _write(path: str, value: str) -> None:
+    with open(path, "w") as file:
+        file.write(value)
+
+
+def _remove(folder: str) -> bool:
+    try:
+        os.rmdir(folder)
+        return True
+    except OSError:
+        return False

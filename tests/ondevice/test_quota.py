@@ -1,0 +1,147 @@
+"""Quotas of CPU time: on a real process where this machine lets us, and the reading of what kernels say everywhere."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from runner.ondevice import quota
+from runner.ondevice.quota import Counted, Groups, Hierarchy, Impossible, born, find, quota_of, sweep
+
+
+def hierarchy() -> Hierarchy | None:
+    try:
+        return find()
+    except Impossible:
+        return None
+
+
+for_real = pytest.mark.skipif(hierarchy() is None, reason="this machine lets nobody like us limit CPU time")
+
+
+@pytest.fixture
+def busy() -> Iterator[int]:
+    """A process that works without end."""
+    with subprocess.Popen([sys.executable, "-c", "while True: pass"]) as process:
+        yield process.pid
+        process.kill()
+
+
+def eventually(true: Callable[[], bool], limit_s: float = 20.0) -> bool:
+    deadline = time.monotonic() + limit_s
+    while not true():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.02)
+    return True
+
+
+def test_a_share_becomes_a_quota_in_a_short_period() -> None:
+    """Ten milliseconds, so that nobody is held up for long; only what the kernel does not take so short has a longer one."""
+    assert quota_of(0.4) == (4000, 10_000)
+    assert quota_of(0.1) == (1000, 10_000)
+    assert quota_of(0.05) == (1000, 20_000)
+    assert quota_of(1.0)[0] == -1, "a whole core is no limit"
+
+
+def test_what_is_mounted_is_read_as_the_kernel_writes_it(tmp_path: Path) -> None:
+    """Version 1 by its options, version 2 by its controllers; others are none."""
+    (tmp_path / "two").mkdir()
+    (tmp_path / "two" / "cgroup.controllers").write_text("cpuset cpu io memory\n")
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "empty" / "cgroup.controllers").write_text("\n")
+    lines = [
+        f"30 25 0:26 / {tmp_path}/two rw,nosuid - cgroup2 cgroup2 rw",
+        f"31 25 0:27 / {tmp_path}/empty rw,nosuid shared:9 - cgroup2 cgroup2 rw",
+        "32 25 0:28 / /sys/fs/cgroup/cpu,cpuacct rw - cgroup cgroup rw,cpu,cpuacct",
+        "33 25 0:29 / /sys/fs/cgroup/cpuset rw - cgroup cgroup rw,cpuset",
+    ]
+    (tmp_path / "mountinfo").write_text("\n".join(lines) + "\n")
+    assert quota._mounted(str(tmp_path / "mountinfo")) == [(1, "/sys/fs/cgroup/cpu,cpuacct"), (2, f"{tmp_path}/two")]
+
+
+def test_where_nothing_is_mounted_nobody_is_limited(tmp_path: Path) -> None:
+    """It is said, and never pretended."""
+    (tmp_path / "mountinfo").write_text("22 1 0:21 / / rw - ext4 /dev/vda rw\n")
+    with pytest.raises(Impossible, match="no control group for CPU time is mounted"):
+        find(str(tmp_path / "mountinfo"))
+
+
+@for_real
+def test_a_limited_thread_is_held_up_and_let_go_again(busy: int) -> None:
+    """Its quota runs out in period after period; released, it is where it was, and nothing of ours is there."""
+    found = hierarchy()
+    assert found
+    groups = Groups(found)
+    home = Path(f"/proc/{busy}/cgroup").read_text()
+    groups.take_in(busy, [busy])
+    groups.limit(0.2)
+    try:
+        assert len(groups.folders) == (1 if found.version == 1 else 2)
+        assert Path(f"/proc/{busy}/cgroup").read_text() != home
+        assert eventually(lambda: groups.counted().throttled >= 10)
+        said = groups.counted()
+        assert said.throttled_ns > 0 and said.ran_ns > 0
+    finally:
+        assert groups.release() == []
+    assert Path(f"/proc/{busy}/cgroup").read_text() == home
+    assert groups.folders == []
+    before = groups.counted().throttled
+    assert groups.counted().throttled == before >= 10, "what was counted is kept"
+
+
+@for_real
+def test_one_that_is_not_limited_is_never_held_up(busy: int) -> None:
+    """The negative control: in a group, at its full clock, no period is one without quota."""
+    found = hierarchy()
+    assert found
+    groups = Groups(found)
+    groups.take_in(busy, [busy])
+    try:
+        ran = groups.counted().ran_ns
+        assert eventually(lambda: groups.counted().ran_ns - ran > 300_000_000)
+        assert groups.counted().throttled == 0
+    finally:
+        assert groups.release() == []
+
+
+@for_real
+def test_a_thread_that_is_killed_leaves_no_group(busy: int) -> None:
+    """A power cut takes all threads at once; the groups go as soon as the kernel has seen it."""
+    found = hierarchy()
+    assert found
+    groups = Groups(found)
+    groups.take_in(busy, [busy])
+    os.kill(busy, 9)
+    groups.take_in(0, [])
+    assert groups.release() == []
+
+
+@for_real
+def test_what_a_dead_process_left_is_swept_and_a_living_ones_is_not(run_python: Callable[..., subprocess.CompletedProcess[str]]) -> None:
+    """The name says who made it."""
+    found = hierarchy()
+    assert found
+    made = run_python("import os; from runner.ondevice.quota import *; from runner.ondevice.quota import _own_tag\n"
+                      f"path = os.path.join({found.folder!r}, _own_tag() + '-0'); os.mkdir(path); print(path)")  # fmt: skip
+    left = made.stdout.strip()
+    ours = os.path.join(found.folder, f"{quota.TAG}{os.getpid()}-{born(os.getpid())}-0")
+    os.mkdir(ours)
+    try:
+        assert os.path.isdir(left)
+        assert left in sweep()
+        assert not os.path.isdir(left)
+        assert os.path.isdir(ours)
+    finally:
+        os.rmdir(ours)
+
+
+def test_counts_are_summed_and_subtracted_field_by_field() -> None:
+    """Nothing else is done with them."""
+    assert Counted(5, 4, 3, 2).minus(Counted(1, 1, 1, 1)).plus(Counted(1, 0, 0, 0)) == Counted(5, 3, 2, 1)
