@@ -1,7 +1,7 @@
 """The belt as plain Stageflow runs it, each stage with a deadline as Stageflow provides: one that the board keeps while it is cool.
 
-    round 1, cool     how long each kind of stage takes ─► half as long again is its deadline from round 2 on
-    throttled         the stage takes longer than that, and Stageflow, which was told, …
+round 1, cool     how long each kind of stage takes ─► half as long again is its deadline from round 2 on
+throttled         the stage takes longer than that, and Stageflow, which was told, …
 """
 
 import dataclasses

@@ -1,4 +1,4 @@
-"""What EDGE-001 checks beyond the checks that every entry has: that a hot board sees what a cool one sees, all of it, no slower than its clock.
+"""What EDGE-001 checks beyond the checks that every entry has: a hot board sees what a cool one sees, all of it, no slower than its clock.
 
 What must be seen is in mocks/golden.json, which another computation than the stages' has made (mocks/reference.py), on no device.
 
@@ -109,7 +109,8 @@ def sensors_told(evidence, scenario):
                 continue
             readings = said if isinstance(said, list) and len(said) == 2 else [None, None]
             for reading, when in zip(readings, ("before", "behind"), strict=True):
-                dumb = [key for key in ("milli_c", "khz", "throttled") if not isinstance(reading, dict) or type(reading.get(key)) is not int]
+                read = reading if isinstance(reading, dict) else {}
+                dumb = [key for key in ("milli_c", "khz", "throttled") if type(read.get(key)) is not int]
                 if dumb:
                     problems.append((f"{execution.name}: {name} read no {', '.join(dumb)} {when} its work", execution.where(end)))
     return problems
@@ -171,9 +172,7 @@ def _spans(execution):
 def _baseline(evidence):
     """{stage: seconds that it took in the baseline}."""
     return {
-        name: (end.boottime_ns - start.boottime_ns) / 1e9
-        for execution in evidence.of("baseline")
-        for name, start, end in _spans(execution)
+        name: (end.boottime_ns - start.boottime_ns) / 1e9 for execution in evidence.of("baseline") for name, start, end in _spans(execution)
     }
 
 

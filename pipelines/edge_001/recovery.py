@@ -1,4 +1,4 @@
-"""The same belt while the board grows hot, slow and cool again, and the power fails meanwhile. Nothing in it knows about that beforehand."""
+"""The same belt while the board grows hot, slow and cool again, and the power fails meanwhile. Nothing in it knows of that beforehand."""
 
 from .baseline import build
 

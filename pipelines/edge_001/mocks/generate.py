@@ -1,6 +1,6 @@
 """Makes what lies on the belts, and what must be seen of it.
 
-    python -m edge_001.mocks.generate      beside pipelines/; writes every file again, the same bytes each time, in a few minutes
+python -m edge_001.mocks.generate      beside pipelines/; writes every file again, the same bytes each time, in a few minutes
 """
 
 import csv
@@ -35,7 +35,8 @@ def alike():
     for _ in range(40):
         first, size = chance.randrange(0, 50), chance.choice((1, 2, 8, 8, 8, 16, 40, 200))
         way = chance.choice(((0, 0), (0, 32), (0, 32), (32, 0), (-16, 16), (160, -160), (2000, 2000)))
-        yield (first, first + chance.randrange(0, 60), chance.randint(-30, 96), chance.randint(-40, 128), *way, size, chance.choice((70, 120, 255)))
+        last, y, x = first + chance.randrange(0, 60), chance.randint(-30, 96), chance.randint(-40, 128)
+        yield (first, last, y, x, *way, size, chance.choice((70, 120, 255)))
 
 
 def table(rows):

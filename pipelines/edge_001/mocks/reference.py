@@ -5,6 +5,7 @@ It is what `golden.json` is made by, so that nothing that the stages compute is 
 
 import hashlib
 import struct
+from itertools import pairwise
 
 HEIGHT, WIDTH, FRAMES, BLOCK, REACH = 96, 128, 12, 8, 6
 _64 = (1 << 64) - 1
@@ -49,9 +50,7 @@ def mixed(seed, number):
 def clean(rows):
     """The median of 25: of each pixel's surroundings, the edge standing for what is behind it."""
     wide = [[row[0], row[0], *row, row[-1], row[-1]] for row in [rows[0], rows[0], *rows, rows[-1], rows[-1]]]
-    return [
-        [sorted(value for line in wide[y : y + 5] for value in line[x : x + 5])[12] for x in range(WIDTH)] for y in range(HEIGHT)
-    ]
+    return [[sorted(value for line in wide[y : y + 5] for value in line[x : x + 5])[12] for x in range(WIDTH)] for y in range(HEIGHT)]
 
 
 def flow(before, after):
@@ -111,7 +110,7 @@ def rounds(things, count, seed, noise, dead):
     for number in range(1, count + 1):
         seen = [clean(rows) for rows in expose(things, (number - 1) * FRAMES, seed, noise, dead)]
         frames = b"".join(bytes(row) for rows in seen for row in rows)
-        moves = [flow(a, b) for a, b in zip(seen, seen[1:], strict=False)]
+        moves = [flow(a, b) for a, b in pairwise(seen)]
         packed = b"".join(struct.pack("<2b", *move) for each in moves for move in each)
         belt = belt or [[value * 256 for value in row] for row in seen[0]]
         found = []

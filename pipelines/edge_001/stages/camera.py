@@ -10,6 +10,7 @@ Each output is the digest of what was computed, the files that hold it, and what
 """
 
 import hashlib
+from itertools import pairwise
 
 import numpy
 from stageflow import StageOutput
@@ -62,7 +63,7 @@ class Flow(Stage):
 
     def work(self):
         frames = loaded("frames", self.number)
-        moves = numpy.stack([kernels.flow(before, after) for before, after in zip(frames, frames[1:], strict=False)])
+        moves = numpy.stack([kernels.flow(before, after) for before, after in pairwise(frames)])
         return {**self.kept("moves", moves), "moved": int((moves != 0).any(axis=-1).sum())}
 
 
