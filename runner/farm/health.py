@@ -116,7 +116,9 @@ def left_of_ours(now: dict[str, Any]) -> list[str]:
     """What bears our tags, a sentence each: something that nobody took back, when no program is armed."""
     qdiscs = [line for line in _known(now["qdiscs"]) if re.match(rf"qdisc \S+ {OUR_HANDLE} ", line)]
     tables = [line for line in _known(now["firewall"]) if re.fullmatch(rf"table inet {OUR_TABLES}\S+", line)]
-    return [f"left by a fault of ours: {line}" for line in (*qdiscs, *tables, *_ifb(now))]
+    groups = [line for line in _known(now["cgroups"]) if "/runner-scarce-" in line.split(" ")[0]]
+    disks = [line for line in _known(now["mounts"]) if re.match(r"\S+/scarce / ext4 /dev/(loop|dm-)\d+ ", line)]
+    return [f"left by a fault of ours: {line}" for line in (*qdiscs, *tables, *_ifb(now), *groups, *disks)]
 
 
 def _ifb(now: dict[str, Any]) -> list[str]:

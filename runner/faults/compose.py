@@ -15,7 +15,7 @@ from runner.errors import AskError
 from runner.faults import table
 from runner.faults.kernel import EVERY_CAPABILITY, NOTHING_BEFORE, Before
 from runner.model.device import DataLink
-from runner.model.profile import Cutting, External, Link, PowerCut, Profile, Steady, Tamper, Thermal
+from runner.model.profile import Cutting, External, Link, PowerCut, Profile, Scarcity, Steady, Tamper, Thermal
 from runner.model.program import Program
 
 ANYWHERE = DataLink(interface="data0", far_end="far-end")  # stands for the link of a device that is not known, or has none
@@ -39,16 +39,18 @@ class Composed:
     cutting: Cutting | None = None
     links: tuple[Link, ...] = ()
     heat: Thermal | None = None
+    scarcities: tuple[Scarcity, ...] = ()
     severs: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class _Placed:
-    """A link fault, where it stands, and its program: on this device, or on one that can do everything as long as nobody has asked."""
+    """A fault of the link or of scarcity, where it stands, and its program: on this device, or on one that can do everything, as long
+    as nobody has asked."""
 
     profile: str
     place: int
-    fault: Link
+    fault: Link | Scarcity
     program: Program
 
 
@@ -79,11 +81,13 @@ def compose(
     problems += _one_cutting(cutting) + _one_heat(heat) + _one_owner(placed) + _anchored(placed, stages)
     severs = tuple(dict.fromkeys(word for _, profile in profiles for word in profile.severs))
     what, warm = cutting[0][2] if cutting else None, heat[0][2] if heat else None
-    return Composed(what, tuple(each.fault for each in placed), warm, severs), tuple(dict.fromkeys(problems))
+    links = tuple(each.fault for each in placed if isinstance(each.fault, Link))
+    scarce = tuple(each.fault for each in placed if isinstance(each.fault, Scarcity))
+    return Composed(what, links, warm, scarce, severs), tuple(dict.fromkeys(problems))
 
 
 def programs_of(
-    links: Sequence[Link | Steady],
+    links: Sequence[Link | Scarcity | Steady],
     link: DataLink,
     scenario: str,
     seed: int,
@@ -107,15 +111,16 @@ def programs_of(
 
 def needs(profile: Profile) -> tuple[str, ...]:
     """What a device's kernel and tools must have for all of a profile. Raises AskError for a fault that nobody brings."""
-    return tuple(dict.fromkeys(word for program in programs_of(profile.links, ANYWHERE, "any", 1) for word in program.needs))
+    programs = programs_of((*profile.links, *profile.scarcities), ANYWHERE, "any", 1)
+    return tuple(dict.fromkeys(word for program in programs for word in program.needs))
 
 
 def _made(
-    profile: str, place: int, fault: Link, link: DataLink | None, capabilities: Collection[str] | None, problems: list[Problem]
+    profile: str, place: int, fault: Link | Scarcity, link: DataLink | None, capabilities: Collection[str] | None, problems: list[Problem]
 ) -> _Placed | None:
     """The fault with its program; what keeps it from having one on this device is noted."""
     path = ("faults", place)
-    if link is None:
+    if link is None and isinstance(fault, Link):
         problems.append(
             Problem(
                 profile,
@@ -191,7 +196,8 @@ def _severing(name: str, profile: Profile, placed: list[_Placed], link: DataLink
     """
     cut = any(isinstance(fault, PowerCut | Tamper) for fault in profile.faults)
     severing = [each for each in placed if each.program.severs_data]
-    unknown = any(isinstance(each.fault, External) for each in placed) or len(placed) < len(profile.links)
+    of_links = [each for each in placed if isinstance(each.fault, Link)]
+    unknown = any(isinstance(each.fault, External) for each in placed) or len(of_links) < len(profile.links)
     problems = []
     for word, is_so in (("power", cut), ("data", bool(severing)), ("management", bool(severing))):
         if word in profile.severs and not is_so and not (unknown and word != "power"):

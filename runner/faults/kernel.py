@@ -22,7 +22,10 @@ from runner.model.profile import Timed
 from runner.model.program import OUR_HANDLE, OUR_IFB, OUR_TABLES, OUR_TUN, Act, Sign, Step
 
 HANDLE, IFB, TUN = OUR_HANDLE, OUR_IFB, OUR_TUN
-EVERY_CAPABILITY = frozenset({"netem", "tbf", "htb", "ifb", "nft", "ethtool", "tun"})
+EVERY_CAPABILITY = frozenset({
+    "netem", "tbf", "htb", "ifb", "nft", "ethtool", "tun",
+    "cgroup-memory", "cgroup-cpu", "cgroup-pids", "loop", "device-mapper", "clock",
+})  # fmt: skip
 MAX_STEPS = 2000
 HORIZON_S = 3600.0  # how far what goes on and on is planned, where no end is said; then it stays as it is
 OFFLOADS = {
@@ -47,6 +50,8 @@ class Before(Value):
     offloads: tuple[str, ...] = ()
     routes: tuple[str, ...] = ()
     addresses: tuple[str, ...] = ()
+    boot_id: str = ""
+    clock_ns: int = 0  # how far the wall clock is ahead of the boot-time clock, in that boot
 
 
 NOTHING_BEFORE = Before()

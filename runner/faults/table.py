@@ -24,6 +24,9 @@ FAULTS: dict[str, str] = {
     "bandwidth": "runner.faults.bandwidth:program",
     "offline": "runner.faults.offline:program",
     "jamming": "runner.faults.jamming:program",
+    "resources": "runner.faults.resources:program",
+    "disk": "runner.faults.disk:program",
+    "clock": "runner.faults.clock:program",
 }
 GROUP = "stageflow_runner.faults"
 

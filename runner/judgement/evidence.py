@@ -81,6 +81,9 @@ _NOTES: dict[str, dict[str, type]] = {  # what the coordinator's records must ho
     "link_proof": {"execution": str, "during": dict},
     "as_found": {"fingerprint": dict},
     "link_lifted": {"execution": str, "after": dict},
+    "scarcity_began": {"execution": str, "programs": list, "before": dict},
+    "scarcity_proof": {"execution": str, "during": dict},
+    "scarcity_lifted": {"execution": str, "after": dict},
     "sealed": {"files": dict},
     "run_ended": {"ending": str},
 }
@@ -89,6 +92,15 @@ _NOTES: dict[str, dict[str, type]] = {  # what the coordinator's records must ho
 GUARD = "guard"  # the name under which the guard's journal is mirrored
 BY_THE_OPERATOR = "the operator"  # who ended a killed run, in the note `superseded`
 SET_ASIDE, AGAIN = "set_aside", "-again"  # an execution that a resume could not go on with, and the name of the one in its place
+
+
+def planned_in(evidence: Evidence, name: str, key: str) -> list[dict[str, Any]]:
+    """What an execution of this name was to have under `key` of its plan, one that was set aside included; none if nobody planned it."""
+    for one in evidence.plan["executions"]:
+        if one["name"] == stands_for(name):
+            return list(one.get(key) or ())
+    began = next((r.payload for r in evidence.coordinator if r.kind == "execution_began" and r.payload["execution"] == name), {})
+    return list((began.get("plan") or {}).get(key) or ())  # an extra one, which was not planned at first
 
 
 def stands_for(execution: str) -> str:
@@ -498,8 +510,26 @@ def _has_faults(planned: Any) -> bool:
     """Whether the link faults of a planned execution, if there are any, are some in all that anything is concluded from."""
     if not isinstance(planned, dict):
         return False
-    faults = planned.get("links") or []
-    return isinstance(faults, list) and all(isinstance(fault, dict) and _is_fault(fault) for fault in faults)
+    faults, scarce = planned.get("links") or [], planned.get("scarcities") or []
+    if not isinstance(faults, list) or not isinstance(scarce, list):
+        return False
+    of_links = all(isinstance(fault, dict) and _is_fault(fault) for fault in faults)
+    return of_links and all(isinstance(fault, dict) and _is_scarcity(fault) for fault in scarce)
+
+
+_SCARCE: dict[str, dict[str, float]] = {  # each fault's figures, and the most that a profile may ask
+    "resources": {"memory_mib": 2**20, "cpu_share": 1024, "processes": 10**6},
+    "disk": {},
+    "clock": {},
+}
+
+
+def _is_scarcity(said: dict[str, Any]) -> bool:
+    if said.get("fault") not in _SCARCE or (said["fault"] == "disk" and not isinstance(said.get("what"), str)):
+        return False
+    signed = all(said.get(key) is None or _figure(_size(said[key])) for key in ("jump_s", "drift_ppm"))
+    whole = all(said.get(key) is None or type(said[key]) is int for key in ("memory_mib", "processes"))
+    return signed and whole and all(_figures(said, (key,), LEAST, most) for key, most in _SCARCE[said["fault"]].items())
 
 
 def _is_fault(said: dict[str, Any]) -> bool:
@@ -507,6 +537,10 @@ def _is_fault(said: dict[str, Any]) -> bool:
         return False
     shaped = said["fault"] != "bandwidth" or all(_is_asked(said.get(way)) for way in ("up", "down"))
     return shaped and _figures(said, ("probability_percent",), most=100)
+
+
+def _size(value: Any) -> Any:
+    return abs(value) if type(value) in (int, float) else None
 
 
 def _is_asked(way: Any) -> bool:

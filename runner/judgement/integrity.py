@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 from runner.disk_log import DiskLog, read_power_ons
 from runner.judgement.checks import Problem
-from runner.judgement.evidence import GUARD, Evidence
+from runner.judgement.evidence import GUARD, Evidence, planned_in
 from runner.judgement.links import planned_for
 from runner.judgement.reached import named
 from runner.lab.folder import RunFolder, archived, seals
@@ -110,6 +110,7 @@ def faults_as_planned(folder: RunFolder, evidence: Evidence) -> list[Problem]:
     names = [e["name"] for e in evidence.plan["executions"]]
     names += [r.payload["execution"] for r in evidence.coordinator if r.kind in ("execution_began", "link_began")]
     planned = {program: link for name in names for program, link in named(planned_for(evidence, name), name).items()}
+    planned |= {program: each for name in names for program, each in named(planned_in(evidence, name, "scarcities"), name).items()}
     problems: list[Problem] = []
     for record in began:
         of, where = record.payload["execution"], f"{folder.coordinator_journal.relative_to(folder.root)}#{record.sequence}"

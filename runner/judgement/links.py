@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 from runner.judgement import reached
 from runner.judgement.checks import Problem
-from runner.judgement.evidence import Evidence, Execution, measured_of, stands_for
+from runner.judgement.evidence import Evidence, Execution, measured_of, planned_in
 from runner.judgement.windows import NEVER_NS, Window, windows
 from runner.ondevice.journal import Record
 
@@ -34,7 +34,7 @@ def rows(evidence: Evidence, execution: Execution) -> list[Row]:
         return [_missing("link faults", "they never began")]
     before = measured_of(began["before"])
     asked, changes = reached.named(links, execution.name), evidence.faults(execution.name)
-    found = [row for program, link in asked.items() for row in _was_there(evidence, execution, program, link, changes)]
+    found = [row for program, link in asked.items() for row in was_there(evidence, execution, program, link, changes)]
     if proof:
         found += reached.compare(links, before, measured_of(proof["during"]))
     else:
@@ -65,11 +65,7 @@ def planned(evidence: Evidence, execution: Execution) -> list[Row]:
 
 def planned_for(evidence: Evidence, name: str) -> list[Row]:
     """The link faults of the execution of this name, one that was set aside included; none if nobody planned it."""
-    for one in evidence.plan["executions"]:
-        if one["name"] == stands_for(name):
-            return list(one.get("links") or ())
-    began = next((r.payload for r in evidence.coordinator if r.kind == "execution_began" and r.payload["execution"] == name), {})
-    return list((began.get("plan") or {}).get("links") or ())  # an extra one, which was not planned at first
+    return planned_in(evidence, name, "links")
 
 
 def note(evidence: Evidence, kind: str, execution: str) -> dict[str, Any] | None:
@@ -89,7 +85,7 @@ class _Boot(NamedTuple):
     stages: list[tuple[int, int]]
 
 
-def _was_there(evidence: Evidence, execution: Execution, program: str, link: Row, changes: list[Row]) -> list[Row]:
+def was_there(evidence: Evidence, execution: Execution, program: str, link: Row, changes: list[Row]) -> list[Row]:
     """Two rows: that a planned program was on when it had to be, and that it was not taken back before its time."""
     spans = windows([change for change in changes if change["program"] == program])
     own = [record for record in evidence.guard if record.payload.get("program") == program]

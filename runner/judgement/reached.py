@@ -132,11 +132,14 @@ def compare(links: list[Row], before: Row, during: Row) -> list[Row]:
     return rows
 
 
+SCARCE = ("resources", "disk", "clock")  # of a device, and not of its link: see scarcity.py
+
+
 def constant(link: Row) -> bool:
     """Whether what is asked is the case from the beginning to the end, so that it can be measured at once. Of a trace, that is
     its range."""
     timed = link.get("at_s") or link.get("stage") or link.get("for_s") is not None
-    return not timed and (link["fault"] in ("bandwidth", "offline") or link.get("jammer", "random") != "random")
+    return not timed and (link["fault"] in ("bandwidth", "offline", *SCARCE) or link.get("jammer", "random") != "random")
 
 
 def named(links: list[Row], execution: str) -> dict[str, Row]:

@@ -162,7 +162,7 @@ class DeviceType(Public):
     data_link: DataLink | None = None
     emulation: Emulation | None = None
     size: Size | None = None  # for `like:` of a profile
-    shared: bool = False  # others work on it, too, as on this very machine: its clock is nobody's to turn, and its control groups come and go
+    shared: bool = False  # others work on it, too, as on this very machine: its clock is not turned, and its control groups come and go
     thermal: Thermal | None = None  # its own, or once the lab has read it that of the type which `thermal_like` names
     thermal_like: Name | None = None  # an emulated board has no heat of its own: it gets warm as this type does
 

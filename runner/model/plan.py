@@ -9,7 +9,7 @@ from pydantic import Field
 from runner.model.base import Value
 from runner.model.device import DataLink, DeviceLine, DeviceType
 from runner.model.entry import CutBar, Limits, Scenario, Severity
-from runner.model.profile import Damage, Link, Profile
+from runner.model.profile import Damage, Link, Profile, Scarcity
 
 HTTP_PORT, MQTT_PORT = 8080, 1883  # of the far end; fixed, because it has an address of its own
 
@@ -43,6 +43,7 @@ class ExecutionPlan(Value):
     cuts: tuple[CutPlan, ...]
     limit_s: float
     links: tuple[Annotated[Link, Field(discriminator="fault")], ...] = ()
+    scarcities: tuple[Annotated[Scarcity, Field(discriminator="fault")], ...] = ()
     lanes: int = 1  # this many pipelines at once; with more than one, a stage is called "name@lane"
 
 

@@ -287,7 +287,7 @@ class Disk(Timed):
 
 
 class WrongClock(Timed):
-    """The device's wall clock is wrong: it jumps by `jump_s`, or to `to` (a moment as YAML writes it, in UTC), and drifts on by `drift_ppm`.
+    """The device's wall clock is wrong: it jumps by `jump_s`, or to the moment `to` in UTC, and drifts on by `drift_ppm`.
 
     The boot-time clock, by which every deadline and every record is timed, goes on as it was. A moment before the device was
     started cannot be had: a board without a clock begins in 1970 and shows its own uptime.

@@ -40,6 +40,7 @@ from .channel import Channel
 from .journal import FILE_HEADER, Journal, Record, boot_id, boottime_ns, find_record, fsync_file, fsync_folder, read
 from .results import ENDS, damage, finished_stages, state_hash
 from .sampler import Sampler, sample
+from .scarcity import Scarce, sectors_written
 from .store import Store
 
 HOLD_LIMIT_S = 120.0  # a hold whose coordinator never comes back is given up, and the run goes on by itself
@@ -67,6 +68,9 @@ class Execution:
         self._turn = threading.Lock()  # one hold at a time
         self._together = threading.Barrier(len(lanes(self._spec)))  # pipelines that run at once begin at once
         self._sampler = Sampler(folder, self._write_sample, self._flush)
+        self.scarce = scarce_of(folder, self._spec)
+        self.in_effect: Callable[[list[str]], bool] = lambda programs: True  # whether the guard has these on
+        self._sectors: dict[str, int | None] = {}  # by stage: what the disk had been given when it began
         self._stopped = False  # somebody abandoned it
         self._alone = False  # a hold was given up: nobody is there, and no further hold waits for anybody
         self.ended = any(record.kind in ENDS for record in journal.records)
@@ -157,6 +161,8 @@ class Execution:
             self._sampler.start()
             if restore and (self._pipeline_differs() or self._restarts_for_nothing()):
                 return
+            if restore:
+                self.scarce.prepare()
             witness = os.open(self._spec["witness"], os.O_WRONLY | os.O_APPEND)  # once: a serial port has one opener
             ends = [(lane, self._spawn_host(lane, witness)) for lane in lanes(self._spec)]  # they import while we verify
             os.close(witness)
@@ -179,6 +185,7 @@ class Execution:
         finally:
             self._sampler.stop()
             self._kill_hosts()
+            self.scarce.clear()
             self.over = True
 
     def _attend(self, ours: socket.socket, lane: str, replay: dict[str, Any]) -> None:
@@ -210,7 +217,7 @@ class Execution:
         ours, theirs = socket.socketpair()
         with open(os.path.join(self._folder, "host.log"), "ab") as log:
             host = subprocess.Popen(
-                [sys.executable, os.path.abspath(sys.argv[0]), "host", str(theirs.fileno())],
+                self.scarce.command([sys.executable, os.path.abspath(sys.argv[0]), "host", str(theirs.fileno())]),
                 pass_fds=[theirs.fileno(), witness],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -228,7 +235,7 @@ class Execution:
             "module": spec["pipeline"]["module"],
             "witness": witness,
             "stage_timeout_s": spec["stage_timeout_s"],
-            "settings": spec.get("settings", {}),
+            "settings": {**spec.get("settings", {}), **self.scarce.settings()},
         }
         Channel(ours).tell(task)
         return ours
@@ -296,7 +303,8 @@ class Execution:
             try:
                 message = channel.hear()
             except (EOFError, OSError):
-                self._end("failed", {"error": f"the pipeline process ended early: {self._host_status(lane)}"})
+                error = f"the pipeline process ended early: {self._host_status(lane)}{self.scarce.killed_for_memory()}"
+                self._end("failed", {"error": error})
                 return
             said = message.pop("say")
             after_ack = None
@@ -307,6 +315,8 @@ class Execution:
                     wrong = f"the pipeline's stages are {', '.join(message['stages'])}; planned: {', '.join(planned)}"
                     self._end("failed", {"error": wrong})
                     return
+                if lives:
+                    self.scarce.await_effect(self.in_effect, lambda: self.ended or self._stopped)
                 self._together.wait()
                 channel.tell({"attempt": attempt, "replays": len(replay)})
                 for stage, result in replay.items():  # one frame each: together they may be larger than a frame
@@ -318,6 +328,7 @@ class Execution:
                 if hold:
                     self._wait(hold, record)
                 self.on_stage(message["stage"], "start")
+                self._sectors[message["stage"]] = sectors_written(self._folder)
             elif said == "end" and message["status"] != "raised":
                 after_ack = self._finish_stage(message)
             elif said == "end":
@@ -338,6 +349,9 @@ class Execution:
 
     def _finish_stage(self, message: dict[str, Any]) -> Any | None:
         stage = message["stage"]
+        before, now = self._sectors.get(stage), sectors_written(self._folder)
+        if before is not None and now is not None:
+            message["sectors_written"] = now - before
         points = ("before_flush", "after_flush", "after_ack")
         hold = next((armed for armed in (self._arm(stage, point) for point in points) if armed), None)
         point = hold["point"] if hold else ""
@@ -452,6 +466,9 @@ class Execution:
         """
         with self.journal.lock:
             if not self.ended and (kind == "abandoned" or not self._stopped):
+                said = self.scarce.figures()
+                if said:
+                    self.journal.write("confined", said)
                 self.ended = True
                 self._promise(kind, payload)
 
@@ -466,7 +483,7 @@ class Execution:
         with self.journal.lock:
             if self.ended:
                 return
-            self.journal.write("sample", payload)
+            self.journal.write("sample", {**payload, **self.scarce.figures()})
         self._publish_progress("")
 
     def _flush(self) -> None:
@@ -526,6 +543,11 @@ def refuse(data: bytes, records: list[Record], name: str) -> None:
         raise Refused(f"the journal is damaged at byte {end}, behind record {len(records)}: record {behind.sequence} after it is whole")
     if records and name != f"{records[0].payload.get('run')}/{records[0].payload.get('execution')}":
         raise Refused(f"the journal is that of {records[0].payload.get('run')}/{records[0].payload.get('execution')}")
+
+
+def scarce_of(folder: str, spec: dict[str, Any]) -> Scarce:
+    """What the execution in `folder` has too little of; the state folder is that of its run's."""
+    return Scarce(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(folder)))), folder, spec)
 
 
 def lanes(spec: dict[str, Any]) -> list[str]:

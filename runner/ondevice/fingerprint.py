@@ -70,6 +70,9 @@ def capabilities() -> list[str]:
         has = _modules()
         found = [word for word, (tool, needed) in _NEEDS.items() if _tool(tool) and all(has(*each) for each in needed.items())]
         _known = [word for word in found if word != "tun" or os.access(_TUN, os.R_OK | os.W_OK)]
+        from . import cgroup, small_disk, wrong_clock
+
+        _known += [*cgroup.capabilities(), *small_disk.capabilities(has), *wrong_clock.capabilities()]
     return _known
 
 

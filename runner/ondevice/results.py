@@ -34,6 +34,7 @@ _SHAPES: dict[str, dict[str, type]] = {
     "resumed": {"restored_flushed_ns": int},
     "finished": {"state_sha256": str},
     "sample": {"metrics": dict},
+    "confined": {},
 }
 
 

@@ -27,7 +27,7 @@ from typing import Any, Callable
 
 from . import facts, frames
 from .claim import Claims, NotYours
-from .execution import Execution, Kept, Refused, find_current
+from .execution import Execution, Kept, Refused, find_current, scarce_of
 from .guarded import Guarded, GuardGone
 from .journal import GENESIS, fsync_folder
 from .results import finished_stages
@@ -35,7 +35,7 @@ from .store import WHOLE, Store, locate
 
 LOG_LIMIT_BYTES = 256 * 1024  # of one execution's log, from its end
 IDLE_LIMIT_S = 120.0  # a supervisor that nobody needs any more ends by itself
-SLOW = ("probe_train", "probe_catch")  # requests that others of the same coordinator do not wait for
+SLOW = ("probe_train", "probe_catch", "work", "prove_scarcity")  # requests that others of the same coordinator do not wait for
 
 
 class Supervisor:
@@ -56,6 +56,7 @@ class Supervisor:
         self.refused: dict[str, str] | None = None  # the execution that a restart found and would not go on with, and why
         self._probe: Any = None  # made when it is first asked for
         self._making_probe = threading.Lock()
+        self._burning: Any = None  # made when it is first asked for
 
     def restore(self) -> None:
         """Goes on, by itself and at once, with the execution that a crash or power cut interrupted.
@@ -72,7 +73,7 @@ class Supervisor:
             if self.execution and self.execution.ended:
                 self.execution.over = True
             elif self.execution:
-                self.execution.on_stage = self.stage
+                self.execution.on_stage, self.execution.in_effect = self.stage, self.in_effect
                 for stage in finished_stages(self.execution.journal.records) if self.guarded.armed() else ():
                     self.stage(stage, "end")  # whoever was killed may not have said so any more
                 self.execution.start(restore=True)
@@ -85,6 +86,14 @@ class Supervisor:
                 print(f"programs at the {edge} of {stage}: {failed}", file=sys.stderr, flush=True)
         except (OSError, ValueError) as error:
             print(f"programs at the {edge} of {stage}: {error}", file=sys.stderr, flush=True)
+
+    def in_effect(self, names: list[str]) -> bool:
+        """Whether each of these programs is armed here, and on."""
+        try:
+            said = (self.guarded.ask_if_armed("programs", heard=False) or {}).get("programs", [])
+        except (OSError, ValueError):
+            return False
+        return set(names) <= {each["name"] for each in said if each["on"]}
 
     def publish(self, event: dict[str, Any]) -> None:
         for client in list(self._clients):
@@ -163,6 +172,10 @@ class Supervisor:
             self.guarded.ask_if_armed("revert", name="", why=SUPERVISOR)
         except GuardGone as error:
             print(f"at the release: {error}", file=sys.stderr, flush=True)
+        if self.execution is None or self.execution.over:
+            from .scarcity import clear_all
+
+            clear_all(self._state)
         self.claims.release(client.claim)
         return {}
 
@@ -183,9 +196,10 @@ class Supervisor:
         if self.execution is not None:
             self.execution.journal.close()
         folder = os.path.join(self._runs, plain_name(spec["run"]), plain_name(spec["execution"]))
+        scarce_of(folder, spec).prepare()
         self.execution, self.refused = Execution.create(folder, spec, self.store, self.publish), None
         client.follow(self.execution, 1)
-        self.execution.on_stage = self.stage
+        self.execution.on_stage, self.execution.in_effect = self.stage, self.in_effect
         self.execution.start(restore=False)
         return {}
 
@@ -253,6 +267,25 @@ class Supervisor:
     def do_benchmark(self, client: Client) -> dict[str, Any]:
         return facts.benchmark()
 
+    def do_work(self, client: Client) -> dict[str, Any]:
+        """How long a fixed piece of work takes, in a process of its own, by the clock and in processor time."""
+        from .work import measure
+
+        return measure()
+
+    def do_burn(self, client: Client, for_s: float) -> dict[str, Any]:
+        """Every core works for so long from now on, with the lowest priority; 0 ends it."""
+        from .work import Burning
+
+        self._burning = self._burning or Burning()
+        return {"cores": self._burning.burn(float(for_s))}
+
+    def do_sensed(self, client: Client, paths: dict[str, Any]) -> dict[str, Any]:
+        """What sensors say, as any program here would read it."""
+        from .work import sensed
+
+        return sensed(paths)
+
     def do_probe_start(self, client: Client, far_end: str, port: int, who: str, interval_s: float, size: int) -> dict[str, Any]:
         """Light packets go to the far end from here on, until they are told to stop; a restart of this supervisor stops them, too."""
         self._link_probe().start(far_end, port, who, interval_s, size)
@@ -281,6 +314,34 @@ class Supervisor:
         from .fingerprint import fingerprint
 
         return {"fields": fingerprint()}
+
+    def do_scarcity(self, client: Client) -> dict[str, Any]:
+        """Which limits are in force here, how the small disk stands, and what the clocks say."""
+        from .scarcity import state_now
+
+        return state_now(self._state)
+
+    def do_prepare_scarcity(self, client: Client, run: str, execution: str, scarcity: dict[str, Any]) -> dict[str, Any]:
+        """What an execution will have too little of is there, and there is enough of it yet."""
+        folder = os.path.join(self._runs, plain_name(run), plain_name(execution))
+        scarce_of(folder, {"scarcity": scarcity}).prepare()
+        return {}
+
+    def do_clear_scarcity(self, client: Client) -> dict[str, Any]:
+        """Removes what no program of the guard's holds any more, once nothing is under way; how things stand then."""
+        from .scarcity import clear_all, state_now
+
+        deadline = time.monotonic() + 10
+        while self.execution is not None and self.execution.ended and not self.execution.over and time.monotonic() < deadline:
+            time.sleep(0.05)
+        under_way = self.execution is not None and not self.execution.over
+        return state_now(self._state) if under_way else clear_all(self._state)
+
+    def do_prove_scarcity(self, client: Client, limits: dict[str, Any]) -> dict[str, Any]:
+        """What limits do here, tried out beside the pipeline."""
+        from .scarcity import prove
+
+        return prove(self._state, limits)
 
     def do_canary(self, client: Client, step: str) -> dict[str, Any]:
         steps: dict[str, Callable[[], dict[str, Any]]] = {

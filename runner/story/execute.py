@@ -34,6 +34,7 @@ from runner.model.outcome import TABLE
 from runner.model.plan import ExecutionPlan, Plan
 from runner.ondevice import failpoints
 from runner.ondevice.journal import Journal, boot_id
+from runner.story import scarcity
 from runner.story.execution import HOPELESS, linked, run_execution
 from runner.story.left import end_as, give_up_own, set_aside, settle
 from runner.story.links import clear, far_end, impose, lift, served
@@ -274,11 +275,11 @@ async def _executions(run: Run) -> None:
 async def _execution(run: Run, execution: ExecutionPlan) -> str:
     """How the execution ended, now or before. What it damaged is made whole again behind it.
 
-    One that damages a disk is not gone on with: nobody knows how much of the damage was done. Nor is one under a link fault: nobody
-    renewed it meanwhile, so the device has taken it back. Either is set aside, and made again.
+    One that damages a disk is not gone on with: nobody knows how much of the damage was done. Nor is one under a link fault, or one
+    that had too little of something: nobody renewed it meanwhile, so the device has taken it back. Each is set aside, and made again.
     """
     damaging = any(cut.tamper for cut in execution.cuts)
-    if (damaging or execution.links) and execution.name in run.past.begun:
+    if (damaging or execution.links or execution.scarcities) and execution.name in run.past.begun:
         await set_aside(run, execution)
     if run.past.ended.get(execution.name) == SET_ASIDE:
         return await _execution(run, once_more(execution))
@@ -286,10 +287,13 @@ async def _execution(run: Run, execution: ExecutionPlan) -> str:
         end_as(run, execution, "not_recovered")  # a result, whose coordinator was killed before it had noted the end
     if execution.name not in run.past.ended:
         await linked(run, lambda: impose(run, execution))
+        await linked(run, lambda: scarcity.impose(run, execution))
         run.past.ended[execution.name] = await run_execution(run, execution)
         await served(run)
         if damaging and run.past.ended[execution.name] not in HOPELESS:
             await linked(run, lambda: unpack(run))
+    if execution.name not in run.past.relieved and run.past.ended[execution.name] not in HOPELESS:
+        await linked(run, lambda: scarcity.lift(run, execution))
     if execution.name not in run.past.lifted and run.past.ended[execution.name] not in HOPELESS:
         await linked(run, lambda: lift(run, execution))  # also of one that ended in an earlier life of this run
     return run.past.ended[execution.name]

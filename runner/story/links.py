@@ -89,7 +89,7 @@ async def impose(run: Run, plan: ExecutionPlan) -> None:
         raise LabError(f"the data link of {run.plan.device} carries nothing, without any fault", do="runner doctor")
     run.note("link_began", execution=plan.name, who=probe.who, programs=[each.model_dump(mode="json") for each in made], before=before)
     await start_light(probe, expected_of(plan.links))
-    await arm(run.session, run.token, made, _cap_s(plan))
+    await arm(run.session, run.token, made, cap_s(plan))
     await begin(run.session, made)
     held = [link for link in plan.links if constant([link])]
     if held:
@@ -111,13 +111,13 @@ async def impose_again(run: Run, plan: ExecutionPlan) -> None:
     run.as_found = None  # another boot
     await _as_found(run)
     await start_light(_probe(run, plan.name), expected_of(plan.links))
-    begun = _stages_begun(run, plan)
+    begun = stages_begun(run, plan)
     for program in _programs(run, plan):
         since = begun.get(f"{program.stage} {program.edge}") if program.stage else None
         elapsed_s = (run.clock.boottime_ns() - since) / 1e9 if since else 0.0
         if program.lasts_s is not None and elapsed_s >= program.lasts_s:
             continue
-        await arm(run.session, run.token, (program,), _cap_s(plan), elapsed_s)
+        await arm(run.session, run.token, (program,), cap_s(plan), elapsed_s)
         if since or not program.stage:
             await run.session.ask("start_program", name=program.name)
 
@@ -225,11 +225,11 @@ def _probe(run: Run, execution: str) -> Probe:
     return Probe(run.session, run.far_end, run.plan.data_link.far_end, who, run.clock)
 
 
-def _cap_s(plan: ExecutionPlan) -> float:
+def cap_s(plan: ExecutionPlan) -> float:
     return plan.limit_s * (len(plan.cuts) + 1) + SPARE_S
 
 
-def _stages_begun(run: Run, plan: ExecutionPlan) -> dict[str, int]:
+def stages_begun(run: Run, plan: ExecutionPlan) -> dict[str, int]:
     """"stage edge" → when we heard of it, by our own clock; a fault that began with it has been on since then."""
     found: dict[str, int] = {}
     mirror = Mirror(run.folder.device_journal(plan.name))

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from runner.errors import AskError
-from runner.faults import compose, power_cut, steady, tamper
+from runner.faults import compose, power_cut, resources, steady, tamper
 from runner.judgement.checks import GENERIC
 from runner.judgement.evidence import AGAIN
 from runner.lab.check_entry import check_names
@@ -18,7 +18,7 @@ from runner.lab.yaml_source import Source, nearest, one_of
 from runner.model.device import DeviceLine, DeviceType
 from runner.model.entry import Entry, Scenario, Severity
 from runner.model.plan import CutPlan, ExecutionPlan, Plan
-from runner.model.profile import PowerCut, Profile, Tamper
+from runner.model.profile import PowerCut, Profile, Resources, Tamper, WrongClock
 from runner.target.bundle import stageflow_versions
 from runner.target.drivers import known
 
@@ -67,6 +67,8 @@ def make_plan(asked: Asked, lab: Lab) -> Plan:
     for name, named in profiles.items():
         for problem in compose.compose(list(named.items()), data_link, entry.scenarios[name].stages)[1]:
             reader.complain(problem.found, problem.expected, reader.profile_source(problem.profile).where(problem.path), problem.do)
+        for profile_name, profile in named.items():
+            refuse_a_shared_clock(reader, profile_name, profile, asked.device, device_type)
     reader.finish()
     effective = {name: entry.scenarios[name].model_copy(update={"profile": _one_or_all(tuple(named))}) for name, named in profiles.items()}
     executions = tuple(
@@ -123,6 +125,7 @@ def executions_of(name: str, scenario: Scenario, profiles: Iterable[Profile], co
             cuts=cuts,
             limit_s=scenario.limit_s,
             links=tuple(link for profile in profiles for link in profile.links),
+            scarcities=tuple(scarce for profile in profiles for scarce in profile.scarcities),
             lanes=scenario.lanes,
         )
         for number, cuts in enumerate(schedules, 1)
@@ -137,9 +140,34 @@ def _profiles(asked: Asked, reader: Reader, entry: Entry, source: Source, scenar
         where = source.where(("scenarios", scenario, "profile"))
         own = {name: reader.profile(name, where) for name in entry.scenarios[scenario].profiles}
         if chosen and scenario != "baseline":
-            own = {**{name: profile for name, profile in own.items() if profile and not profile.links}, **chosen}
-        found[scenario] = {name: profile for name, profile in own.items() if profile}
+            kept = {name: profile for name, profile in own.items() if profile and not profile.links and not profile.scarcities}
+            own = {**kept, **chosen}
+        found[scenario] = {name: sized(reader, name, profile) for name, profile in own.items() if profile}
     return found
+
+
+def sized(reader: Reader, name: str, profile: Profile) -> Profile:
+    """The profile with the sizes that its `like` stands for; one whose type has none is complained of."""
+    faults = list(profile.faults)
+    for place, fault in enumerate(faults):
+        if not isinstance(fault, Resources) or fault.like is None:
+            continue
+        where = reader.profile_source(name).where(("faults", place, "like"))
+        like = reader.device_type(fault.like, where)
+        if like is not None and like.size is None:
+            reader.complain(f"nobody says how small a {fault.like} is", "a type of device with a `size`", where, "runner device list")
+        elif like is not None and like.size is not None:
+            faults[place] = resources.sized(fault, like.size)
+    return profile.model_copy(update={"faults": tuple(faults)})
+
+
+def refuse_a_shared_clock(reader: Reader, name: str, profile: Profile, device: str, type: DeviceType) -> None:
+    """The clock of a machine on which others work is not turned: complains of a profile that would."""
+    for place, fault in enumerate(profile.faults):
+        if isinstance(fault, WrongClock) and type.shared:
+            where = reader.profile_source(name).where(("faults", place))
+            found = f"{device} is a machine that others work on, and {name} turns its clock"
+            reader.complain(found, "a board of its own", where, "--device qemu-pi")
 
 
 def _one_or_all(names: tuple[str, ...]) -> str | tuple[str, ...]:

@@ -30,6 +30,7 @@ JUDGE = (
     "judgement/light_log.py",
     "judgement/links.py",
     "judgement/reached.py",
+    "judgement/scarcity.py",
     "judgement/windows.py",
     "lab/folder.py",
     "lab/lock.py",

@@ -1,0 +1,317 @@
+"""Had the device as little as was planned, for as long, and was its clock as wrong? Read from the evidence again, whoever said so before.
+
+    on, taken back   the guard's journal beside the execution's own, as of a link fault (links.py)
+    tried out        the numbers in `scarcity_proof`: a hog is killed, a busy process gets its share, a file meets its error
+    in its figures   each reading in the device's journal (samples, and `confined` behind the last stage) while it was on
+    afterwards       the numbers in `scarcity_lifted`: no group, no small disk, the clock as it was
+
+A scarcity that was not reached says nothing about the software under test: the run is blocked, never a pass.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime
+from typing import Any
+
+from runner.judgement.checks import Problem
+from runner.judgement.evidence import Evidence, Execution, planned_in
+from runner.judgement.links import note, was_there
+from runner.judgement.reached import constant, named
+from runner.judgement.windows import Window, windows
+from runner.ondevice.journal import Record
+
+Row = dict[str, Any]
+
+SHARE_TOLERANCE = 0.20  # of a share of a core, against what a busy process got
+CLOCK_TOLERANCE_S, CLOCK_ITSELF_PPM = 2.0, 500.0  # a reading's own error, and what any clock drifts by itself
+MIB = 1 << 20
+ERRORS = {"full": ("ENOSPC",), "no_inodes": ("ENOSPC",), "read_only": ("EROFS",), "io_errors": ("EIO", "EROFS")}
+ON_A_CLOCK_S = 1.0
+
+
+def rows(evidence: Evidence, execution: Execution) -> list[Row]:
+    """Asked and measured of what an execution was to have too little of, each with `within`; none where it was to have enough."""
+    faults = planned(evidence, execution.name)
+    if not faults:
+        return []
+    began, proof, lifted = (note(evidence, kind, execution.name) for kind in ("scarcity_began", "scarcity_proof", "scarcity_lifted"))
+    if began is None:
+        return [_row("scarcity", "as planned", "it never began", "", False)]
+    changes, asked, found = evidence.faults(execution.name), named(faults, execution.name), list[Row]()
+    for program, fault in asked.items():
+        found += was_there(evidence, execution, program, fault, changes)
+        spans = windows([change for change in changes if change["program"] == program])
+        found += in_figures(program, fault, execution.records, spans, began["before"])
+    held = [fault for fault in faults if constant(fault)]
+    if held:
+        found += compare(held, began["before"], proof["during"]) if proof else [_row("tried out", "at once", "nobody did", "", False)]
+    return found + (restored(began["before"], lifted["after"]) if lifted else [_row("afterwards", "as before", "nobody looked", "", False)])
+
+
+def not_reached(evidence: Evidence) -> list[Problem]:
+    """What of it is not as it was asked, of executions that came to their end."""
+    return [
+        (f"{execution.name}: {said(row)}", execution.journal_file)
+        for execution in evidence.executions
+        if execution.ended.get("ending") in ("finished", "failed", "limit")
+        for row in rows(evidence, execution)
+        if not row["within"]
+    ]
+
+
+def planned(evidence: Evidence, name: str) -> list[Row]:
+    """What the execution of this name was to have too little of."""
+    return planned_in(evidence, name, "scarcities")
+
+
+def said(row: Row) -> str:
+    tolerance = f" (tolerance {row['tolerance']})" if row["tolerance"] else ""
+    return f"{row['what']}: asked {row['asked']}, found {row['measured']}{tolerance}"
+
+
+# ---- tried out at once -----------------------------------------------------------------------------------------------------------
+
+
+def compare(faults: list[Row], before: Row, during: Row) -> list[Row]:
+    """What is asked of each fault that is on all along, and what was found when it was tried out. A number that is not there was not."""
+    found = []
+    for fault in faults:
+        if fault["fault"] == "resources":
+            found += _limits(fault, _part(during, "confined")) + _tried_limits(fault, _part(during, "tried"))
+        elif fault["fault"] == "disk":
+            found.append(_tried_disk(fault, _part(during, "disk")))
+        elif fault["fault"] == "clock":
+            found += _clock(fault, before, during)
+    return found
+
+
+def _limits(fault: Row, figures: Row) -> list[Row]:
+    """The limits of the pipeline's own group, as the kernel says them."""
+    return [
+        _row(f"limit of {what}", said_of(asked), said_of(_number(figures.get(key))), "", _number(figures.get(key)) == asked)
+        for what, key, asked, said_of in _asked(fault)
+    ]
+
+
+def _tried_limits(fault: Row, tried: Row) -> list[Row]:
+    found = []
+    if fault.get("memory_mib") is not None:
+        said, asked = _part(tried, "memory"), fault["memory_mib"] * MIB
+        kills, peak = _number(said.get("oom_kills")), _number(said.get("memory_peak_bytes"))
+        measured = f"killed {kills or 0} times, peak {_mib(peak)}" if said else "nobody tried"
+        within = bool(kills) and said.get("killed") is True and (peak is None or peak <= asked)
+        found.append(_row("who wants more memory", f"killed at {_mib(asked)}", measured, "", within))
+    if fault.get("cpu_share") is not None:
+        found.append(_share(float(fault["cpu_share"]), _part(tried, "cpu")))
+    if fault.get("processes") is not None:
+        said = _part(tried, "processes")
+        started, refused = _number(said.get("started")), _number(said.get("refused"))
+        measured = f"{started} and then refused {refused} times" if said else "nobody tried"
+        found.append(_row("processes at once", str(fault["processes"]), measured, "", started == fault["processes"] and bool(refused)))
+    return found
+
+
+def _share(asked: float, said: Row) -> Row:
+    """One busy process gets no more than one core, whatever its group may have."""
+    wanted = min(1.0, asked)
+    free, got = [_number(said.get(key)) for key in ("before", "after")], _number(said.get("during"))
+    what, tolerance = "a busy process gets", f"{SHARE_TOLERANCE:.0%}"
+    if got is None or None in free:
+        return _row(what, f"{wanted:g} of a core", "nobody tried", tolerance, False)
+    least = min(float(each or 0) for each in free)
+    words = f"{got:.3f}; {least:.3f} without the limit, a moment before and after"
+    if asked < 1 and least < wanted * (1 + SHARE_TOLERANCE):
+        return _row(what, f"{wanted:g} of a core", f"{words}: the machine is too busy to tell", tolerance, False)
+    held = abs(got - wanted) <= SHARE_TOLERANCE * wanted and bool(_number(said.get("throttled_periods")))
+    return _row(what, f"{wanted:g} of a core", words, tolerance, held if asked < 1 else got <= asked)
+
+
+def _tried_disk(fault: Row, disk: Row) -> Row:
+    """What becomes of a file of ours on the small disk."""
+    what, expected = str(fault["what"]), ERRORS.get(str(fault["what"]), ())
+    measured = f"{disk.get('tried') or 'it is taken'}, {_bytes(disk.get('free_bytes'))} and {disk.get('free_inodes')} inodes free"
+    within = disk.get("tried") in expected
+    within = within and (what != "full" or disk.get("free_bytes") == 0) and (what != "no_inodes" or disk.get("free_inodes") == 0)
+    return _row("a file on the small disk", " or ".join(expected), measured if disk else "no such disk", "", within)
+
+
+def _clock(fault: Row, before: Row, during: Row) -> list[Row]:
+    """The wall clock against the boot-time clock, now and before; of a drift two looks, some time apart."""
+    was, now = offset_s(_part(before, "clock")), offset_s(_part(during, "clock"))
+    if was is None or now is None:
+        return [_row("the clock", "wrong", "nobody looked", "", False)]
+    found = []
+    drift = float(fault.get("drift_ppm") or 0.0)
+    then_s, boottime_s = (_boottime_s(_part(each, "clock")) for each in (before, during))
+    if _jumps(fault):
+        low, high = _offsets(fault, was, then_s, boottime_s)
+        spare = CLOCK_TOLERANCE_S + abs(drift) / 1e6 * abs(boottime_s - then_s)
+        found.append(_row("the clock is off", _moment(fault), f"{now - was:+.1f} s", f"{spare:.1f} s", low - spare <= now <= high + spare))
+    later = _part(during, "clock_later")
+    if drift:
+        later_s, span_s = offset_s(later), _boottime_s(later) - boottime_s
+        if later_s is None or span_s < ON_A_CLOCK_S:
+            return [*found, _row("the clock drifts", f"{drift:+g} ppm", "nobody looked twice", "", False)]
+        measured = (later_s - now) / span_s * 1e6
+        tolerance = max(CLOCK_ITSELF_PPM, 0.1 * abs(drift), 150_000 / span_s)  # it moves in steps of a tenth of a second
+        near = abs(measured - drift) <= tolerance
+        found.append(_row("the clock drifts", f"{drift:+g} ppm", f"{measured:+.0f} ppm", f"{tolerance:.0f} ppm", near))
+    return found
+
+
+def offset_s(clock: Row) -> float | None:
+    """How far a wall clock is ahead of the boot-time clock."""
+    wall, boot = _number(clock.get("wall_ns")), _number(clock.get("boottime_ns"))
+    return None if wall is None or boot is None else (wall - boot) / 1e9
+
+
+def _jumps(fault: Row) -> bool:
+    return bool(fault.get("to") or fault.get("jump_s"))
+
+
+def _moment(fault: Row) -> str:
+    return str(fault["to"]) if fault.get("to") else f"{float(fault.get('jump_s') or 0.0):+.1f} s"
+
+
+def _offsets(fault: Row, was_s: float, earliest_s: float, latest_s: float) -> tuple[float, float]:
+    """How far ahead of the boot-time clock it may be, having been set at some time between two moments of that clock.
+
+    A moment before the boot cannot be had: there it stands at the boot.
+    """
+    if not fault.get("to"):
+        offset = max(0.0, was_s + float(fault.get("jump_s") or 0.0))
+        return offset, offset
+    try:
+        to_s = datetime.fromisoformat(str(fault["to"])).timestamp()
+    except ValueError:
+        return 1.0, 0.0
+    return max(0.0, to_s - latest_s), max(0.0, to_s - earliest_s)
+
+
+def _boottime_s(clock: Row) -> float:
+    return float(_number(clock.get("boottime_ns")) or 0) / 1e9
+
+
+# ---- in the device's own figures -------------------------------------------------------------------------------------------------
+
+
+def in_figures(program: str, fault: Row, records: list[Record], spans: list[Window], before: Row) -> list[Row]:
+    """What the device noted while the fault was on, each reading of it: limits as asked, the peak no higher, the clock as wrong."""
+    within = [(record, span) for record in records for span in spans if _is_in(record, span)]
+    inside = [record for record, _ in within]
+    if fault["fault"] == "resources":
+        return _readings_of_limits(program, fault, list(_figures(inside, "confined")))
+    if fault["fault"] == "clock":
+        return _readings_of_clock(program, fault, within, before)
+    return []
+
+
+def _is_in(record: Record, span: Window) -> bool:
+    """Between the two moments at which it was surely on: what the kernel says has no delay."""
+    return record.boot_id == span.boot and span.from_ns <= record.boottime_ns <= span.to_ns
+
+
+def _readings_of_limits(program: str, fault: Row, readings: list[Row]) -> list[Row]:
+    if not readings:
+        return [_row(f"{program}, readings", "at least one", "none", "", not constant(fault))]
+    found = []
+    for what, key, asked, said_of in _asked(fault):
+        other = [value for reading in readings if (value := _number(reading.get(key))) != asked]
+        measured = f"in {len(readings)} readings" if not other else f"{said_of(other[0])} in {len(other)} of {len(readings)} readings"
+        found.append(_row(f"{program}, limit of {what}", said_of(asked), measured, "", not other))
+    if fault.get("memory_mib") is not None:
+        peaks = [peak for reading in readings if (peak := _number(reading.get("memory_peak_bytes"))) is not None]
+        peak, asked_bytes = max(peaks, default=None), fault["memory_mib"] * MIB
+        met = peak is None or MIB <= peak <= asked_bytes
+        kills = max((_number(reading.get("oom_kills")) or 0 for reading in readings), default=0)
+        said_kills = f", {kills} killed" if kills else ""
+        found.append(_row(f"{program}, peak of memory", f"at most {_mib(asked_bytes)}", f"{_mib(peak)}{said_kills}", "", met))
+    return found
+
+
+def _readings_of_clock(program: str, fault: Row, within: list[tuple[Record, Window]], before: Row) -> list[Row]:
+    """Every record bears both clocks: each is a look."""
+    was = offset_s(_part(before, "clock"))
+    if was is None or fault.get("drift_ppm") or not within or not _jumps(fault):
+        return []
+    other = []
+    for record, span in within:
+        low, high = _offsets(fault, was, span.since_ns / 1e9, span.from_ns / 1e9)
+        off = (record.wall_ns - record.boottime_ns) / 1e9
+        if not low - CLOCK_TOLERANCE_S <= off <= high + CLOCK_TOLERANCE_S:
+            other.append(off - was)
+    measured = f"in {len(within)} records" if not other else f"{other[0]:+.1f} s in {len(other)} of {len(within)} records"
+    return [_row(f"{program}, the clock is off", _moment(fault), measured, f"{CLOCK_TOLERANCE_S:g} s", not other)]
+
+
+def _figures(records: list[Record], part: str) -> Iterator[Row]:
+    for record in records:
+        if record.kind in ("sample", "confined") and isinstance(record.payload.get(part), dict):
+            yield record.payload[part]
+
+
+def last_figures(execution: Execution) -> Row:
+    """What group and disk said last, for reports: peak, kills, throttled periods, refusals."""
+    return {part: said[-1] for part in ("confined", "disk") if (said := list(_figures(execution.records, part)))}
+
+
+# ---- afterwards ------------------------------------------------------------------------------------------------------------------
+
+
+def restored(before: Row, after: Row) -> list[Row]:
+    """Nothing of it is left, and the clock is what it was, as far as clocks are."""
+    found = [
+        _row(what, "gone", "gone" if not _part(after, key) else "still there", "", key in after and not _part(after, key))
+        for what, key in (("the group", "confined"), ("the small disk", "disk"))
+    ]
+    was, now = offset_s(_part(before, "clock")), offset_s(_part(after, "clock"))
+    off = None if was is None or now is None else now - was
+    passed_s = abs(_boottime_s(_part(after, "clock")) - _boottime_s(_part(before, "clock")))
+    tolerance = CLOCK_TOLERANCE_S + CLOCK_ITSELF_PPM / 1e6 * passed_s
+    measured = "nobody looked" if off is None else f"{off:+.1f} s"
+    another_boot = before.get("boot_id") != after.get("boot_id")  # then it began anew, and what it shows is the board's own affair
+    within = off is not None and (another_boot or abs(off) <= tolerance)
+    return [*found, _row("the clock", "as it was", measured, f"{tolerance:.1f} s", within)]
+
+
+# ---- inside ----------------------------------------------------------------------------------------------------------------------
+
+
+def _asked(fault: Row) -> list[tuple[str, str, int, Any]]:
+    """What is limited: its name, its figure, what is asked of that, and how to say it."""
+    found: list[tuple[str, str, int, Any]] = []
+    if fault.get("memory_mib") is not None:
+        found.append(("memory", "memory_limit_bytes", fault["memory_mib"] * MIB, _mib))
+    if fault.get("cpu_share") is not None:
+        found.append(("processor time", "cpu_quota_us", _quota_us(float(fault["cpu_share"])), lambda value: f"{value} us in each period"))
+    if fault.get("processes") is not None:
+        found.append(("processes", "processes_limit", fault["processes"], str))
+    return found
+
+
+def _quota_us(share: float) -> int:
+    """As the fault makes it (`runner/faults/resources.py`): the judge is standard library only, and asks nobody."""
+    period = 10_000 if share * 10_000 >= 1_000 else min(1_000_000, round(1_000 / share))
+    return max(1_000, round(share * period))
+
+
+def _part(said: Row, key: str) -> Row:
+    part = said.get(key)
+    return part if isinstance(part, dict) else {}
+
+
+def _number(value: Any) -> Any:
+    return value if type(value) in (int, float) and abs(value) < 2**63 else None
+
+
+def _mib(value: float | None) -> str:
+    return "unknown" if value is None else f"{value / MIB:.1f} MiB"
+
+
+def _bytes(value: Any) -> str:
+    return f"{value} bytes" if _number(value) is not None else "unknown bytes"
+
+
+def _row(what: str, asked: str, measured: str, tolerance: str, within: bool) -> Row:
+    return {"what": what, "asked": asked, "measured": measured, "tolerance": tolerance, "within": within}

@@ -1,0 +1,304 @@
+"""The control group that the pipeline's processes run in, and nobody else: neither supervisor nor guard.
+
+    supervisor, before a host runs anything:   made, without a limit ─► the host's process enters it ─► Python, Stageflow, stages
+    guard, at the profile's time:              @supervisor confine limit (JSON) ─► limits, read back ─► @supervisor confine remove
+
+Version 1 (a hierarchy for each controller) or 2 (one for all), whichever has the controller here. The name holds a hash of the state
+folder: two supervisors of one machine have two groups. What is said of a group are its own counters, so they begin with it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import sys
+import time
+from typing import Any
+
+TAG = "runner-scarce-"
+CONTROLLERS = ("memory", "cpu", "pids")
+PERIOD_US = 10_000  # where nobody says another
+NO_LIMIT_BYTES = 1 << 62
+REMOVE_S = 5.0
+FAILED, WRONG = 1, 64
+
+_ENTER = 'n=$1; shift; while [ "$n" -gt 0 ]; do echo 0 >"$1" || exit 71; shift; n=$((n - 1)); done; exec "$@"'
+
+
+class Group:
+    """The group of one state folder; nothing is made before `make`."""
+
+    def __init__(self, state: str, suffix: str = "", mounts: str = "/proc/self/mountinfo") -> None:
+        self.state = state
+        self.name = TAG + hashlib.sha256(os.path.abspath(state).encode()).hexdigest()[:8] + suffix
+        self._roots = roots(mounts)
+
+    @property
+    def versions(self) -> dict[str, int]:
+        """Controller → which version has it here; those that are not there are left out."""
+        return {name: version for name, (version, _) in self._roots.items()}
+
+    @property
+    def folders(self) -> list[str]:
+        return list(dict.fromkeys(os.path.join(root, self.name) for _, root in self._roots.values()))
+
+    def exists(self) -> bool:
+        return any(os.path.isdir(folder) for folder in self.folders)
+
+    def make(self) -> None:
+        """It is there, without a limit if it was not there before. Raises OSError where that is not possible."""
+        for root in {root for version, root in self._roots.values() if version == 2}:
+            said = [name for name, (version, _) in self._roots.items() if version == 2]
+            missing = [name for name in said if name not in _read(os.path.join(root, "cgroup.subtree_control")).split()]
+            if missing:
+                _write(os.path.join(root, "cgroup.subtree_control"), " ".join(f"+{name}" for name in missing))
+        for folder in self.folders:
+            os.makedirs(folder, exist_ok=True)
+
+    def entering(self, argv: list[str]) -> list[str]:
+        """`argv` as a process that is in the group before it is anything else: what it starts with is counted, too."""
+        places = [os.path.join(folder, "cgroup.procs") for folder in self.folders]
+        return ["/bin/sh", "-c", _ENTER, "sh", str(len(places)), *places, *argv]
+
+    def take_in(self, pids: list[int]) -> None:
+        """Processes that are there already. What memory they have by then is not counted."""
+        for folder in self.folders:
+            for pid in pids:
+                with contextlib.suppress(ProcessLookupError):
+                    _write(os.path.join(folder, "cgroup.procs"), str(pid))
+
+    def limit(self, asked: dict[str, Any]) -> list[str]:
+        """Limits it to `memory_bytes`, `quota_us` in each `period_us`, `processes`; what is not asked is not limited.
+
+        Returns what is not as it was asked, read back from the kernel. Raises OSError where it refuses.
+        """
+        memory, quota, processes = asked.get("memory_bytes"), asked.get("quota_us"), asked.get("processes")
+        if memory is not None:
+            if self._roots["memory"][0] == 1:
+                self._set("memory", "memory.swappiness", "0", optional=True)
+                self._set("memory", "memory.limit_in_bytes", str(memory))
+                self._set("memory", "memory.memsw.limit_in_bytes", str(memory), optional=True)
+            else:
+                self._set("memory", "memory.swap.max", "0", optional=True)
+                self._set("memory", "memory.max", str(memory))
+        if quota is not None:
+            period = int(asked.get("period_us") or PERIOD_US)
+            if self._roots["cpu"][0] == 1:
+                self._set("cpu", "cpu.cfs_period_us", str(period))
+                self._set("cpu", "cpu.cfs_quota_us", str(quota))
+            else:
+                self._set("cpu", "cpu.max", f"{quota} {period}")
+        if processes is not None:
+            self._set("pids", "pids.max", str(processes))
+        now = self.figures()
+        wanted = (("memory_limit_bytes", memory), ("cpu_quota_us", quota), ("processes_limit", processes))
+        return [f"{name}: asked {value}, found {now.get(name)}" for name, value in wanted if value is not None and now.get(name) != value]
+
+    def unlimit(self) -> None:
+        """No limit is in force when this returns, as far as the kernel lets us."""
+        for controller, (version, _) in self._roots.items():
+            for file, value in _FREE[controller, version]:
+                self._set(controller, file, value, optional=True)
+
+    def remove(self) -> list[str]:
+        """Free, empty (whoever is in it goes to the group above) and gone; what is left, in words. What is not there is no error."""
+        if not self.exists():
+            return []
+        self.unlimit()
+        deadline = time.monotonic() + REMOVE_S
+        while time.monotonic() < deadline:
+            for folder in self.folders:
+                _empty(folder)
+                with contextlib.suppress(OSError):  # gone already, or still busy: it is looked below
+                    os.rmdir(folder)
+            if not self.exists():
+                self._stand_down()
+                return []
+            time.sleep(0.05)
+        return [f"{folder} is still there" for folder in self.folders if os.path.isdir(folder)]
+
+    def _stand_down(self) -> None:
+        """In version 2 controllers are switched on for all groups below the root; where there is none, they go off again."""
+        for root in {root for version, root in self._roots.values() if version == 2}:
+            try:
+                if not any(entry.is_dir() for entry in os.scandir(root)):
+                    on = _read(os.path.join(root, "cgroup.subtree_control")).split()
+                    _write(os.path.join(root, "cgroup.subtree_control"), " ".join(f"-{name}" for name in on if name in CONTROLLERS))
+            except OSError:
+                pass
+
+    def limits(self) -> dict[str, int]:
+        """Those that are in force, by the names of `figures`."""
+        now = self.figures()
+        return {name: now[name] for name in ("memory_limit_bytes", "cpu_quota_us", "processes_limit") if name in now}
+
+    def figures(self) -> dict[str, Any]:
+        """What the kernel says of the group: what it may have, what it has, the most that it had, and how often it was denied.
+
+        {} where there is no group. What cannot be read is left out: a gap, never a zero.
+        """
+        found: dict[str, Any] = {}
+        if not self.exists():
+            return found
+        for controller, (version, root) in self._roots.items():
+            folder = os.path.join(root, self.name)
+            for file, key, names in _READ[controller, version]:
+                text = _read(os.path.join(folder, file))
+                words = dict(line.split(None, 1) for line in text.splitlines() if " " in line) if key else {}
+                value = words.get(key, "") if key else text.split()[0] if text.split() else ""
+                if value.isdigit() and int(value) < NO_LIMIT_BYTES:
+                    found[names] = int(value)
+        if "cpu" in self._roots:
+            folder = os.path.join(self._roots["cpu"][1], self.name)
+            if self._roots["cpu"][0] == 2:
+                period = _read(os.path.join(folder, "cpu.max")).split()[1:]
+            else:
+                period = _read(os.path.join(folder, "cpu.cfs_period_us")).split()
+            if "cpu_quota_us" in found and period[:1] and period[0].isdigit():
+                found["cpu_period_us"] = int(period[0])
+        found["members"] = len(_read(os.path.join(self.folders[0], "cgroup.procs")).split())
+        return found
+
+    def _set(self, controller: str, file: str, value: str, optional: bool = False) -> None:
+        try:
+            _write(os.path.join(self._roots[controller][1], self.name, file), value)
+        except OSError:
+            if not optional:
+                raise
+
+
+_FREE: dict[tuple[str, int], tuple[tuple[str, str], ...]] = {  # in the order in which the kernel takes them
+    ("memory", 1): (("memory.memsw.limit_in_bytes", "-1"), ("memory.limit_in_bytes", "-1")),
+    ("memory", 2): (("memory.max", "max"), ("memory.swap.max", "max")),
+    ("cpu", 1): (("cpu.cfs_quota_us", "-1"),),
+    ("cpu", 2): (("cpu.max", "max"),),
+    ("pids", 1): (("pids.max", "max"),),
+    ("pids", 2): (("pids.max", "max"),),
+}
+_PIDS = (
+    ("pids.max", "", "processes_limit"),
+    ("pids.current", "", "processes"),
+    ("pids.peak", "", "processes_peak"),
+    ("pids.events", "max", "processes_refused"),
+)
+_STAT = (("cpu.stat", "nr_periods", "periods"), ("cpu.stat", "nr_throttled", "throttled_periods"))
+_READ: dict[tuple[str, int], tuple[tuple[str, str, str], ...]] = {  # file, the word in it ("" for its only one), what we call it
+    ("memory", 1): (
+        ("memory.limit_in_bytes", "", "memory_limit_bytes"),
+        ("memory.usage_in_bytes", "", "memory_bytes"),
+        ("memory.max_usage_in_bytes", "", "memory_peak_bytes"),
+        ("memory.failcnt", "", "memory_refused"),
+        ("memory.oom_control", "oom_kill", "oom_kills"),
+    ),
+    ("memory", 2): (
+        ("memory.max", "", "memory_limit_bytes"),
+        ("memory.current", "", "memory_bytes"),
+        ("memory.peak", "", "memory_peak_bytes"),
+        ("memory.events", "max", "memory_refused"),
+        ("memory.events", "oom_kill", "oom_kills"),
+    ),
+    ("cpu", 1): (("cpu.cfs_quota_us", "", "cpu_quota_us"), *_STAT, ("cpu.stat", "throttled_time", "throttled_ns")),
+    ("cpu", 2): (("cpu.max", "", "cpu_quota_us"), *_STAT, ("cpu.stat", "throttled_usec", "throttled_us")),
+    ("pids", 1): _PIDS,
+    ("pids", 2): _PIDS,
+}
+
+
+def roots(mounts: str = "/proc/self/mountinfo") -> dict[str, tuple[int, str]]:
+    """Controller → its version and where its hierarchy is mounted. Version 1 goes first, where it has a controller: then 2 has not."""
+    found: dict[str, tuple[int, str]] = {}
+    try:
+        with open(mounts, encoding="utf-8", errors="replace") as file:
+            lines = [line.split(" ") for line in file.read().splitlines()]
+    except OSError:
+        return found
+    for words in lines:
+        kind, place, options = words[words.index("-") + 1], words[4], words[-1].split(",")
+        if kind == "cgroup":
+            found.update({name: (1, place) for name in CONTROLLERS if name in options})
+        elif kind == "cgroup2":
+            has = _read(os.path.join(place, "cgroup.controllers")).split()
+            for name in CONTROLLERS:
+                if name in has:
+                    found.setdefault(name, (2, place))
+    return found
+
+
+def capabilities() -> list[str]:
+    """Which controllers are there, and ours to use: "cgroup-memory" and so on."""
+    return [f"cgroup-{name}" for name, (_, root) in roots().items() if os.access(root, os.W_OK) and os.geteuid() == 0]
+
+
+def hosts_of(state: str) -> list[int]:
+    """The processes that run a pipeline for the supervisor of a state folder, and whatever those have started."""
+    try:
+        with open(os.path.join(state, "supervisor.lock")) as file:
+            supervisor = int(file.read().split()[0])
+    except (OSError, ValueError, IndexError):
+        return []
+    children: dict[int, list[int]] = {}
+    for name in os.listdir("/proc"):
+        if name.isdigit():
+            parent = _read(f"/proc/{name}/stat").rpartition(")")[2].split()[1:2]
+            children.setdefault(int(parent[0]) if parent else 0, []).append(int(name))
+    found = [pid for pid in children.get(supervisor, []) if b"host" in _raw(f"/proc/{pid}/cmdline").split(b"\0")]
+    for pid in found:  # it grows as it goes
+        found += children.get(pid, [])
+    return found
+
+
+def _empty(folder: str) -> None:
+    """Whoever is in it goes to the group above."""
+    for pid in _read(os.path.join(folder, "cgroup.procs")).split():
+        with contextlib.suppress(OSError):
+            _write(os.path.join(os.path.dirname(folder), "cgroup.procs"), pid)
+
+
+def _raw(path: str) -> bytes:
+    try:
+        with open(path, "rb") as file:
+            return file.read()
+    except OSError:
+        return b""
+
+
+def _read(path: str) -> str:
+    return _raw(path).decode("utf-8", "replace")
+
+
+def _write(path: str, value: str) -> None:
+    with open(path, "w") as file:
+        file.write(value)
+
+
+def main(arguments: list[str]) -> int:
+    """`confine limit` (JSON from standard input), `confine free`, `confine remove`, `confine shown`."""
+    group = Group(os.environ.get("RUNNER_STATE", ""))
+    if not group.state:
+        print("RUNNER_STATE does not say whose group", file=sys.stderr)
+        return WRONG
+    try:
+        if arguments == ["limit"]:
+            asked = json.loads(sys.stdin.read())
+            group.make()
+            group.take_in(hosts_of(group.state))
+            wrong = group.limit(asked)
+        elif arguments == ["free"]:
+            group.unlimit()
+            wrong = [f"{name} is still {value}" for name, value in group.limits().items()]
+        elif arguments == ["remove"]:
+            wrong = group.remove()
+        elif arguments == ["shown"]:
+            for name, value in group.limits().items():
+                print(f"limit {name} {value} of {group.name}")
+            return 0
+        else:
+            print("usage: confine limit | free | remove | shown", file=sys.stderr)
+            return WRONG
+    except (OSError, ValueError, KeyError) as error:
+        wrong = [f"{type(error).__name__}: {error}"]
+    for each in wrong:
+        print(each, file=sys.stderr)
+    return FAILED if wrong else 0

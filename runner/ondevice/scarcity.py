@@ -1,0 +1,184 @@
+"""What an execution has too little of, as its supervisor sees to it: a group to run in, a small disk, and what both say of themselves.
+
+    spec["scarcity"] = {"confined": bool, "disk": {"size_mib", "few_inodes", "mapped"} | None, "await": [names of programs]}
+
+Made here, without any limit, before a host runs; limited and spoilt by the guard's programs (`cgroup.py`, `small_disk.py`). Where the
+execution is over, or its guard has nothing more to take back, it is removed here. `await` are the programs without which no stage may run
+after a restart: a cut takes every limit away, and it takes a coordinator to put it there again.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from typing import Any, Callable
+
+AWAITED_S = 120.0  # then it goes on by itself; the judge sees that nothing was there
+PROBE_S, WORK_S = 60.0, 0.4
+_HOG = "import sys\nheld = []\nfor _ in range(int(sys.argv[1])):\n    held.append(bytearray(1 << 20))\n"
+_SPIN = (
+    "import sys, time\nlast = time.perf_counter()\nuntil = float(sys.argv[1])\n"
+    "while time.process_time() < until:\n    sum(range(1000))\nprint(time.perf_counter() - last, time.process_time())\n"
+)
+_CROWD = (
+    "import os, signal, sys\nfound = 1\nchildren = []\nwhile found <= int(sys.argv[1]):\n    try:\n        pid = os.fork()\n"
+    "    except OSError:\n        break\n    if not pid:\n        signal.pause()\n    children.append(pid)\n    found += 1\n"
+    "for pid in children:\n    os.kill(pid, signal.SIGKILL)\nfor pid in children:\n    os.waitpid(pid, 0)\nprint(found)\n"
+)
+
+
+class Scarce:
+    """That of one execution; nothing is asked, and nothing made, where its spec says nothing."""
+
+    def __init__(self, state: str, folder: str, spec: dict[str, Any]) -> None:
+        asked: dict[str, Any] = spec.get("scarcity") or {}
+        self._folder, self._asked = folder, asked
+        self.group: Any = None
+        self.disk: Any = None
+        if asked:  # most executions have all they want, and a slow board pays for each import
+            from .cgroup import Group
+            from .small_disk import SmallDisk
+
+            self.group = Group(state) if asked.get("confined") else None
+            self.disk = SmallDisk(state) if asked.get("disk") else None
+        self.awaited = [str(name) for name in asked.get("await") or ()]
+
+    def prepare(self) -> None:
+        """Group and disk are there. Raises OSError."""
+        if self.group is not None:
+            self.group.make()
+        if self.disk is not None:
+            said = self._asked["disk"]
+            os.makedirs(self._folder, mode=0o700, exist_ok=True)
+            self.disk.make(self._folder, int(said["size_mib"]), bool(said.get("few_inodes")), bool(said.get("mapped")))
+
+    def command(self, argv: list[str]) -> list[str]:
+        return argv if self.group is None else list(self.group.entering(argv))
+
+    def settings(self) -> dict[str, str]:
+        return {} if self.disk is None else {"SCARCE_FOLDER": self.disk.place}
+
+    def await_effect(self, in_effect: Callable[[list[str]], bool], given_up: Callable[[], bool]) -> None:
+        deadline = time.monotonic() + AWAITED_S
+        while self.awaited and not given_up() and time.monotonic() < deadline and not in_effect(self.awaited):
+            time.sleep(0.1)
+
+    def figures(self) -> dict[str, Any]:
+        """What group and disk say right now; {} where there is neither."""
+        found: dict[str, Any] = {}
+        try:
+            if self.group is not None:
+                found["confined"] = self.group.figures()
+            if self.disk is not None:
+                found["disk"] = self.disk.figures()
+        except OSError:
+            pass
+        return {key: value for key, value in found.items() if value}
+
+    def killed_for_memory(self) -> str:
+        """In words, if the kernel has killed somebody in the group for want of memory."""
+        said = self.group.figures() if self.group is not None else {}
+        if not said.get("oom_kills"):
+            return ""
+        return f", killed for want of memory: it may have {said.get('memory_limit_bytes', 0) >> 20} MiB"
+
+    def clear(self) -> None:
+        """Removes what no program of the guard's is limiting or spoiling any more; the program's own undo removes it otherwise."""
+        try:
+            if self.disk is not None and not self.disk.seen():
+                self.disk.remove()
+            if self.group is not None and not self.group.limits():
+                self.group.remove()
+        except OSError as error:
+            print(f"what an execution had too little of: {error}", file=sys.stderr, flush=True)
+
+
+def clear_all(state: str) -> dict[str, Any]:
+    """Whatever an execution had too little of is removed, when no program limits or spoils it; how things stand then."""
+    Scarce(state, "", {"scarcity": {"confined": True, "disk": {"size_mib": 0}}}).clear()
+    return state_now(state)
+
+
+def sectors_written(folder: str) -> int | None:
+    """Sectors of 512 bytes that the disk below a folder was given since boot; None where the kernel does not say."""
+    try:
+        device = os.stat(folder).st_dev
+        with open(f"/sys/dev/block/{os.major(device)}:{os.minor(device)}/stat") as file:
+            return int(file.read().split()[6])
+    except (OSError, ValueError, IndexError):
+        return None
+
+
+def state_now(state: str) -> dict[str, Any]:
+    """What limits are in force here, and how the small disk and the clock stand: read from the kernel, for whoever proves a fault."""
+    from .cgroup import Group
+    from .journal import boottime_ns
+    from .small_disk import SmallDisk
+
+    group, disk = Group(state), SmallDisk(state)
+    began = boottime_ns()
+    wall = time.time_ns()
+    found: dict[str, Any] = {"confined": group.figures(), "versions": group.versions, "disk": disk.figures()}
+    if found["disk"]:
+        found["disk"]["tried"] = disk.tried()
+    found["clock"] = {"wall_ns": wall, "boottime_ns": (began + boottime_ns()) // 2}
+    return found
+
+
+def prove(state: str, limits: dict[str, Any]) -> dict[str, Any]:
+    """Limits tried out in a group of their own beside the pipeline's, which is left alone: a hog, fixed work, a crowd.
+
+    memory: a process that wants more must be killed. cpu: how much of a core a busy process gets, with and without the limit, one right
+    behind the other. processes: how many can be started. Raises OSError where there is no such group.
+    """
+    import signal
+
+    from .cgroup import Group, capabilities
+
+    if not capabilities():
+        raise OSError("no control group can be made here")
+    found: dict[str, Any] = {}
+    group = Group(state, "-probe")
+    group.remove()
+    try:
+        group.make()
+        wrong = group.limit(limits)
+        if wrong:
+            raise OSError("; ".join(wrong))
+        if limits.get("processes") is not None:
+            said = _run(group.entering([sys.executable, "-S", "-E", "-c", _CROWD, str(limits["processes"] + 8)]))[1].split()
+            found["processes"] = {"started": int(said[0]) if said else 0, "refused": group.figures().get("processes_refused", 0)}
+        if limits.get("quota_us") is not None:
+            found["cpu"] = _speed(group)
+        if limits.get("memory_bytes") is not None:
+            status, _ = _run(group.entering([sys.executable, "-S", "-E", "-c", _HOG, str((limits["memory_bytes"] >> 20) + 64)]))
+            said_now = group.figures()
+            kept = ("memory_limit_bytes", "memory_peak_bytes", "oom_kills")
+            found["memory"] = {**{key: said_now[key] for key in kept if key in said_now}, "killed": status == -signal.SIGKILL}
+    finally:
+        group.remove()
+    return found
+
+
+def _speed(group: Any) -> dict[str, Any]:
+    """Cores that a busy process gets: its processor time in the time that passed."""
+    argv = [sys.executable, "-S", "-E", "-c", _SPIN, str(WORK_S)]
+    shares = []
+    for command in (argv, group.entering(argv), argv):
+        words = _run(command)[1].split()
+        shares.append(round(float(words[1]) / float(words[0]), 4) if len(words) == 2 else 0.0)
+    return {"before": shares[0], "during": shares[1], "after": shares[2], "throttled_periods": group.figures().get("throttled_periods", 0)}
+
+
+def _run(argv: list[str]) -> tuple[int, str]:
+    """Exit status, and what was printed."""
+    import subprocess
+
+    try:
+        done = subprocess.run(
+            argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, timeout=PROBE_S, check=False
+        )
+    except subprocess.TimeoutExpired:
+        return 0, ""
+    return done.returncode, done.stdout.decode("ascii", "replace")

@@ -1,0 +1,193 @@
+"""What a device has too little of while an execution runs, and the proof that it had.
+
+    before ─► group and small disk made, with enough of everything ─► armed ─► on ─► tried out: as asked? ─► … the execution …
+           ─► taken back ─► cleared ─► after: nothing left, the clock as it was          after a power cut: made by the device, armed again
+
+The faults are programs of the device's own guard, as those of its link are (`links.py`), and only they are taken back here: others may
+stand beside them. Runs and `profile try` both go by this.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Sequence
+from typing import Any
+
+from runner.clock import Clock
+from runner.errors import LabError, RunnerError
+from runner.farm import health
+from runner.faults.compose import ANYWHERE, programs_of
+from runner.faults.kernel import Before
+from runner.faults.resources import limits
+from runner.judgement import scarcity
+from runner.judgement.reached import constant
+from runner.model.plan import ExecutionPlan
+from runner.model.profile import Disk, Resources, Scarcity, WrongClock
+from runner.model.program import Program
+from runner.story.arming import arm, begin
+from runner.story.ground import Ground
+from runner.story.left import mirror_guard
+from runner.story.links import cap_s, stages_begun
+from runner.story.run import Run
+from runner.story.steps import step
+from runner.target.session import Session
+
+Row = dict[str, Any]
+PROVE_LIMIT_S = 300.0
+DRIFT_LOOK_S = 5.0  # between two looks at a clock that drifts
+
+
+def asked_of(faults: Sequence[Scarcity], programs: Sequence[Program]) -> Row:
+    """What the device is told of an execution beforehand: what to make, and what to wait for after a restart."""
+    disk = next((fault for fault in faults if isinstance(fault, Disk)), None)
+    few = disk is not None and disk.what == "no_inodes"
+    said = {"size_mib": disk.size_mib, "few_inodes": few, "mapped": disk.what == "io_errors"} if disk else None
+    held = [program.name for fault, program in zip(faults, programs, strict=True) if on_all_along(fault)]
+    return {"confined": any(isinstance(fault, Resources) for fault in faults), "disk": said, "await": held}
+
+
+def on_all_along(fault: Scarcity) -> bool:
+    return constant(fault.model_dump(mode="json"))
+
+
+def spec_of(run: Run, plan: ExecutionPlan) -> Row:
+    """The part of an execution's spec that is about this; {} for one that has enough of everything."""
+    return {"scarcity": asked_of(plan.scarcities, _programs(run, plan))} if plan.scarcities else {}
+
+
+def programs_for(faults: Sequence[Scarcity], execution: str, seed: int, hello: Row) -> tuple[Program, ...]:
+    """Programs for this very device and boot. Raises AskError for what it cannot do."""
+    capabilities = [str(word) for word in hello.get("capabilities") or ()]
+    before = Before(boot_id=str(hello["boot_id"]), clock_ns=int(hello["wall_ns"]) - int(hello["boottime_ns"]))
+    return programs_of(faults, ANYWHERE, execution, seed, capabilities, before)
+
+
+@step("impose")
+async def impose(run: Run, plan: ExecutionPlan) -> None:
+    """Everything armed, and in effect where it is from the beginning on, tried out. May be done again.
+
+    Raises LabError where the device cannot have too little of it, or where it has more than was asked.
+    """
+    if not plan.scarcities:
+        return
+    assert run.session
+    run.scarce_hello = dict(run.session.hello)
+    programs = _programs(run, plan)
+    await revert(_ground(run), programs)
+    await run.session.ask("clear_scarcity", timeout_s=60)
+    before = await state(run.session)
+    run.note("scarcity_began", execution=plan.name, programs=[each.model_dump(mode="json") for each in programs], before=before)
+    asked = asked_of(plan.scarcities, programs)
+    await run.session.ask("prepare_scarcity", run=run.token, execution=plan.name, scarcity=asked, timeout_s=120)
+    await arm(run.session, run.token, programs, cap_s(plan))
+    await begin(run.session, programs)
+    held = [fault for fault in plan.scarcities if on_all_along(fault)]
+    if held:
+        rows, during = await proof(run.session, run.clock, held, before)
+        run.note("scarcity_proof", execution=plan.name, rows=rows, during=during)
+        run.emit("link_proof", rows=rows)
+        wrong = [row for row in rows if not row["within"]]
+        if wrong:
+            raise LabError(f"fault not reached: {scarcity.said(wrong[0])}", do="another profile, or a less busy machine")
+    run.say(f"too little on the device: {'; '.join(each.steps[0].word for each in programs)}")
+
+
+async def impose_again(run: Run, plan: ExecutionPlan) -> None:
+    """After a restart of the device, which has taken everything back: armed again, with what is left of it. May be done again."""
+    if not plan.scarcities:
+        return
+    assert run.session
+    run.scarce_hello = dict(run.session.hello)
+    programs = _programs(run, plan)
+    kept = {str(each.get("name")) for each in await _ground(run).standing() if each.get("state") in ("armed", "begun")}
+    programs = tuple(program for program in programs if program.name not in kept)  # a process was killed, and not the device
+    await revert(_ground(run), programs)
+    begun = stages_begun(run, plan)
+    for program in programs:
+        since = begun.get(f"{program.stage} {program.edge}") if program.stage else None
+        elapsed_s = (run.clock.boottime_ns() - since) / 1e9 if since else 0.0
+        if program.lasts_s is not None and elapsed_s >= program.lasts_s:
+            continue
+        await arm(run.session, run.token, (program,), cap_s(plan), elapsed_s)
+        if since or not program.stage:
+            await run.session.ask("start_program", name=program.name)
+
+
+@step("lift")
+async def lift(run: Run, plan: ExecutionPlan) -> None:
+    """Everything taken back, proven by the guard's signs and by what the device says of itself. May be done again.
+
+    Raises LabError, and quarantines the device, where something stays.
+    """
+    if not plan.scarcities:
+        return
+    assert run.session
+    try:
+        await revert(_ground(run), _programs(run, plan))
+    finally:
+        with contextlib.suppress(RunnerError):
+            await mirror_guard(run.session, run.token, run.folder, run.log)
+    began = [record.payload for record in run.log.records if record.kind == "scarcity_began" and record.payload["execution"] == plan.name]
+    rows, after = await as_before(run.session, began[-1]["before"])
+    run.note("scarcity_lifted", execution=plan.name, rows=rows, after=after)
+    wrong = [row for row in rows if not row["within"]]
+    if wrong:
+        _ground(run).quarantine([scarcity.said(row) for row in wrong])
+    if not run.plan.type.shared:  # of others' machines only what bears our tags is ours to answer for
+        left = health.left_of_ours(await _ground(run).fingerprint())
+        if left and not plan.links:
+            _ground(run).quarantine(left)
+
+
+async def state(session: Session) -> Row:
+    """Limits, small disk and clocks of the device, and in which boot."""
+    return {"boot_id": session.hello["boot_id"], **(await session.ask("scarcity", timeout_s=60))}
+
+
+async def proof(session: Session, clock: Clock, faults: Sequence[Scarcity], before: Row) -> tuple[list[Row], Row]:
+    """Asked and measured, row by row, and the numbers themselves; a second time where the first was not within: a machine may be busy."""
+    rows, during, asked = [], Row(), [fault.model_dump(mode="json") for fault in faults]
+    for _ in range(2):
+        during = await state(session)
+        for fault in faults:
+            if isinstance(fault, Resources):
+                during["tried"] = await session.ask("prove_scarcity", limits=limits(fault), timeout_s=PROVE_LIMIT_S)
+            elif isinstance(fault, WrongClock) and fault.drift_ppm:
+                await clock.sleep(DRIFT_LOOK_S)
+                during["clock_later"] = (await state(session))["clock"]
+        rows = scarcity.compare(asked, before, during)
+        if all(row["within"] for row in rows):
+            break
+    return rows, during
+
+
+async def as_before(session: Session, before: Row) -> tuple[list[Row], Row]:
+    """What is left once everything was taken back, and how the clock stands."""
+    after = {"boot_id": session.hello["boot_id"], **(await session.ask("clear_scarcity", timeout_s=60))}
+    return scarcity.restored(before, after), after
+
+
+async def revert(ground: Ground, programs: Sequence[Program]) -> None:
+    """These programs, and no others, are taken back. Raises LabError, and quarantines, where one stays."""
+    left: list[str] = []
+    for program in programs:
+        said = await ground.session.ask("revert", name=program.name, timeout_s=180)
+        left += [str(each) for each in said.get("left") or ()]
+    if left:
+        ground.quarantine(left)
+
+
+def _ground(run: Run) -> Ground:
+    assert run.session
+    return Ground(run.plan.device, run.plan.identity, run.session, run.lease.leases, run.token, run.say)
+
+
+def _programs(run: Run, plan: ExecutionPlan) -> tuple[Program, ...]:
+    """What is not on from the beginning waits for a stage: the first one, where its profile names none."""
+    assert run.session
+    made = programs_for(plan.scarcities, plan.name, run.plan.seed, run.scarce_hello or run.session.hello)
+    first = plan.stages[0].partition("@")[0]
+    return tuple(
+        program if program.stage or on_all_along(fault) else program.model_copy(update={"stage": first, "edge": "start"})
+        for fault, program in zip(plan.scarcities, made, strict=True)
+    )
