@@ -78,7 +78,7 @@ class Store:
 
         Every blob is verified against its name again before a byte of it is unpacked; ValueError for one that is missing,
         damaged, or holds what no bundle holds. `compile` makes .pyc files with unchecked hashes, so that a slow board
-        never compiles while it should be recovering.
+        never compiles while it should be recovering; a package's own tests are left as they are, which are half of some.
         """
         path = self.tree(tree)
         if whole(path):
@@ -105,8 +105,11 @@ class Store:
         if compile and any(name.endswith(".py") for name in hashes):
             import compileall  # here and not above, because a supervisor that restores must not wait for them
             import py_compile
+            import re
 
-            compileall.compile_dir(path, quiet=2, invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH)
+            tests = re.compile(re.escape(path) + ".*/tests/")
+            how = py_compile.PycInvalidationMode.UNCHECKED_HASH
+            compileall.compile_dir(path, quiet=2, rx=tests, invalidation_mode=how)
         hashes = _hashes(path, hashes)
         flush_tree(path)
         with open(os.path.join(path, WHOLE), "w") as file:

@@ -104,6 +104,14 @@ def test_unpacking_twice_unpacks_once(store: Store, push: Push) -> None:
     assert list((tree / "pipe" / "__pycache__").glob("*.pyc"))
 
 
+def test_a_packages_own_tests_are_not_compiled(store: Store, push: Push) -> None:
+    """Nobody imports them, and a slow board needs minutes for those of a large package. They are there as they were shipped."""
+    blob = push({"pipe/__init__.py": b"X = 1", "pipe/tests/__init__.py": b"", "pipe/tests/test_x.py": b"X = 2"})
+    tree = Path(store.unpack(blob, [blob], compile=True))
+    assert [path.parent.parent.name for path in tree.rglob("*.pyc")] == ["pipe"]
+    assert (tree / "pipe/tests/test_x.py").read_bytes() == b"X = 2"
+
+
 def test_a_tree_that_was_cut_off_is_made_again(store: Store, push: Push, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without its last file a tree is no tree, whatever lies in it."""
     blob = push({"pipe/__init__.py": b"X = 1"})
