@@ -21,7 +21,7 @@ from typing import Any
 
 from runner.errors import LabError, RunnerError
 from runner.farm.lease import LEASE_S, Lease, lent
-from runner.faults.compose import compose, programs_of
+from runner.faults.compose import Composed, compose, programs_of
 from runner.judgement import reached
 from runner.judgement.evidence import GUARD, changes, guard_of, not_logged_of, packets_of
 from runner.lab.load import Reader
@@ -33,6 +33,7 @@ from runner.story.ground import Ground
 from runner.story.left import DRAIN_LIMIT_S
 from runner.story.links import as_before, namespace_of
 from runner.story.measure import LONGEST_S, Expected, Probe, at_rest, measure, start_light, stop_light
+from runner.story.plan import refuse_a_shared_clock, sized
 from runner.target.drivers import Request, make_target
 from runner.target.far_end.client import FarEnd
 from runner.target.mirror import Mirror
@@ -82,12 +83,14 @@ class Bench:
     before: Row  # what the link carries without a fault
 
 
-def links_of(names: Sequence[str], reader: Reader, link: DataLink | None) -> tuple[Link, ...]:
-    """The link faults of profiles that can be tried alone; none of `steady`, which does nothing, and proves it.
+def faults_of(names: Sequence[str], reader: Reader, request: Request, link: DataLink | None) -> Composed:
+    """What profiles do that can be tried alone; nothing for `steady`, which proves it.
 
     Raises AskError with every complaint, each with its file and line.
     """
-    profiles = [(name, profile) for name in names if (profile := reader.profile(name, "runner profile try"))]
+    profiles = [(name, sized(reader, name, profile)) for name in names if (profile := reader.profile(name, "runner profile try"))]
+    for name, profile in profiles:
+        refuse_a_shared_clock(reader, name, profile, request.name, request.type)
     reader.finish()
     composed, problems = compose(profiles, link, ())
     for each in problems:
@@ -97,11 +100,13 @@ def links_of(names: Sequence[str], reader: Reader, link: DataLink | None) -> tup
         reader.complain(each.found, expected, where, each.do)
     for name, profile in profiles:
         if profile.cutting and profile.cutting.fault != "steady":
-            found = f"{name} cuts the power" if profile.links else f"{name} does nothing to the data link"
+            found = f"{name} cuts the power" if profile.links or profile.scarcities else f"{name} does nothing to the data link"
             where = reader.profile_source(name).where(("faults",))
             reader.complain(found, "a profile with bandwidth, offline or jamming alone", where, "runner profile list")
+    if composed.links and composed.scarcities:
+        reader.complain(f"{', '.join(names)}: of the link, and of the device", "one kind of fault at a time", "runner profile try")
     reader.finish()
-    return composed.links
+    return composed
 
 
 @contextlib.asynccontextmanager

@@ -32,7 +32,7 @@ def complaints(text: str, tmp_path: Path) -> list[Complaint]:
         (LINK + "{burst: {p: 1, r: 2}}", 5, "faults.0.bandwidth.up.burst.p_percent is missing", "a value for 'p_percent'"),
         ("fault: offline\n    for: 3", 4, "unknown key 'for' (did you mean 'for_s'?)", "one of at_s, edge, every_s, fault, for_s, how"),
         ("fault: offline\n    jammer: constant", 4, "unknown key 'jammer'", "one of"),
-        ("fault: bandwith\n    up: {}", 3, "faults.0.fault is 'bandwith' (did you mean 'bandwidth'?)", "one of bandwidth, external, "),
+        ("fault: bandwith\n    up: {}", 3, "faults.0.fault is 'bandwith' (did you mean 'bandwidth'?)", "one of bandwidth, clock, "),
         ("fault: jamming\n    jammer: reactiv", 4, "faults.0.jamming.jammer is 'reactiv' (did you mean 'reactive'?)", "'constant', "),
         ("fault: offline\n    how: dropp", 4, "faults.0.offline.how is 'dropp' (did you mean 'drop'?)", "'drop' or 'link_down'"),
         # strings instead of numbers
