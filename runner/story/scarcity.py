@@ -34,6 +34,7 @@ from runner.target.session import Session
 
 Row = dict[str, Any]
 PROVE_LIMIT_S = 300.0
+TRIES, CALM_S = 5, 5.0  # of a proof, and how long a busy machine is given between two
 DRIFT_LOOK_S = 5.0  # between two looks at a clock that drifts
 
 
@@ -145,9 +146,11 @@ async def state(session: Session) -> Row:
 
 
 async def proof(session: Session, clock: Clock, faults: Sequence[Scarcity], before: Row) -> tuple[list[Row], Row]:
-    """Asked and measured, row by row, and the numbers themselves; a second time where the first was not within: a machine may be busy."""
+    """Asked and measured, row by row, and the numbers themselves; some times more where it was not within: a machine may be busy."""
     rows, during, asked = [], Row(), [fault.model_dump(mode="json") for fault in faults]
-    for _ in range(2):
+    for number in range(TRIES):
+        if number:
+            await clock.sleep(CALM_S)
         during = await state(session)
         for fault in faults:
             if isinstance(fault, Resources):

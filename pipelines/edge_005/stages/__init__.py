@@ -1,0 +1,1 @@
+"""What a meter station does, stage by stage."""
