@@ -69,7 +69,8 @@ def conclude(folder: RunFolder, generated_at: str) -> Conclusion:
     evidence = load_evidence(folder)
     results = run_checks(folder, evidence)
     row, reason = verdict(folder, evidence, results)
-    findings = make_findings(evidence, results if TABLE[row].verdict else [], evidence.completed_at or generated_at)
+    judged = results if TABLE[row].verdict else []
+    findings = make_findings(evidence, judged, evidence.completed_at or generated_at, folder.pipelines / "reproductions")
     return Conclusion(folder, evidence, row, reason, results, findings, generated_at)
 
 

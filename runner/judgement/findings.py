@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from runner.judgement.evidence import Evidence
@@ -21,22 +22,35 @@ _WORKAROUND = {
     "workaround_available": True,
     "workaround_description": "`durability: journaled` keeps what has finished; the stage in flight still runs again",
 }
+_SNIPPET_CHARACTERS = 8000  # of a minimal reproduction that an entry ships for one of its checks
 _SHOWN = 10  # problems that a description repeats; all of them are in `evidence`
 
 
-def make_findings(evidence: Evidence, results: list[CheckResult], now: str) -> list[Finding]:
-    """One finding for each check that does not hold, numbered by type in the plan's order."""
+def make_findings(evidence: Evidence, results: list[CheckResult], now: str, reproductions: Path | None = None) -> list[Finding]:
+    """One finding for each check that does not hold, numbered by type in the plan's order.
+
+    In `reproductions` an entry has, by the name of a check, what shows the same with the framework alone: the finding carries it.
+    """
     numbers: dict[str, int] = {}
     findings = []
     for result in results:
         if not result.held:
             code = TYPE_CODES[_KINDS[result.category][0]]
             numbers[code] = numbers.get(code, 0) + 1
-            findings.append(_finding(evidence, result, f"{evidence.plan['entry']}-{code}-{numbers[code]:03}", now))
+            snippet = _snippet(reproductions, result.check)
+            findings.append(_finding(evidence, result, f"{evidence.plan['entry']}-{code}-{numbers[code]:03}", now, snippet))
     return findings
 
 
-def _finding(evidence: Evidence, result: CheckResult, name: str, now: str) -> Finding:
+def _snippet(reproductions: Path | None, check: str) -> str | None:
+    """The text of a check's minimal reproduction, if the entry ships one."""
+    path = None if reproductions is None else reproductions / f"{check}.py"
+    if path is None or not path.is_file() or path.is_symlink():
+        return None
+    return path.read_text(encoding="utf-8", errors="replace")[:_SNIPPET_CHARACTERS]
+
+
+def _finding(evidence: Evidence, result: CheckResult, name: str, now: str, snippet: str | None) -> Finding:
     plan = evidence.plan
     kind, risk = _KINDS[result.category]
     native = plan["scenarios"][result.scenario]["durability"] == "native"
@@ -57,7 +71,12 @@ def _finding(evidence: Evidence, result: CheckResult, name: str, now: str) -> Fi
             "fingerprint": fingerprint(plan["entry"], result.scenario, result.check),
             "tags": [result.judge, result.category, *(["native"] if native else [])],
             "reproduction": {
-                "steps": [command_again(plan, result.scenario), "read the evidence named above in the new run's folder"],
+                "steps": [
+                    *([f"python pipelines/reproductions/{result.check}.py   (with nothing but {stageflow} installed)"] if snippet else []),
+                    command_again(plan, result.scenario),
+                    "read the evidence named above in the new run's folder",
+                ],
+                **({"code_snippet": snippet} if snippet else {}),
                 "conditions": f"device {plan['device']} ({plan['type']['title']}), {stageflow}, seed {plan['seed']}",
             },
             "impact": {risk: "none" if result.severity == "info" else result.severity, **(_WORKAROUND if native else {})},
