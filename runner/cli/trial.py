@@ -16,37 +16,42 @@ HEAD = ("", "asked", "measured", "tolerance", "")
 @click.command("try")
 @click.argument("names", metavar="NAME…", nargs=-1, required=True)
 @click.option("--device", default="qemu-pi", show_default=True, help="A device of the inventory.")
-@click.option("--for", "duration", default="10s", show_default=True, metavar="TIME", help="How long: 30s, 5m; to measure may take longer.")
+@click.option("--for", "duration", metavar="TIME", help="How long: 30s, 5m; to measure may take longer. [default: 10s; heat: its own day]")
 @click.option("--seed", type=int, default=1, show_default=True, help="Chooses the times of what happens by chance.")
 @click.pass_obj
-def profile_try(output: Output, names: tuple[str, ...], device: str, duration: str, seed: int) -> int:
+def profile_try(output: Output, names: tuple[str, ...], device: str, duration: str | None, seed: int) -> int:
     """Hold profiles over a device or its data link: apply them, measure asked against measured, revert, and prove it."""
     import asyncio
 
     from runner.cli.power import seconds
     from runner.lab.load import Reader
+    from runner.story.heat_trial import day_s, plan_of, try_heat
     from runner.story.scarce_trial import try_scarce
     from runner.story.trial import faults_of, try_out
 
-    known, for_s = known_device(output, device), seconds(duration)
+    known = known_device(output, device)
+    for_s = seconds(duration or "10s")
     link = known.line.data_link or known.type.data_link
     request = known.request(output.say)
     asked = faults_of(names, Reader(output.lab(quiet=True)), request, link)
-    if link is None and not asked.scarcities:
+    heat = plan_of(names, Reader(output.lab(quiet=True)), request) if asked.heat else None
+    if link is None and not asked.scarcities and heat is None:
         raise AskError(f"{device} has no data link", expected="a device that has one", do="runner device list")
 
     def tell(phase: str, rows: list[dict[str, Any]]) -> None:
         output.say(f"{phase}\n" + table(rows))
 
     with output.waiting(f"{device} to answer, and to be measured"):
-        if asked.scarcities:
+        if heat is not None:
+            tried = asyncio.run(try_heat(request, known.identity, heat, for_s if duration else day_s(heat), tell))
+        elif asked.scarcities:
             tried = asyncio.run(try_scarce(request, known.identity, asked.scarcities, for_s, seed, tell))
         else:
             assert link
             tried = asyncio.run(try_out(request, known.identity, link, asked.links, for_s, seed, tell))
     value: dict[str, Any] = {"device": device, "profiles": list(names), "on": tried.words, "rows": tried.rows}
     value |= {"reached": tried.reached, "reverted": tried.reverted}
-    was = "reverted: the device is as it was" if asked.scarcities else "reverted: the link is as it was"
+    was = "reverted: the device is as it was" if asked.scarcities or heat else "reverted: the link is as it was"
     said = f"{'reached' if tried.reached else 'NOT REACHED'}, {was if tried.reverted else 'NOT AS IT WAS'}"
     code = 0 if tried.reached and tried.reverted else LabError.exit_code
     return output.result(value, f"{device}: {'; '.join(tried.words)}\n{said}", code)

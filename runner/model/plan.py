@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
 from runner.model.base import Value
 from runner.model.device import DataLink, DeviceLine, DeviceType
+from runner.model.device import Thermal as Body
 from runner.model.entry import CutBar, Limits, Scenario, Severity
-from runner.model.profile import Damage, Link, Profile, Scarcity
+from runner.model.profile import Damage, Link, Profile, Scarcity, Thermal
 
 HTTP_PORT, MQTT_PORT = 8080, 1883  # of the far end; fixed, because it has an address of its own
 
@@ -32,6 +33,25 @@ class CutPlan(Value):
     tamper: TamperPlan | None = None
 
 
+class HeatPlan(Value):
+    """Heat over an execution: what a profile asks of the air, and whose body gets warm in it."""
+
+    asked: Thermal
+    body: Body
+
+    @property
+    def told(self) -> dict[str, Any]:
+        """What `runner/ondevice/heater.py` goes by, but for its limits."""
+        asked = self.asked
+        said = {name: getattr(asked, name) for name in ("starts_at_c", "fan", "air", "pace", "at_s", "for_s")}
+        return {"body": self.body.body, "throttle": self.body.throttle, "timeline": [list(point) for point in asked.timeline], **said}
+
+    @property
+    def constant(self) -> bool:
+        """Whether it is on from before the execution begins until behind its end."""
+        return not self.asked.at_s and self.asked.for_s is None and not self.asked.stage
+
+
 class ExecutionPlan(Value):
     """One execution of one pipeline, the cuts that fall into it, in order, and what its link goes through meanwhile."""
 
@@ -44,6 +64,7 @@ class ExecutionPlan(Value):
     limit_s: float
     links: tuple[Annotated[Link, Field(discriminator="fault")], ...] = ()
     scarcities: tuple[Annotated[Scarcity, Field(discriminator="fault")], ...] = ()
+    heat: HeatPlan | None = None
     lanes: int = 1  # this many pipelines at once; with more than one, a stage is called "name@lane"
 
 

@@ -34,7 +34,7 @@ from runner.model.outcome import TABLE
 from runner.model.plan import ExecutionPlan, Plan
 from runner.ondevice import failpoints
 from runner.ondevice.journal import Journal, boot_id
-from runner.story import scarcity
+from runner.story import heat, scarcity
 from runner.story.execution import HOPELESS, linked, run_execution
 from runner.story.left import end_as, give_up_own, set_aside, settle
 from runner.story.links import clear, far_end, impose, lift, served
@@ -139,6 +139,7 @@ async def _carry_out(run: Run, adjust: Adjust, *, cancel: bool = False) -> Runne
     try:
         async with live_target(run, adjust):
             await linked(run, lambda: clear(run))
+            await heat.clear(run)
             await linked(run, lambda: settle(run))
             if cancel:
                 await give_up_own(run)
@@ -279,7 +280,7 @@ async def _execution(run: Run, execution: ExecutionPlan) -> str:
     that had too little of something: nobody renewed it meanwhile, so the device has taken it back. Each is set aside, and made again.
     """
     damaging = any(cut.tamper for cut in execution.cuts)
-    if (damaging or execution.links or execution.scarcities) and execution.name in run.past.begun:
+    if (damaging or execution.links or execution.scarcities or execution.heat) and execution.name in run.past.begun:
         await set_aside(run, execution)
     if run.past.ended.get(execution.name) == SET_ASIDE:
         return await _execution(run, once_more(execution))
@@ -288,10 +289,14 @@ async def _execution(run: Run, execution: ExecutionPlan) -> str:
     if execution.name not in run.past.ended:
         await linked(run, lambda: impose(run, execution))
         await linked(run, lambda: scarcity.impose(run, execution))
-        run.past.ended[execution.name] = await run_execution(run, execution)
+        await linked(run, lambda: heat.impose(run, execution))
+        async with heat.watched(run, execution):
+            run.past.ended[execution.name] = await run_execution(run, execution)
         await served(run)
         if damaging and run.past.ended[execution.name] not in HOPELESS:
             await linked(run, lambda: unpack(run))
+    if execution.name not in run.past.cooled and run.past.ended[execution.name] not in HOPELESS:
+        await linked(run, lambda: heat.lift(run, execution))
     if execution.name not in run.past.relieved and run.past.ended[execution.name] not in HOPELESS:
         await linked(run, lambda: scarcity.lift(run, execution))
     if execution.name not in run.past.lifted and run.past.ended[execution.name] not in HOPELESS:

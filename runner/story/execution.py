@@ -20,7 +20,7 @@ from runner.model.plan import CutPlan, ExecutionPlan
 from runner.ondevice import failpoints
 from runner.ondevice.journal import Record
 from runner.ondevice.results import ENDS
-from runner.story import scarcity
+from runner.story import heat, scarcity
 from runner.story.damage import LostAlready, damage, locate
 from runner.story.left import catch_up, drain, lent_again, noting
 from runner.story.links import impose_again
@@ -111,6 +111,7 @@ async def _live(run: Run, plan: ExecutionPlan, mirror: Mirror) -> str:
             return "not_recovered"
         await linked(run, lambda: impose_again(run, plan))
         await linked(run, lambda: scarcity.impose_again(run, plan))
+        await linked(run, lambda: heat.impose_again(run, plan))
         held = await linked(run, lambda: _follow(run, plan, mirror, f"after the cut at {cut.hold}"))  # noqa: B023 - awaited at once
     end = held or await _next(run, plan, mirror)
     if isinstance(end, dict):
@@ -389,6 +390,6 @@ def _spec(run: Run, plan: ExecutionPlan) -> dict[str, Any]:
         "environment": {"tree": run.bundle.environment_tree},
         "witness": run.target.home.witness.path_on_device,
         "stage_timeout_s": run.plan.type.stage_timeout_s,
-        "settings": run.plan.settings(plan.name),
+        "settings": {**run.plan.settings(plan.name), **heat.settings(plan)},
         **scarcity.spec_of(run, plan),
     }

@@ -20,7 +20,7 @@ from runner.lab.folder import seals
 from runner.lab.where import cache_root, state_root
 from runner.ondevice.journal import Journal
 from runner.ondevice.results import ENDS
-from runner.story import links
+from runner.story import heat, links
 from runner.story.run import Run
 from runner.story.steps import step
 from runner.target.drivers import Request, make_target
@@ -167,6 +167,7 @@ async def _leave(run: Run, target: Target) -> None:
     if not _all_mirrored(run):
         run.note("kept_on_device", run=run.token)
     await links.let_go(run)
+    await heat.let_go(run)
     with contextlib.suppress(RunnerError):  # the session may have ended with what ended the run
         try:
             await _let_go(run)

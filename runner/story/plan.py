@@ -17,8 +17,8 @@ from runner.lab.where import Lab
 from runner.lab.yaml_source import Source, nearest, one_of
 from runner.model.device import DeviceLine, DeviceType
 from runner.model.entry import Entry, Scenario, Severity
-from runner.model.plan import CutPlan, ExecutionPlan, Plan
-from runner.model.profile import PowerCut, Profile, Resources, Tamper, WrongClock
+from runner.model.plan import CutPlan, ExecutionPlan, HeatPlan, Plan
+from runner.model.profile import PowerCut, Profile, Resources, Tamper, Thermal, WrongClock
 from runner.target.bundle import stageflow_versions
 from runner.target.drivers import known
 
@@ -69,12 +69,13 @@ def make_plan(asked: Asked, lab: Lab) -> Plan:
             reader.complain(problem.found, problem.expected, reader.profile_source(problem.profile).where(problem.path), problem.do)
         for profile_name, profile in named.items():
             refuse_a_shared_clock(reader, profile_name, profile, asked.device, device_type)
+    heats = {name: heat_of(reader, named, device_type, asked.device) for name, named in profiles.items()}
     reader.finish()
     effective = {name: entry.scenarios[name].model_copy(update={"profile": _one_or_all(tuple(named))}) for name, named in profiles.items()}
     executions = tuple(
         execution
         for name, named in profiles.items()
-        for execution in executions_of(name, effective[name], named.values(), _capped(count, name, asked, entry), asked.seed)
+        for execution in executions_of(name, effective[name], named.values(), _capped(count, name, asked, entry), asked.seed, heats[name])
     )
     return Plan(
         entry=entry.id,
@@ -102,8 +103,10 @@ def make_plan(asked: Asked, lab: Lab) -> Plan:
     )
 
 
-def executions_of(name: str, scenario: Scenario, profiles: Iterable[Profile], count: int, seed: int) -> list[ExecutionPlan]:
-    """The executions of one scenario: what its profiles' cutting fault makes of `count` and `seed`, each under their link faults."""
+def executions_of(
+    name: str, scenario: Scenario, profiles: Iterable[Profile], count: int, seed: int, heat: HeatPlan | None = None
+) -> list[ExecutionPlan]:
+    """The executions of one scenario: what its profiles' cutting fault makes of `count` and `seed`, each under their other faults."""
     profiles = tuple(profiles)
     fault = next((profile.cutting for profile in profiles if profile.cutting), None)
     stages = scenario.stages
@@ -126,6 +129,7 @@ def executions_of(name: str, scenario: Scenario, profiles: Iterable[Profile], co
             limit_s=scenario.limit_s,
             links=tuple(link for profile in profiles for link in profile.links),
             scarcities=tuple(scarce for profile in profiles for scarce in profile.scarcities),
+            heat=heat,
             lanes=scenario.lanes,
         )
         for number, cuts in enumerate(schedules, 1)
@@ -140,10 +144,28 @@ def _profiles(asked: Asked, reader: Reader, entry: Entry, source: Source, scenar
         where = source.where(("scenarios", scenario, "profile"))
         own = {name: reader.profile(name, where) for name in entry.scenarios[scenario].profiles}
         if chosen and scenario != "baseline":
-            kept = {name: profile for name, profile in own.items() if profile and not profile.links and not profile.scarcities}
+            kept = {name: profile for name, profile in own.items() if profile and not (profile.links or profile.scarcities or profile.heat)}
             own = {**kept, **chosen}
         found[scenario] = {name: sized(reader, name, profile) for name, profile in own.items() if profile}
     return found
+
+
+def heat_of(reader: Reader, profiles: Mapping[str, Profile], type: DeviceType, device: str) -> HeatPlan | None:
+    """The heat of a scenario's profiles, with the body that gets warm in it; what keeps it from having one is complained of."""
+    for name, profile in profiles.items():
+        for place, fault in enumerate(profile.faults):
+            if not isinstance(fault, Thermal):
+                continue
+            where = reader.profile_source(name).where(("faults", place))
+            body = reader.thermal(fault.like, where) if fault.like else type.thermal
+            if fault.every_s is not None:
+                reader.complain("a heat that comes again", "one that comes on once; `ambient_c` may rise and fall", where)
+            if body is not None:
+                return HeatPlan(asked=fault, body=body)
+            if not fault.like:
+                found = f"nobody says how {device} gets warm"
+                reader.complain(found, "a type of device with `thermal` or `thermal_like`, or `like` in the profile", where)
+    return None
 
 
 def sized(reader: Reader, name: str, profile: Profile) -> Profile:

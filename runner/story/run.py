@@ -35,6 +35,7 @@ class Past:
     proven: bool = False  # the disk was
     measured: bool = False  # the device's speed was
     lifted: set[str] = field(default_factory=set)  # executions whose link faults were taken back, and the link measured behind them
+    cooled: set[str] = field(default_factory=set)  # executions behind which the heat was taken back
     relieved: set[str] = field(default_factory=set)  # executions that have enough of everything again
     as_found: dict[str, Any] | None = None  # the device's fingerprint from before the last link fault, and its boot
     baseline_s: dict[str, float] = field(default_factory=dict)
@@ -71,6 +72,8 @@ def past_of(evidence: Evidence) -> Past:
             past.lost.add(said["execution"])
         elif record.kind == "link_lifted":
             past.lifted.add(said["execution"])
+        elif record.kind == "heat_lifted":
+            past.cooled.add(said["execution"])
         elif record.kind == "scarcity_lifted":
             past.relieved.add(said["execution"])
         elif record.kind == "as_found":
@@ -107,6 +110,7 @@ class Run:
     far_end: FarEnd | None = None  # of the data link, while something of this run crosses it
     as_found: dict[str, Any] | None = None  # the device's fingerprint from before the first link fault
     scarce_hello: dict[str, Any] | None = None  # what the device said of itself before its clock, too, may be wrong
+    heating: Any = None  # the heat over the execution that is under way: see heat.py
     endings: list[str] = field(default_factory=list)  # how each execution ended, in order
     completed: bool = False  # every planned step was made
     unwinding: bool = False  # from here on the lease is renewed, and nothing else

@@ -100,11 +100,12 @@ def faults_of(names: Sequence[str], reader: Reader, request: Request, link: Data
         reader.complain(each.found, expected, where, each.do)
     for name, profile in profiles:
         if profile.cutting and profile.cutting.fault != "steady":
-            found = f"{name} cuts the power" if profile.links or profile.scarcities else f"{name} does nothing to the data link"
+            more = profile.links or profile.scarcities or profile.heat
+            found = f"{name} cuts the power" if more else f"{name} does nothing to the data link"
             where = reader.profile_source(name).where(("faults",))
             reader.complain(found, "a profile with bandwidth, offline or jamming alone", where, "runner profile list")
-    if composed.links and composed.scarcities:
-        reader.complain(f"{', '.join(names)}: of the link, and of the device", "one kind of fault at a time", "runner profile try")
+    if sum(map(bool, (composed.links, composed.scarcities, composed.heat))) > 1:
+        reader.complain(f"{', '.join(names)}: of the link, the device, and its heat, more than one", "one kind of fault at a time", "profile try")
     reader.finish()
     return composed
 

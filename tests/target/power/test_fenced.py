@@ -19,6 +19,9 @@ ACTS: dict[str, Callable[[Fenced], Awaitable[Any]]] = {
     "cut": lambda power: power.cut(),
     "off": lambda power: power.off(),
     "renew": lambda power: power.renew(60.0),
+    "heat": lambda power: power.heat({}),
+    "warm": lambda power: power.warm(),
+    "cool": lambda power: power.cool(),
 }
 
 
@@ -42,6 +45,15 @@ class Relay:
 
     async def renew(self, duration_s: float) -> None:
         self._happened.append("renew")
+
+    async def heat(self, told: dict[str, Any]) -> None:
+        self._happened.append("heat")
+
+    async def warm(self) -> None:
+        self._happened.append("warm")
+
+    async def cool(self) -> None:
+        self._happened.append("cool")
 
     async def facts(self) -> dict[str, Any]:
         return {"power": "relay"}
@@ -94,6 +106,17 @@ def test_without_the_lease_nothing_is_done(verb: str) -> None:
     with pytest.raises(LabError, match="ben@lab holds it now"):
         asyncio.run(_act(power, verb))
     assert happened == []
+
+
+def test_a_driver_of_somebody_elses_may_know_no_heat() -> None:
+    """It heats nothing, and says so; there is nothing to be taken back."""
+
+    class Old:
+        loss = "power_loss"
+
+    power = Fenced(Old(), Alone())  # type: ignore[arg-type]
+    assert asyncio.run(power.heat({})) is None
+    assert asyncio.run(power.cool()) == {"left": []}
 
 
 def test_looking_needs_no_lease() -> None:

@@ -22,7 +22,8 @@ def power_of(pid: int, folder: Path) -> QemuPower:
     async def facts() -> dict[str, Any]:
         return {"on": True, "pids": {"qemu": pid}}
 
-    board = SimpleNamespace(facts=facts, disk_log=folder / "disk", console=folder / "console", keeper_log=folder / "keeper")
+    logs = {name: folder / name for name in ("disk_log", "console", "keeper_log", "heat_log")}
+    board = SimpleNamespace(facts=facts, **logs)
     return QemuPower(board, lambda text: None)  # type: ignore[arg-type]
 
 

@@ -1,0 +1,60 @@
+"""thermal: the board gets warm, and its clock falls. What the device itself has to do for that, where something outside slows it down.
+
+    keeper ── loop of heat, quota of the processor threads ──► port "sensors"     (runner/target/emulation/heater.py)
+    guard  ── this program ──► @supervisor sensors ──► the usual files say what the port says
+
+Its mounts bear the name "runner-sensors", and that is its sign. What was hidden beneath them is there again when they are gone.
+"""
+
+from __future__ import annotations
+
+import json
+
+from runner.model.device import Thermal as Body
+from runner.model.plan import HeatPlan
+from runner.model.program import Act, Program, Sign, Step
+
+PORT, MOUNT = "sensors", "runner-sensors"
+THROTTLED = f"/run/{MOUNT}/throttled"  # where a device has no such file of its own
+MOUNTED = Sign(argv=("cat", "/proc/self/mounts"), contains=f"{MOUNT} ")
+
+
+def sensors_program(plan: HeatPlan, name: str) -> Program:
+    """The emulated sensors, from the beginning to the end: what they say is the model's business."""
+    told = {"port": PORT, "sensor": plan.body.sensor, "clock": plan.body.clock, "says": says(plan)}
+    return Program(
+        name=name,
+        fault="thermal",
+        interface="",
+        resources=("sensors",),
+        prepare=(Act(argv=("modprobe", "-q", "overlay")),),
+        steps=(Step(at_s=0.0, acts=(Act(argv=("@supervisor", "sensors", "start"), input=json.dumps(told)),), word=figures(plan), on=True),),
+        undo=(Act(argv=("@supervisor", "sensors", "stop")),),
+        signs=(MOUNTED,),
+    )
+
+
+def paths(body: Body) -> dict[str, str]:
+    """Where temperature, clock and flags are read."""
+    return {"temperature": body.sensor, "clock": body.clock, "throttled": body.throttled or THROTTLED}
+
+
+def settings(plan: HeatPlan | None) -> dict[str, str]:
+    """The environment variables by which a pipeline finds its sensors; {} for one without heat."""
+    return {f"SENSOR_{word.upper()}": path for word, path in paths(plan.body).items()} if plan else {}
+
+
+def says(plan: HeatPlan) -> str:
+    """What stands beside an emulated sensor."""
+    return f"This sensor is emulated: a model computes it from the work that is done here. {figures(plan)}.\n"
+
+
+def figures(plan: HeatPlan) -> str:
+    """The heat in a few words, with its figures."""
+    asked = plan.asked
+    air = [c for _, c in asked.timeline]
+    said = [f"air of {air[0]:g} °C" if len(air) == 1 else f"air from {air[0]:g} °C, {min(air):g} to {max(air):g} °C"]
+    said += [f"its way there × {asked.air:g}"] if asked.air != 1 else []
+    said += ["the fan failed"] if asked.fan == "failed" else []
+    said += [f"{asked.pace:g} s of the model in each real one"] if asked.pace != 1 else []
+    return ", ".join(said)

@@ -1,0 +1,118 @@
+"""Was a device really as slow as its clock said? Asked and measured, row by row, from numbers alone; in the run, and whenever it is judged.
+
+    rest   the fixed work without any heat            after  the same, once everything was taken back
+    full   under heat, at the full clock  ─┐
+    at 1000, at 600 MHz …                 ─┴─► ratio of times, beside the ratio of clocks
+
+Beside each the same work is timed on the coordinator's own machine: where that, too, takes longer than before, the machine is busy, and it
+is said. The device's work is timed in its own processor time where the whole machine is slowed down, and by the clock where it is one
+group of it (`by`).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from runner.ondevice import heat
+from runner.ondevice.heater import told_of
+
+Row = dict[str, Any]
+TOLERANCE = 0.2
+SENSOR_K = 0.5  # beyond what the model moved while the sensor was read
+BUSY = 1.5  # times as long as before takes what is measured beside it: then the machine that measures is said to be busy
+HORIZON_S = 3_600.0  # of the model: behind its last point the air stays as it is, and any board has come to rest
+
+
+def compare(told: Row, full: Row, samples: list[Row], by: str) -> list[Row]:
+    """What was measured at each clock, and whether the device was throttled at all; `samples` at the full clock are beside the matter."""
+    full_mhz = float(told["throttle"]["full_mhz"])
+    rows: list[Row] = []
+    below = sorted({sample["mhz"] for sample in samples if sample["steady"] and 0 < sample["mhz"] < full_mhz}, reverse=True)
+    for mhz in below:
+        mine = [sample for sample in samples if sample["steady"] and sample["mhz"] == mhz]
+        best = min(mine, key=lambda sample: float(sample["device"][by]))
+        asked, measured = mhz / full_mhz, full["device"][by] / best["device"][by]
+        rows.append(
+            {
+                "what": f"speed at {mhz:g} MHz",
+                "asked": f"{asked:.2f} of the full clock's",
+                "measured": f"{measured:.2f}{_busy(full, best)}",
+                "tolerance": "20 %",
+                "within": abs(measured / asked - 1) <= TOLERANCE,
+            }
+        )
+    used_up = max((int(sample["nr_throttled"]) for sample in samples), default=0)
+    if below:
+        rows.append(_row("periods in which the quota was used up", "some", str(used_up), used_up > 0))
+    elif must_throttle(told):
+        rows.append(_row("throttled", f"a clock below {full_mhz:g} MHz, for a while", "never, or never for long enough", False))
+    else:
+        rows.append(_row("throttled", "never: it stays cool enough", "never", not any(s["mhz"] < full_mhz for s in samples if s["mhz"])))
+    return rows + sensors(samples)
+
+
+def sensors(samples: list[Row]) -> list[Row]:
+    """What the device read of itself, beside what the model said right before and right after."""
+    read = [sample for sample in samples if sample.get("sensed") and sample.get("said")]
+    wrong: list[str] = []
+    worst = 0.0
+    for sample in read:
+        low, high = (limit(float(each["die_c"]) for each in sample["said"]) for limit in (min, max))
+        milli_c = _number(sample["sensed"].get("temperature"))
+        if milli_c is None:
+            wrong.append("no temperature")
+            continue
+        worst = max(worst, low - milli_c / 1000, milli_c / 1000 - high)
+        khz, clocks = _number(sample["sensed"].get("clock")), {round(float(each["mhz"]) * 1000) for each in sample["said"]}
+        if khz not in clocks:
+            wrong.append(f"{khz} kHz instead of {min(clocks)}")
+        flags, said = sample["sensed"].get("throttled"), {heat.throttled_text(int(each["flags"])) for each in sample["said"]}
+        if flags is not None and flags not in said:
+            wrong.append(f"{flags} instead of {min(said)}")
+    if not read:
+        return [_row("sensors", "what the model says", "nobody read them", False)]
+    measured = f"{worst:.2f} K away at most, in {len(read)} readings" + (f"; {wrong[0]}" if wrong else "")
+    return [{**_row("sensors", "what the model says", measured, worst <= SENSOR_K and not wrong), "tolerance": f"{SENSOR_K:g} K"}]
+
+
+def restored(rest: Row, after: Row, left: list[str], by: str) -> list[Row]:
+    """The device is as fast as it was, and nothing is left that slows it. A machine that measures and is busier than before excuses it."""
+    measured = rest["device"][by] / after["device"][by]
+    excuse = after["own"]["duration_s"] / rest["own"]["duration_s"]
+    within = measured >= 1 - TOLERANCE or measured * max(1.0, excuse) >= 1 - TOLERANCE
+    rows = [{**_row("speed", "as before", f"{measured:.2f}{_busy(rest, after)}", within), "tolerance": "20 %"}]
+    return [*rows, _row("what slows it down", "gone", "gone" if not left else f"left: {left[0]}", not left)]
+
+
+def must_throttle(told: Row) -> bool:
+    """Whether a board that works all the time must be throttled under this heat, by the model itself."""
+    read = told_of(told)
+    last_s = read.timeline[-1][0] + (HORIZON_S if read.for_s is None else 0.0)
+    end_s = last_s if read.for_s is None else read.for_s * read.pace
+    state, at_s = heat.begin(read.body, read.throttle, read.timeline[0][1], read.starts_at_c), 0.0
+    while at_s < end_s and state.mhz == read.throttle.full_mhz:
+        step_s = max(1.0, min(60.0, end_s / 500))
+        state = heat.step(state, read.body, read.throttle, 1.0, heat.ambient_at(read.timeline, at_s), step_s)
+        at_s += step_s
+    return state.mhz < read.throttle.full_mhz
+
+
+def said(row: Row) -> str:
+    """A row in a sentence."""
+    return f"{row['what']}: asked {row['asked']}, measured {row['measured']}"
+
+
+def _busy(before: Row, during: Row) -> str:
+    times = during["own"]["duration_s"] / before["own"]["duration_s"]
+    return f" (this machine is busy: its own work took {times:.1f} times as long as before)" if times > BUSY else ""
+
+
+def _row(what: str, asked: str, measured: str, within: bool) -> Row:
+    return {"what": what, "asked": asked, "measured": measured, "tolerance": "", "within": within}
+
+
+def _number(text: Any) -> int | None:
+    try:
+        return int(text)
+    except (TypeError, ValueError):
+        return None

@@ -1,0 +1,91 @@
+"""Work for its own sake: a fixed piece of it that is timed, as much as there is that heats, and what the sensors say meanwhile.
+
+The timed piece runs in a process of its own, so that whatever this supervisor does meanwhile does not count. Its processor time tells how
+fast the machine is, even beside others that work there: a machine that is held up from outside does not know, and counts on.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import time
+from typing import Any
+
+SENSOR_LIMIT_BYTES = 200
+TIMES = 3
+
+
+def measure() -> dict[str, float]:
+    """The best of three: {"duration_s", "cpu_s"}, by the clock and in processor time. Raises OSError."""
+    read, told = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        try:
+            os.write(told, json.dumps(_timed()).encode())
+        finally:
+            os._exit(0)
+    os.close(told)
+    with os.fdopen(read, "rb") as said:
+        data = said.read()
+    os.waitpid(pid, 0)
+    if not data:
+        raise OSError("the fixed work was ended by somebody")
+    return dict(json.loads(data))
+
+
+def _timed() -> dict[str, float]:
+    from .facts import fixed_work
+
+    found = []
+    for _ in range(TIMES):
+        began, used = time.perf_counter(), time.thread_time()
+        fixed_work()
+        found.append((time.perf_counter() - began, time.thread_time() - used))
+    return {"duration_s": round(min(each[0] for each in found), 4), "cpu_s": round(min(each[1] for each in found), 4)}
+
+
+class Burning:
+    """Work on every core, of the lowest priority, for a while. It ends with its time, when it is told, and with this process."""
+
+    def __init__(self) -> None:
+        self._pids: list[int] = []
+
+    def burn(self, for_s: float) -> int:
+        """For so long from now on; 0 ends it at once. How many cores work."""
+        for pid in self._pids:
+            try:  # noqa: SIM105 - contextlib is not imported on a device for this
+                os.kill(pid, signal.SIGKILL)  # our own child: nobody else can have its pid before we have waited for it
+            except OSError:
+                pass
+            os.waitpid(pid, 0)
+        self._pids = [_burner(for_s) for _ in range(os.cpu_count() or 1)] if for_s > 0 else []
+        return len(self._pids)
+
+
+def _burner(for_s: float) -> int:
+    owner = os.getpid()
+    pid = os.fork()
+    if pid:
+        return pid
+    try:
+        os.nice(19)
+        deadline = time.monotonic() + for_s
+        while time.monotonic() < deadline and os.getppid() == owner:
+            total = 0
+            for number in range(20_000):
+                total = (total * 31 + number) % 1_000_003
+    finally:
+        os._exit(0)
+
+
+def sensed(paths: dict[str, Any]) -> dict[str, Any]:
+    """What each of these files says, without its last newline; None for one that cannot be read."""
+    found: dict[str, Any] = {}
+    for word, path in paths.items():
+        try:
+            with open(str(path), encoding="utf-8", errors="replace") as file:
+                found[str(word)] = file.read(SENSOR_LIMIT_BYTES).strip()
+        except (OSError, ValueError):
+            found[str(word)] = None
+    return found

@@ -1,0 +1,261 @@
+"""Heat over an execution, and the proof that it really made the device slower.
+
+    rest ─► told: cores in groups, sensors mounted ─► full ─► warm ─► … the execution; at each clock that is held, once: as slow as asked? …
+         ─► cool ─► after: as fast as before, nothing left            after a power cut: the sensors again; the board has cooled meanwhile
+
+Whatever acts for us from outside heats a device that it can slow down (the keeper of an emulated board); it ends that by itself when
+nobody renews it. What the device does for it is a program of its own guard, like every fault's. Runs and `profile try` both go by this.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from runner.errors import LabError, RunnerError
+from runner.faults import thermal
+from runner.judgement import slowed
+from runner.model.plan import ExecutionPlan, HeatPlan
+from runner.model.program import Program
+from runner.ondevice import work
+from runner.story.arming import RENEW_S, arm, begin
+from runner.story.ground import Ground
+from runner.story.left import mirror_guard
+from runner.story.links import cap_s
+from runner.story.run import Run
+from runner.story.scarcity import revert
+from runner.story.steps import step
+from runner.target.power.base import Power
+from runner.target.session import Session
+
+Row = dict[str, Any]
+WORK_LIMIT_S = 300.0
+LOOK_S = 2.0
+TIMES = 3  # so often is the work timed at each clock, at most
+CALM, CALM_TRIES = 1.15, 4  # times of two measurements that are alike
+
+
+@dataclass
+class Heating:
+    """Heat over one device at hand. `name` is that of its program."""
+
+    power: Power
+    session: Session
+    plan: HeatPlan
+    name: str
+    samples: list[Row] = field(default_factory=list)
+
+    @property
+    def by(self) -> str:
+        """What the device's work is timed in: its processors as a whole are slowed down, and do not know."""
+        return "cpu_s"
+
+    @property
+    def program(self) -> Program:
+        return thermal.sensors_program(self.plan, self.name)
+
+    async def tell(self, token: str, execution: str, cap_s: float) -> None:
+        """The device can be slowed down, is at its full clock, and reads its sensors. Raises LabError; nothing is slower then."""
+        told = {**self.plan.told, "waits": True, "renew_s": RENEW_S, "cap_s": cap_s, "run": token, "execution": execution}
+        if await self.power.heat(told) is None:
+            raise LabError("nothing here can slow this device down", expected="an emulated board, whose keeper can")
+        await arm(self.session, token, (self.program,), cap_s)
+        await begin(self.session, (self.program,))
+
+    async def warm(self) -> None:
+        await self.power.warm()
+
+    async def said(self) -> Row:
+        """What the loop says of itself right now. Raises LabError where there is no heat any more."""
+        found: Row = (await self.power.facts()).get("heat") or {}
+        if not found.get("on"):
+            raise LabError(f"there is no heat over the device any more: {found.get('ended') or 'nobody knows why'}")
+        return found
+
+    async def cool(self) -> list[str]:
+        """Nothing slows the device down when this returns, or what does."""
+        return [str(path) for path in (await self.power.cool()).get("left") or ()]
+
+    async def sample(self) -> Row:
+        """The fixed work there and here, and what the device reads of itself beside what the model says."""
+        before = await self.said()
+        read = await self.session.ask("sensed", paths=thermal.paths(self.plan.body), timeout_s=60)
+        behind = await self.said()
+        timed = await timed_work(self.session)
+        then = await self.said()
+        clocks = {each["mhz"] for each in (before, behind, then)}
+        said = [{key: each[key] for key in ("die_c", "mhz", "flags", "model_s")} for each in (before, behind)]
+        steady = len(clocks) == 1 and then["powered"]
+        return {**timed, "mhz": then["mhz"], "steady": steady, "nr_throttled": then["nr_throttled"], "sensed": read, "said": said}
+
+    async def look(self) -> Row | None:
+        """One more sample, if this clock was not timed often enough yet; kept."""
+        mhz = (await self.said())["mhz"]
+        if sum(each["steady"] and each["mhz"] == mhz for each in self.samples) >= (1 if mhz == self.plan.body.full_mhz else TIMES):
+            return None
+        self.samples.append(await self.sample())
+        return self.samples[-1]
+
+
+async def timed_work(session: Session) -> Row:
+    """{"device", "own"}: the fixed work there and, right behind it, here."""
+    device = await session.ask("work", timeout_s=WORK_LIMIT_S)
+    return {"device": device, "own": await asyncio.to_thread(work.measure)}
+
+
+async def at_rest(session: Session, by: str) -> Row:
+    """The fastest of a few measurements, until two are alike: a board that has just started, or a host, may be busy for a moment."""
+    found = [await timed_work(session)]
+    while len(found) < CALM_TRIES:
+        found.append(await timed_work(session))
+        two = sorted(each["device"][by] for each in found)[:2]
+        if two[1] <= two[0] * CALM:
+            break
+    return min(found, key=lambda each: float(each["device"][by]))
+
+
+# ---- a run's ------------------------------------------------------------------------------------------------------------
+
+
+@step("impose")
+async def impose(run: Run, plan: ExecutionPlan) -> None:
+    """The heat of an execution over the device; on, if it is from the beginning. May be done again.
+
+    Raises LabError where the device cannot be slowed down here: never a pretence.
+    """
+    if plan.heat is None:
+        return
+    assert run.session
+    heating = heating_of(run, plan)
+    await heating.cool()
+    await revert(_ground(run), (heating.program,))
+    if run.as_found is None:
+        run.as_found = await _ground(run).fingerprint()
+        _ground(run).expect(run.as_found)
+        run.note("as_found", fingerprint=run.as_found)
+    rest = await at_rest(run.session, heating.by)
+    programs = [heating.program.model_dump(mode="json")]
+    run.note("heat_began", execution=plan.name, told=plan.heat.told, by=heating.by, programs=programs, rest=rest)
+    await heating.tell(run.token, plan.name, cap_s(plan))
+    full = await heating.sample()
+    run.note("heat_full", execution=plan.name, sample=full)
+    if plan.heat.constant:
+        await heating.warm()
+    run.heating = heating
+    run.say(f"heat: {thermal.figures(plan.heat)}")
+
+
+async def impose_again(run: Run, plan: ExecutionPlan) -> None:
+    """After a restart of the device: its sensors again. The heat itself went on outside, and the body has cooled meanwhile."""
+    if plan.heat is None:
+        return
+    assert run.session and run.heating
+    run.heating.session = run.session
+    program = run.heating.program
+    await revert(_ground(run), (program,))
+    if run.as_found is None or run.as_found["boot_id"] != run.session.hello["boot_id"]:
+        run.as_found = await _ground(run).fingerprint()
+        _ground(run).expect(run.as_found)
+        run.note("as_found", fingerprint=run.as_found)
+    await run.heating.said()
+    await arm(run.session, run.token, (program,), cap_s(plan))
+    await begin(run.session, (program,))
+
+
+@contextlib.asynccontextmanager
+async def watched(run: Run, plan: ExecutionPlan) -> AsyncIterator[None]:
+    """While an execution runs, the device is timed at each clock that it comes to; what was measured is noted behind it."""
+    if plan.heat is None or run.heating is None:
+        yield
+        return
+    watching = asyncio.ensure_future(_watch(run, run.heating))
+    try:
+        yield
+    finally:
+        watching.cancel()
+        await asyncio.wait({watching})
+
+
+async def _watch(run: Run, heating: Heating) -> None:
+    while True:
+        await run.clock.sleep(LOOK_S)
+        if run.session is not None:
+            heating.session = run.session
+        with contextlib.suppress(RunnerError):  # it is being cut, or linked again: the next time
+            await heating.look()
+
+
+@step("lift")
+async def lift(run: Run, plan: ExecutionPlan) -> None:
+    """Everything cool again, proven. May be done again. Raises LabError where the heat was not as asked, or something stays."""
+    if plan.heat is None:
+        return
+    assert run.session
+    heating = run.heating or heating_of(run, plan)
+    heating.session = run.session
+    notes = [record for record in run.log.records if record.payload.get("execution") == plan.name]
+    began = next(record.payload for record in reversed(notes) if record.kind == "heat_began")
+    full = next((record.payload["sample"] for record in reversed(notes) if record.kind == "heat_full"), None)
+    if full is not None and not any(record.kind == "heat_proof" for record in notes):
+        rows = slowed.compare(began["told"], full, heating.samples, heating.by)
+        run.note("heat_proof", execution=plan.name, rows=rows, samples=heating.samples)
+        run.emit("link_proof", rows=rows)
+    try:
+        left = await heating.cool()
+        await revert(_ground(run), (heating.program,))
+    finally:
+        run.heating = None
+        with contextlib.suppress(RunnerError):
+            await mirror_guard(run.session, run.token, run.folder, run.log)
+    after = await at_rest(run.session, heating.by)
+    rows = slowed.restored(began["rest"], after, left, heating.by)
+    run.note("heat_lifted", execution=plan.name, rows=rows, after=after, left=left)
+    if left:
+        _ground(run).quarantine([f"it is slowed down by {path}" for path in left])
+    if not plan.links and run.as_found is not None:
+        await _ground(run).compare(run.as_found)
+    wrong = [row for row in rows if not row["within"]]
+    if wrong:
+        raise LabError(f"the device is not as fast as it was: {slowed.said(wrong[0])}", do="a less busy machine")
+
+
+async def clear(run: Run) -> None:
+    """What a run that was killed left is cool before anything new begins."""
+    assert run.target
+    left = (await run.target.power.cool()).get("left")
+    if left:
+        raise LabError(f"{run.plan.device} is slowed down by what a dead run left: {left[0]}", do="remove that control group")
+
+
+async def let_go(run: Run) -> None:
+    """Whatever ended the run: no heat stays, if whoever heats can still be told. It ends by itself otherwise."""
+    if run.target is not None and any(execution.heat for execution in run.plan.executions):
+        with contextlib.suppress(RunnerError):
+            await run.target.power.cool()
+
+
+def begins_with(run: Run, plan: ExecutionPlan, stage: str, edge: str) -> bool:
+    """Whether the time of an execution's heat begins with this; the first stage's start, where its profile names none."""
+    if plan.heat is None or plan.heat.constant:
+        return False
+    asked = plan.heat.asked
+    first = plan.stages[0].partition("@")[0]
+    return (stage.partition("@")[0], edge) == ((asked.stage, asked.edge) if asked.stage else (first, "start"))
+
+
+def heating_of(run: Run, plan: ExecutionPlan) -> Heating:
+    assert plan.heat and run.target and run.session
+    return Heating(run.target.power, run.session, plan.heat, f"{plan.name}.thermal-1")
+
+
+def settings(plan: ExecutionPlan) -> dict[str, str]:
+    """The environment variables by which a pipeline finds its sensors."""
+    return thermal.settings(plan.heat)
+
+
+def _ground(run: Run) -> Ground:
+    assert run.session
+    return Ground(run.plan.device, run.plan.identity, run.session, run.lease.leases, run.token, run.say)

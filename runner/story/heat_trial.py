@@ -1,0 +1,111 @@
+"""A profile of heat tried on a device, without a pipeline: told, warmed by work on every core, timed at each clock, cooled, proven to be.
+
+    lease ─► power on ─► clear ─► rest ─► told ─► full ─► warm, every core works: timed at each clock ─► cool ─► after: as before?
+
+As `trial.py` does it with a link. The day of a profile takes as long as its pace says; how long it is tried may be less, or more.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from runner.farm.lease import LEASE_S
+from runner.faults import thermal
+from runner.judgement import slowed
+from runner.lab.load import Reader
+from runner.model.plan import HeatPlan
+from runner.story.arming import SPARE_S
+from runner.story.ground import Ground
+from runner.story.heat import Heating, at_rest
+from runner.story.plan import heat_of
+from runner.story.scarcity import revert
+from runner.story.trial import NAME, RENEW_EVERY_S, Tried, at_hand
+from runner.target.drivers import Request
+
+Row = dict[str, Any]
+Tell = Callable[[str, list[Row]], None]
+LOOK_S = 2.0
+STILL_S = 30.0  # beyond the time of a profile that asks for a clock, until it is given up that it comes
+
+
+def plan_of(names: Sequence[str], reader: Reader, request: Request) -> HeatPlan | None:
+    """The heat of profiles, over this device; None where they have none. Raises AskError with every complaint."""
+    profiles = {name: profile for name in names if (profile := reader.profile(name, "runner profile try"))}
+    plan = heat_of(reader, profiles, request.type, request.name)
+    if plan is not None and plan.asked.stage:
+        expected = "a profile that waits for no stage: a trial has none"
+        reader.complain(f"its heat waits for the stage {plan.asked.stage!r}", expected, "runner profile try")
+    reader.finish()
+    return plan
+
+
+def day_s(plan: HeatPlan) -> float:
+    """How long a profile's own day is, in real seconds; a minute where its air stays as it is."""
+    last_s = plan.asked.timeline[-1][0]
+    return plan.asked.for_s or (last_s / plan.asked.pace if last_s else 60.0)
+
+
+async def try_heat(request: Request, identity: str, plan: HeatPlan, for_s: float, tell: Tell) -> Tried:
+    """Heats a device by `plan` for about `for_s` while all of its cores work. Raises LabError where that cannot be done.
+
+    Afterwards, whatever happened, nothing slows it down, or it is quarantined.
+    """
+    async with at_hand(request, identity, f"profile try on {request.name}", wait=True) as (target, session, lease):
+        ground = Ground(request.name, identity, session, lease.leases, "a trial", request.say)
+        heating = Heating(target.power, session, plan, f"{NAME}.thermal-1")
+
+        async def renew() -> None:
+            lease.renew()
+            await target.power.renew(LEASE_S)
+            await session.ask("renew", timeout_s=30)
+
+        await ground.clear()
+        await heating.cool()
+        found = await ground.fingerprint()
+        ground.expect(found)
+        rest, token = await at_rest(session, heating.by), f"try.{secrets.token_hex(4)}"
+        tell("before", [_row("fixed work", "", f"{rest['device'][heating.by]:g} s there, {rest['own']['duration_s']:g} s here")])
+        tried = Tried(words=[thermal.figures(plan)], measured={"before": rest})
+        await renew()
+        try:
+            await heating.tell(token, NAME, for_s + SPARE_S)
+            full = await heating.sample()
+            await session.ask("burn", for_s=for_s + STILL_S)
+            await heating.warm()
+            until, renewed = request.clock.boottime_ns() + int(for_s * 1e9), request.clock.boottime_ns()
+            while request.clock.boottime_ns() < until:
+                if request.clock.boottime_ns() - renewed > RENEW_EVERY_S * 1e9:
+                    await renew()
+                    renewed = request.clock.boottime_ns()
+                sample = await heating.look()
+                if sample is not None:
+                    tell(f"at {sample['said'][-1]['model_s']:.0f} s of the model", _now(sample, full, heating.by))
+                await request.clock.sleep(LOOK_S)
+            tried.measured["during"] = {"full": full, "samples": heating.samples, "heat": await heating.said()}
+            tried.rows["during"] = slowed.compare(plan.told, full, heating.samples, heating.by)
+            tell("during", tried.rows["during"])
+        finally:
+            await session.ask("burn", for_s=0)
+            left = await heating.cool()
+            await revert(ground, (heating.program,))
+        after = tried.measured["after"] = await at_rest(session, heating.by)
+        tried.rows["after"] = slowed.restored(rest, after, left, heating.by)
+        tell("after", tried.rows["after"])
+        if left:
+            ground.quarantine([f"it is slowed down by {path}" for path in left])
+        await ground.compare(found)
+        await session.ask("forget", run=token)
+        return tried
+
+
+def _now(sample: Row, full: Row, by: str) -> list[Row]:
+    """One sample, where nothing is judged yet."""
+    said, ratio = sample["said"][-1], full["device"][by] / sample["device"][by]
+    clock = f"{sample['mhz']:g} MHz, {ratio:.2f} of the full clock's speed" + ("" if sample["steady"] else " (the clock changed meanwhile)")
+    return [_row("die", "", f"{said['die_c']:.1f} °C"), _row("clock", "", clock)]
+
+
+def _row(what: str, asked: str, measured: str) -> Row:
+    return {"what": what, "asked": asked, "measured": measured}
