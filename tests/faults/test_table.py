@@ -44,7 +44,7 @@ def external(**settings: Any) -> External:
 
 def test_every_fault_of_the_table_is_there() -> None:
     """Each name leads to a function, and its module says its figures."""
-    assert table.known() == ["bandwidth", "jamming", "offline", "steady"]
+    assert table.known() == ["bandwidth", "clock", "disk", "jamming", "offline", "resources", "steady"]
     for name in table.known():
         assert table.maker(name).__module__ == f"runner.faults.{name}"
 
@@ -54,7 +54,7 @@ def test_a_fault_that_nobody_brings_is_refused() -> None:
     with pytest.raises(AskError, match="no fault is called 'fog'") as refused:
         table.maker("fog")
     (complaint,) = refused.value.complaints
-    assert complaint.expected == "one of bandwidth, jamming, offline, steady"
+    assert complaint.expected == "one of bandwidth, clock, disk, jamming, offline, resources, steady"
     assert complaint.do
 
 

@@ -20,7 +20,6 @@ class Store:
         self.folder, self.tries, self.pause_s, self._sleep = folder, tries, pause_s, clock
         self.errors = {}  # name → how often
         self.left = tries  # for all that is to come: a disk that stays full is not tried for ever
-        os.makedirs(folder, exist_ok=True)
 
     def put(self, name, data):
         """SHA-256 of what was kept, or None: nothing of it is there then, and `errors` says why."""
@@ -39,6 +38,7 @@ class Store:
             self._sleep(self.pause_s)
 
     def _write(self, name, data):
+        os.makedirs(self.folder, exist_ok=True)  # a full disk has no room for a folder, either
         path = os.path.join(self.folder, name)
         with open(path + ".part", "wb") as file:
             file.write(data)

@@ -1,0 +1,155 @@
+"""The small disk of an execution: spoilt each way that this machine can, mended, and nothing left of it but its image."""
+
+from __future__ import annotations
+
+import errno
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from runner.ondevice import fingerprint, mapper, small_disk
+from runner.ondevice.small_disk import EXPECTED, IMAGE, SmallDisk, capabilities
+
+HERE = capabilities(fingerprint._modules())
+LOOP = pytest.mark.skipif("loop" not in HERE, reason="needs root, loop devices and mkfs.ext4")
+MAPPED = pytest.mark.skipif("device-mapper" not in HERE, reason="needs a kernel with device-mapper")
+
+
+@pytest.fixture
+def disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[SmallDisk]:
+    """One whose pipeline still runs, as far as it knows: so mending does not remove it."""
+    monkeypatch.setattr(small_disk, "hosts_of", lambda state: [1])
+    made = SmallDisk(str(tmp_path))
+    yield made
+    assert made.remove() == []
+    assert str(tmp_path) not in Path("/proc/self/mounts").read_text()
+    assert not any(str(tmp_path) in backing.read_text() for backing in Path("/sys/block").glob("loop*/loop/backing_file"))
+
+
+def make(disk: SmallDisk, few: bool = False) -> Path:
+    return Path(disk.make(disk.state, 16, few, False))
+
+
+def errors_of(place: Path) -> str:
+    """What becomes of an application's file there."""
+    try:
+        with open(place / "application", "wb") as file:
+            file.write(b"x" * 100_000)
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        return errno.errorcode[error.errno or 0]
+    return ""
+
+
+@LOOP
+@pytest.mark.parametrize("what", ["full", "no_inodes", "read_only"])
+def test_spoilt_and_mended(disk: SmallDisk, what: str) -> None:
+    """An application meets the error that was asked, while it is spoilt; before and behind it nothing is wrong, and its files are there."""
+    place = make(disk, few=what == "no_inodes")
+    (place / "before").write_text("kept")
+    assert (errors_of(place), disk.seen()) == ("", [])
+    (place / "application").unlink()
+    assert disk.spoil(what) in EXPECTED[what]
+    assert disk.seen() != []
+    assert errors_of(place) in EXPECTED[what]
+    figures = disk.figures()
+    assert (figures["free_bytes"] == 0, figures["free_inodes"] == 0, figures["read_only"]) == (what == "full", what == "no_inodes", what == "read_only")
+    assert disk.mend() == []
+    assert (errors_of(place), disk.seen(), disk.tried()) == ("", [], "")
+    assert (place / "before").read_text() == "kept"
+
+
+@LOOP
+def test_spoiling_twice_and_mending_twice_is_no_error(disk: SmallDisk) -> None:
+    """A guard that was killed does either again."""
+    make(disk)
+    for _ in range(2):
+        assert disk.spoil("full") == "ENOSPC"
+    for _ in range(2):
+        assert disk.mend() == []
+
+
+@LOOP
+def test_what_takes_a_file_is_not_spoilt(disk: SmallDisk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The control: an act that did nothing fails, and so the program is taken back."""
+    make(disk)
+    monkeypatch.setattr(disk, "_fill", lambda: None)
+    with pytest.raises(ValueError, match="found that it takes a file"):
+        disk.spoil("full")
+
+
+def test_nothing_is_spoilt_where_no_small_disk_is(tmp_path: Path) -> None:
+    """Least of all the disk that its folder lies on."""
+    (tmp_path / "scarce").mkdir()
+    with pytest.raises(ValueError, match="no small disk is mounted"):
+        SmallDisk(str(tmp_path)).spoil("full")
+    assert SmallDisk(str(tmp_path)).seen() == []
+
+
+@LOOP
+def test_it_is_there_again_with_what_was_on_it(disk: SmallDisk) -> None:
+    """A supervisor that comes back, in the same boot or behind a cut, finds what was flushed; and a boot has mended it."""
+    place = make(disk)
+    (place / "kept").write_text("flushed")
+    disk.spoil("full")
+    assert make(disk) == place
+    assert disk.seen() == ["spoilt: filled"], "it was mounted, and the guard holds it spoilt"
+    assert disk.remove() == []
+    assert not place.exists()
+    assert (Path(disk.state) / IMAGE).exists()
+    make(disk)
+    assert ((place / "kept").read_text(), disk.seen()) == ("flushed", [])
+
+
+@LOOP
+def test_it_is_removed_when_nobody_runs_on_it_any_more(disk: SmallDisk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Then the undo leaves nothing mounted, even with a file open on it."""
+    place = make(disk)
+    disk.spoil("full")
+    monkeypatch.setattr(small_disk, "hosts_of", lambda state: [])
+    assert disk.mend() == []
+    assert not place.exists()
+
+
+@LOOP
+def test_the_acts_find_it_by_the_state_folder(disk: SmallDisk) -> None:
+    """As the guard runs them."""
+    make(disk)
+
+    def act(*words: str, text: str = "") -> subprocess.CompletedProcess[str]:
+        environment = {**os.environ, "RUNNER_STATE": disk.state}
+        code = "import sys; from runner.ondevice.small_disk import main; sys.exit(main(sys.argv[1:]))"
+        return subprocess.run([sys.executable, "-c", code, *words], input=text, env=environment, capture_output=True, text=True, check=False)
+
+    assert act("shown").stdout.strip() == ""
+    assert act("spoil", text='{"what": "full"}').stdout == "ENOSPC\n"
+    assert act("shown").stdout == "spoilt: filled\n"
+    assert act("mend").returncode == 0
+    assert disk.source() == "", "no pipeline runs in that process's eyes"
+    assert act("spoil", text='{"what": "full"}').returncode == small_disk.FAILED
+
+
+@MAPPED
+@pytest.mark.parametrize("fails", ["writes", "everything"])
+def test_a_medium_that_fails(disk: SmallDisk, fails: str) -> None:
+    """EIO reaches whoever flushes; mended, it takes files again."""
+    place = Path(disk.make(disk.state, 16, False, True))
+    assert disk.spoil("io_errors", fails) in EXPECTED["io_errors"]
+    assert errors_of(place) in EXPECTED["io_errors"]
+    assert disk.mend() == []
+    assert errors_of(place) == ""
+
+
+def test_where_there_is_no_mapper_nothing_is_mapped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Asking and removing say so by what they find; making is an error."""
+    monkeypatch.setattr(mapper, "CONTROL", str(tmp_path / "control"))
+    monkeypatch.setattr(mapper, "_load_modules", lambda: None)
+    assert mapper.target("runner-x") == ""
+    mapper.remove("runner-x")
+    with pytest.raises(OSError, match="control"):
+        mapper.make("runner-x", "/dev/loop0")
