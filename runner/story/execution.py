@@ -333,6 +333,7 @@ def _noting(run: Run, plan: ExecutionPlan) -> Callable[[Record], None]:
 
     def note(record: Record) -> None:
         write(record)
+        heat.hear(run, plan, record)
         if record.kind != "sample":
             run.emit("record", execution=plan, record=record)
 

@@ -21,6 +21,7 @@ from runner.judgement import slowed
 from runner.model.plan import ExecutionPlan, HeatPlan
 from runner.model.program import Program
 from runner.ondevice import work
+from runner.ondevice.journal import Record
 from runner.story.arming import RENEW_S, arm, begin
 from runner.story.ground import Ground
 from runner.story.left import mirror_guard
@@ -32,6 +33,8 @@ from runner.target.power.base import Power
 from runner.target.session import Session
 
 Row = dict[str, Any]
+LOG = "heat.jsonl"  # what whoever heats notes of it, as evidence
+EDGES = {"stage_started": "start", "stage_finished": "end"}
 WORK_LIMIT_S = 300.0
 LOOK_S = 2.0
 TIMES = 3  # so often is the work timed at each clock, at most
@@ -47,6 +50,7 @@ class Heating:
     plan: HeatPlan
     name: str
     samples: list[Row] = field(default_factory=list)
+    _warming: asyncio.Future[None] | None = None
 
     @property
     def by(self) -> str:
@@ -67,6 +71,15 @@ class Heating:
 
     async def warm(self) -> None:
         await self.power.warm()
+
+    def warm_soon(self) -> None:
+        """The same, of which nobody waits for the end; where it fails the heat never comes on, and that is seen."""
+
+        async def quietly() -> None:
+            with contextlib.suppress(RunnerError, OSError):
+                await self.warm()
+
+        self._warming = self._warming or asyncio.ensure_future(quietly())
 
     async def said(self) -> Row:
         """What the loop says of itself right now. Raises LabError where there is no heat any more."""
@@ -223,11 +236,18 @@ async def lift(run: Run, plan: ExecutionPlan) -> None:
 
 
 async def clear(run: Run) -> None:
-    """What a run that was killed left is cool before anything new begins."""
+    """What a run that was killed left is cool before anything new begins, and what was noted of it none of this run's evidence."""
     assert run.target
+    standing = (await run.target.power.facts()).get("heat") or {}
     left = (await run.target.power.cool()).get("left")
     if left:
         raise LabError(f"{run.plan.device} is slowed down by what a dead run left: {left[0]}", do="remove that control group")
+    if standing.get("on"):
+        run.say("cooled: heat that a run which is dead had left over the device")
+        log = run.target.power.evidence().get(LOG)
+        if log is not None and run.past.marks is None:
+            log.from_now()
+            run.note("evidence_from", marks={LOG: log.mark})
 
 
 async def let_go(run: Run) -> None:
@@ -237,13 +257,13 @@ async def let_go(run: Run) -> None:
             await run.target.power.cool()
 
 
-def begins_with(run: Run, plan: ExecutionPlan, stage: str, edge: str) -> bool:
-    """Whether the time of an execution's heat begins with this; the first stage's start, where its profile names none."""
-    if plan.heat is None or plan.heat.constant:
-        return False
-    asked = plan.heat.asked
-    first = plan.stages[0].partition("@")[0]
-    return (stage.partition("@")[0], edge) == ((asked.stage, asked.edge) if asked.stage else (first, "start"))
+def hear(run: Run, plan: ExecutionPlan, record: Record) -> None:
+    """A record of the execution: the time of its heat begins with a stage's, the first one's start where its profile names none."""
+    if plan.heat is None or plan.heat.constant or run.heating is None or record.kind not in EDGES:
+        return
+    asked, here = plan.heat.asked, (str(record.payload["stage"]).partition("@")[0], EDGES[record.kind])
+    if here == ((asked.stage, asked.edge) if asked.stage else (plan.stages[0].partition("@")[0], "start")):
+        run.heating.warm_soon()
 
 
 def heating_of(run: Run, plan: ExecutionPlan) -> Heating:

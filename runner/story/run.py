@@ -66,7 +66,7 @@ def past_of(evidence: Evidence) -> Past:
         elif record.kind == "recovered":
             past.unrecovered = None
         elif record.kind == "evidence_from":
-            past.marks = past.marks or said["marks"]
+            past.marks = {**(past.marks or {}), **said["marks"]}
         elif record.kind == "not_recovered":
             past.unrecovered = None
             past.lost.add(said["execution"])

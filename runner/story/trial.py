@@ -105,7 +105,7 @@ def faults_of(names: Sequence[str], reader: Reader, request: Request, link: Data
             where = reader.profile_source(name).where(("faults",))
             reader.complain(found, "a profile with bandwidth, offline or jamming alone", where, "runner profile list")
     if sum(map(bool, (composed.links, composed.scarcities, composed.heat))) > 1:
-        reader.complain(f"{', '.join(names)}: of the link, the device, and its heat, more than one", "one kind of fault at a time", "profile try")
+        reader.complain(f"{', '.join(names)}: of link, device and heat more than one", "one kind of fault at a time", "profile try")
     reader.finish()
     return composed
 

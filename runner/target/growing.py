@@ -21,6 +21,10 @@ class GrowingFile:
         """Reads from an earlier reader's beginning."""
         self._inode, self._from = mark
 
+    def from_now(self) -> None:
+        """What was appended until now is not ours."""
+        self._inode, self._from = self._now()
+
     def new_bytes(self) -> bytes:
         inode, size = self._now()
         if size == 0:
