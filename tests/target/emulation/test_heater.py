@@ -104,8 +104,6 @@ def test_a_hot_board_is_held_up_until_it_is_cooled(board: Path, busy: int) -> No
     assert found[-1]["ended"] == "asked" and found[-1]["left"] == []
     keys = "boottime_ns load cpu_s granted_s nr_throttled ambient_c die_c board_c mhz flags quota"
     assert set(keys.split()) <= set(found[1])
-        found[1]
-    )
 
 
 @for_real

@@ -1,0 +1,88 @@
+"""Asked and measured of a device's speed, from numbers alone: what is as slow as its clock, what is not, and what excuses it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from runner.judgement import slowed
+
+BODY = {"die_j_k": 3.0, "board_j_k": 40.0, "die_to_board_k_w": 4.0, "board_to_air_k_w": 6.0, "idle_w": 3.0, "busy_w": 3.0}
+THROTTLE = {"full_mhz": 1500, "steps": [[70, 1000, "capped"], [75, 600, "throttled"]], "hysteresis_k": 2, "critical_c": 90}
+HOT: dict[str, Any] = {"body": BODY, "throttle": THROTTLE, "timeline": [[0, 45]]}
+COLD: dict[str, Any] = {**HOT, "timeline": [[0, -10]]}
+SAID = {"die_c": 76.0, "mhz": 600.0, "flags": 0x60006, "model_s": 60.0}
+READ = {"temperature": "76100", "clock": "600000", "throttled": "throttled=0x60006"}
+
+
+def sample(mhz: float, took_s: float, own_s: float = 0.1, **more: Any) -> dict[str, Any]:
+    said = {**SAID, "mhz": mhz}
+    found = {"mhz": mhz, "steady": True, "nr_throttled": 500, "device": {"cpu_s": took_s, "duration_s": 2 * took_s}}
+    read = {**READ, "clock": f"{mhz * 1000:.0f}"}
+    return {**found, "own": {"duration_s": own_s}, "sensed": read, "said": [said, {**said, "die_c": 76.2}], **more}
+
+
+FULL = sample(1500, 0.2)
+
+
+def within(rows: list[dict[str, Any]]) -> dict[str, bool]:
+    return {row["what"]: row["within"] for row in rows}
+
+
+def test_as_slow_as_the_clock_is_reached() -> None:
+    """At each clock the best counts, of those that were held all the while."""
+    samples = [sample(600, 0.9), sample(600, 0.52), sample(1000, 0.29), sample(600, 0.1, steady=False)]
+    rows = slowed.compare(HOT, FULL, samples, "cpu_s")
+    assert within(rows) == {
+        "speed at 1000 MHz": True,
+        "speed at 600 MHz": True,
+        "periods in which the quota was used up": True,
+        "sensors": True,
+    }
+    assert next(row for row in rows if row["what"] == "speed at 600 MHz")["measured"] == "0.38"
+
+
+@pytest.mark.parametrize("took_s", [0.2, 0.38, 0.7])
+def test_another_speed_is_not(took_s: float) -> None:
+    """As fast as ever, not slow enough, or held up by something else."""
+    assert not within(slowed.compare(HOT, FULL, [sample(600, took_s)], "cpu_s"))["speed at 600 MHz"]
+
+
+def test_a_busy_machine_is_said() -> None:
+    """It may be why."""
+    rows = slowed.compare(HOT, FULL, [sample(600, 0.9, own_s=0.25)], "cpu_s")
+    assert "its own work took 2.5 times as long as before" in rows[0]["measured"]
+
+
+def test_never_throttled_is_not_reached_where_it_had_to_be() -> None:
+    """The model itself says whether a busy board would have been."""
+    assert slowed.must_throttle(HOT) and not slowed.must_throttle(COLD)
+    assert not within(slowed.compare(HOT, FULL, [sample(1500, 0.2)], "cpu_s"))["throttled"]
+    assert within(slowed.compare(COLD, FULL, [sample(1500, 0.2)], "cpu_s"))["throttled"]
+
+
+def test_a_quota_that_was_never_used_up_is_not_reached() -> None:
+    """A clock on paper holds nobody up."""
+    rows = slowed.compare(HOT, FULL, [sample(600, 0.5, nr_throttled=0)], "cpu_s")
+    assert not within(rows)["periods in which the quota was used up"]
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"temperature": "70000"}, {"temperature": None}, {"clock": "1500000"}, {"throttled": "throttled=0x0"}],
+)
+def test_sensors_that_say_something_else_are_found(wrong: dict[str, Any]) -> None:
+    """Temperature, clock and flags; or nothing at all."""
+    bad = sample(600, 0.5)
+    assert not within(slowed.sensors([{**bad, "sensed": {**bad["sensed"], **wrong}}]))["sensors"]
+    assert not within(slowed.sensors([]))["sensors"]
+
+
+def test_afterwards_it_is_as_fast_as_before() -> None:
+    """Slower is not as before, unless this machine is as much busier; and what is left is left."""
+    rest = sample(1500, 0.2)
+    assert all(within(slowed.restored(rest, sample(1500, 0.21), [], "cpu_s")).values())
+    assert not within(slowed.restored(rest, sample(1500, 0.5), [], "cpu_s"))["speed"]
+    assert within(slowed.restored(rest, sample(1500, 0.4, own_s=0.2), [], "cpu_s"))["speed"]
+    assert not within(slowed.restored(rest, rest, ["/sys/fs/cgroup/cpu/runner-heat-1-2-0"], "cpu_s"))["what slows it down"]
