@@ -83,20 +83,24 @@ def begin(body: Body, throttle: Throttle, ambient_c: float, starts_at_c: float |
 def step(state: State, body: Body, throttle: Throttle, load: float, ambient_c: float, dt_s: float, powered: bool = True) -> State:
     """The board `dt_s` seconds later, under this load and in this air all the while. Without power it cools, and forgets its flags."""
     if not powered:
-        die_c, board_c = _later(body, state.die_c, state.board_c, 0.0, ambient_c, 0.0, dt_s)
+        die_c, board_c = later(body, state.die_c, state.board_c, 0.0, ambient_c, dt_s)
         return State(die_c, board_c, 0.0, powered=False)
     if not state.powered:
         state = State(state.die_c, state.board_c, throttle.full_mhz)
-    left_s = dt_s
+    left_s, die_c, board_c, look_s = dt_s, state.die_c, state.board_c, state.look_s
+    watts, share = power_w(body, load, state.mhz / throttle.full_mhz), _fan_share(body, state.fan_level)
     while left_s > 0:
-        till_s = min(left_s, LOOK_S - state.look_s)
-        power = power_w(body, load, state.mhz / throttle.full_mhz)
-        die_c, board_c = _later(body, state.die_c, state.board_c, power, ambient_c, _fan_share(body, state.fan_level), till_s)
-        state = state._replace(die_c=die_c, board_c=board_c, look_s=state.look_s + till_s)
+        till_s = min(left_s, LOOK_S - look_s)
+        die_c, board_c = later(body, die_c, board_c, watts, ambient_c, till_s, share)
+        look_s += till_s
         left_s -= till_s
-        if state.look_s >= LOOK_S - 1e-9:
-            state = _look(state, body, throttle)
-    return state
+        if look_s >= LOOK_S - 1e-9:
+            look_s = 0.0
+            then = _look(state, die_c, body, throttle)
+            if then is not state:
+                state = then
+                watts, share = power_w(body, load, state.mhz / throttle.full_mhz), _fan_share(body, state.fan_level)
+    return state._replace(die_c=die_c, board_c=board_c, look_s=look_s)
 
 
 def power_w(body: Body, load: float, ratio: float) -> float:
@@ -107,6 +111,25 @@ def power_w(body: Body, load: float, ratio: float) -> float:
 def steady_c(body: Body, load: float, ratio: float, ambient_c: float, fan_share: float = 0.0) -> tuple[float, float]:
     """(die, board) after a long time at this load, with this share of the full clock and of the fan."""
     return _steady(body, power_w(body, load, ratio), ambient_c, fan_share)
+
+
+def later(
+    body: Body, die_c: float, board_c: float, watts: float, ambient_c: float, dt_s: float, fan_share: float = 0.0
+) -> tuple[float, float]:
+    """(die, board) after a time under constant power in constant air: what is away from the steady state decays, in two exponentials."""
+    die_end, board_end = _steady(body, watts, ambient_c, fan_share)
+    die, board = die_c - die_end, board_c - board_end
+    a = 1 / (body.die_j_k * body.die_to_board_k_w)  # d die/dt = −a·die + a·board;  d board/dt = b·die − (b + c)·board
+    b = 1 / (body.board_j_k * body.die_to_board_k_w)
+    c = 1 / (body.board_j_k * _to_air_k_w(body, fan_share))
+    apart = math.sqrt((a - b - c) ** 2 + 4 * a * b)  # never 0: the two rates are different ones
+    slow = -2 * a * c / (a + b + c + apart)
+    fast = -(a + b + c + apart) / 2
+    held, gone = math.exp(slow * dt_s), math.exp(fast * dt_s)
+    die_rate, board_rate = a * (board - die), b * die - (b + c) * board
+    die_then = (held * (die_rate - fast * die) - gone * (die_rate - slow * die)) / apart
+    board_then = (held * (board_rate - fast * board) - gone * (board_rate - slow * board)) / apart
+    return die_end + die_then, board_end + board_then
 
 
 def quota(mhz: float, full_mhz: float) -> float:
@@ -151,7 +174,7 @@ def body_of(said: Any) -> Body:
         good = good and all(_is_finite(value) and value >= 0 for value in (body.idle_w, body.busy_w, body.exponent))
         good = good and (not body.fan_steps or 0 < body.fan_k_w <= body.board_to_air_k_w)
         good = good and all(0 <= share <= 1 for _, share in body.fan_steps) and _rising([at_c for at_c, _ in body.fan_steps])
-    except TypeError as error:
+    except (TypeError, ValueError) as error:
         raise ValueError(f"this is no body: {error}") from None
     if not good:
         raise ValueError(f"this is no body: {said}")
@@ -167,7 +190,7 @@ def throttle_of(said: Any) -> Throttle:
         good = all(_is_finite(mhz) and mhz > 0 for mhz in clocks) and _rising([-mhz for mhz in clocks]) and throttle.hysteresis_k >= 0
         good = good and _rising([*(at_c for at_c, _, _ in throttle.steps), throttle.critical_c])
         good = good and all(word in WORDS for _, _, word in throttle.steps)
-    except TypeError as error:
+    except (TypeError, ValueError) as error:
         raise ValueError(f"this is no throttle: {error}") from None
     if not good:
         raise ValueError(f"this is no throttle: {said}")
@@ -182,17 +205,19 @@ def _rising(values: Sequence[float]) -> bool:
     return all(_is_finite(value) for value in values) and all(a < b for a, b in zip(values, values[1:]))
 
 
-def _look(state: State, body: Body, throttle: Throttle) -> State:
-    """What the firmware does at the temperature that it finds."""
-    level = _level(state.level, state.die_c, [at_c for at_c, _, _ in throttle.steps], throttle.hysteresis_k)
-    fan_level = _level(state.fan_level, state.die_c, [at_c for at_c, _ in body.fan_steps], body.fan_hysteresis_k)
+def _look(state: State, die_c: float, body: Body, throttle: Throttle) -> State:
+    """What the firmware does at the temperature that it finds; the same state where that is nothing."""
+    level = _level(state.level, die_c, [at_c for at_c, _, _ in throttle.steps], throttle.hysteresis_k)
+    fan_level = _level(state.fan_level, die_c, [at_c for at_c, _ in body.fan_steps], body.fan_hysteresis_k)
+    critical = state.critical or die_c >= throttle.critical_c
+    if (level, fan_level, critical) == (state.level, state.fan_level, state.critical):
+        return state
     now = 0
     for _, _, word in throttle.steps[:level]:
         now |= WORDS[word]
     since = (state.flags >> SINCE_BOOT | now) << SINCE_BOOT
     mhz = throttle.steps[level - 1][1] if level else throttle.full_mhz
-    critical = state.critical or state.die_c >= throttle.critical_c
-    return state._replace(mhz=mhz, flags=since | now, level=level, fan_level=fan_level, look_s=0.0, critical=critical)
+    return state._replace(mhz=mhz, flags=since | now, level=level, fan_level=fan_level, critical=critical)
 
 
 def _level(level: int, die_c: float, at_c: Sequence[float], hysteresis_k: float) -> int:
@@ -219,20 +244,3 @@ def _to_air_k_w(body: Body, fan_share: float) -> float:
 def _steady(body: Body, watts: float, ambient_c: float, fan_share: float) -> tuple[float, float]:
     board_c = ambient_c + watts * _to_air_k_w(body, fan_share)
     return board_c + watts * body.die_to_board_k_w, board_c
-
-
-def _later(body: Body, die_c: float, board_c: float, watts: float, ambient_c: float, fan_share: float, dt_s: float) -> tuple[float, float]:
-    """The two nodes under constant power in constant air: what is away from the steady state decays, in two exponentials."""
-    die_end, board_end = _steady(body, watts, ambient_c, fan_share)
-    die, board = die_c - die_end, board_c - board_end
-    a = 1 / (body.die_j_k * body.die_to_board_k_w)  # d die/dt = −a·die + a·board;  d board/dt = b·die − (b + c)·board
-    b = 1 / (body.board_j_k * body.die_to_board_k_w)
-    c = 1 / (body.board_j_k * _to_air_k_w(body, fan_share))
-    apart = math.sqrt((a - b - c) ** 2 + 4 * a * b)  # never 0: the two rates are different ones
-    slow = -2 * a * c / (a + b + c + apart)
-    fast = -(a + b + c + apart) / 2
-    held, gone = math.exp(slow * dt_s), math.exp(fast * dt_s)
-    die_rate, board_rate = a * (board - die), b * die - (b + c) * board
-    die_then = (held * (die_rate - fast * die) - gone * (die_rate - slow * die)) / apart
-    board_then = (held * (board_rate - fast * board) - gone * (board_rate - slow * board)) / apart
-    return die_end + die_then, board_end + board_then
