@@ -5,6 +5,7 @@
     witness.jsonl                which stage bodies really began, in order
     device-guard.journal         what the device's guard did to its link, and took back
     link.jsonl  receipts.jsonl   what came to the far end of that link
+    heat.jsonl                   what whoever heated the device counted and computed, tick by tick
 
 Standard library only, and no hardware: the same folder gives the same facts on any machine.
 """
@@ -22,6 +23,7 @@ from typing import Any
 
 from runner.clock import iso
 from runner.errors import AskError
+from runner.judgement import heat_log
 from runner.lab.folder import RunFolder, read_json
 from runner.ondevice import journal
 from runner.ondevice.journal import Record
@@ -84,6 +86,10 @@ _NOTES: dict[str, dict[str, type]] = {  # what the coordinator's records must ho
     "scarcity_began": {"execution": str, "programs": list, "before": dict},
     "scarcity_proof": {"execution": str, "during": dict},
     "scarcity_lifted": {"execution": str, "after": dict},
+    "heat_began": {"execution": str, "told": dict, "by": str, "rest": dict},
+    "heat_full": {"execution": str, "sample": dict},
+    "heat_proof": {"execution": str, "samples": list},
+    "heat_lifted": {"execution": str, "after": dict, "left": list},
     "sealed": {"files": dict},
     "run_ended": {"ending": str},
 }
@@ -220,6 +226,7 @@ class Evidence:
     received: list[dict[str, Any]]  # each receipt of the far end, in the order of arrival
     ending: dict[str, Any] | None  # the coordinator's `run_ended`; None when it was killed, or killed after a resume
     unlogged: list[dict[str, Any]] = field(default_factory=list)  # how many packets came and were not logged, of whom, and when
+    heated: heat_log.HeatLog = heat_log.NOTHING  # each heat over the device, and what is no line of one
 
     @property
     def cuts(self) -> list[Cut]:
@@ -276,6 +283,11 @@ class Evidence:
 
     def _who(self, execution: str) -> set[str]:
         return {r.payload["who"] for r in self.coordinator if r.kind == "link_began" and r.payload["execution"] == execution}
+
+    def heat(self, execution: str) -> list[dict[str, Any]]:
+        """Each tick of the heat over an execution, by the device's own clock: boot_id, boottime_ns, die_c, mhz, flags, quota and so on."""
+        ticks = [tick for heat in self.heated.heats if heat.execution == execution for tick in heat.ticks]
+        return heat_log.on_the_device(ticks, {boot: zero_ns for boot, (zero_ns, _) in clock_anchors(self.coordinator).items()})
 
     def receipts(self, execution: str) -> list[dict[str, Any]]:
         """What the far end received from an execution, in the order of arrival."""
@@ -351,7 +363,21 @@ def load_evidence(folder: RunFolder) -> Evidence:
         ending = {"ending": "interrupted" if by == BY_THE_OPERATOR else "lab", "error": f"the device was lent again, to {by}"}
     guard, probed, received = guard_of(folder.device_journal(GUARD)), packets_of(folder.link_log), _lines(folder.receipts, RECEIVED)
     unlogged = not_logged_of(folder.link_log)
-    return Evidence(config, config["test_parameters"], coordinator, executions, guard, probed, received, ending, unlogged)
+    heated = heat_log.read(folder.heat_log)
+    return Evidence(config, config["test_parameters"], coordinator, executions, guard, probed, received, ending, unlogged, heated)
+
+
+def clock_anchors(coordinator: list[Record]) -> dict[str, tuple[int, float]]:
+    """Boot id → what to add to the device's clock to get the coordinator's, and half the round trip; of each boot's best hello, in ns."""
+    found: dict[str, tuple[int, float]] = {}
+    for record in coordinator:
+        said = record.payload
+        if record.kind in ("hello", "recovered", "reattached") and "answered_boottime_ns" in said:
+            bound = (said["answered_boottime_ns"] - said["asked_boottime_ns"]) / 2
+            offset = (said["answered_boottime_ns"] + said["asked_boottime_ns"]) // 2 - said["boottime_ns"]
+            if said["boot_id"] not in found or bound < found[said["boot_id"]][1]:
+                found[said["boot_id"]] = (offset, bound)
+    return found
 
 
 def changes(guard: list[Record], execution: str) -> list[dict[str, Any]]:

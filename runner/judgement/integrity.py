@@ -13,6 +13,8 @@ from collections.abc import Callable
 from runner.disk_log import DiskLog, read_power_ons
 from runner.judgement.checks import Problem
 from runner.judgement.evidence import GUARD, Evidence, planned_in
+from runner.judgement.heat import contradictions as of_heat
+from runner.judgement.heat import planned as planned_heat
 from runner.judgement.links import planned_for
 from runner.judgement.reached import named
 from runner.lab.folder import RunFolder, archived, seals
@@ -111,6 +113,7 @@ def faults_as_planned(folder: RunFolder, evidence: Evidence) -> list[Problem]:
     names += [r.payload["execution"] for r in evidence.coordinator if r.kind in ("execution_began", "link_began")]
     planned = {program: link for name in names for program, link in named(planned_for(evidence, name), name).items()}
     planned |= {program: each for name in names for program, each in named(planned_in(evidence, name, "scarcities"), name).items()}
+    planned |= {f"{name}.thermal-1": {"fault": "thermal"} for name in names if planned_heat(evidence, name)}
     problems: list[Problem] = []
     for record in began:
         of, where = record.payload["execution"], f"{folder.coordinator_journal.relative_to(folder.root)}#{record.sequence}"
@@ -135,6 +138,11 @@ def faults_as_planned(folder: RunFolder, evidence: Evidence) -> list[Problem]:
     return problems + list(strange.values())
 
 
+def heat_recomputed(folder: RunFolder, evidence: Evidence) -> list[Problem]:
+    """Each heat is the one that was planned, and its temperatures, clock, flags and quota follow from the loads beside them."""
+    return of_heat(evidence)
+
+
 def _recounted(folder: RunFolder, where: str, losses: list[Record], power_ons: list[DiskLog], absences: int) -> list[Problem]:
     """What of `losses` the log does not show, or shows otherwise. In each absence the power may go once, and nobody notes it."""
     if len(power_ons) > len(losses):
@@ -151,7 +159,7 @@ def _recounted(folder: RunFolder, where: str, losses: list[Record], power_ons: l
 
 
 _ALL: tuple[Integrity, ...] = (
-    evidence_unaltered, losses_recounted, cuts_as_planned, journals_as_mirrored, mirror_complete, faults_as_planned,
+    evidence_unaltered, losses_recounted, cuts_as_planned, journals_as_mirrored, mirror_complete, faults_as_planned, heat_recomputed,
 )  # fmt: skip
 INTEGRITY: dict[str, Integrity] = {check.__name__: check for check in _ALL}
 
@@ -159,11 +167,13 @@ INTEGRITY: dict[str, Integrity] = {check.__name__: check for check in _ALL}
 def questions(evidence: Evidence) -> dict[str, Integrity]:
     """What this evidence can be asked: everything once the run came to its end, and whether it was altered as soon as it was sealed.
 
-    Of a run that knows no link faults, and whose device had no guard, nothing is asked about them.
+    Of a run that knows no link faults, and whose device had no guard, nothing is asked about them; nor about heat without any.
     """
     if evidence.ending is not None and evidence.ending["ending"] == "ran":
         of_links = bool(evidence.guard) or any(r.kind == "link_began" for r in evidence.coordinator)
-        return {name: check for name, check in INTEGRITY.items() if of_links or check is not faults_as_planned}
+        of_heats = bool(evidence.heated.heats or evidence.heated.strange) or any(r.kind == "heat_began" for r in evidence.coordinator)
+        left_out: dict[Integrity, bool] = {faults_as_planned: not of_links, heat_recomputed: not of_heats}
+        return {name: check for name, check in INTEGRITY.items() if not left_out.get(check)}
     return {"evidence_unaltered": evidence_unaltered} if evidence.note("sealed") else {}
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from types import CodeType
 
 from runner.errors import AskError
-from runner.judgement import links, scarcity
+from runner.judgement import heat, links, scarcity
 from runner.judgement.checks import CATEGORIES, GENERIC, Check, Problem
 from runner.judgement.evidence import Evidence
 from runner.judgement.integrity import contradictions
@@ -152,7 +152,7 @@ def verdict(folder: RunFolder, evidence: Evidence, results: list[CheckResult]) -
     unreached = [scenario for scenario in evidence.cutting if not evidence.counted_by_scenario.get(scenario)]
     if unreached and not binding:  # what failed in spite of cuts that cost nothing has still failed
         return "lab", f"no cut of {', '.join(unreached)} cost anything: fault not reached"
-    off_target = [*links.not_reached(evidence), *scarcity.not_reached(evidence)]
+    off_target = [*links.not_reached(evidence), *scarcity.not_reached(evidence), *heat.not_reached(evidence)]
     if off_target:
         return "lab", f"fault not reached: {one_line(off_target[0][0])}" + (f" (+{len(off_target) - 1})" if off_target[1:] else "")
     bar = int(evidence.plan["cuts"]["bar"])

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
 
-from runner.judgement.evidence import Evidence
+from runner.judgement.evidence import Evidence, clock_anchors
 from runner.ondevice.journal import Record
 
 
@@ -80,16 +80,7 @@ class Timeline:
 
     @cached_property
     def _anchors(self) -> dict[str, tuple[int, float]]:
-        """Boot id → what to add to the device's clock to get the coordinator's, and half the round trip; the best hello of each boot."""
-        found: dict[str, tuple[int, float]] = {}
-        for record in self.evidence.coordinator:
-            said = record.payload
-            if record.kind in ("hello", "recovered", "reattached") and "answered_boottime_ns" in said:
-                bound = (said["answered_boottime_ns"] - said["asked_boottime_ns"]) / 2
-                offset = (said["answered_boottime_ns"] + said["asked_boottime_ns"]) // 2 - said["boottime_ns"]
-                if said["boot_id"] not in found or bound < found[said["boot_id"]][1]:
-                    found[said["boot_id"]] = (offset, bound)
-        return found
+        return clock_anchors(self.evidence.coordinator)
 
 
 def _power_off_ns(record: Record) -> int:

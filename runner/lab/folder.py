@@ -11,6 +11,7 @@ runs/EDGE-002/run-2026-11-21-001/
         disk.log  console.log                      emulated boards: each disk request, and the console
         device-guard.journal                       link faults: what the device's guard did, and took back
         link.jsonl  receipts.jsonl                 what came to the far end of the data link: probe packets; records, uploads, messages
+        heat.jsonl                                 heat over the device: load, temperature, clock and flags, tick by tick
     pipelines/                                     what ran, and the entry's checks.py
     results/metrics/  results/traces/              derived, too
     results/logs/                                  run_*.log: what a pipeline printed; its analysis is derived
@@ -57,6 +58,7 @@ class RunFolder:
         self.witness = self.journals / "witness.jsonl"
         self.link_log = self.journals / "link.jsonl"
         self.receipts = self.journals / "receipts.jsonl"
+        self.heat_log = self.journals / "heat.jsonl"
         self.far_end = root / "results" / "far_end"  # what the far end keeps of what it received; no evidence
         self.metrics = root / "results" / "metrics"
         self.logs = root / "results" / "logs"
