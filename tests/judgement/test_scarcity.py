@@ -1,0 +1,179 @@
+"""Had it as little as was asked? Each kind of evidence that says so, and each that does not: then a run is blocked."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from runner.judgement import scarcity
+from runner.judgement.windows import NEVER_NS, Window
+from runner.ondevice.journal import Record
+
+S, MIB = 1_000_000_000, 1 << 20
+BOOT = "b" * 32
+SMALL = {"fault": "resources", "memory_mib": 64, "cpu_share": 0.25, "processes": 12}
+BEFORE: dict[str, Any] = {"boot_id": BOOT, "confined": {}, "disk": {}, "clock": {"wall_ns": 1_790_000_100 * S, "boottime_ns": 100 * S}}
+LIMITS = {"memory_limit_bytes": 64 * MIB, "cpu_quota_us": 2500, "processes_limit": 12}
+TRIED: dict[str, Any] = {
+    "memory": {"memory_limit_bytes": 64 * MIB, "memory_peak_bytes": 64 * MIB, "oom_kills": 1, "killed": True},
+    "cpu": {"before": 0.96, "during": 0.251, "after": 0.93, "throttled_periods": 150},
+    "processes": {"started": 12, "refused": 1},
+}
+
+
+def outside(rows: list[dict[str, Any]]) -> list[str]:
+    return [row["what"] for row in rows if not row["within"]]
+
+
+def during(**changes: Any) -> dict[str, Any]:
+    return {**BEFORE, "confined": LIMITS, "tried": TRIED, **changes}
+
+
+def tried(what: str, **changes: Any) -> dict[str, Any]:
+    return during(tried={**TRIED, what: {**TRIED[what], **changes}})
+
+
+def test_caps_that_are_in_force_are_reached() -> None:
+    """Each has two rows: the kernel's word for the pipeline's own group, and what became of somebody who tried."""
+    rows = scarcity.compare([SMALL], BEFORE, during())
+    assert outside(rows) == []
+    assert len(rows) == 6
+
+
+@pytest.mark.parametrize(
+    ("said", "what"),
+    [
+        (during(confined={**LIMITS, "memory_limit_bytes": 128 * MIB}), "limit of memory"),
+        (during(confined={}), "limit of memory"),
+        (during(confined={**LIMITS, "cpu_quota_us": 5000}), "limit of processor time"),
+        (tried("memory", oom_kills=0, killed=False), "who wants more memory"),
+        (tried("memory", killed=False), "who wants more memory"),
+        (tried("memory", memory_peak_bytes=90 * MIB), "who wants more memory"),
+        (tried("cpu", during=0.9), "a busy process gets"),
+        (tried("cpu", during=0.1), "a busy process gets"),
+        (tried("cpu", throttled_periods=0), "a busy process gets"),
+        (tried("cpu", before=0.26), "a busy process gets"),  # it might have got no more without any limit
+        (tried("processes", started=20, refused=0), "processes at once"),
+        (tried("processes", refused=0), "processes at once"),
+        (during(tried={}), "who wants more memory"),
+    ],
+)
+def test_what_is_not_in_force_is_not_reached(said: dict[str, Any], what: str) -> None:
+    """Nor what nobody tried, nor what a busy machine cannot tell."""
+    assert what in outside(scarcity.compare([SMALL], BEFORE, said))
+
+
+def test_a_busy_machine_is_named() -> None:
+    """Whoever reads it knows what to do."""
+    (row,) = [row for row in scarcity.compare([SMALL], BEFORE, tried("cpu", before=0.2)) if row["what"] == "a busy process gets"]
+    assert "too busy to tell" in row["measured"]
+
+
+@pytest.mark.parametrize(
+    ("what", "disk", "reached"),
+    [
+        ("full", {"tried": "ENOSPC", "free_bytes": 0, "free_inodes": 9}, True),
+        ("full", {"tried": "", "free_bytes": 0, "free_inodes": 9}, False),
+        ("full", {"tried": "ENOSPC", "free_bytes": 4096, "free_inodes": 9}, False),
+        ("no_inodes", {"tried": "ENOSPC", "free_bytes": 9, "free_inodes": 0}, True),
+        ("no_inodes", {"tried": "ENOSPC", "free_bytes": 0, "free_inodes": 9}, False),
+        ("read_only", {"tried": "EROFS", "free_bytes": 9, "free_inodes": 9}, True),
+        ("io_errors", {"tried": "EIO", "free_bytes": 9, "free_inodes": 9}, True),
+        ("io_errors", {"tried": "ENOSPC", "free_bytes": 9, "free_inodes": 9}, False),
+        ("full", {}, False),
+    ],
+)
+def test_a_disk_is_what_a_file_of_ours_meets(what: str, disk: dict[str, Any], reached: bool) -> None:
+    """With the free blocks and inodes that belong to it."""
+    assert (outside(scarcity.compare([{"fault": "disk", "what": what}], BEFORE, during(disk=disk))) == []) is reached
+
+
+def at(boottime_s: float, offset_s: float) -> dict[str, Any]:
+    return {"wall_ns": int((boottime_s + offset_s) * S), "boottime_ns": int(boottime_s * S)}
+
+
+@pytest.mark.parametrize(
+    ("fault", "clock", "reached"),
+    [
+        ({"jump_s": -3600.0}, at(110, 1_790_000_000 - 3600), True),
+        ({"jump_s": -3600.0}, at(110, 1_790_000_000), False),
+        ({"jump_s": -3600.0}, at(110, 1_790_000_000 - 3500), False),
+        ({"to": "1970-01-01T00:00:00Z"}, at(110, 0), True),
+        ({"to": "1970-01-01T00:00:00Z"}, at(110, 50), False),
+        ({"to": "2106-02-07T06:28:15Z"}, at(110, 4294967295 - 105), True),
+        ({"to": "2106-02-07T06:28:15Z"}, at(110, 4294967295 + 500), False),
+        ({"jump_s": 5.0}, {}, False),
+    ],
+)
+def test_a_clock_is_off_by_what_was_asked(fault: dict[str, Any], clock: dict[str, Any], reached: bool) -> None:
+    """Against the boot-time clock; one that should stand before the boot stands at the boot."""
+    rows = scarcity.compare([{"fault": "clock", **fault}], BEFORE, during(clock=clock))
+    assert (outside(rows) == []) is reached
+
+
+@pytest.mark.parametrize(("later_s", "reached"), [(0.5, True), (0.0, False), (1.0, False)])
+def test_a_drift_needs_two_looks(later_s: float, reached: bool) -> None:
+    """Five percent in ten seconds is half a second."""
+    fault = {"fault": "clock", "drift_ppm": 50_000.0}
+    said = during(clock=at(110, 1_790_000_000.5), clock_later=at(120, 1_790_000_000.5 + later_s))
+    assert (outside(scarcity.compare([fault], BEFORE, said)) == []) is reached
+    assert outside(scarcity.compare([fault], BEFORE, during(clock=at(110, 1_790_000_000.5)))) == ["the clock drifts"]
+
+
+# ---- the device's own figures -------------------------------------------------------------------------------------------
+
+ON = [Window(BOOT, 10 * S, 11 * S, 20 * S, 21 * S)]
+
+
+def reading(at_s: float, offset_s: float = 1_790_000_000, **figures: Any) -> Record:
+    payload = {"metrics": {}, "confined": {**LIMITS, "memory_peak_bytes": 50 * MIB, "oom_kills": 0, **figures}}
+    return Record(1, BOOT, int(at_s * S), int((at_s + offset_s) * S), "sample", payload, b"")
+
+
+def figures(*records: Record, spans: list[Window] = ON, fault: dict[str, Any] | None = None) -> list[str]:
+    return outside(scarcity.in_figures("stress-1.resources-1", fault or SMALL, list(records), spans, BEFORE))
+
+
+def test_readings_in_the_window_show_the_caps() -> None:
+    """Those outside of it say nothing; the peak stays under the cap, and is more than nothing: somebody was in there."""
+    none = {"memory_limit_bytes": None, "cpu_quota_us": None, "processes_limit": None}
+    assert figures(reading(5, **none), reading(12), reading(19), reading(30, **none)) == []
+    assert figures(reading(12), reading(15, **none)) != []
+    assert figures(reading(12, memory_peak_bytes=65 * MIB)) == ["stress-1.resources-1, peak of memory"]
+    assert figures(reading(12, memory_peak_bytes=0)) == ["stress-1.resources-1, peak of memory"]
+
+
+def test_no_reading_at_all_is_not_reached() -> None:
+    """For what was to be on all along; a short window may fall between two."""
+    assert figures(reading(5)) == ["stress-1.resources-1, readings"]
+    assert figures(reading(5), fault={**SMALL, "for_s": 0.5}) == []
+    assert figures(reading(12), spans=[ON[0]._replace(boot="c" * 32)]) == ["stress-1.resources-1, readings"]
+
+
+def test_every_record_is_a_look_at_the_clock() -> None:
+    """Each bears both clocks."""
+    fault = {"fault": "clock", "jump_s": -3600.0}
+    assert figures(reading(12, 1_790_000_000 - 3600), reading(15, 1_790_000_000 - 3600), fault=fault) == []
+    assert figures(reading(12, 1_790_000_000 - 3600), reading(15), fault=fault) != []
+    open_end = [ON[0]._replace(to_ns=NEVER_NS, until_ns=NEVER_NS)]
+    assert figures(reading(5), reading(500), spans=open_end, fault=fault) != []
+
+
+# ---- afterwards ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("after", "left"),
+    [
+        ({**BEFORE, "clock": at(200, 1_790_000_000.4)}, []),
+        ({**BEFORE, "confined": LIMITS}, ["the group"]),
+        ({**BEFORE, "disk": {"free_bytes": 0}}, ["the small disk"]),
+        ({**BEFORE, "clock": at(200, 1_790_000_060)}, ["the clock"]),
+        ({**BEFORE, "clock": at(9, 1_790_000_060), "boot_id": "c" * 32}, []),
+        ({"boot_id": BOOT}, ["the group", "the small disk", "the clock"]),
+    ],
+)
+def test_nothing_is_left_afterwards(after: dict[str, Any], left: list[str]) -> None:
+    """What the device does not say is not gone; a clock that began anew with the boot is the board's own affair."""
+    assert outside(scarcity.restored(BEFORE, after)) == left
