@@ -117,7 +117,8 @@ async def at_hand(
     """The device under our lease, on, its session open; renewed for LEASE_S from each `renew`. Off again afterwards, if it was off."""
     async with lent(state_root(), identity, purpose, wait=wait, say=request.say, clock=request.clock, for_check=for_check) as lease:
         target = await make_target(Request(**{**vars(request), "holding": lease}))
-        session = await target.bring_up(request.say)
+        async with _kept_on(target, lease):
+            session = await target.bring_up(request.say)
         try:
             yield target, session, lease
         finally:
@@ -125,6 +126,24 @@ async def at_hand(
                 await session.ask("release", timeout_s=10)
             await session.close()
             await target.shut_down()
+
+
+@contextlib.asynccontextmanager
+async def _kept_on(target: Target, lease: Lease) -> AsyncIterator[None]:
+    """While a slow board starts and its supervisor is installed, which may take longer than its keeper waits for a sign of life."""
+
+    async def renew() -> None:
+        while True:
+            await target.clock.sleep(RENEW_EVERY_S)
+            with contextlib.suppress(RunnerError, OSError):
+                lease.renew()
+                await target.power.renew(LEASE_S)
+
+    task = asyncio.ensure_future(renew())
+    try:
+        yield
+    finally:
+        task.cancel()
 
 
 @contextlib.asynccontextmanager
