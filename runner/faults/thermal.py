@@ -9,6 +9,8 @@ Its mounts bear the name "runner-sensors", and that is its sign. What was hidden
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
+from typing import Any
 
 from runner.model.device import Thermal as Body
 from runner.model.plan import HeatPlan
@@ -34,14 +36,37 @@ def sensors_program(plan: HeatPlan, name: str) -> Program:
     )
 
 
+def own_program(plan: HeatPlan, name: str, state: str, limits: Mapping[str, Any]) -> Program:
+    """Heat that a device makes for itself, where nobody outside can: the loop in a process of its own, its sensors in files of its own."""
+    told = {**own_paths(state), "says": says(plan), "heat": {**plan.told, "waits": True, **limits}}
+    told["sensor"] = told.pop("temperature")
+    return Program(
+        name=name,
+        fault="thermal",
+        interface="",
+        resources=("sensors", "cpu of pipelines"),
+        needs=("cgroup-cpu",),
+        steps=(Step(at_s=0.0, acts=(Act(argv=("@supervisor", "heater", "start"), input=json.dumps(told)),), word=figures(plan), on=True),),
+        undo=(Act(argv=("@supervisor", "heater", "stop")),),
+        signs=(Sign(argv=("@supervisor", "heater", "shown"), contains="heater runs"),),
+    )
+
+
+def own_paths(state: str) -> dict[str, str]:
+    """Where a device that heats itself says so: below its state folder, and over nobody's own files."""
+    folder = f"{state}/heater"
+    names = {"temperature": "sensor/temp", "clock": "clock/scaling_cur_freq", "throttled": "throttled"}
+    return {word: f"{folder}/{name}" for word, name in names.items()}
+
+
 def paths(body: Body) -> dict[str, str]:
     """Where temperature, clock and flags are read."""
     return {"temperature": body.sensor, "clock": body.clock, "throttled": body.throttled or THROTTLED}
 
 
-def settings(plan: HeatPlan | None) -> dict[str, str]:
-    """The environment variables by which a pipeline finds its sensors; {} for one without heat."""
-    return {f"SENSOR_{word.upper()}": path for word, path in paths(plan.body).items()} if plan else {}
+def settings(where: Mapping[str, str]) -> dict[str, str]:
+    """The environment variables by which a pipeline finds its sensors."""
+    return {f"SENSOR_{word.upper()}": path for word, path in where.items()}
 
 
 def says(plan: HeatPlan) -> str:

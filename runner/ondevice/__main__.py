@@ -22,6 +22,11 @@ if sys.argv[1:2] == ["sensors"]:
 
     sys.exit(sensors.main(sys.argv[2:]))
 
+if sys.argv[1:2] == ["heater"]:
+    from ondevice import own_heat
+
+    sys.exit(own_heat.main(sys.argv[2:]))
+
 if sys.argv[1:2] == ["confine"]:
     from ondevice import cgroup
 

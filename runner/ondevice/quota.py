@@ -154,7 +154,7 @@ class Groups:
         """Costs a few small reads. A thread that has ended counts with what was last seen of it."""
         total = self._gone
         for tid, folder in self._tids.items():
-            now = Counted(*_ran(self._proc, self._pid, tid), *_throttled(folder))
+            now = Counted(*ran(self._proc, self._pid, tid), *throttled_in(folder))
             self._last[tid] = Counted(*map(max, now, self._last.get(tid, NOTHING)))
             total = total.plus(self._last[tid])
         return total
@@ -271,7 +271,7 @@ def _home(proc: str, pid: int, hierarchy: Hierarchy) -> str:
     return hierarchy.folder
 
 
-def _ran(proc: str, pid: int, tid: int) -> tuple[int, int]:
+def ran(proc: str, pid: int, tid: int) -> tuple[int, int]:
     """For how long a thread has run and waited; zeros when it is gone. Where the kernel does not count that: in ticks, and no waiting."""
     words = _read(f"{proc}/{pid}/task/{tid}/schedstat").split()
     if len(words) > 1:
@@ -280,7 +280,7 @@ def _ran(proc: str, pid: int, tid: int) -> tuple[int, int]:
     return ((int(fields[11]) + int(fields[12])) * 1_000_000_000 // os.sysconf("SC_CLK_TCK") if len(fields) > 12 else 0), 0
 
 
-def _throttled(folder: str) -> tuple[int, int]:
+def throttled_in(folder: str) -> tuple[int, int]:
     said = dict(line.split(" ", 1) for line in _read(os.path.join(folder, "cpu.stat")).splitlines() if " " in line)
     waited_ns = int(said.get("throttled_time", 0)) or 1000 * int(said.get("throttled_usec", 0))
     return int(said.get("nr_throttled", 0)), waited_ns

@@ -106,7 +106,12 @@ def covers(path: str) -> list[tuple[str, str]]:
 
 
 def start(told: dict[str, Any], folder: str = FOLDER) -> int:
-    """The sensors lie over the usual paths when this returns 0, and show what the keeper says. Else nothing of it is there."""
+    """The sensors lie over the usual paths when this returns 0, and show what the keeper says. Else nothing of it is there.
+
+    What an earlier start has left goes first: its reader would take the lines of this one.
+    """
+    if mounted():
+        stop(folder)
     try:
         port = find_port(told["port"])
         paths = {word: told[word] for word in ("sensor", "clock")}
@@ -220,7 +225,7 @@ def _in_the_background(sensors: Sensors, port: str, folder: str) -> int:
 
 def _read(sensors: Sensors, port: str, folder: str, told: int) -> None:
     """Shows each line until the tmpfs is no longer where it was."""
-    _close_others(told)
+    close_others(told)
     lock = os.open(os.path.join(folder, READER), os.O_RDWR | os.O_CREAT, 0o600)
     fcntl.flock(lock, fcntl.LOCK_EX)
     os.pwrite(lock, str(os.getpid()).encode(), 0)
@@ -241,10 +246,10 @@ def _read(sensors: Sensors, port: str, folder: str, told: int) -> None:
                 os.write(told, b"+")
                 os.close(told)
                 told = -1
-                _let_go()
+                let_go()
 
 
-def _close_others(kept: int) -> None:
+def close_others(kept: int) -> None:
     """What was inherited besides: a guard waits for whoever holds the lock of its acts."""
     for handle in map(int, os.listdir("/proc/self/fd")):
         if handle > 2 and handle != kept:
@@ -254,7 +259,7 @@ def _close_others(kept: int) -> None:
                 pass
 
 
-def _let_go() -> None:
+def let_go() -> None:
     """Whoever started us is not kept waiting for the ends of our output."""
     nothing = os.open(os.devnull, os.O_RDWR)
     for handle in (0, 1, 2):

@@ -267,18 +267,26 @@ class Supervisor:
     def do_benchmark(self, client: Client) -> dict[str, Any]:
         return facts.benchmark()
 
-    def do_work(self, client: Client) -> dict[str, Any]:
-        """How long a fixed piece of work takes, in a process of its own, by the clock and in processor time."""
+    def do_work(self, client: Client, confined: bool = False) -> dict[str, Any]:
+        """How long a fixed piece of work takes, in a process of its own, by the clock and in processor time; among pipelines if so told."""
         from .work import measure
 
-        return measure()
+        return measure(self._state if confined else "")
 
-    def do_burn(self, client: Client, for_s: float) -> dict[str, Any]:
-        """Every core works for so long from now on, with the lowest priority; 0 ends it."""
+    def do_burn(self, client: Client, for_s: float, confined: bool = False) -> dict[str, Any]:
+        """Every core works for so long from now on, with the lowest priority, among pipelines if so told; 0 ends it."""
         from .work import Burning
 
         self._burning = self._burning or Burning()
-        return {"cores": self._burning.burn(float(for_s))}
+        return {"cores": self._burning.burn(float(for_s), self._state if confined else "")}
+
+    def do_heat(self, client: Client, warm: bool = False) -> dict[str, Any]:
+        """What the heat that this device makes for itself says; with `warm` the time of one that waits begins."""
+        from . import own_heat
+
+        if warm:
+            own_heat.warm(self._state)
+        return own_heat.said(self._state)
 
     def do_sensed(self, client: Client, paths: dict[str, Any]) -> dict[str, Any]:
         """What sensors say, as any program here would read it."""

@@ -16,12 +16,18 @@ SENSOR_LIMIT_BYTES = 200
 TIMES = 3
 
 
-def measure() -> dict[str, float]:
-    """The best of three: {"duration_s", "cpu_s"}, by the clock and in processor time. Raises OSError."""
+def measure(state: str = "") -> dict[str, float]:
+    """The best of three: {"duration_s", "cpu_s"}, by the clock and in processor time. Raises OSError.
+
+    With `state` it has the quota that pipelines of that state folder have at this moment, in a group beside theirs.
+    """
+    group = _beside(state) if state else None
     read, told = os.pipe()
     pid = os.fork()
     if pid == 0:
         try:
+            if group is not None:
+                group.take_in([os.getpid()])
             os.write(told, json.dumps(_timed()).encode())
         finally:
             os._exit(0)
@@ -29,9 +35,32 @@ def measure() -> dict[str, float]:
     with os.fdopen(read, "rb") as said:
         data = said.read()
     os.waitpid(pid, 0)
+    if group is not None:
+        group.remove()
     if not data:
         raise OSError("the fixed work was ended by somebody")
     return dict(json.loads(data))
+
+
+def _beside(state: str) -> Any:
+    """A group with the quota of the pipelines' group; None where that has none."""
+    from .cgroup import Group
+
+    figures = Group(state).figures()
+    if "cpu_quota_us" not in figures:
+        return None
+    group = Group(state, "-work")
+    group.make()
+    group.limit({"quota_us": figures["cpu_quota_us"], "period_us": figures.get("cpu_period_us")})
+    return group
+
+
+def _enter(state: str) -> None:
+    if state:
+        from .cgroup import Group
+
+        if Group(state).exists():
+            Group(state).take_in([os.getpid()])
 
 
 def _timed() -> dict[str, float]:
@@ -51,7 +80,7 @@ class Burning:
     def __init__(self) -> None:
         self._pids: list[int] = []
 
-    def burn(self, for_s: float) -> int:
+    def burn(self, for_s: float, state: str = "") -> int:
         """For so long from now on; 0 ends it at once. How many cores work."""
         for pid in self._pids:
             try:  # noqa: SIM105 - contextlib is not imported on a device for this
@@ -59,16 +88,17 @@ class Burning:
             except OSError:
                 pass
             os.waitpid(pid, 0)
-        self._pids = [_burner(for_s) for _ in range(os.cpu_count() or 1)] if for_s > 0 else []
+        self._pids = [_burner(for_s, state) for _ in range(os.cpu_count() or 1)] if for_s > 0 else []
         return len(self._pids)
 
 
-def _burner(for_s: float) -> int:
+def _burner(for_s: float, state: str) -> int:
     owner = os.getpid()
     pid = os.fork()
     if pid:
         return pid
     try:
+        _enter(state)
         os.nice(19)
         deadline = time.monotonic() + for_s
         while time.monotonic() < deadline and os.getppid() == owner:

@@ -376,7 +376,7 @@ async def _give_up(run: Run, plan: ExecutionPlan, mirror: Mirror) -> str:
 def _spec(run: Run, plan: ExecutionPlan) -> dict[str, Any]:
     """What the device is told once, and keeps in its journal's first record."""
     assert run.bundle and run.target
-    return {
+    spec: dict[str, Any] = {
         "run": run.token,
         "execution": plan.name,
         "durability": plan.durability,
@@ -391,6 +391,7 @@ def _spec(run: Run, plan: ExecutionPlan) -> dict[str, Any]:
         "environment": {"tree": run.bundle.environment_tree},
         "witness": run.target.home.witness.path_on_device,
         "stage_timeout_s": run.plan.type.stage_timeout_s,
-        "settings": {**run.plan.settings(plan.name), **heat.settings(plan)},
+        "settings": run.plan.settings(plan.name),
         **scarcity.spec_of(run, plan),
     }
+    return heat.spec_of(run, plan, spec)

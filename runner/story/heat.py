@@ -43,34 +43,63 @@ CALM, CALM_TRIES = 1.15, 4  # times of two measurements that are alike
 
 @dataclass
 class Heating:
-    """Heat over one device at hand. `name` is that of its program."""
+    """Heat over one device at hand. `name` is that of its program, `state` its supervisor's folder there.
+
+    `own`: nobody outside can slow it down, so it does that by itself, to its pipelines alone.
+    """
 
     power: Power
     session: Session
     plan: HeatPlan
     name: str
+    state: str
+    own: bool
+    cap_s: float
+    token: str
+    execution: str
     samples: list[Row] = field(default_factory=list)
     _warming: asyncio.Future[None] | None = None
 
     @property
     def by(self) -> str:
-        """What the device's work is timed in: its processors as a whole are slowed down, and do not know."""
-        return "cpu_s"
+        """What the device's work is timed in: processors that are slowed down from outside do not know, and count on."""
+        return "duration_s" if self.own else "cpu_s"
+
+    @property
+    def _limits(self) -> Row:
+        renew_s = self.cap_s if self.own else RENEW_S  # a program's renewal is its guard's business
+        return {"renew_s": renew_s, "cap_s": self.cap_s, "run": self.token, "execution": self.execution}
 
     @property
     def program(self) -> Program:
+        if self.own:
+            return thermal.own_program(self.plan, self.name, self.state, self._limits)
         return thermal.sensors_program(self.plan, self.name)
 
-    async def tell(self, token: str, execution: str, cap_s: float) -> None:
+    @property
+    def paths(self) -> dict[str, str]:
+        """Where the device reads temperature, clock and flags."""
+        return thermal.own_paths(self.state) if self.own else thermal.paths(self.plan.body)
+
+    async def tell(self) -> None:
         """The device can be slowed down, is at its full clock, and reads its sensors. Raises LabError; nothing is slower then."""
-        told = {**self.plan.told, "waits": True, "renew_s": RENEW_S, "cap_s": cap_s, "run": token, "execution": execution}
-        if await self.power.heat(told) is None:
-            raise LabError("nothing here can slow this device down", expected="an emulated board, whose keeper can")
-        await arm(self.session, token, (self.program,), cap_s)
+        if self.own:
+            asked: Row = {"confined": True, "disk": None, "await": []}
+            await self.session.ask("prepare_scarcity", run=self.token, execution=self.execution, scarcity=asked, timeout_s=120)
+        else:
+            await self.power.heat({**self.plan.told, "waits": True, **self._limits})
+        await self.begin()
+
+    async def begin(self) -> None:
+        """What the device itself does for it, by its guard; once more after a restart."""
+        await arm(self.session, self.token, (self.program,), self.cap_s)
         await begin(self.session, (self.program,))
 
     async def warm(self) -> None:
-        await self.power.warm()
+        if self.own:
+            await self.session.ask("heat", warm=True)
+        else:
+            await self.power.warm()
 
     def warm_soon(self) -> None:
         """The same, of which nobody waits for the end; where it fails the heat never comes on, and that is seen."""
@@ -83,21 +112,25 @@ class Heating:
 
     async def said(self) -> Row:
         """What the loop says of itself right now. Raises LabError where there is no heat any more."""
-        found: Row = (await self.power.facts()).get("heat") or {}
+        found: Row = await self.session.ask("heat") if self.own else (await self.power.facts()).get("heat") or {}
         if not found.get("on"):
             raise LabError(f"there is no heat over the device any more: {found.get('ended') or 'nobody knows why'}")
         return found
 
-    async def cool(self) -> list[str]:
-        """Nothing slows the device down when this returns, or what does."""
-        return [str(path) for path in (await self.power.cool()).get("left") or ()]
+    async def cool(self, ground: Ground) -> list[str]:
+        """Nothing slows the device down when this returns, or what does. Raises LabError, and quarantines, where its program stays."""
+        left = [str(path) for path in (await self.power.cool()).get("left") or ()]
+        await revert(ground, (self.program,))
+        if self.own:
+            await self.session.ask("clear_scarcity", timeout_s=60)
+        return left
 
     async def sample(self) -> Row:
         """The fixed work there and here, and what the device reads of itself beside what the model says."""
         before = await self.said()
-        read = await self.session.ask("sensed", paths=thermal.paths(self.plan.body), timeout_s=60)
+        read = await self.session.ask("sensed", paths=self.paths, timeout_s=60)
         behind = await self.said()
-        timed = await timed_work(self.session)
+        timed = await timed_work(self.session, confined=self.own)
         then = await self.said()
         clocks = {each["mhz"] for each in (before, behind, then)}
         said = [{key: each[key] for key in ("die_c", "mhz", "flags", "model_s")} for each in (before, behind)]
@@ -113,9 +146,9 @@ class Heating:
         return self.samples[-1]
 
 
-async def timed_work(session: Session) -> Row:
-    """{"device", "own"}: the fixed work there and, right behind it, here."""
-    device = await session.ask("work", timeout_s=WORK_LIMIT_S)
+async def timed_work(session: Session, *, confined: bool = False) -> Row:
+    """{"device", "own"}: the fixed work there, with the quota of its pipelines if so told, and right behind it here."""
+    device = await session.ask("work", confined=confined, timeout_s=WORK_LIMIT_S)
     return {"device": device, "own": await asyncio.to_thread(work.measure)}
 
 
@@ -143,16 +176,12 @@ async def impose(run: Run, plan: ExecutionPlan) -> None:
         return
     assert run.session
     heating = heating_of(run, plan)
-    await heating.cool()
-    await revert(_ground(run), (heating.program,))
-    if run.as_found is None:
-        run.as_found = await _ground(run).fingerprint()
-        _ground(run).expect(run.as_found)
-        run.note("as_found", fingerprint=run.as_found)
+    await heating.cool(_ground(run))
+    await _as_found(run)
     rest = await at_rest(run.session, heating.by)
     programs = [heating.program.model_dump(mode="json")]
     run.note("heat_began", execution=plan.name, told=plan.heat.told, by=heating.by, programs=programs, rest=rest)
-    await heating.tell(run.token, plan.name, cap_s(plan))
+    await heating.tell()
     full = await heating.sample()
     run.note("heat_full", execution=plan.name, sample=full)
     if plan.heat.constant:
@@ -167,15 +196,11 @@ async def impose_again(run: Run, plan: ExecutionPlan) -> None:
         return
     assert run.session and run.heating
     run.heating.session = run.session
-    program = run.heating.program
-    await revert(_ground(run), (program,))
-    if run.as_found is None or run.as_found["boot_id"] != run.session.hello["boot_id"]:
-        run.as_found = await _ground(run).fingerprint()
-        _ground(run).expect(run.as_found)
-        run.note("as_found", fingerprint=run.as_found)
+    standing = {str(each.get("name")) for each in await _ground(run).standing() if each.get("state") in ("armed", "begun")}
+    if run.heating.name not in standing:  # else a process was killed, and not the device
+        await _as_found(run)
+        await run.heating.begin()
     await run.heating.said()
-    await arm(run.session, run.token, (program,), cap_s(plan))
-    await begin(run.session, (program,))
 
 
 @contextlib.asynccontextmanager
@@ -217,8 +242,7 @@ async def lift(run: Run, plan: ExecutionPlan) -> None:
         run.note("heat_proof", execution=plan.name, rows=rows, samples=heating.samples)
         run.emit("link_proof", rows=rows)
     try:
-        left = await heating.cool()
-        await revert(_ground(run), (heating.program,))
+        left = await heating.cool(_ground(run))
     finally:
         run.heating = None
         with contextlib.suppress(RunnerError):
@@ -228,7 +252,7 @@ async def lift(run: Run, plan: ExecutionPlan) -> None:
     run.note("heat_lifted", execution=plan.name, rows=rows, after=after, left=left)
     if left:
         _ground(run).quarantine([f"it is slowed down by {path}" for path in left])
-    if not plan.links and run.as_found is not None:
+    if not plan.links and run.as_found is not None:  # else it is compared when the link is lifted
         await _ground(run).compare(run.as_found)
     wrong = [row for row in rows if not row["within"]]
     if wrong:
@@ -268,12 +292,27 @@ def hear(run: Run, plan: ExecutionPlan, record: Record) -> None:
 
 def heating_of(run: Run, plan: ExecutionPlan) -> Heating:
     assert plan.heat and run.target and run.session
-    return Heating(run.target.power, run.session, plan.heat, f"{plan.name}.thermal-1")
+    own, state = not run.target.power.heats, run.target.home.state
+    return Heating(run.target.power, run.session, plan.heat, f"{plan.name}.thermal-1", state, own, cap_s(plan), run.token, plan.name)
 
 
-def settings(plan: ExecutionPlan) -> dict[str, str]:
-    """The environment variables by which a pipeline finds its sensors."""
-    return thermal.settings(plan.heat)
+def spec_of(run: Run, plan: ExecutionPlan, spec: Row) -> Row:
+    """The spec of an execution, with where it finds its sensors; and in the pipelines' group where that is what is slowed down."""
+    if plan.heat is None:
+        return spec
+    heating = heating_of(run, plan)
+    spec = {**spec, "settings": {**spec["settings"], **thermal.settings(heating.paths)}}
+    return {**spec, "scarcity": {"disk": None, "await": [], **spec.get("scarcity", {}), "confined": True}} if heating.own else spec
+
+
+async def _as_found(run: Run) -> None:
+    """The fingerprint from before the first fault of this boot; of a machine that others work on there is none."""
+    assert run.session
+    if run.plan.type.shared or (run.as_found is not None and run.as_found["boot_id"] == run.session.hello["boot_id"]):
+        return
+    run.as_found = await _ground(run).fingerprint()
+    _ground(run).expect(run.as_found)
+    run.note("as_found", fingerprint=run.as_found)
 
 
 def _ground(run: Run) -> Ground:

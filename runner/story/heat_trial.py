@@ -20,7 +20,6 @@ from runner.story.arming import SPARE_S
 from runner.story.ground import Ground
 from runner.story.heat import Heating, at_rest
 from runner.story.plan import heat_of
-from runner.story.scarcity import revert
 from runner.story.trial import NAME, RENEW_EVERY_S, Tried, at_hand
 from runner.target.drivers import Request
 
@@ -54,7 +53,8 @@ async def try_heat(request: Request, identity: str, plan: HeatPlan, for_s: float
     """
     async with at_hand(request, identity, f"profile try on {request.name}", wait=True) as (target, session, lease):
         ground = Ground(request.name, identity, session, lease.leases, "a trial", request.say)
-        heating = Heating(target.power, session, plan, f"{NAME}.thermal-1")
+        token, own, state = f"try.{secrets.token_hex(4)}", not target.power.heats, target.home.state
+        heating = Heating(target.power, session, plan, f"{NAME}.thermal-1", state, own, for_s + SPARE_S, token, NAME)
 
         async def renew() -> None:
             lease.renew()
@@ -62,17 +62,18 @@ async def try_heat(request: Request, identity: str, plan: HeatPlan, for_s: float
             await session.ask("renew", timeout_s=30)
 
         await ground.clear()
-        await heating.cool()
-        found = await ground.fingerprint()
-        ground.expect(found)
-        rest, token = await at_rest(session, heating.by), f"try.{secrets.token_hex(4)}"
+        await heating.cool(ground)
+        found = None if request.type.shared else await ground.fingerprint()
+        if found is not None:
+            ground.expect(found)
+        rest = await at_rest(session, heating.by)
         tell("before", [_row("fixed work", "", f"{rest['device'][heating.by]:g} s there, {rest['own']['duration_s']:g} s here")])
         tried = Tried(words=[thermal.figures(plan)], measured={"before": rest})
         await renew()
         try:
-            await heating.tell(token, NAME, for_s + SPARE_S)
+            await heating.tell()
             full = await heating.sample()
-            await session.ask("burn", for_s=for_s + STILL_S)
+            await session.ask("burn", for_s=for_s + STILL_S, confined=own)
             await heating.warm()
             until, renewed = request.clock.boottime_ns() + int(for_s * 1e9), request.clock.boottime_ns()
             while request.clock.boottime_ns() < until:
@@ -88,14 +89,14 @@ async def try_heat(request: Request, identity: str, plan: HeatPlan, for_s: float
             tell("during", tried.rows["during"])
         finally:
             await session.ask("burn", for_s=0)
-            left = await heating.cool()
-            await revert(ground, (heating.program,))
+            left = await heating.cool(ground)
         after = tried.measured["after"] = await at_rest(session, heating.by)
         tried.rows["after"] = slowed.restored(rest, after, left, heating.by)
         tell("after", tried.rows["after"])
         if left:
             ground.quarantine([f"it is slowed down by {path}" for path in left])
-        await ground.compare(found)
+        if found is not None:
+            await ground.compare(found)
         await session.ask("forget", run=token)
         return tried
 

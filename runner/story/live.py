@@ -212,4 +212,6 @@ def collect_evidence(run: Run) -> None:
     if Path(run.target.home.witness.path_on_device) != run.folder.witness:
         run.folder.witness.write_bytes(lines)
     for name, file in run.target.power.evidence().items():
-        (run.folder.journals / name).write_bytes(file.new_bytes())
+        data = file.new_bytes()
+        if data or name != heat.LOG:  # most runs have no heat
+            (run.folder.journals / name).write_bytes(data)

@@ -107,7 +107,7 @@ def _may_mount() -> bool:
 def test_what_was_hidden_is_there_again(tmp_path: Path) -> None:
     """The sensors lie over a file that is there and one that is not; taken back, twice, both are as they were, and nothing is mounted.
 
-    A start that fails in between takes back what the one before it made: it would be found half done by nobody.
+    A start that fails in between takes back what the one before it made, its reader too: that would take the lines of the next one.
     """
     repository = Path(__file__).resolve().parents[2]
     line = ["unshare", "--mount", "--propagation", "private", sys.executable, "-c", IN_A_NAMESPACE, str(tmp_path)]

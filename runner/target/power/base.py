@@ -16,6 +16,7 @@ from runner.target.transports.base import Endpoint
 
 class Power(Protocol):
     loss: Loss
+    heats: bool  # whether `heat` slows the device down from outside; where it does not, a device can do so to its pipelines
 
     async def on(self) -> None:
         """The device has power and is starting. Harmless when it is on. Raises LabError."""

@@ -17,6 +17,7 @@ class Fenced:
 
     def __init__(self, power: Power, holding: Holding) -> None:
         self._power, self._holding = power, holding
+        self.heats: bool = getattr(power, "heats", False)  # a driver of somebody else's may know no heat
 
     async def on(self) -> None:
         self._holding.confirm()

@@ -49,9 +49,11 @@ async def make(request: Request) -> tuple[ProcessPower, Home]:
 
 class ProcessPower:
     loss: Loss = "process_crash"
+    heats = False
 
     def __init__(self, state: Path, socket: Path, clock: Clock) -> None:
         self._state, self._socket, self._clock = state, socket, clock
+        self._heat = GrowingFile(state / "heater" / "heat.jsonl")
 
     async def on(self) -> None:
         """Runs the `at-boot` hook, as a board would. A hook that fails leaves a device that is on and does not answer."""
@@ -114,7 +116,7 @@ class ProcessPower:
         return None
 
     def evidence(self) -> dict[str, GrowingFile]:
-        return {"supervisor.log": GrowingFile(self._state / "supervisor.log")}
+        return {"supervisor.log": GrowingFile(self._state / "supervisor.log"), "heat.jsonl": self._heat}
 
     def _running(self) -> int | None:
         """The pid that holds the supervisor's lock. A free lock means that there is none, whatever the file says."""

@@ -47,6 +47,7 @@ async def make(request: Request) -> tuple[QemuPower, Home]:
 
 class QemuPower:
     loss: Loss = "power_loss"
+    heats = True
 
     def __init__(self, board: Board, say: Callable[[str], None]) -> None:
         self._board, self._say = board, say

@@ -115,6 +115,7 @@ def test_a_driver_of_somebody_elses_may_know_no_heat() -> None:
         loss = "power_loss"
 
     power = Fenced(Old(), Alone())  # type: ignore[arg-type]
+    assert power.heats is False
     assert asyncio.run(power.heat({})) is None
     assert asyncio.run(power.cool()) == {"left": []}
 
@@ -132,7 +133,7 @@ def test_looking_needs_no_lease() -> None:
 
 def test_everything_that_power_can_do_is_either_an_action_or_a_look() -> None:
     """A new verb of power is fenced, or named here as one that only looks."""
-    looks = {"loss", "disk", "facts", "waited_s", "storage", "endpoint", "evidence"}
+    looks = {"loss", "heats", "disk", "facts", "waited_s", "storage", "endpoint", "evidence"}
     verbs = {name for name in {*vars(Power), *Power.__annotations__} if not name.startswith("_")}
     assert verbs - looks == set(ACTS)
     assert {name for name in vars(Fenced) if not name.startswith("_")} == set(ACTS)
