@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from runner.cli.check import device_check, shown
+from runner.cli.fit_thermal import device_fit_thermal
 from runner.cli.known_device import known_device
 from runner.cli.output import Output, columns
 from runner.cli.power import device_power
@@ -130,5 +131,5 @@ def device_trust(output: Output, name: str) -> int:
     return output.result({"device": name, "fingerprint": now, "replaced": before != "" and before != key}, said)
 
 
-for command in (device_shell, device_console, device_power, device_check, device_revert):
+for command in (device_shell, device_console, device_power, device_check, device_revert, device_fit_thermal):
     device.add_command(command)
