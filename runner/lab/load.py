@@ -34,7 +34,7 @@ class Reader:
         if found is None or found.thermal_like is None:
             return found
         thermal = self.thermal(found.thermal_like, self._where_in(f"devices/{name}.yaml", "thermal_like"))
-        return found.model_copy(update={"thermal": thermal})
+        return found.model_copy(update={"thermal": thermal, "thermal_like": None})  # it has one of its own now
 
     def thermal(self, name: str, where: str) -> Thermal | None:
         """How boards of the type that is called `name` get warm; one that has no heat of its own is complained about."""

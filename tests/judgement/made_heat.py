@@ -1,4 +1,4 @@
-"""A made run whose device is heated: the loop itself (runner/ondevice/heater.py) over threads on paper, and stages that its clock slows down.
+"""A made run whose device is heated: the loop itself (runner/ondevice/heater.py) over threads on paper, and stages that it slows down.
 
     run = MadeHeatRun(tmp_path)
     run.begin("recovery-1")
@@ -203,7 +203,8 @@ class MadeHeatRun(MadeRun):
         }
         own = {"duration_s": 0.02, "cpu_s": 0.02}
         return {
-            "device": device, "own": own, "mhz": line["mhz"], "steady": True, "nr_throttled": line["nr_throttled"], "sensed": sensed, "said": [said, said],
+            "device": device, "own": own, "mhz": line["mhz"], "steady": True, "nr_throttled": line["nr_throttled"],
+            "sensed": sensed, "said": [said, said],
         }  # fmt: skip
 
     def _reading(self, at_s: float, bent: Bent) -> dict[str, Any]:
