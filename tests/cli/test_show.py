@@ -95,7 +95,8 @@ def test_a_fault_that_nobody_brings_is_a_complaint_about_its_profile(runner: Run
     said = runner("--json", "--lab", str(make_lab({"profiles/mine.yaml": own})), "profile", "list")
     assert said.exit_code == 2
     error = said.json["error"]
-    assert (error["found"], error["expected"]) == ("no fault is called 'fog'", "one of bandwidth, clock, disk, jamming, offline, resources, steady")
+    assert error["found"] == "no fault is called 'fog'"
+    assert error["expected"] == "one of bandwidth, clock, disk, jamming, offline, resources, steady"
     assert error["where"].endswith("profiles/mine.yaml")
 
 

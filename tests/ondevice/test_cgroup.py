@@ -146,7 +146,8 @@ def test_the_acts_find_their_group_by_the_state_folder(tmp_path: Path, group: Gr
     def act(*words: str, text: str = "", state: str = str(tmp_path)) -> subprocess.CompletedProcess[str]:
         environment = {**os.environ, "RUNNER_STATE": state}
         code = "import sys; from runner.ondevice.cgroup import main; sys.exit(main(sys.argv[1:]))"
-        return subprocess.run([sys.executable, "-c", code, *words], input=text, env=environment, capture_output=True, text=True, check=False)
+        command = [sys.executable, "-c", code, *words]
+        return subprocess.run(command, input=text, env=environment, capture_output=True, text=True, check=False)
 
     assert act("shown").stdout == ""
     assert act("limit", text='{"memory_bytes": 67108864}').returncode == 0

@@ -58,7 +58,8 @@ def test_spoilt_and_mended(disk: SmallDisk, what: str) -> None:
     assert disk.seen() != []
     assert errors_of(place) in EXPECTED[what]
     figures = disk.figures()
-    assert (figures["free_bytes"] == 0, figures["free_inodes"] == 0, figures["read_only"]) == (what == "full", what == "no_inodes", what == "read_only")
+    found = figures["free_bytes"] == 0, figures["free_inodes"] == 0, figures["read_only"]
+    assert found == (what == "full", what == "no_inodes", what == "read_only")
     assert disk.mend() == []
     assert (errors_of(place), disk.seen(), disk.tried()) == ("", [], "")
     assert (place / "before").read_text() == "kept"
@@ -124,7 +125,8 @@ def test_the_acts_find_it_by_the_state_folder(disk: SmallDisk) -> None:
     def act(*words: str, text: str = "") -> subprocess.CompletedProcess[str]:
         environment = {**os.environ, "RUNNER_STATE": disk.state}
         code = "import sys; from runner.ondevice.small_disk import main; sys.exit(main(sys.argv[1:]))"
-        return subprocess.run([sys.executable, "-c", code, *words], input=text, env=environment, capture_output=True, text=True, check=False)
+        command = [sys.executable, "-c", code, *words]
+        return subprocess.run(command, input=text, env=environment, capture_output=True, text=True, check=False)
 
     assert act("shown").stdout.strip() == ""
     assert act("spoil", text='{"what": "full"}').stdout == "ENOSPC\n"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import json
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -30,13 +29,13 @@ class Clocks:
 
 
 @pytest.fixture
-def clocks(monkeypatch: pytest.MonkeyPatch) -> Iterator[Clocks]:
+def clocks(monkeypatch: pytest.MonkeyPatch) -> Clocks:
     made = Clocks()
     monkeypatch.setattr(wrong_clock, "boottime_ns", lambda: made.boot_ns)
     monkeypatch.setattr(time, "time_ns", lambda: made.boot_ns + made.offset_ns)
     monkeypatch.setattr(time, "clock_settime_ns", made.set_realtime)
     monkeypatch.setattr(wrong_clock, "drifting", lambda: 0)
-    yield made
+    return made
 
 
 @pytest.mark.parametrize(

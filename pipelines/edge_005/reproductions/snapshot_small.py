@@ -4,7 +4,7 @@ import asyncio
 import json
 import tracemalloc
 import uuid
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 
 from stageflow.context import ContextSnapshot, Conversation, Message, RunIdentity
 
@@ -12,7 +12,7 @@ MESSAGES, BYTES = 32, 64 * 1024
 
 
 async def reproduce():
-    said = [Message(role="user", content="x" * BYTES, timestamp=datetime.now(timezone.utc)) for _ in range(MESSAGES)]
+    said = [Message(role="user", content="x" * BYTES, timestamp=datetime.now(UTC)) for _ in range(MESSAGES)]
     snapshot = ContextSnapshot(run_id=RunIdentity(pipeline_run_id=uuid.UUID(int=1)), conversation=Conversation(messages=said))
     tracemalloc.start()
     text = json.dumps(snapshot.to_dict(), default=str)

@@ -28,14 +28,14 @@ class Sort:
         for old in glob.glob("run-*.jsonl"):  # an earlier life of this stage may have made others
             os.unlink(old)
         files, count, unreadable = [], 0, 0
-        for number, (run, unreadable) in enumerate(readings.sorted_runs(self.name)):
+        for number, (run, unreadable_yet) in enumerate(readings.sorted_runs(self.name)):
             path = f"run-{number:03}.jsonl"
             with open(path, "w", encoding="utf-8") as file:
                 file.writelines(map(readings.line_of, run))
                 file.flush()
                 os.fsync(file.fileno())
             files.append(path)
-            count += len(run)
+            count, unreadable = count + len(run), unreadable_yet
         return StageOutput.ok({"files": files, "readings": count, "unreadable": unreadable})
 
 

@@ -1,0 +1,314 @@
+"""EDGE-005 without a device: its stages on little, each of its checks against evidence that was forged, and pipelines that cheat.
+
+Three pipelines that must be found: one that swallows a full disk, one that is late and says nothing, one whose result is another one
+when memory is short. Correct ones are not accused.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import resource
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from runner.judgement.judge import entry_checks
+from runner.lab.where import builtin_root
+from runner.ondevice.results import finished_stages
+from tests.pipelines.hosted import hosted
+
+FOLDER = builtin_root() / "pipelines" / "edge_005"
+CHECKS = entry_checks(FOLDER)
+BOOT, S = "b" * 32, 1_000_000_000
+
+
+@pytest.fixture(autouse=True)
+def _importable(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.syspath_prepend(str(FOLDER.parent))
+    monkeypatch.chdir(tmp_path)
+
+
+def part(name: str) -> Any:
+    """One of the modules of the stages; none of these needs Stageflow."""
+    return importlib.import_module(f"edge_005.stages.{name}")
+
+
+# ---- the store ----------------------------------------------------------------------------------------------------------
+
+
+def store(folder: Path, **settings: Any) -> Any:
+    return part("store").Store(str(folder), pause_s=0.0, clock=lambda seconds: None, **settings)
+
+
+def test_what_is_kept_is_there(tmp_path: Path) -> None:
+    """Whole, under its name, and nothing else."""
+    kept = store(tmp_path / "s")
+    assert kept.put("a", b"1") == part("readings").sha256(b"1")
+    assert sorted(path.name for path in (tmp_path / "s").iterdir()) == ["a"]
+    assert kept.errors == {}
+
+
+def test_a_disk_that_takes_nothing_is_told_and_left_clean(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the error's name and how often; it is not tried for ever, and no half of a segment stays."""
+    kept = store(tmp_path / "s")
+    real = part("store").os.fsync
+
+    def full(fd: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(part("store").os, "fsync", full)
+    assert kept.put("a", b"1") is None
+    assert kept.put("b", b"1") is None
+    assert list((tmp_path / "s").iterdir()) == []
+    assert kept.errors == {"ENOSPC": part("store").TRIES + 2}
+    monkeypatch.setattr(part("store").os, "fsync", real)
+    assert kept.put("c", b"1"), "room came back"
+
+
+def test_other_bytes_that_are_read_back_are_not_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A medium that lies is found by reading."""
+    kept = store(tmp_path / "s", tries=1)
+    real = type(kept)._write
+    monkeypatch.setattr(type(kept), "_write", lambda self, name, data: real(self, name, data[:-1]))
+    assert kept.put("a", b"12") is None
+    assert kept.errors == {"other bytes were read back": 2}
+
+
+def test_memory_does_not_grow_with_the_readings(tmp_path: Path) -> None:
+    """No run has more than a chunk, whatever there is of it."""
+    runs = [len(run) for run, _ in part("readings").sorted_runs("scale/readings_valid_30k.csv")]
+    assert max(runs) == part("readings").CHUNK
+    assert len(runs) > 20
+
+
+# ---- the pipelines, in a host of their own ---------------------------------------------------------------------------------
+
+
+def evidence_of(outputs: dict[str, Any], pipeline: str, **changes: Any) -> Any:
+    """One execution whose stages ended so, as the judge has it."""
+    execution = Execution([stage_record(stage, report) for stage, report in outputs.items()], **changes)
+    return Evidence(pipeline, execution, changes)
+
+
+class Execution:
+    def __init__(self, stages: list[Any], **changes: Any) -> None:
+        self.name = self.stands_for = "stress-1"
+        self.journal_file = "results/journal/device-stress-1.journal"
+        self.records = [*changes.get("readings", ()), *stages]
+        if changes.get("finished", True):
+            self.records.append(record("finished", 99, state_sha256="0"))
+        self.records += changes.get("ends", ())
+        self.cuts: list[Any] = []
+
+    @property
+    def outputs(self) -> dict[str, Any]:
+        return finished_stages(self.records)
+
+    def of_kind(self, kind: str) -> list[Any]:
+        return [each for each in self.records if each.kind == kind]
+
+    def where(self, each: Any) -> str:
+        return f"{self.journal_file}#1"
+
+
+class Evidence:
+    def __init__(self, pipeline: str, execution: Execution, changes: dict[str, Any]) -> None:
+        self._execution, self._faults = execution, changes.get("faults", [])
+        planned = {"name": "stress-1", "scarcities": changes.get("scarcities", [])}
+        type = {"stage_timeout_s": 60.0, "emulation": None}
+        self.plan = {"scenarios": {"stress": {"pipeline": pipeline}}, "executions": [planned], "type": type}
+
+    def of(self, scenario: str) -> list[Any]:
+        return [self._execution]
+
+    def faults(self, execution: str) -> list[dict[str, Any]]:
+        return self._faults
+
+
+def record(kind: str, at_s: float, **payload: Any) -> Any:
+    return SimpleNamespace(kind=kind, payload=payload, boot_id=BOOT, boottime_ns=int(at_s * S))
+
+
+def stage_record(stage: str, report: dict[str, Any], at_s: float = 20.0, **changes: Any) -> Any:
+    return record("stage_finished", at_s, stage=stage, **{"duration_ns": S, "version": None, **report, **changes})
+
+
+FULL = {"scarcities": [{"fault": "disk", "what": "full"}], "faults": [{"fault": "disk", "on": True, "boot_id": BOOT, "boottime_ns": 5 * S}]}
+STARTED = {"readings": [record("stage_started", 10, stage="keep")]}
+
+
+def problems(evidence: Any, *names: str) -> list[str]:
+    chosen = names or ("results_true", "never_silent", "under_the_cap", "stays_under_the_cap", "in_time_or_told", "wear_in_budget")
+    return [problem for name in chosen for problem, _ in CHECKS[name](evidence, "stress")]
+
+
+@pytest.mark.parametrize("pipeline", ["baseline", "stress", "adversarial"])
+def test_on_enough_of_everything_all_of_it_is_kept(tmp_path: Path, pipeline: str) -> None:
+    """And nobody is accused: what the station comes to is what the checks compute by another way."""
+    ended = hosted("edge_005", pipeline, tmp_path / "work", {})
+    assert ended["report"]["data"]["whole"] is True
+    assert problems(evidence_of(ended, pipeline)) == []
+
+
+def test_a_folder_that_takes_nothing_is_told(tmp_path: Path) -> None:
+    """An honest station on a disk that is full all along: everything is shed, with the error's name, and nobody is accused."""
+    ended = hosted("edge_005", "baseline", tmp_path / "work", {"SCARCE_FOLDER": "/dev/full"})
+    assert ended["keep"]["data"]["kept"] == []
+    assert set(ended["keep"]["data"]["errors"]) == {"ENOTDIR"}
+    told = {**ended["keep"]["data"], "errors": {"ENOSPC": 6}}  # as a full disk would have it
+    honest = {**ended, "keep": {**ended["keep"], "data": told}}
+    assert problems(evidence_of(honest, "baseline", **FULL, **STARTED)) == []
+
+
+def test_what_stageflow_does_by_itself_is_found(tmp_path: Path) -> None:
+    """Each with a file that shows it with nothing but Stageflow; where that does better one day, nothing is found."""
+    ended = hosted("edge_005", "chaos", tmp_path / "work", {})
+    for check, stage, better in (
+        ("timeout_kept", "timeout", {"status": "StageTimeoutError"}),
+        ("full_disk_heard", "full_disk", {"status": "fail"}),
+        ("snapshot_small", "snapshot", {"json_bytes": 2_100_000}),
+    ):
+        assert len(problems(evidence_of(ended, "chaos"), check)) == 1
+        mended = {**ended, stage: {**ended[stage], "data": {**ended[stage]["data"], **better}}}
+        assert problems(evidence_of(mended, "chaos"), check) == []
+        assert (FOLDER / "reproductions" / f"{check}.py").exists()
+
+
+# ---- pipelines that cheat ---------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def cheating(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str, str, str], dict[str, Any]]:
+    """`cheating(file, old, new)` runs the baseline of a copy in which that one place is another."""
+
+    def run(file: str, old: str, new: str, **variables: str) -> dict[str, Any]:
+        copy = tmp_path / "pipelines" / "edge_005"
+        shutil.copytree(FOLDER, copy, ignore=shutil.ignore_patterns("__pycache__"))
+        text = (copy / file).read_text()
+        assert old in text
+        (copy / file).write_text(text.replace(old, new, 1))
+        monkeypatch.setattr("tests.pipelines.hosted.builtin_root", lambda: tmp_path)
+        return hosted("edge_005", "baseline", tmp_path / "work", variables)
+
+    return run
+
+
+def test_who_swallows_a_full_disk_is_found(cheating: Callable[..., dict[str, Any]]) -> None:
+    """Its store says that all is kept, whatever the disk said: on a disk that was full all along, nobody can have kept it."""
+    swallow = "            except OSError as error:\n                self._note(errno.errorcode.get(error.errno, str(error.errno)))\n"
+    ended = cheating("stages/store.py", swallow, "            except OSError:\n                return sha256\n", SCARCE_FOLDER="/dev/full")
+    assert ended["report"]["data"]["whole"] is True, "it is a silent ok"
+    found = problems(evidence_of(ended, "baseline", **FULL, **STARTED), "never_silent")
+    assert any("are said to be kept, on a disk that took nothing" in each for each in found)
+    assert any("the application does not say so" in each for each in found)
+
+
+def test_who_is_late_and_says_nothing_is_found(cheating: Callable[..., dict[str, Any]]) -> None:
+    """A stage works on behind its time, as one does that is throttled, and is ok."""
+    ended = cheating("stages/station.py", "        told, sums = load", "        __import__('time').sleep(0.5)\n        told, sums = load")
+    evidence = evidence_of(ended, "baseline")
+    evidence.plan["type"]["stage_timeout_s"] = 0.3
+    evidence.of("stress")[0].records[3].payload["duration_ns"] = int(0.5 * S)
+    for each in evidence.of("stress")[0].records[:3]:
+        each.payload["duration_ns"] = int(0.1 * S)
+    assert len(problems(evidence, "in_time_or_told")) == 1
+    evidence.plan["type"]["stage_timeout_s"] = 0.6
+    assert problems(evidence, "in_time_or_told") == []
+
+
+def test_whose_result_changes_when_memory_is_short_is_found(cheating: Callable[..., dict[str, Any]]) -> None:
+    """It looks at how much it may have, and leaves out some readings to get by with that: ok, and another result."""
+    sparing = """        import resource
+
+        spare = resource.getrlimit(resource.RLIMIT_DATA)[0] != resource.RLIM_INFINITY
+        for number, (run, unreadable_yet) in enumerate(readings.sorted_runs(self.name)):
+            run = run[::2] if spare else run
+"""
+    before = resource.getrlimit(resource.RLIMIT_DATA)
+    resource.setrlimit(resource.RLIMIT_DATA, (2 << 30, before[1]))
+    try:
+        place = "        for number, (run, unreadable_yet) in enumerate(readings.sorted_runs(self.name)):\n"
+        ended = cheating("stages/station.py", place, sparing)
+    finally:
+        resource.setrlimit(resource.RLIMIT_DATA, before)
+    assert ended["report"]["data"]["whole"] is True, "it is a silent ok"
+    found = problems(evidence_of(ended, "baseline"))
+    assert any("sort says readings" in each for each in found)
+    assert any("sums.json is not what the readings come to" in each for each in found)
+    assert any("is kept with other bytes" in each for each in found)
+
+
+# ---- each check against evidence that was forged ------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def right(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """What an honest station said, once."""
+    return hosted("edge_005", "baseline", tmp_path_factory.mktemp("right") / "work", {})
+
+
+def changed(right: dict[str, Any], stage: str, **data: Any) -> dict[str, Any]:
+    return {**right, stage: {**right[stage], "data": {**right[stage]["data"], **data}}}
+
+
+def test_a_segment_that_is_neither_kept_nor_shed_is_missed(right: dict[str, Any]) -> None:
+    """Nor may one be kept with other bytes, shed without a reason, or the report be whole of a part."""
+    kept = right["keep"]["data"]["kept"]
+    assert any("neither kept nor shed" in each for each in problems(evidence_of(changed(right, "keep", kept=kept[1:]), "baseline")))
+    other = [[kept[0][0], kept[0][1], "0" * 64], *kept[1:]]
+    assert any("other bytes" in each for each in problems(evidence_of(changed(right, "keep", kept=other), "baseline")))
+    shed = changed(right, "keep", kept=kept[1:], shed=[kept[0][:2]])
+    found = problems(evidence_of(shed, "baseline"))
+    assert any("nothing says why" in each for each in found)
+    assert any("the report is" in each for each in found)
+
+
+def test_who_ends_early_says_why(right: dict[str, Any]) -> None:
+    """A failure that names its reason is clean; one without is silent."""
+    part_of_it = {stage: right[stage] for stage in ("sort", "sum_up")}
+    clean = [record("failed", 30, error="the pipeline process ended early: signal SIGKILL, killed for want of memory: it may have 64 MiB")]
+    killed = [record("confined", 29, confined={"memory_limit_bytes": 64 << 20, "memory_peak_bytes": 64 << 20, "oom_kills": 1})]
+    assert problems(evidence_of(part_of_it, "baseline", finished=False, ends=[*killed, *clean]), "never_silent", "under_the_cap") == []
+    assert problems(evidence_of(part_of_it, "baseline", finished=False, ends=[*killed, *clean]), "stays_under_the_cap") != []
+    assert problems(evidence_of(part_of_it, "baseline", finished=False), "never_silent") != []
+    assert problems(evidence_of(part_of_it, "baseline", finished=False, ends=[record("failed", 30, error="")]), "never_silent") != []
+    silent = [*killed, record("failed", 30, error="exit status 1")]
+    assert problems(evidence_of(part_of_it, "baseline", finished=False, ends=silent), "under_the_cap") != []
+
+
+def test_more_than_the_cap_is_found(right: dict[str, Any]) -> None:
+    """By the kernel's own counter."""
+    over = [record("sample", 15, metrics={}, confined={"memory_limit_bytes": 64 << 20, "memory_peak_bytes": (64 << 20) + 4096})]
+    assert problems(evidence_of(right, "baseline", readings=over), "under_the_cap") != []
+
+
+def test_a_disk_on_which_room_came_back_accuses_nobody(right: dict[str, Any]) -> None:
+    """It was full when `keep` began, and not all the time: what was tried again may be kept."""
+    faults = [*FULL["faults"], {"fault": "disk", "on": False, "boot_id": BOOT, "boottime_ns": 12 * S}]
+    told = changed(right, "keep", errors={"ENOSPC": 2})
+    assert problems(evidence_of(told, "baseline", scarcities=FULL["scarcities"], faults=faults, **STARTED)) == []
+    assert problems(evidence_of(right, "baseline", **FULL, **STARTED), "never_silent") != []
+
+
+def test_wear_beyond_the_budget_is_found_on_a_board(right: dict[str, Any]) -> None:
+    """On a machine that others work on, sectors are anybody's."""
+    evidence = evidence_of(right, "baseline")
+    evidence.of("stress")[0].records[0].payload["sectors_written"] = 10_000_000
+    assert problems(evidence, "wear_in_budget") == []
+    evidence.plan["type"]["emulation"] = {"machine": "virt"}
+    assert problems(evidence, "wear_in_budget") != []
+    evidence.of("stress")[0].records[0].payload["sectors_written"] = 900
+    assert problems(evidence, "wear_in_budget") == []
+
+
+def test_the_data_is_what_its_generator_makes() -> None:
+    """The same bytes each time."""
+    made = importlib.import_module("edge_005.mocks.generate").FILES
+    for path, text in made.items():
+        assert path.read_text(encoding="utf-8") == text(), path.name
+    assert json.dumps(sorted(path.name for path in made))
