@@ -13,7 +13,7 @@ from runner.judgement.report.markup import Markup, tag
 from runner.judgement.thermal_fit import FIGURES, Fit
 
 WIDTH, LEFT, RIGHT = 900, 60, 16
-PANELS = (("°C", 40, 260), ("K", 330, 90), ("load, clock", 450, 70))  # name, top, height
+PANELS = (("°C", 48, 260), ("K", 342, 90), ("load, clock", 466, 70))  # name, top, height
 INK, MODEL, QUIET = "#1b1f24", "#c2410c", "#64748b"
 
 
@@ -64,7 +64,7 @@ def svg(fit: Fit, title: str) -> str:
 def _panel(name: str, top: int, height: int, span: tuple[float, float]) -> list[Markup]:
     frame = tag("rect", x=str(LEFT), y=str(top), width=str(WIDTH - LEFT - RIGHT), height=str(height), fill="none", stroke="#cbd5e1")
     ends = [_text(f"{value:.3g}", LEFT - 6, y, anchor="end") for value, y in ((span[1], top + 10), (span[0], top + height))]
-    return [frame, _text(name, LEFT + 6, top + 14), *ends]
+    return [frame, _text(name, LEFT, top - 4), *ends]
 
 
 def _text(words: str, x: float, y: float, *, anchor: str = "start", size: int = 12) -> Markup:
@@ -80,4 +80,5 @@ def _line(
         f"{LEFT + wide * (at_s - times[0]) / lasts_s:.1f} {top + height * (1 - (value - span[0]) / high):.1f}"
         for at_s, value in zip(times, values, strict=True)
     )
-    return tag("path", d="M" + "L".join(places), fill="none", stroke=colour, stroke_width=width, stroke_dasharray="5 3" if dashed else None)
+    drawn = Markup("M" + "L".join(places))  # numbers alone, and as long as they are
+    return tag("path", d=drawn, fill="none", stroke=colour, stroke_width=width, stroke_dasharray="5 3" if dashed else None)

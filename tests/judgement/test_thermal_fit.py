@@ -205,6 +205,15 @@ def test_a_recording_that_cannot_be_fitted_is_refused_with_its_line(runner: Call
     assert "no device type is called 'raspberry'" in runner("device", "fit-thermal", str(path), "--type", "raspberry").err
 
 
+def test_the_picture_shows_every_row() -> None:
+    """Each of the five lines has a place for each row, from the left edge to the right one."""
+    found = fit(recorded(every_s=4.0), BODY, 1500)
+    lines = [each.get("d", "") for each in ET.fromstring(thermal_chart.svg(found, "t")).iter("{http://www.w3.org/2000/svg}path")]
+    assert [line.count("L") for line in lines] == [len(found.rows) - 1] * 5
+    assert all(line.startswith(f"M{thermal_chart.LEFT}.0 ") for line in lines)
+    assert all(line.rpartition("L")[2].startswith(f"{thermal_chart.WIDTH - thermal_chart.RIGHT}.0 ") for line in lines)
+
+
 def test_the_picture_escapes_what_a_file_is_called() -> None:
     """A name is words and nothing else."""
     drawn = thermal_chart.svg(fit(recorded(every_s=20.0), BODY, 1500), "<script>alert(1)</script>")
