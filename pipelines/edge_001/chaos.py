@@ -30,6 +30,9 @@ class Deadlines(BaseInterceptor):
     async def before(self, stage_name, ctx):
         ctx.data[f"_timeout.{stage_name}"] = self.of(stage_name)
 
+    async def after(self, stage_name, result, ctx):
+        return None
+
 
 class Timed:
     """A stage that says which deadline it had; the first of its kind is what the others are measured by."""

@@ -211,5 +211,19 @@ def _of_the_full_clock(rows, boot, from_ns, to_ns):
 
 
 def _measured(evidence, execution, rows, start, end):
-    """How much slower than asked the board was measured to be at the clocks that a stage ran at; 1 where nobody measured there."""
-    return 1.0
+    """How much slower than its clock asks the board was measured to be while a stage ran; 1 where nobody measured at that clock."""
+    slower, inside = _slower(evidence, execution), _during(rows, start, end)
+    whole_s = sum(row["dt_s"] for row in inside)
+    return sum(row["dt_s"] * slower.get(row["mhz"], 1.0) for row in inside) / whole_s if whole_s else 1.0
+
+
+def _slower(evidence, execution):
+    """{MHz: time of the fixed work there ÷ its time at the full clock ÷ the ratio of the clocks}, by the best of what was measured."""
+    noted = {r.kind: r.payload for r in evidence.coordinator if r.payload.get("execution") == execution.name}
+    full, by = noted.get("heat_full", {}).get("sample"), noted.get("heat_began", {}).get("by")
+    found = {}
+    for sample in noted.get("heat_proof", {}).get("samples", []) if full else []:
+        if sample["steady"] and sample["mhz"]:
+            ratio = sample["device"][by] / full["device"][by] / (full["mhz"] / sample["mhz"])
+            found[sample["mhz"]] = max(1.0, min(ratio, found.get(sample["mhz"], ratio)))
+    return found
