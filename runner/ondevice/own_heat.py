@@ -22,7 +22,7 @@ from typing import Any
 from .cgroup import Group, roots
 from .heater import ASKED, TICK_S, Loop
 from .journal import boottime_ns
-from .quota import NOTHING, PERIOD_US, Counted, Hierarchy, ran, throttled_in
+from .quota import NOTHING, PERIOD_US, WEIGHT, Counted, Hierarchy, ran, throttled_in
 from .say import say
 from .sensors import Sensors, close_others, let_go
 
@@ -46,6 +46,8 @@ class Confined:
         self._folder = os.path.join(root, self._group.name)
         self._gone, self._last = NOTHING, dict[int, Counted]()
         self._group.make()
+        self._group.prefer(WEIGHT)
+        self.limit(1.0)
 
     def take_in(self, pid: int, tids: list[int]) -> None:
         """Whoever is in the group is: the supervisor sees to that before a pipeline runs."""

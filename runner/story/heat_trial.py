@@ -72,7 +72,7 @@ async def try_heat(request: Request, identity: str, plan: HeatPlan, for_s: float
         await renew()
         try:
             await heating.tell()
-            full = await heating.sample()
+            full = await heating.full()
             await session.ask("burn", for_s=for_s + STILL_S, confined=own)
             await heating.warm()
             until, renewed = request.clock.boottime_ns() + int(for_s * 1e9), request.clock.boottime_ns()

@@ -92,10 +92,12 @@ class Heater:
     def facts(self) -> dict[str, Any]:
         """Whether there is heat, what is known of it, and which of our groups are there."""
         loop, hierarchy = self._loop, self._hierarchy
-        tick = {name: value for name, value in loop.line.items() if name != "boottime_ns"} if loop else {}
-        groups = Groups(hierarchy).folders if hierarchy else []
-        said = {"cgroup_version": hierarchy.version, "cgroup_folder": hierarchy.folder} if hierarchy else {}
-        return {"on": self.on, "ended": self._ended, "groups": groups, **said, **({"pace": loop.told.pace} if loop else {}), **tick}
+        found: dict[str, Any] = {"groups": Groups(hierarchy).folders if hierarchy else []}
+        if hierarchy:
+            found |= {"cgroup_version": hierarchy.version, "cgroup_folder": hierarchy.folder}
+        if loop:
+            found |= {**loop.line, "pace": loop.told.pace, "warm": loop.line.get("on", False)}
+        return {**found, "on": self.on, "ended": self._ended}
 
     async def _go_on(self, loop: Loop) -> None:
         while self._loop is loop:
