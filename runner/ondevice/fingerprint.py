@@ -64,15 +64,20 @@ _known: list[str] | None = None
 
 
 def capabilities() -> list[str]:
-    """Those of netem, tbf, htb, ifb, nft, ethtool and tun that this device has: tool, and modules built in, loaded or to be loaded."""
+    """Those of netem, tbf, htb, ifb, nft, ethtool and tun that this device has: tool, and modules built in, loaded or to be loaded.
+
+    And what it can have too little of: cgroup-memory, cgroup-cpu, cgroup-pids, loop, device-mapper, clock.
+    """
     global _known
     if _known is None:  # asked on every connection; what is installed while this process lives is seen by the next one
         has = _modules()
         found = [word for word, (tool, needed) in _NEEDS.items() if _tool(tool) and all(has(*each) for each in needed.items())]
         _known = [word for word in found if word != "tun" or os.access(_TUN, os.R_OK | os.W_OK)]
-        from . import cgroup, small_disk, wrong_clock
+        from .cgroup import capabilities as of_groups
+        from .small_disk import capabilities as of_disks
+        from .wrong_clock import capabilities as of_clocks
 
-        _known += [*cgroup.capabilities(), *small_disk.capabilities(has), *wrong_clock.capabilities()]
+        _known += [*of_groups(), *of_disks(has), *of_clocks()]
     return _known
 
 
