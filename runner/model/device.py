@@ -163,7 +163,7 @@ class DeviceType(Public):
     emulation: Emulation | None = None
     size: Size | None = None  # for `like:` of a profile
     shared: bool = False  # others work on it, too, as on this very machine: its clock is not turned, and its control groups come and go
-    thermal: Thermal | None = None  # its own, or once the lab has read it that of the type which `thermal_like` names
+    thermal: Thermal | None = None  # its own; once the lab has read it, that of the type which `thermal_like` named
     thermal_like: Name | None = None  # an emulated board has no heat of its own: it gets warm as this type does
 
     @model_validator(mode="after")

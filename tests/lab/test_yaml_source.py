@@ -101,7 +101,7 @@ devices:
     address: 10.0.0.6
 devises: {}
 """
-KINDS = "one of bandwidth, external, jamming, offline, power_cut, steady, tamper"
+KINDS = "one of bandwidth, clock, disk, external, jamming, offline, power_cut, resources, steady, tamper, thermal"
 PROFILE = """\
 title: Power fails
 faults:
