@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from runner.ondevice import store as module
-from runner.ondevice.store import WHOLE, Store
+from runner.ondevice.store import WHOLE, Store, whole
 
 Push = Callable[[dict[str, bytes]], str]
 DATA = b"a wheel, or a pipeline" * 1000
@@ -102,6 +102,16 @@ def test_unpacking_twice_unpacks_once(store: Store, push: Push) -> None:
     assert Path(store.unpack(blob, [blob], compile=True)) == tree
     assert (stat.S_IMODE(tree.stat().st_mode), (tree / "pipe/__init__.py").stat().st_mtime_ns) == first
     assert list((tree / "pipe" / "__pycache__").glob("*.pyc"))
+
+
+def test_a_tree_whose_wheel_ships_compiled_files_is_whole(store: Store, push: Push) -> None:
+    """They are compiled anew, as all are; so the tree is what its last file says, and is not unpacked again by each run."""
+    import importlib.util
+
+    compiled = importlib.util.cache_from_source("pipe/__init__.py")
+    blob = push({"pipe/__init__.py": b"X = 1", compiled: b"somebody's"})
+    tree = Path(store.unpack(blob, [blob], compile=True))
+    assert whole(str(tree)) and (tree / compiled).read_bytes() != b"somebody's"
 
 
 def test_a_packages_own_tests_are_not_compiled(store: Store, push: Push) -> None:
