@@ -48,7 +48,7 @@ def own_program(plan: HeatPlan, name: str, state: str, limits: Mapping[str, Any]
         needs=("cgroup-cpu",),
         steps=(Step(at_s=0.0, acts=(Act(argv=("@supervisor", "heater", "start"), input=json.dumps(told)),), word=figures(plan), on=True),),
         undo=(Act(argv=("@supervisor", "heater", "stop")),),
-        signs=(Sign(argv=("@supervisor", "heater", "shown"), contains="heater runs"),),
+        signs=(Sign(argv=("@supervisor", "heater", "shown"), contains="heater "),),
     )
 
 

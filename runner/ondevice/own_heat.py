@@ -203,6 +203,8 @@ def shown(state: str) -> int:
     """A line while there is heat, or a quota that it left."""
     if holder(os.path.join(state, FOLDER)) is not None:
         say("heater runs", sys.stdout)
+    elif "cpu_quota_us" in Group(state).figures():
+        say("heater left a quota, or somebody else has one there", sys.stdout)
     return 0
 
 

@@ -36,7 +36,7 @@ Row = dict[str, Any]
 LOG = "heat.jsonl"  # what whoever heats notes of it, as evidence
 EDGES = {"stage_started": "start", "stage_finished": "end"}
 WORK_LIMIT_S = 300.0
-LOOK_S = 2.0
+LOOK_S = 1.0
 TIMES = 3  # so often is the work timed at each clock, at most
 CALM, CALM_TRIES = 1.15, 4  # times of two measurements that are alike
 
@@ -230,6 +230,17 @@ async def _watch(run: Run, heating: Heating) -> None:
             await heating.look()
 
 
+async def _late(heating: Heating) -> None:
+    """A clock that was never held for as long as the work takes is timed now that the pipeline is at its end, while it is still low."""
+    full_mhz = heating.plan.body.full_mhz
+    with contextlib.suppress(RunnerError):
+        for _ in range(TIMES):
+            below = any(each["steady"] and each["mhz"] < full_mhz for each in heating.samples)
+            if below or not 0 < (await heating.said())["mhz"] < full_mhz:
+                return
+            heating.samples.append(await heating.sample())
+
+
 @step("lift")
 async def lift(run: Run, plan: ExecutionPlan) -> None:
     """Everything cool again, proven. May be done again. Raises LabError where the heat was not as asked, or something stays."""
@@ -242,6 +253,7 @@ async def lift(run: Run, plan: ExecutionPlan) -> None:
     began = next(record.payload for record in reversed(notes) if record.kind == "heat_began")
     full = next((record.payload["sample"] for record in reversed(notes) if record.kind == "heat_full"), None)
     if full is not None and not any(record.kind == "heat_proof" for record in notes):
+        await _late(heating)
         rows = slowed.compare(began["told"], full, heating.samples, heating.by)
         run.note("heat_proof", execution=plan.name, rows=rows, samples=heating.samples)
         run.emit("link_proof", rows=rows)
