@@ -1,8 +1,9 @@
 """A block device that can be made to fail: device-mapper, asked by ioctl, because a board need not have its tool.
 
-    make ─► linear (it works) ◄── load ──► flakey (writes fail) | error (nothing works)      remove
+    make ─► linear (it works) ◄── load ──► flakey: writes fail, or everything does      remove
 
-The numbers and structures are those of <linux/dm-ioctl.h>, version 4.
+Never the target "error": it lets go of the device below, and a loop device that nobody holds is gone. The numbers and structures are
+those of <linux/dm-ioctl.h>, version 4.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ def make(name: str, source: str) -> str:
     _load_modules()
     _ask(_CREATE, name)
     try:
-        _put(name, "linear", source)
+        _put(name, "", source)
     except BaseException:
         _ask(_REMOVE, name)
         raise
@@ -37,9 +38,10 @@ def make(name: str, source: str) -> str:
     return node
 
 
-def load(name: str, target: str) -> None:
-    """From now on it is a `target`: linear, flakey or error, over what it was made over. Raises OSError."""
-    _put(name, target, _source(name))
+def load(name: str, fails: str) -> None:
+    """From now on "writes" fail, or "everything" does, or nothing (""). Raises OSError."""
+    (below,) = os.listdir(f"/sys/class/block/dm-{_minor(name)}/slaves")
+    _put(name, fails, f"/dev/{below}")
 
 
 def target(name: str) -> str:
@@ -64,36 +66,19 @@ def remove(name: str) -> None:
             time.sleep(0.05)
 
 
-def _put(name: str, target: str, source: str) -> None:
+_TABLES = {"": ("linear", ""), "writes": ("flakey", " 0 3600 1 error_writes"), "everything": ("flakey", " 0 3600")}
+
+
+def _put(name: str, fails: str, source: str) -> None:
+    """A new table for the whole of `source`: 0 s of every hour it works."""
+    target, how = _TABLES[fails]
     sectors = int(_read(f"/sys/class/block/{os.path.basename(os.path.realpath(source))}/size"))
-    parameters = {"linear": f"{source} 0", "flakey": f"{source} 0 0 3600 1 error_writes", "error": ""}[target]
-    words = parameters.encode() + b"\0"
+    words = f"{source} 0{how}".encode() + b"\0"
     words += bytes(-len(words) % 8)
     spec = struct.pack("=QQiI16s", 0, sectors, 0, 0, target.encode()) + words
     _ask(_LOAD, name, payload=spec, targets=1)
     _ask(_SUSPEND, name, flags=_SUSPENDED)  # what is under way is written out first
     _ask(_SUSPEND, name)  # resumed, with the new table
-
-
-def _source(name: str) -> str:
-    """The device below it, as the kernel lists it: a target that fails everything does not say over what."""
-    folder = f"/sys/class/block/dm-{_minor(name)}/slaves"
-    below = os.listdir(folder)
-    if below:
-        _remembered[name] = f"/dev/{below[0]}"
-    return _remembered.get(name) or _loop_that_is_nobodys()
-
-
-_remembered: dict[str, str] = {}
-
-
-def _loop_that_is_nobodys() -> str:
-    """A loop device over a small disk's image that nothing is mounted from, and no other device is over."""
-    for loop in sorted(name for name in os.listdir("/sys/class/block") if name.startswith("loop")):
-        backing = _read(f"/sys/class/block/{loop}/loop/backing_file").strip()
-        if backing.endswith("scarce.img") and not os.listdir(f"/sys/class/block/{loop}/holders"):
-            return f"/dev/{loop}"
-    raise OSError(errno.ENODEV, "nobody knows what it was made over")
 
 
 def _table(name: str) -> list[str]:
