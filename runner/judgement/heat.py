@@ -39,9 +39,14 @@ def planned(evidence: Evidence, name: str) -> Row | None:
     """The heat that an execution of this name was to have: {"asked", "body"}, as the plan has it; None for one without."""
     for one in evidence.plan["executions"]:
         if one["name"] == stands_for(name):
-            return one.get("heat") or None
+            return _asked(one.get("heat"))
     began = next((r.payload for r in evidence.coordinator if r.kind == "execution_began" and r.payload["execution"] == name), {})
-    return (began.get("plan") or {}).get("heat") or None  # an extra one, which was not planned at first
+    return _asked((began.get("plan") or {}).get("heat"))  # an extra one, which was not planned at first
+
+
+def _asked(heat: Any) -> Row | None:
+    """A heat as a plan has it; None for what is none."""
+    return heat if isinstance(heat, dict) and isinstance(heat.get("asked"), dict) and isinstance(heat.get("body"), dict) else None
 
 
 def to_be_told(heat: Row) -> Row:
@@ -86,7 +91,7 @@ def contradictions(evidence: Evidence) -> list[Problem]:
 def _not_as_planned(heat: Heat, plan: Row) -> list[str]:
     try:
         wanted = to_be_told(plan)
-    except (KeyError, TypeError, ValueError):
+    except (KeyError, TypeError, ValueError, AttributeError):
         return ["the plan has a heat that nobody can be told"]
     wrong = [key for key, value in wanted.items() if heat.told.get(key, value) != value or (key not in heat.told and value is not None)]
     return [f"what was told is not what was planned: {', '.join(wrong)}"] if wrong else []
@@ -231,7 +236,7 @@ def _marks(evidence: Evidence, execution: Execution) -> list[tuple[str, int]]:
 def _on(plan: Row, heat: Heat, marks: list[tuple[str, int]]) -> Row:
     """Constant heat was on from before the first stage to behind the end; another one, while a stage ran. It ended as heat ends."""
     on = [tick.boottime_ns for tick in heat.ticks if tick.on]
-    asked = plan.get("asked") or {}
+    asked = plan["asked"]
     constant = not asked.get("at_s") and asked.get("for_s") is None and not asked.get("stage")
     wanted = "from before the first stage to the end" if constant else "while a stage runs"
     if not on or not marks:
@@ -248,7 +253,7 @@ def _on(plan: Row, heat: Heat, marks: list[tuple[str, int]]) -> Row:
 def _looked(heat: Heat) -> Row:
     """Clock and temperature went together all the while: somebody looked, again and again."""
     longest_s = max((tick.dt_s for tick in heat.ticks if tick.on), default=0.0)
-    row = _row("from one look at the heat to the next", "at once", f"{longest_s:.2f} s at the longest", longest_s <= LONGEST_GAP_S)
+    row = _row("longest time between two looks", "a moment", f"{longest_s:.2f} s", longest_s <= LONGEST_GAP_S)
     return {**row, "tolerance": f"{LONGEST_GAP_S:g} s"}
 
 
@@ -264,7 +269,7 @@ def _throttled_in_a_stage(heat: Heat, marks: list[tuple[str, int]]) -> Iterator[
             periods += tick.nr_throttled - before.nr_throttled
             slow_s += tick.dt_s
     said = f"{slow_s:.1f} s below the full clock, {periods} periods without quota"
-    yield _row("held up by the clock while stages ran", "some", said, periods > 0)
+    yield _row("held up while stages ran", "some", said, periods > 0)
 
 
 def _read_by_stages(evidence: Evidence, execution: Execution, heat: Heat) -> Iterator[Row]:

@@ -95,7 +95,13 @@ class MadeHeatRun(MadeRun):
         from runner.model.plan import HeatPlan
 
         planned = HeatPlan.model_validate(heat)
-        plan = {"name": execution, "scenario": execution.rpartition("-")[0], "cuts": [], "heat": json.loads(planned.model_dump_json())}
+        plan = {
+            "name": execution,
+            "scenario": execution.rpartition("-")[0],
+            "cuts": [],
+            "links": [],
+            "heat": json.loads(planned.model_dump_json()),
+        }
         self.plan["executions"].append({"module": "recovery", "durability": "journaled", "stages": [], **plan})
         return {**planned.told, "waits": True, "renew_s": 60.0, "cap_s": 3600.0, "run": TOKEN, "execution": execution}
 

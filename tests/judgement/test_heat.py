@@ -186,6 +186,18 @@ def test_what_nobody_can_be_told_is_found(tmp_path: Path, told: Line) -> None:
     assert any("this is no" in said or "expected" in said for said in contradicted(run))
 
 
+NO_PLANS = ["hot", {"asked": 5, "body": {}}, {"asked": {}, "body": {}}, {"asked": HOT["asked"], "body": {"steps": 5}}]
+
+
+@pytest.mark.parametrize("planned", NO_PLANS)
+def test_a_plan_of_heat_that_was_forged_breaks_nothing(tmp_path: Path, planned: Any) -> None:
+    """It is no plan, or one that nobody can be told; either contradicts the heat that there was."""
+    run = made(tmp_path)
+    run.plan["executions"][0]["heat"] = planned
+    assert any("no heat was planned" in said or "nobody can be told" in said for said in contradicted(run))
+    assert isinstance(missed(run), list)
+
+
 def test_time_that_runs_backwards_is_found(tmp_path: Path) -> None:
     """Two lines that were exchanged."""
     run = made(tmp_path)
@@ -251,7 +263,7 @@ def test_a_loop_that_slept_is_not_reached(tmp_path: Path) -> None:
     """For six seconds nobody looked, and the clock was what it was: the lines of that time are left out, and the rest is no heat either."""
     run = made(tmp_path)
     run.lines = [*run.lines[:30], *run.lines[54:]]
-    assert not row(run, "from one look")["within"]
+    assert not row(run, "longest time")["within"]
 
 
 @pytest.mark.parametrize("kind", ["heat_full", "heat_proof", "heat_lifted", "heat_began"])

@@ -14,6 +14,7 @@ from runner.judgement.report import (
     events,
     final_report,
     findings_json,
+    heat,
     html,
     junit,
     links,
@@ -27,7 +28,7 @@ from runner.judgement.report import (
 from runner.lab.folder import RunFolder, read_json, write_json, write_text
 
 # in this order they are written; each has `files(conclusion)`
-PARTS = (findings_json, metrics, links, logs, traces, events, junit, self_tests, not_part, html, final_report, readme)
+PARTS = (findings_json, metrics, links, heat, logs, traces, events, junit, self_tests, not_part, html, final_report, readme)
 
 
 def derived(conclusion: Conclusion) -> dict[str, str]:

@@ -1,0 +1,219 @@
+"""What heat each execution went through: temperatures, clock and flags over time, and how long each stage took beside a run without heat.
+
+    heat.jsonl        ──► die, board, air, clock, and when which flag was set
+    device's journals ──► each stage: from when to when, and what it used of the full clock    (as judgement/heat.py places both in time)
+    the baseline      ──► what the same stage took without heat
+    samples           ──► what the pipeline's group had of the memory that it may have
+
+Seconds since the run began. An execution without heat has no course, so nothing of this is in the files of a run without any; memory
+against its cap is there wherever a group had one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from runner.judgement import heat
+from runner.judgement.evidence import Evidence, Execution
+from runner.judgement.heat_log import Heat, Tick
+from runner.judgement.judge import one_line
+from runner.judgement.report.series import Series, drawn, number
+from runner.judgement.timeline import Timeline
+from runner.ondevice import heat as model
+
+Row = dict[str, Any]
+
+LEAST_GAP_S = 5.0  # between two ticks: from here on a line has a gap
+MEMORY_GAP_S = 10.0
+BASELINE = "baseline"
+
+
+class Spell(NamedTuple):
+    """One time that a flag was set: its word, from when to when, and the lowest clock meanwhile."""
+
+    word: str
+    began_s: float
+    ended_s: float
+    least_mhz: float
+
+
+class StageTime(NamedTuple):
+    """How long a stage took, in the boot in which it ended; `used_s` of the full clock, `cool_s` in the run without heat, or None."""
+
+    stage: str
+    took_s: float
+    used_s: float
+    cool_s: float | None
+
+    @property
+    def explained_s(self) -> float | None:
+        """How long its clock alone lets it take: what it took without heat, by what share of the clock it had."""
+        return None if self.cool_s is None or self.used_s <= 0 else self.cool_s * self.took_s / self.used_s
+
+
+@dataclass(frozen=True)
+class HeatCourse:
+    """The heat of one execution."""
+
+    execution: Execution
+    ticks: list[tuple[float, Tick]]  # when, and what
+    pace: float
+    full_mhz: float
+    ended: str
+    spells: list[Spell]
+    stages: list[StageTime]
+    rows: list[Row]  # asked and measured
+    end_s: float
+
+    @property
+    def name(self) -> str:
+        return self.execution.name
+
+    def series(self) -> list[Series]:
+        """Die, board and air in °C, and the clock in MHz; a board without power ends a stretch, its body goes on."""
+        lines = (
+            ("die", "die", "°C", [(at_s, "", tick.die_c) for at_s, tick in self.ticks]),
+            ("board", "board", "°C", [(at_s, "", tick.board_c) for at_s, tick in self.ticks]),
+            ("ambient", "air", "°C", [(at_s, "", tick.ambient_c) for at_s, tick in self.ticks]),
+            ("mhz", "clock", "MHz", list(self._clock())),
+        )
+        made = (
+            drawn(f"{self.name} heat.{key}", f"{self.name}: {title}", unit, found, LEAST_GAP_S, self.end_s)
+            for key, title, unit, found in lines
+        )
+        return [one for one in made if one.stretches]
+
+    def _clock(self) -> Iterator[tuple[float, str, float]]:
+        """When, in which stretch of power, and the clock."""
+        stretch, powered = 0, False
+        for at_s, tick in self.ticks:
+            stretch, powered = stretch + (tick.powered and not powered), tick.powered
+            if powered:
+                yield at_s, str(stretch), tick.mhz
+
+    def at_each_clock(self) -> list[tuple[float, float]]:
+        """(MHz, for how many seconds), the fastest first; while the board had no power it had no clock."""
+        found: dict[float, float] = {}
+        for (_, before), (_, tick) in zip(self.ticks, self.ticks[1:], strict=False):
+            if before.powered:
+                found[before.mhz] = found.get(before.mhz, 0.0) + tick.dt_s
+        return sorted(found.items(), reverse=True)
+
+    def span(self, key: str) -> tuple[float, float]:
+        """The lowest and the highest of a figure."""
+        values = [float(getattr(tick, key)) for _, tick in self.ticks]
+        return min(values), max(values)
+
+
+class MemoryCourse(NamedTuple):
+    """What the group of an execution's pipeline had of the memory that it may have."""
+
+    name: str
+    cap_bytes: int
+    peak_bytes: int
+    oom_kills: int
+    series: Series | None
+
+
+def heat_courses(evidence: Evidence, timeline: Timeline) -> list[HeatCourse]:
+    """The course of each execution that was heated, in the order in which they began."""
+    found = (_course(evidence, timeline, execution) for execution in evidence.executions)
+    return [course for course in found if course is not None]
+
+
+def _course(evidence: Evidence, timeline: Timeline, execution: Execution) -> HeatCourse | None:
+    heats = [each for each in evidence.heated.heats if each.execution == execution.name and each.ticks]
+    if not heats:
+        return None
+    told = heats[-1]
+    ticks = [(timeline.coordinator_s(tick.boottime_ns), tick) for tick in told.ticks]
+    full_mhz = max(tick.mhz for tick in told.ticks)
+    return HeatCourse(
+        execution,
+        ticks,
+        number(told.told.get("pace")) or 1.0,
+        full_mhz,
+        one_line(told.ended),
+        list(_spells(ticks)),
+        list(_stages(evidence, timeline, execution, told)),
+        heat.rows(evidence, execution),
+        timeline.end_s,
+    )
+
+
+def _spells(ticks: list[tuple[float, Tick]]) -> Iterator[Spell]:
+    """Each time that a flag was set, from the first tick that shows it to the first that does not."""
+    open_: dict[str, tuple[float, float]] = {}
+    for at_s, tick in ticks:
+        now = set(model.words(tick.flags))
+        for word in [word for word in open_ if word not in now]:
+            began_s, least_mhz = open_.pop(word)
+            yield Spell(word, began_s, at_s, least_mhz)
+        for word in now:
+            began_s, least_mhz = open_.get(word, (at_s, tick.mhz))
+            open_[word] = (began_s, min(least_mhz, tick.mhz))
+    for word, (began_s, least_mhz) in open_.items():
+        yield Spell(word, began_s, ticks[-1][0], least_mhz)
+
+
+def _stages(evidence: Evidence, timeline: Timeline, execution: Execution, told: Heat) -> Iterator[StageTime]:
+    ticks = [(timeline.coordinator_s(tick.boottime_ns), tick) for tick in told.ticks]
+    cool = {stage: ended_s - began_s for one in evidence.of(BASELINE) for stage, began_s, ended_s in _spans(one, timeline)}
+    for stage, began_s, ended_s in _spans(execution, timeline):
+        used_s = _used(ticks, began_s, ended_s)
+        yield StageTime(one_line(stage), ended_s - began_s, used_s, cool.get(stage.partition("@")[0]))
+
+
+def _spans(execution: Execution, timeline: Timeline) -> Iterator[tuple[str, float, float]]:
+    """(stage, from, to) of each stage that ended in the boot in which it began."""
+    begun: dict[str, Any] = {}
+    for record in execution.records:
+        if record.kind == "stage_started":
+            begun[record.payload["stage"]] = record
+        elif record.kind == "stage_finished":
+            start = begun.pop(record.payload["stage"], None)
+            if start is not None and start.boot_id == record.boot_id:
+                began_s, ended_s = timeline.at(start), timeline.at(record)
+                if began_s is not None and ended_s is not None:
+                    yield record.payload["stage"], began_s, ended_s
+
+
+def _used(ticks: list[tuple[float, Tick]], began_s: float, ended_s: float) -> float:
+    """Seconds of the full clock that were granted between two moments."""
+    used_s, at_s, quota = 0.0, began_s, 1.0
+    for tick_s, tick in ticks:
+        if tick_s > at_s:
+            until_s = min(tick_s, ended_s)
+            used_s, at_s = used_s + (until_s - at_s) * quota, until_s
+        quota = tick.quota
+        if at_s >= ended_s:
+            return used_s
+    return used_s + (ended_s - at_s) * quota
+
+
+def memory_courses(evidence: Evidence, timeline: Timeline) -> list[MemoryCourse]:
+    """Memory against its cap, of each execution whose pipeline had one."""
+    found = []
+    for execution in evidence.executions:
+        said = [
+            (record, figures)
+            for record in execution.records
+            if record.kind in ("sample", "confined") and isinstance(figures := record.payload.get("confined"), dict)
+        ]
+        caps = [cap for _, figures in said if (cap := number(figures.get("memory_limit_bytes")))]
+        if not caps:
+            continue
+        cap = min(caps)
+        readings = [
+            (at_s, record.boot_id, 100 * used / cap)
+            for record, figures in said
+            if (at_s := timeline.at(record)) is not None and (used := number(figures.get("memory_bytes"))) is not None
+        ]
+        peak = max((number(figures.get("memory_peak_bytes")) or 0 for _, figures in said), default=0)
+        kills = max((number(figures.get("oom_kills")) or 0 for _, figures in said), default=0)
+        title = f"{execution.name}: memory, of its cap of {cap / 2**20:g} MiB"
+        one = drawn(f"{execution.name} memory.of_cap", title, "%", readings, MEMORY_GAP_S, timeline.end_s)
+        found.append(MemoryCourse(execution.name, int(cap), int(peak), int(kills), one if one.stretches else None))
+    return found

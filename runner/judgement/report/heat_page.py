@@ -1,0 +1,145 @@
+"""Heat on the page: temperature, clock and flags on the common axis, and how long each stage took beside a run without heat.
+
+    die         ╱‾‾‾‾‾‾╲___        °C of the model, as the sensors showed it
+    clock       ‾╲___╱‾‾‾‾‾        MHz, by which the board really was slower
+    flags         ▒▒▒▒▒▒           when which was set, and the lowest clock meanwhile
+    memory      ▁▂▅▇▇▇▇            of the cap, which is the upper edge
+
+    stage   ──────█│▒▒▒            bar: took; line: without heat; band: up to what the clock explains
+
+A page without heat, and without a cap on memory, has none of this, and no style of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from runner.judgement.report import charts
+from runner.judgement.report.charts import Axis, moment, percent, short
+from runner.judgement.report.heat_courses import HeatCourse, MemoryCourse, StageTime
+from runner.judgement.report.markup import MAX_ROWS, Child, Markup, details, table, tag
+
+MAX_BARS = 120  # of stages; the table has more
+LIMIT = 1.2  # times what the clock explains: where the band ends
+
+
+def rows(axis: Axis, courses: Sequence[HeatCourse], memories: Sequence[MemoryCourse], numbered_from: int) -> Iterator[Markup]:
+    """Each execution's heat, and each one's memory, on the time axis. Series are numbered, because the page finds them so."""
+    count = numbered_from
+    for course in courses:
+        for one in course.series():
+            yield charts.series_row(count, one)
+            count += 1
+        yield _flags_row(axis, course)
+    for memory in memories:
+        if memory.series is not None:
+            yield charts.series_row(count, memory.series)
+            count += 1
+
+
+def tables(axis: Axis, courses: Sequence[HeatCourse], memories: Sequence[MemoryCourse]) -> Markup | None:
+    """The same lines as tables."""
+    found = [charts.series_table(axis, one) for course in courses for one in course.series()]
+    found += [charts.series_table(axis, memory.series) for memory in memories if memory.series is not None]
+    return details("Heat and memory as tables", found) if found else None
+
+
+def _flags_row(axis: Axis, course: HeatCourse) -> Markup:
+    """A band for each time that a flag was set, each word in a height of its own."""
+    words = list(dict.fromkeys(spell.word for spell in course.spells))
+    bands = []
+    for spell in course.spells[:MAX_ROWS]:
+        said = f"{spell.word}, {moment(spell.began_s)} to {moment(spell.ended_s)}, down to {spell.least_mhz:g} MHz"
+        place = {"y": str(2 + 8 * words.index(spell.word)), "height": "7"}
+        width = axis.width(spell.began_s, spell.ended_s)
+        bands.append(tag("rect", tag("title", said), x=axis.x(spell.began_s), width=width, **place, class_="hot"))
+    whole_s = sum(spell.ended_s - spell.began_s for spell in course.spells)
+    says = f"flags of {course.name}: {len(course.spells)} times, {', '.join(words) or 'none'}; each time in the table of heat"
+    title = [tag("span", f"{course.name}: flags"), tag("span", f"{', '.join(words) or 'none'}, {whole_s:.1f} s", class_="unit")]
+    return charts.row(title, charts.plot(says, *bands), "lane")
+
+
+def section(courses: Sequence[HeatCourse], memories: Sequence[MemoryCourse]) -> Child:
+    """Asked against measured, execution by execution, and how long the stages took."""
+    return [
+        [_of_execution(course) for course in courses],
+        table(
+            "Memory against its cap",
+            ("execution", "cap, MiB", "peak, MiB", "of the cap", "killed for want of memory"),
+            [
+                (
+                    m.name,
+                    f"{m.cap_bytes / 2**20:g}",
+                    f"{m.peak_bytes / 2**20:.1f}",
+                    f"{100 * m.peak_bytes / m.cap_bytes:.0f} %",
+                    m.oom_kills,
+                )
+                for m in memories
+            ],
+        )
+        if memories
+        else None,
+    ]
+
+
+def _of_execution(course: HeatCourse) -> Child:
+    judged = [(r["what"], r["asked"], r["measured"], r["tolerance"] or "–", _within(bool(r["within"]))) for r in course.rows]
+    spells = [(s.word, moment(s.began_s), moment(s.ended_s), f"{s.least_mhz:g}") for s in course.spells]
+    low, high = course.span("die_c")
+    paced = "" if course.pace == 1 else f" The model ran {course.pace:g} seconds in each real one; all times here are real ones."
+    clocks = ", ".join(f"{seconds:.1f} s at {mhz:g} MHz" for mhz, seconds in course.at_each_clock())
+    compared = [each for each in course.stages if each.cool_s is not None]
+    return [
+        tag("h3", course.name),
+        tag("p", f"The die was between {low:.1f} and {high:.1f} °C: {clocks}.{paced}"),
+        table(f"Asked and measured of the heat of {course.name}", ("what", "asked", "measured", "tolerance", "within"), judged),
+        tag("div", _stage_bars(compared[:MAX_BARS]), class_="panels") if compared else None,
+        _stage_table(course) if course.stages else None,
+        details(
+            f"When a flag was set: {len(spells)}",
+            table(f"Flags of {course.name}", ("flag", "from", "to", "lowest clock, MHz"), spells),
+        )
+        if spells
+        else None,
+    ]
+
+
+def _stage_table(course: HeatCourse) -> Markup:
+    head = ("stage", "took, s", "without heat, s", "times as long", "of the full clock, s", "beyond what the clock explains")
+    cells = [
+        (
+            each.stage,
+            f"{each.took_s:.2f}",
+            "–" if each.cool_s is None else f"{each.cool_s:.2f}",
+            "–" if not each.cool_s else f"{each.took_s / each.cool_s:.2f}",
+            f"{each.used_s:.2f}",
+            "–" if not each.cool_s else f"{100 * (each.used_s / each.cool_s - 1):+.0f} %",
+        )
+        for each in course.stages
+    ]
+    return details(f"{len(cells)} stages beside a run without heat", table(f"Stage times of {course.name}", head, cells))
+
+
+def _stage_bars(stages: list[StageTime]) -> list[Markup]:
+    """One figure for all stages of an execution, in their order: what each took, and what it would have without heat."""
+    top = 1.05 * max([LIMIT * (each.explained_s or 0.0) for each in stages] + [each.took_s for each in stages])
+    return [_bar(each, top) for each in stages]
+
+
+def _bar(each: StageTime, top: float) -> Markup:
+    cool_s, explained_s = each.cool_s or 0.0, each.explained_s or 0.0
+    over = each.took_s > LIMIT * explained_s
+    says = f"{each.stage}: took {each.took_s:.2f} s, {cool_s:.2f} s without heat, {explained_s:.2f} s by its clock"
+    shapes = [
+        tag("rect", x=percent(explained_s / top), width=percent((LIMIT - 1) * explained_s / top), y="2", height="16", class_="explained"),
+        tag("rect", width=percent(each.took_s / top), y="5", height="10", class_="over" if over else "took"),
+        tag("line", x1=percent(cool_s / top), x2=percent(cool_s / top), y1="0", y2="20", class_="cool"),
+    ]
+    plot = tag("svg", tag("title", says), tag("desc", "The same stands in the table below."), shapes, class_="stage-time", role="img")
+    sign = " ✕ longer than its clock explains" if over else ""
+    caption = [tag("strong", each.stage), " ", tag("span", f"{short(each.took_s)} s, without heat {short(cool_s)} s{sign}", class_="unit")]
+    return tag("figure", tag("figcaption", caption), plot)
+
+
+def _within(within: bool) -> Markup:
+    return tag("span", "✓ yes", class_="held") if within else tag("strong", "✕ no", class_="not-held")

@@ -1,0 +1,145 @@
+"""What a run says of its heat: on the page, in FINAL_REPORT.md and in a file of its own; and of memory that had a cap."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from runner.judgement import report
+from runner.judgement.report import html
+from runner.judgement.report.heat_courses import HeatCourse, heat_courses, memory_courses
+from runner.judgement.timeline import Timeline
+from tests.judgement.made_heat import HOT, STRAIGHT, Bent, MadeHeatRun
+from tests.judgement.made_run import MadeRun
+from tests.judgement.test_html import HOSTILE, Page
+
+STAGES = [(f"{word}_{number}", cool_s) for number in (1, 2, 3) for word, cool_s in (("look", 3.0), ("flow", 5.0))]
+PLANNED = {"stages": [], "cuts": [], "module": "recovery", "durability": "journaled"}
+MIB = 1 << 20
+
+
+def made(root: Path, bent: Bent = STRAIGHT, *, cut_in: str = "") -> MadeHeatRun:
+    run = MadeHeatRun(root)
+    planned = {"stages": [], "cuts": [], "module": "baseline", "durability": "native"}
+    run.plan["executions"].append({"name": "baseline-1", "scenario": "baseline", **planned})
+    run.plan["scenarios"]["baseline"] = {**run.plan["scenarios"]["recovery"], "pipeline": "baseline", "profile": "steady"}
+    run.begin("baseline-1", scenario="baseline")
+    at_s = run.cool(2.0, "baseline-1", STAGES)
+    run.begin("recovery-1", at_s + 1)
+    run.end(run.heated(at_s + 2, "recovery-1", STAGES, HOT, bent, cut_in=cut_in))
+    return run
+
+
+def course(run: MadeHeatRun) -> HeatCourse:
+    evidence = run.conclusion().evidence
+    (found,) = heat_courses(evidence, Timeline(evidence))
+    return found
+
+
+def test_a_course_has_lines_of_temperatures_and_clock(tmp_path: Path) -> None:
+    """Four of them; where the board had no power the clock has a gap, and its body has none."""
+    lines = {one.title: one for one in course(made(tmp_path, cut_in="flow_2")).series()}
+    assert list(lines) == [f"recovery-1: {what}" for what in ("die", "board", "air", "clock")]
+    assert [len(one.stretches) for one in lines.values()] == [1, 1, 1, 2]
+    assert (lines["recovery-1: clock"].lowest, lines["recovery-1: clock"].highest) == (600.0, 1500.0)
+
+
+def test_stage_times_stand_beside_those_of_the_run_without_heat(tmp_path: Path) -> None:
+    """What a stage used of the full clock is what it took without heat, however long it took."""
+    times = {each.stage: each for each in course(made(tmp_path)).stages}
+    assert list(times) == [name for name, _ in STAGES]
+    slow = times["flow_1"]
+    assert slow.cool_s and slow.explained_s and slow.took_s > 1.4 * slow.cool_s
+    assert all(each.used_s == pytest.approx(each.cool_s, rel=0.15) for each in times.values())
+    assert slow.took_s == pytest.approx(slow.explained_s, rel=0.15)
+
+
+def test_time_at_each_clock_is_all_the_time_that_it_had_power(tmp_path: Path) -> None:
+    """It adds up; without power there is no clock."""
+    whole = course(made(tmp_path / "whole"))
+    assert sum(seconds for _, seconds in whole.at_each_clock()) == pytest.approx(whole.ticks[-1][0] - whole.ticks[0][0])
+    cut = course(made(tmp_path / "cut", cut_in="flow_2"))
+    assert sum(seconds for _, seconds in cut.at_each_clock()) < cut.ticks[-1][0] - cut.ticks[0][0] - 2
+
+
+def test_the_page_draws_heat_and_judges_it(tmp_path: Path) -> None:
+    """A section behind Restarts, rows on the common axis, a bar for each stage; what is not within says so in words."""
+    text = html.files(made(tmp_path).conclusion())["report.html"]
+    assert Page(text)  # every element is closed
+    for words in ("Heat and memory", "recovery-1: die", "recovery-1: clock", "recovery-1: flags", 'id="heat"', "of the full clock, s"):
+        assert words in text, words
+    assert text.count('class="stage-time"') == len(STAGES)
+    assert "✕ longer than its clock explains" not in text
+    assert "✕ longer than its clock explains" in html.files(made(tmp_path / "slow", Bent(slower=1.5)).conclusion())["report.html"]
+
+
+def test_the_report_draws_the_course_in_characters(tmp_path: Path) -> None:
+    """As wide for each line; flags by letters, no power as a gap; and the stages beside those without heat."""
+    text = report.derived(made(tmp_path, cut_in="flow_2").conclusion())["FINAL_REPORT.md"]
+    drawn = re.search(r"```text\n(.*?)```", text, re.DOTALL)
+    assert drawn
+    lines = drawn[1].splitlines()
+    assert [line.split()[0] for line in lines] == ["die,", "air,", "clock,", "flags"] and len({len(line) for line in lines}) == 1
+    assert {"c", "t", "·"} <= set(lines[3][27:]) and " " in lines[2][27:].strip()
+    assert "| flow_1 |" in text and "#### Heat" in text
+
+
+def test_everything_measured_is_in_a_file(tmp_path: Path) -> None:
+    """In figures, for whoever draws it otherwise."""
+    found = json.loads(report.derived(made(tmp_path).conclusion())["results/metrics/heat.json"])
+    one = found["executions"]["recovery-1"]
+    assert one["pace"] == 5.0 and one["ended"] == "asked" and set(one["seconds_at_mhz"]) == {"1500", "1000", "600"}
+    assert 79 < one["die_c"]["highest"] < 95 and [each["stage"] for each in one["stages"]] == [name for name, _ in STAGES]
+
+
+def test_memory_stands_against_its_cap(tmp_path: Path) -> None:
+    """In percent of it on the axis, whose upper edge is the cap; the peak, and who was killed, in a table. No heat is needed."""
+    run = MadeRun(tmp_path)
+    run.plan["executions"].append({"name": "recovery-1", "scenario": "recovery", **PLANNED})
+    run.begin("recovery-1")
+    for number in range(6):
+        figures = {"memory_limit_bytes": 64 * MIB, "memory_bytes": (10 + 9 * number) * MIB, "memory_peak_bytes": (12 + 10 * number) * MIB}
+        run.device(2.0 + number, "recovery-1", "sample", metrics={}, confined=figures)
+    run.device(9.0, "recovery-1", "confined", confined={"memory_limit_bytes": 64 * MIB, "memory_peak_bytes": 64 * MIB, "oom_kills": 1})
+    run.end(10.0, "recovery-1")
+    run.end(11.0)
+    conclusion = run.conclusion()
+    (memory,) = memory_courses(conclusion.evidence, Timeline(conclusion.evidence))
+    assert (memory.cap_bytes, memory.peak_bytes, memory.oom_kills) == (64 * MIB, 64 * MIB, 1)
+    assert memory.series and memory.series.unit == "%" and memory.series.highest == pytest.approx(100 * 55 / 64)
+    files = report.derived(conclusion)
+    assert "memory, of its cap of 64 MiB" in files["report.html"] and "#### Memory against its cap" in files["FINAL_REPORT.md"]
+    assert json.loads(files["results/metrics/heat.json"])["memory"]["recovery-1"]["oom_kills"] == 1
+
+
+def test_a_run_without_heat_has_nothing_of_it(tmp_path: Path) -> None:
+    """No file, no section, no style: as it was before there was any. The negative control of all the above."""
+    run = MadeRun(tmp_path)
+    run.plan["executions"].append({"name": "recovery-1", "scenario": "recovery", **PLANNED})
+    run.begin("recovery-1")
+    run.stage("recovery-1", "ingest", 2, 3)
+    run.end(4, "recovery-1")
+    run.end(5)
+    made_files = report.derived(run.conclusion())
+    assert "results/metrics/heat.json" not in made_files
+    for name in ("FINAL_REPORT.md", "report.html"):
+        assert not re.search(r"#### Heat|stage-time|id=\"heat\"|Heat and memory", made_files[name])
+
+
+def test_words_of_a_device_stay_words(tmp_path: Path) -> None:
+    """A stage that is called like markup, and an ending that is."""
+    run = MadeHeatRun(tmp_path)
+    run.begin("recovery-1")
+    run.end(run.heated(2.0, "recovery-1", [(HOSTILE, 3.0)], HOT))
+    run.lines[-1]["ended"] = HOSTILE
+    files = report.derived(run.conclusion())
+    assert HOSTILE not in files["report.html"] and "<script>alert" not in files["FINAL_REPORT.md"]
+
+
+def test_the_same_run_gives_the_same_bytes(tmp_path: Path) -> None:
+    """Derived files are pure."""
+    conclusion = made(tmp_path).conclusion()
+    assert report.derived(conclusion) == report.derived(conclusion)
