@@ -1,0 +1,258 @@
+"""Heat over an execution, with a board that keeps books instead of getting warm: what is asked, in which order, and what becomes of it."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from runner.errors import LabError
+from runner.farm.lease import Leases
+from runner.model.device import Thermal as Body
+from runner.model.device import ThrottleStep
+from runner.model.plan import ExecutionPlan, HeatPlan
+from runner.model.profile import Thermal
+from runner.ondevice.journal import Journal, Record
+from runner.story import heat
+from runner.target.growing import GrowingFile
+from tests.story.test_links import Device, notes
+
+BODY = Body(
+    die_j_k=3, board_j_k=40, die_to_board_k_w=4, board_to_air_k_w=6, idle_w=3, busy_w=3, full_mhz=1500, hysteresis_k=2, critical_c=95,
+    steps=(ThrottleStep(at_c=70, mhz=600, word="throttled"),),
+)  # fmt: skip
+HOT = Thermal(fault="thermal", ambient_c=60.0, starts_at_c=80.0)
+
+
+class Board(Device):
+    """A device whose work takes as long as the power that heats it says."""
+
+    def __init__(self, power: Power) -> None:
+        super().__init__()
+        self.power = power
+        self.hello = {"capabilities": [], "boot_id": self.boot}  # type: ignore[dict-item]
+
+    def _work(self, confined: bool) -> dict[str, Any]:
+        took_s = 0.2 / self.power.quota
+        return {"cpu_s": took_s, "duration_s": took_s}
+
+    def _sensed(self, paths: dict[str, str]) -> dict[str, Any]:
+        mhz = self.power.mhz
+        return {"temperature": "80000", "clock": f"{mhz * 1000:.0f}", "throttled": "throttled=0x40004" if mhz < 1500 else "throttled=0x0"}
+
+    def _revert(self, name: str) -> dict[str, Any]:
+        gone = [self.armed.pop(name)["name"]] if self.lets_go and name in self.armed else []
+        return {"reverted": gone, "left": [] if self.lets_go else [f"{name}: runner-sensors /sys/class/thermal"]}
+
+
+class Power:
+    """A keeper that heats at once, as far as it is told to; `left` is what it cannot take back."""
+
+    heats = True
+
+    def __init__(self) -> None:
+        self.told: dict[str, Any] | None = None
+        self.warmed, self.left, self.slows = False, list[str](), True
+        self.done: list[str] = []
+        self.files: dict[str, GrowingFile] = {}
+
+    @property
+    def mhz(self) -> float:
+        return 600.0 if self.warmed and self.told else 1500.0
+
+    @property
+    def quota(self) -> float:
+        return self.mhz / 1500 if self.slows else 1.0
+
+    async def heat(self, told: dict[str, Any]) -> dict[str, Any]:
+        self.told = told
+        self.done.append("heat")
+        return {}
+
+    async def warm(self) -> dict[str, Any]:
+        self.warmed = True
+        self.done.append("warm")
+        return {}
+
+    async def cool(self) -> dict[str, Any]:
+        self.told, self.warmed = None, False
+        self.done.append("cool")
+        return {"left": self.left}
+
+    async def facts(self) -> dict[str, Any]:
+        flags = 0x40004 if self.mhz < 1500 else 0
+        said = {"die_c": 80.0, "mhz": self.mhz, "flags": flags, "model_s": 1.0, "powered": True, "nr_throttled": 40 * self.warmed}
+        return {"heat": {**said, "on": self.told is not None, "ended": "" if self.told else "nobody renewed it"}}
+
+    def evidence(self) -> dict[str, GrowingFile]:
+        return self.files
+
+
+@pytest.fixture
+def power() -> Power:
+    return Power()
+
+
+@pytest.fixture
+def run(power: Power, tmp_path: Path, clock: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
+    async def mirrored(*_: Any) -> None:
+        return None
+
+    monkeypatch.setattr(heat, "mirror_guard", mirrored)
+    monkeypatch.setattr(heat.work, "measure", lambda: {"duration_s": 0.1, "cpu_s": 0.1})
+    log = Journal.create(str(tmp_path / "coordinator.journal"), "run_began", {})
+    lease = SimpleNamespace(leases=Leases(tmp_path / "state"))
+    plan = SimpleNamespace(device="pi-04", identity="pi-04", type=SimpleNamespace(shared=False), data_link=None)
+    target = SimpleNamespace(power=power, home=SimpleNamespace(state="/data/runner"))
+    said: list[str] = []
+
+    async def sleep(duration_s: float) -> None:  # lets others go on, as time does
+        await asyncio.sleep(0)
+
+    clock.sleep = sleep
+    return SimpleNamespace(
+        session=Board(power), plan=plan, token="EDGE-001.x", target=target, heating=None, as_found=None, clock=clock, lease=lease, log=log,
+        folder=None, said=said, say=said.append, emit=lambda *_, **__: None, note=lambda kind, /, **facts: log.append(kind, facts),
+        past=SimpleNamespace(marks=None),
+    )  # fmt: skip
+
+
+def execution(asked: Thermal | None = HOT) -> ExecutionPlan:
+    plan = HeatPlan(asked=asked, body=BODY) if asked else None
+    return ExecutionPlan(
+        name="stress-1", scenario="stress", module="stress", durability="journaled", stages=("a", "b"), cuts=(), limit_s=60.0, heat=plan
+    )
+
+
+async def lived(run: Any, plan: ExecutionPlan) -> None:
+    """An execution under heat that lasts as long as a few looks."""
+    await heat.impose(run, plan)
+    async with heat.watched(run, plan):
+        async with asyncio.timeout(30):
+            while len(run.heating.samples) < heat.TIMES:
+                await asyncio.sleep(0.001)
+    await heat.lift(run, plan)
+
+
+def test_nothing_is_asked_where_there_is_no_heat(run: Any, power: Power) -> None:
+    """An entry without heat costs what it did before."""
+    for act in (heat.impose, heat.lift, heat.impose_again):
+        asyncio.run(act(run, execution(None)))
+    assert run.session.asked == [] and power.done == []
+    assert heat.spec_of(run, execution(None), {"settings": {}}) == {"settings": {}}
+
+
+def test_told_warmed_timed_and_cooled(run: Any, power: Power) -> None:
+    """In this order; what was measured at each clock stands in the notes, and nothing is left of it."""
+    asyncio.run(lived(run, execution()))
+    assert power.done == ["cool", "heat", "warm", "cool"]
+    assert run.session.armed == {} and run.session.begun == ["stress-1.thermal-1"]
+    assert notes(run, "heat_full")[0]["sample"]["mhz"] == 1500
+    rows = notes(run, "heat_proof")[0]["rows"]
+    assert {row["what"] for row in rows} >= {"speed at 600 MHz", "sensors"} and all(row["within"] for row in rows)
+    assert all(row["within"] for row in notes(run, "heat_lifted")[0]["rows"])
+    assert run.lease.leases.expected("pi-04") is None and run.lease.leases.quarantined("pi-04") is None
+    order = run.session.asked
+    assert order.index("fingerprint") < order.index("arm") < order.index("start_program") < order.index("sensed")
+
+
+def test_a_board_that_is_not_slowed_down_is_not_reached(run: Any, power: Power) -> None:
+    """The negative control: a clock that is only said to fall."""
+    power.slows = False
+    asyncio.run(lived(run, execution()))
+    rows = {row["what"]: row for row in notes(run, "heat_proof")[0]["rows"]}
+    assert rows["speed at 600 MHz"]["within"] is False
+
+
+def test_what_stays_quarantines(run: Any, power: Power) -> None:
+    """A control group that nobody could remove, or sensors that are still mounted."""
+    asyncio.run(heat.impose(run, execution()))
+    power.left = ["/sys/fs/cgroup/cpu/runner-heat-1-2-0"]
+    with pytest.raises(LabError, match="quarantined: it is slowed down by"):
+        asyncio.run(heat.lift(run, execution()))
+    assert run.lease.leases.quarantined("pi-04")
+
+
+def test_a_host_that_cannot_blocks_the_run(run: Any, power: Power) -> None:
+    """Nothing is armed then."""
+
+    async def impossible(told: dict[str, Any]) -> dict[str, Any]:
+        raise LabError("no board can be slowed down on this host")
+
+    power.heat = impossible  # type: ignore[method-assign]
+    with pytest.raises(LabError, match="no board can be slowed down"):
+        asyncio.run(heat.impose(run, execution()))
+    assert run.session.armed == {}
+
+
+def test_after_a_restart_the_sensors_are_there_again(run: Any, power: Power) -> None:
+    """The heat went on outside. Where it did not, nobody pretends."""
+    asyncio.run(heat.impose(run, execution()))
+    run.session.armed.clear()
+    run.session.boot = "c" * 32
+    run.session.hello["boot_id"] = run.session.boot
+    asyncio.run(heat.impose_again(run, execution()))
+    assert list(run.session.armed) == ["stress-1.thermal-1"]
+    assert run.as_found["boot_id"] == "c" * 32
+    asyncio.run(power.cool())
+    with pytest.raises(LabError, match="no heat over the device any more: nobody renewed it"):
+        asyncio.run(heat.impose_again(run, execution()))
+
+
+@pytest.mark.parametrize(
+    ("asked", "stage", "kind", "warm"),
+    [
+        (HOT.model_copy(update={"at_s": 5.0}), "a@2", "stage_started", True),
+        (HOT.model_copy(update={"at_s": 5.0}), "b", "stage_started", False),
+        (HOT.model_copy(update={"stage": "b", "edge": "end"}), "b", "stage_finished", True),
+        (HOT.model_copy(update={"stage": "b", "edge": "end"}), "b", "stage_started", False),
+        (HOT.model_copy(update={"stage": "b"}), "b", "sample", False),
+    ],
+)
+def test_a_heat_that_waits_begins_with_its_stage(run: Any, power: Power, asked: Thermal, stage: str, kind: str, warm: bool) -> None:
+    """The first one's start, where its profile names none; until then the board has its full clock."""
+
+    async def story() -> None:
+        await heat.impose(run, execution(asked))
+        assert not power.warmed
+        heat.hear(run, execution(asked), Record(1, "b" * 32, 1, 1, kind, {"stage": stage}, b""))
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+
+    asyncio.run(story())
+    assert power.warmed is warm
+
+
+def test_what_a_dead_run_heated_is_no_evidence_of_the_next(run: Any, power: Power, tmp_path: Path) -> None:
+    """It is cooled, and what was noted of it until then is passed over; a run that goes on keeps its own."""
+    path = tmp_path / "heat.jsonl"
+    path.write_text('{"told": 1}\n')
+    power.files = {"heat.jsonl": GrowingFile(path)}
+    power.told = {}
+    with path.open("a") as file:
+        file.write('{"die_c": 1}\n')
+    asyncio.run(heat.clear(run))
+    assert power.done == ["cool"]
+    assert power.files["heat.jsonl"].new_bytes() == b""
+    assert notes(run, "evidence_from")[0]["marks"] == {"heat.jsonl": power.files["heat.jsonl"].mark}
+    run.past.marks, power.told = {"heat.jsonl": [0, 0]}, {}
+    asyncio.run(heat.clear(run))
+    assert len(notes(run, "evidence_from")) == 1
+
+
+def test_a_device_that_heats_itself_slows_its_pipelines(run: Any, power: Power) -> None:
+    """They run in their group, and read sensors that lie in files of their own."""
+    power.heats = False
+    spec = heat.spec_of(run, execution(), {"settings": {"A": "1"}})
+    assert spec["scarcity"] == {"disk": None, "await": [], "confined": True}
+    assert spec["settings"] == {
+        "A": "1",
+        "SENSOR_TEMPERATURE": "/data/runner/heater/sensor/temp",
+        "SENSOR_CLOCK": "/data/runner/heater/clock/scaling_cur_freq",
+        "SENSOR_THROTTLED": "/data/runner/heater/throttled",
+    }
+    power.heats = True
+    assert heat.spec_of(run, execution(), {"settings": {}})["settings"]["SENSOR_TEMPERATURE"] == BODY.sensor
