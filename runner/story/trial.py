@@ -260,8 +260,13 @@ def _as_rows(measured: dict[str, Any]) -> list[Row]:
 async def revert(request: Request, identity: str) -> list[Row]:
     """Takes back what is armed on a device, under its lease; returns what that was. Raises LabError when some of it stays, or the
     device is held: what a living run holds is that run's."""
-    async with at_hand(request, identity, f"device revert {request.name}", wait=False, for_check=True) as (_, session, lease):
-        return await Ground(request.name, identity, session, lease.leases, "a revert by hand", request.say).clear()
+    async with at_hand(request, identity, f"device revert {request.name}", wait=False, for_check=True) as (target, session, lease):
+        ground = Ground(request.name, identity, session, lease.leases, "a revert by hand", request.say)
+        hot = ((await target.power.facts()).get("heat") or {}).get("on")
+        left = (await target.power.cool())["left"]
+        if left:
+            ground.quarantine([f"it is slowed down by {path}" for path in left])
+        return [*await ground.clear(), *([{"name": "heat", "state": "begun"}] if hot else [])]
 
 
 async def _renew(at: Bench) -> None:
