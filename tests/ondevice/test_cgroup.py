@@ -14,6 +14,7 @@ import pytest
 from runner.ondevice import cgroup
 from runner.ondevice.cgroup import Group, capabilities, roots
 
+pytestmark = pytest.mark.alone  # groups and mounts are the whole machine's: whoever compares fingerprints meanwhile sees them
 REAL = pytest.mark.skipif("cgroup-memory" not in capabilities(), reason="needs root and a memory controller")
 CAPS = {"memory_bytes": 64 << 20, "quota_us": 2500, "period_us": 10_000, "processes": 12}
 

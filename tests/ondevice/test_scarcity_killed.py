@@ -18,6 +18,7 @@ __all__ = ["device", "script"]
 HERE = set(fingerprint.capabilities())
 pytestmark = [
     pytest.mark.real,
+    pytest.mark.alone,  # groups and mounts are the whole machine's: whoever compares fingerprints meanwhile sees them
     pytest.mark.skipif(not {"cgroup-memory", "loop"} <= HERE, reason="needs root, a memory controller and loop devices"),
 ]
 SMALL = Resources(fault="resources", memory_mib=64, cpu_share=0.5, processes=50)

@@ -14,6 +14,7 @@ import pytest
 from runner.ondevice import fingerprint, mapper, small_disk
 from runner.ondevice.small_disk import EXPECTED, IMAGE, SmallDisk, capabilities
 
+pytestmark = pytest.mark.alone  # groups and mounts are the whole machine's: whoever compares fingerprints meanwhile sees them
 HERE = capabilities(fingerprint._modules())
 LOOP = pytest.mark.skipif("loop" not in HERE, reason="needs root, loop devices and mkfs.ext4")
 MAPPED = pytest.mark.skipif("device-mapper" not in HERE, reason="needs a kernel with device-mapper")
