@@ -128,6 +128,11 @@ class Loop:
         self._write(self.line)
         return self.line
 
+    @property
+    def held_s(self) -> float:
+        """For how long the board's most held up core had work and no quota, since it was powered."""
+        return self._groups.held_ns() / 1e9
+
     def end(self, why: str, now_ns: int) -> list[str]:
         """Nobody is limited any more, and no group is there; what is left all the same. May be called again."""
         left = self._groups.release()

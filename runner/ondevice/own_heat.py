@@ -72,6 +72,9 @@ class Confined:
             total = total.plus(each)
         return total
 
+    def held_ns(self) -> int:
+        return throttled_in(self._folder)[1]
+
     def release(self) -> list[str]:
         """Nobody in the group is limited in time any more; the group itself is its supervisor's."""
         try:

@@ -159,6 +159,10 @@ class Groups:
             total = total.plus(self._last[tid])
         return total
 
+    def held_ns(self) -> int:
+        """For how long the one of the threads at hand that was held up most had work and no quota."""
+        return max((throttled_in(folder)[1] for folder in self._tids.values()), default=0)
+
     def release(self) -> list[str]:
         """No thread is limited any more, and no group of ours is there; what is left all the same, a path each. Never raises."""
         self._leave()

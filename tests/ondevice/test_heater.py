@@ -42,6 +42,9 @@ class Paper:
     def counted(self) -> Counted:
         return self.now
 
+    def held_ns(self) -> int:
+        return self.now.throttled_ns
+
     def release(self) -> list[str]:
         self.limits.append(1.0)
         return []

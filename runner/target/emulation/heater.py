@@ -33,6 +33,7 @@ class Heater:
         self._threads, self._say = threads, say
         self._loop: Loop | None = None
         self._task: asyncio.Task[None] | None = None
+        self._one_end = asyncio.Lock()
         self._sensors = SensorPort()
         self._ended = ""  # why the last heat did
         self._left: list[str] = []
@@ -77,17 +78,14 @@ class Heater:
 
     async def end(self, why: str = ASKED) -> list[str]:
         """No thread is limited any more when this returns, or it says which groups are left. Never raises."""
-        loop, self._loop = self._loop, None
-        task, self._task = self._task, None
-        if task is not None and task is not asyncio.current_task():
-            task.cancel()
-            await asyncio.wait({task})
-        if loop is not None:
-            self._left = await asyncio.to_thread(_end, loop, why)
-            self._ended = why
-            self._sensors.close()
-            self._say(f"heat ends: {why}" + (f"; left: {', '.join(self._left)}" if self._left else ""))
-        return self._left
+        async with self._one_end:
+            loop = self._loop
+            if loop is not None:
+                self._left = await asyncio.to_thread(_end, loop, why)
+                self._loop, self._ended = None, why
+                self._sensors.close()
+                self._say(f"heat ends: {why}" + (f"; left: {', '.join(self._left)}" if self._left else ""))
+            return self._left
 
     def facts(self) -> dict[str, Any]:
         """Whether there is heat, what is known of it, and which of our groups are there."""
@@ -96,22 +94,24 @@ class Heater:
         if hierarchy:
             found |= {"cgroup_version": hierarchy.version, "cgroup_folder": hierarchy.folder}
         if loop:
-            found |= {**loop.line, "pace": loop.told.pace, "warm": loop.line.get("on", False)}
+            found |= {**loop.line, "pace": loop.told.pace, "warm": loop.line.get("on", False), "held_s": round(loop.held_s, 3)}
         return {**found, "on": self.on, "ended": self._ended}
 
     async def _go_on(self, loop: Loop) -> None:
         while self._loop is loop:
-            why = loop.over(boottime_ns())
-            if why:
-                await self.end(why)
-                return
             await asyncio.sleep(TICK_S)
-            await self._tick(loop)
+            why = loop.over(boottime_ns())
+            if why and self._loop is loop:
+                await self.end(why)
+            elif self._loop is loop:
+                await self._tick(loop)
 
     async def _tick(self, loop: Loop) -> None:
         """One step; a board that cannot be slowed down any more ends its heat, because what it says would not be so."""
         try:
             threads = await self._threads()
+            if self._one_end.locked():  # it ends at this moment: nobody is taken in any more
+                return
             line = loop.tick(boottime_ns(), threads)
         except ProcessLookupError:
             return  # it lost its power just now

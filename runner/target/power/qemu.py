@@ -103,10 +103,12 @@ class QemuPower:
         return {**facts, "frozen": state in ("T", "t")}
 
     async def waited_s(self) -> float | None:
-        """By /proc/PID/task/*/schedstat of QEMU: the time that its hungriest thread was runnable and did not run."""
-        pid = (await self._board.facts())["pids"].get("qemu")
+        """By /proc/PID/task/*/schedstat of QEMU: the time that its hungriest thread was runnable and did not run, but for want of a
+        quota, which is no wait for a processor: heat over the board is the fault itself."""
+        facts = await self._board.facts()
+        pid, held_s = facts["pids"].get("qemu"), (facts.get("heat") or {}).get("held_s", 0.0)
         delays = [int(path.read_text().split()[1]) for path in Path(f"/proc/{pid}/task").glob("*/schedstat")]
-        return round(max(delays) / 1e9, 2) if delays else None
+        return round(max(0.0, max(delays) / 1e9 - held_s), 2) if delays else None
 
     def storage(self) -> Storage:
         return Storage(self._board.folder / DISK, extents=True)

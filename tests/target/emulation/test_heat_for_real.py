@@ -74,8 +74,7 @@ def test_a_board_under_heat(folder: Path) -> None:
         board = Board("hot", folder, ARM64, CACHE, lease_s=600.0, disk_mib=64)
         await board.start(print)
         endpoint = await board.on()
-        await board.reachable()
-        ssh(endpoint, "true")
+        await board.reachable(300.0)
         before = ssh(endpoint, "cat /proc/self/mounts; ls /sys/devices/system/cpu/cpu0 /sys/class/thermal /run")
         facts = await board.heat(HOT)
         keeper = (await board.facts())["pids"]["keeper"]
@@ -119,7 +118,7 @@ def test_a_board_under_heat(folder: Path) -> None:
     asyncio.run(story())
 
 
-async def _until(board: Board, true: Any, limit_s: float = 120.0) -> dict[str, Any]:
+async def _until(board: Board, true: Any, limit_s: float = 300.0) -> dict[str, Any]:
     async with asyncio.timeout(limit_s):
         while not true(said := (await board.facts())["heat"]):
             await asyncio.sleep(0.2)

@@ -18,9 +18,9 @@ from runner.target.power.qemu import QemuPower
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 
 
-def power_of(pid: int, folder: Path) -> QemuPower:
+def power_of(pid: int, folder: Path, held_s: float = 0.0) -> QemuPower:
     async def facts() -> dict[str, Any]:
-        return {"on": True, "pids": {"qemu": pid}}
+        return {"on": True, "pids": {"qemu": pid}, "heat": {"held_s": held_s}}
 
     logs = {name: folder / name for name in ("disk_log", "console", "keeper_log", "heat_log")}
     board = SimpleNamespace(facts=facts, **logs)
@@ -45,3 +45,8 @@ def test_the_hosts_wait_is_a_figure_or_nothing(tmp_path: Path) -> None:
     """Seconds for a process that is there, None for one that is not; never a made-up zero."""
     assert (asyncio.run(power_of(os.getpid(), tmp_path).waited_s()) or 0.0) >= 0.0
     assert asyncio.run(power_of(2**22 + 1, tmp_path).waited_s()) is None
+
+
+def test_what_heat_holds_up_is_no_wait_for_a_processor(tmp_path: Path) -> None:
+    """A restart under heat is not excused by the heat."""
+    assert asyncio.run(power_of(os.getpid(), tmp_path, held_s=1e6).waited_s()) == 0.0
