@@ -57,10 +57,16 @@ def table(rows: list[dict[str, Any]]) -> str:
 @click.option("--all", "every", is_flag=True, help="Every device of the inventory that has a data link.")
 @click.pass_obj
 def device_revert(output: Output, name: str | None, every: bool) -> int:
-    """Take back what a dead run left on the link of device NAME, and say what it was. What a living run holds is refused."""
+    """Take back what a dead run left on the link of device NAME, and say what it was. What a living run holds is refused.
+
+    A quarantine stays, and is said: only `device check` lifts it.
+    """
     import asyncio
 
+    from runner.cli.check import shown
+    from runner.farm.lease import Leases
     from runner.lab.load import Reader
+    from runner.lab.where import state_root
     from runner.story.trial import revert
 
     if bool(name) == every:
@@ -74,18 +80,21 @@ def device_revert(output: Output, name: str | None, every: bool) -> int:
         devices = (known_device(output, each, quiet=True) for each in inventory[0].devices)
         names = [each.name for each in devices if each.line.data_link or each.type.data_link]
     rows: list[dict[str, Any]] = []
+    said: list[str] = []
     failed: list[LabError] = []
     for each in names:
         known = known_device(output, each, quiet=bool(rows or failed))
         try:
             with output.waiting(f"{each} to answer"):
                 done = asyncio.run(revert(known.request(output.say), known.identity))
-            rows.append({"device": each, "reverted": [program["name"] for program in done]})
+            stays = Leases(state_root()).quarantined(known.identity)
+            rows.append({"device": each, "reverted": [program["name"] for program in done], "quarantine": shown(stays)})
+            said.append(f"{each}: {', '.join(rows[-1]['reverted']) or 'nothing was left'}")
+            said += [f"{each}: still {stays}", f"next: runner device check {each}"] if stays else []
         except LabError as error:
             if not every:
                 raise
             output.say(f"{each}: {error}")
             failed.append(error)
             rows.append({"device": each, "error": error.complaints[0].found})
-    said = [f"{row['device']}: {', '.join(row['reverted']) or 'nothing was left'}" for row in rows if "reverted" in row]
     return output.result({"devices": rows}, "\n".join(said), LabError.exit_code if failed else 0)

@@ -210,18 +210,18 @@ class Leases:
         with self._write() as db:
             db.execute("INSERT INTO queue (id, identity, asked_ns) VALUES (?, ?, ?)", (id, identity, self.clock.boottime_ns()))
 
-    def attempt(self, identity: str, id: str, holder: dict[str, Any], *, for_check: bool = False) -> Lease | Place:
+    def attempt(self, identity: str, id: str, holder: dict[str, Any], *, for_check: bool = False, name: str = "") -> Lease | Place:
         """The lease, if it is this asker's turn. Looks first without writing, because most who ask have to wait.
 
-        Raises Quarantined, held or not, unless it is `for_check`.
+        Raises Quarantined, held or not, unless it is `for_check`; `name` is what the lab at hand calls the device.
         """
         with self._read() as db:
-            _refuse_quarantined(db, identity, for_check)
+            _refuse_quarantined(db, identity, for_check, name)
             place = self._decide(db, identity, id)
         if place is not None and (place.held or not self._to_be_freed(identity)):
             return place
         with self._write() as db:
-            _refuse_quarantined(db, identity, for_check)  # its holder may have said so since
+            _refuse_quarantined(db, identity, for_check, name)  # its holder may have said so since
             self._free_what_is_over(db, identity)
             place = self._decide(db, identity, id)
             if place is not None:
@@ -420,14 +420,15 @@ async def lent(
     *,
     wait: bool = True,
     for_check: bool = False,
+    name: str = "",
     say: Callable[[str], None] = lambda text: None,
     clock: Clock | None = None,
 ) -> AsyncIterator[Lease]:
     """Holds the device for the length of the block; whoever is before us is waited for, and named with `say`.
 
     Raises Taken, naming the holder, when it is held and `wait` is false; Quarantined, naming what was found, when it is to be
-    checked first and this is not `for_check`, also when that becomes so while it is waited for. The caller renews. Afterwards
-    neither lease nor place in the queue remains, whatever happened; after a kill, both end with the process.
+    checked first and this is not `for_check`, also when that becomes so while it is waited for; `name` is what the lab at hand calls
+    the device, for what is to be typed then. The caller renews. Afterwards neither lease nor place in the queue remains, whatever happened; after a kill, both end with the process.
     """
     leases = Leases(state, clock)
     id = uuid.uuid4().hex
@@ -436,7 +437,7 @@ async def lent(
         try:
             leases.enqueue(identity, id)
             said = ""
-            while not isinstance(found := leases.attempt(identity, id, holder, for_check=for_check), Lease):
+            while not isinstance(found := leases.attempt(identity, id, holder, for_check=for_check, name=name), Lease):
                 words = waiting_for(identity, found)
                 if not wait:
                     do = "leave out --no-wait to wait for it, or choose another device"
@@ -468,11 +469,11 @@ def who(holder: dict[str, Any]) -> str:
     return f"{holder.get('user', '?')}@{holder.get('host', '?')} (process {holder.get('pid', '?')}) for {holder.get('for', '?')}"
 
 
-def _refuse_quarantined(db: sqlite3.Connection, identity: str, for_check: bool) -> None:
+def _refuse_quarantined(db: sqlite3.Connection, identity: str, for_check: bool, name: str) -> None:
     found = None if for_check else _quarantine_of(db, identity)
     if found is not None:
         expected = "a device that was found as it had been before its last fault"
-        raise Quarantined(f"{identity} is {found}", expected=expected, do="runner device check NAME")
+        raise Quarantined(f"{identity} is {found}", expected=expected, do=f"runner device check {name or 'NAME'}")
 
 
 def _quarantine_of(db: sqlite3.Connection, identity: str) -> Quarantine | None:
