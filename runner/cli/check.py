@@ -62,14 +62,14 @@ async def _check(output: Output, device: KnownDevice, accept: bool) -> tuple[dic
 
 async def _looked(output: Output, device: KnownDevice, target: Target, lease: Lease) -> tuple[list[str], str, list[str]]:
     """What of a dead run's was taken back, with what the device was compared, and what is wrong with it."""
-    import asyncio
     import contextlib
 
+    from runner.clock import SystemClock
     from runner.farm import health
     from runner.story.ground import Ground
+    from runner.story.signs_of_life import signs_of_life
 
-    renewal = asyncio.ensure_future(_renew(target, lease))
-    try:
+    async with signs_of_life(lease, target, SystemClock()):
         with output.waiting(f"{device.name} to answer"):
             session = await target.bring_up(output.say)
         try:
@@ -92,23 +92,6 @@ async def _looked(output: Output, device: KnownDevice, target: Target, lease: Le
             return taken_back, compared, [*left, *found]
         finally:
             await session.close()
-    finally:
-        renewal.cancel()
-
-
-async def _renew(target: Target, lease: Lease) -> None:
-    """Signs of life while a slow board is looked at, towards the lease file and the keeper."""
-    import asyncio
-    import contextlib
-
-    from runner.errors import RunnerError
-    from runner.farm.lease import LEASE_S
-
-    while True:
-        await asyncio.sleep(LEASE_S / 6)
-        with contextlib.suppress(RunnerError, OSError):
-            await asyncio.to_thread(lease.renew)
-            await target.power.renew(LEASE_S)
 
 
 _COMPARED = {

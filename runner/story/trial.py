@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from runner.errors import LabError, RunnerError
-from runner.farm.lease import LEASE_S, Lease, lent
+from runner.farm.lease import Lease, lent
 from runner.faults.compose import compose, programs_of
 from runner.judgement import reached
 from runner.judgement.evidence import GUARD, changes, guard_of, not_logged_of, packets_of
@@ -33,6 +33,7 @@ from runner.story.ground import Ground
 from runner.story.left import DRAIN_LIMIT_S
 from runner.story.links import as_before, namespace_of
 from runner.story.measure import LONGEST_S, Expected, Probe, at_rest, measure, start_light, stop_light
+from runner.story.signs_of_life import signs_of_life
 from runner.target.drivers import Request, make_target
 from runner.target.far_end.client import FarEnd
 from runner.target.mirror import Mirror
@@ -41,7 +42,6 @@ from runner.target.target import Target
 
 Row = dict[str, Any]
 Tell = Callable[[str, list[Row]], None]  # "before", "during", "after": what was measured, row by row
-RENEW_EVERY_S = 20.0
 NAME = "try"  # programs are named as those of an execution of this name
 
 
@@ -108,12 +108,14 @@ def links_of(names: Sequence[str], reader: Reader, link: DataLink | None) -> tup
 async def at_hand(
     request: Request, identity: str, purpose: str, *, wait: bool, for_check: bool = False
 ) -> AsyncIterator[tuple[Target, Session, Lease]]:
-    """The device under our lease, on, its session open; renewed for LEASE_S from each `renew`. Off again afterwards, if it was off."""
-    async with lent(state_root(), identity, purpose, wait=wait, say=request.say, clock=request.clock, for_check=for_check) as lease:
+    """The device under our lease, on, its session open; renewed for the length of the block. Off again afterwards, if it was off."""
+    how: dict[str, Any] = {"wait": wait, "for_check": for_check, "name": request.name, "say": request.say, "clock": request.clock}
+    async with lent(state_root(), identity, purpose, **how) as lease:
         target = await make_target(Request(**{**vars(request), "holding": lease}))
         session = await target.bring_up(request.say)
         try:
-            yield target, session, lease
+            async with signs_of_life(lease, target, request.clock, session):
+                yield target, session, lease
         finally:
             with contextlib.suppress(RunnerError):
                 await session.ask("release", timeout_s=10)
@@ -161,7 +163,6 @@ async def hold_one(at: Bench, asked: Sequence[Link], for_s: float, seed: int, te
     probe = Probe(session, at.far_end, at.link.far_end, secrets.token_hex(8), at.request.clock)
     expected, dumped = expected_of(asked), [link.model_dump(mode="json") for link in asked]
     at.ground.expect(at.found)
-    await _renew(at)
     await arm(session, token, programs, for_s + SPARE_S)
     try:
         await start_light(probe, expected)
@@ -172,7 +173,7 @@ async def hold_one(at: Bench, asked: Sequence[Link], for_s: float, seed: int, te
                 tried.rows["during"] = compared(at.before, tried.measured["during"])
                 tell("during", tried.rows["during"])
         else:
-            await _wait(at, for_s)
+            await at.request.clock.sleep(for_s)
     finally:
         await stop_light(probe)
         await at.ground.take_back()
@@ -191,22 +192,14 @@ async def hold_one(at: Bench, asked: Sequence[Link], for_s: float, seed: int, te
 
 
 async def _again_and_again(at: Bench, probe: Probe, expected: Expected, for_s: float, longest_s: float) -> AsyncIterator[Row]:
-    """Measurements until the time is up, one at least; renewed meanwhile."""
+    """Measurements until the time is up, one at least."""
     until = probe.clock.boottime_ns() + int(for_s * 1e9)
     while True:
-        await _renew(at)
         yield await measure(probe, expected, longest_s)
         left_s = (until - probe.clock.boottime_ns()) / 1e9
         if left_s <= 0:
             return
         await probe.clock.sleep(min(2.0, left_s))
-
-
-async def _wait(at: Bench, for_s: float) -> None:
-    until = at.request.clock.boottime_ns() + int(for_s * 1e9)
-    while (left_s := (until - at.request.clock.boottime_ns()) / 1e9) > 0:
-        await _renew(at)
-        await at.request.clock.sleep(min(RENEW_EVERY_S, left_s))
 
 
 async def _guard_journal(at: Bench, token: str) -> list[Any]:
@@ -237,12 +230,6 @@ async def revert(request: Request, identity: str) -> list[Row]:
     device is held: what a living run holds is that run's."""
     async with at_hand(request, identity, f"device revert {request.name}", wait=False, for_check=True) as (_, session, lease):
         return await Ground(request.name, identity, session, lease.leases, "a revert by hand", request.say).clear()
-
-
-async def _renew(at: Bench) -> None:
-    at.lease.renew()
-    await at.target.power.renew(LEASE_S)
-    await at.session.ask("renew", timeout_s=30)
 
 
 @contextlib.asynccontextmanager

@@ -1,0 +1,101 @@
+"""A device that is held is renewed while one thing takes long; whoever loses it stops."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from runner.errors import LabError
+from runner.farm.lease import LEASE_S, LeaseLost
+from runner.story.signs_of_life import RENEW_EVERY_S, signs_of_life
+from runner.target.session import NotOurs
+
+LIMIT_S = 20.0
+
+
+class Device:
+    """Lease file, keeper and device in one: what each heard, and what it answers instead at its first time."""
+
+    def __init__(self, clock: Any, **errors: Exception) -> None:
+        self.clock, self.errors = clock, errors
+        self.heard: dict[str, list[float]] = {"lease": [], "keeper": [], "device": []}
+        self.enough = asyncio.Event()
+
+    def hear(self, who: str) -> None:
+        self.heard[who].append(self.clock.boottime_ns() / 1e9)
+        if len(self.heard["lease"]) >= 4:
+            self.enough.set()
+        if who in self.errors and len(self.heard[who]) == 1:
+            raise self.errors[who]
+
+    async def keeper(self, seconds: float) -> None:
+        assert seconds == LEASE_S
+        self.hear("keeper")
+
+    async def ask(self, do: str, **_: Any) -> None:
+        assert do == "renew"
+        self.hear("device")
+
+    async def held(self, block: Callable[[], Any]) -> None:
+        lease, target = SimpleNamespace(renew=lambda: self.hear("lease")), SimpleNamespace(power=SimpleNamespace(renew=self.keeper))
+        async with asyncio.timeout(LIMIT_S), signs_of_life(lease, target, self.clock, self):  # type: ignore[arg-type]
+            await block()
+
+
+def held(clock: Any, **errors: Exception) -> Device:
+    """Held until its lease was renewed four times."""
+
+    async def go() -> Device:
+        device = Device(clock, **errors)
+        await device.held(device.enough.wait)
+        return device
+
+    return asyncio.run(go())
+
+
+def test_all_who_wait_for_a_sign_get_one_in_time(clock: Any) -> None:
+    """Whatever the block waits for: each hears well within the time after which it would act."""
+    device = held(clock)
+    for who, times in device.heard.items():
+        assert len(times) >= 3, who
+        assert all(later - earlier <= LEASE_S / 2 for earlier, later in zip(times, times[1:], strict=False)), who
+    assert LEASE_S / 2 > RENEW_EVERY_S
+
+
+@pytest.mark.parametrize("who", ["lease", "keeper", "device"])
+def test_one_that_does_not_answer_is_asked_again(clock: Any, who: str) -> None:
+    """A busy lease file, a keeper or a link that fails once: nobody has lost anything."""
+    device = held(clock, **{who: LabError("busy")})
+    assert all(len(times) >= 2 for times in device.heard.values())
+
+
+@pytest.mark.parametrize(
+    ("who", "error"), [("lease", LeaseLost("lent again")), ("keeper", LeaseLost("lent again")), ("device", NotOurs("theirs"))]
+)
+def test_whoever_loses_the_device_stops(clock: Any, who: str, error: Exception) -> None:
+    """The block is cancelled, however long it would have waited, and what is raised says why."""
+
+    async def go() -> None:
+        device = Device(clock, **{who: error})
+        await device.held(asyncio.Event().wait)
+
+    with pytest.raises(type(error)):
+        asyncio.run(go())
+
+
+def test_a_block_that_is_cancelled_by_others_is_just_cancelled(clock: Any) -> None:
+    """^C is no lost lease."""
+
+    async def go() -> None:
+        device = Device(clock)
+        task = asyncio.ensure_future(device.held(asyncio.Event().wait))
+        await device.enough.wait()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    asyncio.run(go())
