@@ -428,7 +428,8 @@ async def lent(
 
     Raises Taken, naming the holder, when it is held and `wait` is false; Quarantined, naming what was found, when it is to be
     checked first and this is not `for_check`, also when that becomes so while it is waited for; `name` is what the lab at hand calls
-    the device, for what is to be typed then. The caller renews. Afterwards neither lease nor place in the queue remains, whatever happened; after a kill, both end with the process.
+    the device, for what is to be typed then. The caller renews. Afterwards neither lease nor place in the queue remains, whatever
+    happened; after a kill, both end with the process.
     """
     leases = Leases(state, clock)
     id = uuid.uuid4().hex
