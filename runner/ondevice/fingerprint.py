@@ -40,7 +40,7 @@ _NEEDS: dict[str, tuple[str, dict[str, str]]] = {  # a capability's tool, and it
     ),
     "nft": ("nft", {"nf_tables": "CONFIG_NF_TABLES"}),
     "ethtool": ("ethtool", {}),
-    "tun": ("ip", {"tun": "CONFIG_TUN"}),  # and its device must be ours to open
+    "tun": ("ip", {"tun": "CONFIG_TUN"}),  # and its device must be ours to open, see _tun
 }
 
 
@@ -69,8 +69,17 @@ def capabilities() -> list[str]:
     if _known is None:  # asked on every connection; what is installed while this process lives is seen by the next one
         has = _modules()
         found = [word for word, (tool, needed) in _NEEDS.items() if _tool(tool) and all(has(*each) for each in needed.items())]
-        _known = [word for word in found if word != "tun" or os.access(_TUN, os.R_OK | os.W_OK)]
+        _known = [word for word in found if word != "tun" or _tun()]
     return _known
+
+
+def _tun() -> bool:
+    """Whether its device is ours to open, or will be there for us: where the kernel itself makes devices (devtmpfs), this one comes with
+    its module, which root may load."""
+    if os.path.exists(_TUN) or os.path.isdir("/sys/module/tun"):
+        return os.access(_TUN, os.R_OK | os.W_OK)
+    made_by_kernel = re.search(rb"^(\S+ ){4}/dev .* - devtmpfs ", _bytes(_MOUNTINFO), re.MULTILINE)
+    return bool(made_by_kernel) and os.geteuid() == 0
 
 
 def _modules() -> Callable[[str, str], bool]:

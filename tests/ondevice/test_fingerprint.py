@@ -442,9 +442,24 @@ def test_a_capability_is_a_tool_and_its_modules(
     monkeypatch.setattr(fingerprint.os.path, "isdir", lambda path: False)
     monkeypatch.setenv("PATH", str(tmp_path))
     assert capabilities() == found
+
+
+@pytest.mark.parametrize(
+    ("dev", "user", "loaded", "had"),
+    [("devtmpfs", 0, False, True), ("tmpfs", 0, False, False), ("devtmpfs", 1000, False, False), ("devtmpfs", 0, True, False)],
+    ids=["comes with its module", "a /dev that nobody fills", "not root", "somebody took it away"],
+)
+def test_a_tun_device_that_is_not_there_yet_comes_with_its_module(
+    dev: str, user: int, loaded: bool, had: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A board that makes its devices by devtmpfs alone has none before the module is loaded, which nobody does to find out."""
+    mounts = ("22 1 254:0 / / ro - ext4 /dev/vda ro", f"23 22 0:5 / /dev rw - {dev} none rw", "24 23 0:9 / /dev/shm rw - tmpfs none rw")
+    (tmp_path / "mountinfo").write_text("\n".join(mounts))
+    monkeypatch.setattr(fingerprint, "_MOUNTINFO", str(tmp_path / "mountinfo"))
     monkeypatch.setattr(fingerprint, "_TUN", str(tmp_path / "nowhere"))
-    monkeypatch.setattr(fingerprint, "_known", None)
-    assert capabilities() == [word for word in found if word != "tun"]
+    monkeypatch.setattr(fingerprint.os.path, "isdir", lambda path: loaded)
+    monkeypatch.setattr(fingerprint.os, "geteuid", lambda: user)
+    assert fingerprint._tun() is had
 
 
 def test_hello_says_what_this_machine_can_do() -> None:
