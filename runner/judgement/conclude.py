@@ -7,9 +7,10 @@ from typing import Any
 
 from runner.errors import RunnerError
 from runner.judgement.checks import clocks
-from runner.judgement.evidence import Evidence, load_evidence
+from runner.judgement.evidence import Evidence
 from runner.judgement.findings import make_findings
 from runner.judgement.judge import CheckResult, run_checks, verdict
+from runner.judgement.reading import load_evidence
 from runner.lab.folder import RunFolder
 from runner.model.finding import Finding
 from runner.model.outcome import SEVERITIES, TABLE, Row

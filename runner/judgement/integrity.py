@@ -12,7 +12,8 @@ from collections.abc import Callable
 
 from runner.disk_log import DiskLog, read_power_ons
 from runner.judgement.checks import Problem
-from runner.judgement.evidence import GUARD, Evidence
+from runner.judgement.evidence import Evidence
+from runner.judgement.guard_journal import GUARD
 from runner.judgement.links import planned_for
 from runner.judgement.reached import named
 from runner.lab.folder import RunFolder, archived, seals

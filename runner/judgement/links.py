@@ -15,7 +15,8 @@ from typing import Any, NamedTuple
 
 from runner.judgement import reached
 from runner.judgement.checks import Problem
-from runner.judgement.evidence import Evidence, Execution, measured_of, stands_for
+from runner.judgement.evidence import Evidence, Execution, stands_for
+from runner.judgement.link_notes import measured_of
 from runner.judgement.windows import NEVER_NS, Window, windows
 from runner.ondevice.journal import Record
 

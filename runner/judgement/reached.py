@@ -349,7 +349,7 @@ def from_link_log(
 ) -> list[Row]:
     """Rows for faults that come and go, and for those that silence a link, from the light probe's packets at the far end.
 
-    `faults` are the changes of each program in order (`changes` in runner/judgement/evidence.py), `lines` those of link.jsonl: both
+    `faults` are the changes of each program in order (`changes` in guard_journal.py), `lines` those of link.jsonl: both
     on the device's boot-time clock. `asked` are the faults by program (`named`), as far as they are known: without them only what
     silences is judged. `before` is what was measured without any. `unlogged` says when packets came that were not logged: a window
     that has some of them inside is not measured.

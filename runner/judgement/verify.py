@@ -27,8 +27,11 @@ from runner.errors import RunnerError
 from runner.judgement import report
 from runner.judgement.checks import Problem
 from runner.judgement.conclude import conclude
-from runner.judgement.evidence import GUARD, GUARD_RECORDS, PROBED, RECEIVED, Evidence, load_evidence
+from runner.judgement.evidence import Evidence
+from runner.judgement.far_end_lines import PROBED, RECEIVED, line_of
+from runner.judgement.guard_journal import GUARD, GUARD_RECORDS
 from runner.judgement.integrity import INTEGRITY, questions
+from runner.judgement.reading import load_evidence
 from runner.lab.archive import contents, whole_copy
 from runner.lab.folder import RunFolder, archived, seal
 from runner.model.entry import Category
@@ -435,18 +438,10 @@ def far_end_lines(look: Look) -> Found:
         if lines.pop() and look.ran:
             problems.append(("ends in the middle of a line", f"{look.shown(path)}:{len(lines) + 1}"))
         for number, line in enumerate(lines, 1):
-            if not _line_of_shape(line, shapes):
+            if line_of(line, *shapes) is None:
                 problems.append(("is no line that the far end writes", f"{look.shown(path)}:{number}"))
                 break  # one is enough to know, and a million would be no more
     return problems
-
-
-def _line_of_shape(line: bytes, shapes: Iterable[dict[str, type]]) -> bool:
-    try:
-        said = json.loads(line)
-    except (ValueError, RecursionError):
-        return False
-    return isinstance(said, dict) and any(has_shape(said, shape) for shape in shapes)
 
 
 def derived_files(look: Look) -> Found:

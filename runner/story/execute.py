@@ -26,8 +26,9 @@ from runner.farm.lease import Lease, Leases, lent
 from runner.judgement import report
 from runner.judgement.collection import refresh_aggregate
 from runner.judgement.conclude import Conclusion, conclude
-from runner.judgement.evidence import SET_ASIDE, Evidence, load_evidence
+from runner.judgement.evidence import SET_ASIDE, Evidence
 from runner.judgement.judge import entry_checks
+from runner.judgement.reading import load_evidence
 from runner.lab.folder import RunFolder, seals, write_json
 from runner.lab.where import Lab, cache_root, state_root
 from runner.model.outcome import TABLE

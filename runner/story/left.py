@@ -20,7 +20,9 @@ from runner.clock import iso
 from runner.errors import AskError, LabError
 from runner.judgement import report
 from runner.judgement.conclude import conclude
-from runner.judgement.evidence import BY_THE_OPERATOR, GUARD, SET_ASIDE, load_evidence
+from runner.judgement.evidence import BY_THE_OPERATOR, SET_ASIDE
+from runner.judgement.guard_journal import GUARD
+from runner.judgement.reading import load_evidence
 from runner.lab.folder import RunFolder, seals
 from runner.model.plan import ExecutionPlan
 from runner.ondevice.journal import Journal, Record

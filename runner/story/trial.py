@@ -23,7 +23,8 @@ from runner.errors import LabError, RunnerError
 from runner.farm.lease import Lease, lent
 from runner.faults.compose import compose, programs_of
 from runner.judgement import reached
-from runner.judgement.evidence import GUARD, changes, guard_of, not_logged_of, packets_of
+from runner.judgement.far_end_lines import not_logged_of, packets_of
+from runner.judgement.guard_journal import GUARD, changes, guard_of
 from runner.lab.load import Reader
 from runner.lab.where import state_root
 from runner.model.device import DataLink

@@ -20,7 +20,7 @@ import pytest
 
 from runner.clock import SystemClock
 from runner.farm.lease import Leases, _user
-from runner.judgement.evidence import load_evidence
+from runner.judgement.reading import load_evidence
 from runner.lab.folder import RunFolder
 from runner.ondevice.claim import Claims
 from runner.target.power.process import ProcessPower

@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from runner.judgement.conclude import Conclusion
-from runner.judgement.evidence import load_evidence
 from runner.judgement.judge import CheckResult
+from runner.judgement.reading import load_evidence
 from runner.lab.folder import RunFolder, write_json
 from runner.model.finding import Finding
 from runner.ondevice import journal

@@ -17,9 +17,10 @@ import pytest
 from runner.errors import AskError
 from runner.judgement.checks import finished, nothing_repeated, promises_kept, really_rebooted
 from runner.judgement.conclude import conclude
-from runner.judgement.evidence import SET_ASIDE, Evidence, load_evidence
+from runner.judgement.evidence import SET_ASIDE, Evidence
 from runner.judgement.integrity import contradictions, evidence_unaltered, losses_recounted
 from runner.judgement.judge import run_checks, verdict
+from runner.judgement.reading import load_evidence
 from runner.lab.folder import seals
 
 from .made_run import MadeRun

@@ -25,8 +25,8 @@ import psutil
 
 from runner.farm.lease import Leases
 from runner.judgement.checks import GENERIC
-from runner.judgement.evidence import load_evidence
 from runner.judgement.integrity import contradictions
+from runner.judgement.reading import load_evidence
 from runner.lab.folder import RunFolder
 from runner.ondevice import journal
 

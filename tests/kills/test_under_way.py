@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from runner.cli.exec import ONE_REQUEST_S
-from runner.judgement.evidence import load_evidence
+from runner.judgement.reading import load_evidence
 
 from .chain import REPOSITORY, Chain, kill_local, left_behind, untrue
 

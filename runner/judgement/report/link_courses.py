@@ -19,8 +19,9 @@ from functools import cached_property
 from typing import Any, NamedTuple
 
 from runner.judgement import light_log, links, reached
-from runner.judgement.evidence import Evidence, Execution, measured_of
+from runner.judgement.evidence import Evidence, Execution
 from runner.judgement.judge import one_line
+from runner.judgement.link_notes import measured_of
 from runner.judgement.report.series import Series, drawn
 from runner.judgement.timeline import Timeline
 
