@@ -71,7 +71,8 @@ class Lazy(click.Group):
         if args and args[0] not in COMMANDS and not ctx.resilient_parsing:
             from runner.lab.yaml_source import nearest, one_of
 
-            raise AskError(f"no command is called {args[0]!r}{nearest(args[0], COMMANDS)}", expected=one_of(COMMANDS))
+            found = f"no command is called {args[0]!r}{nearest(args[0], COMMANDS)}"
+            raise AskError(found, expected=one_of(COMMANDS, args[0], "runner --help"))
         return super().resolve_command(ctx, args)
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
