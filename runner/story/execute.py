@@ -126,7 +126,7 @@ async def _lent(plan: Plan, lab: Lab, emit: Emit, clock: Clock, *, wait: bool) -
         emit("say", text=text)
 
     failpoints.reached("lease.before")
-    async with lent(state_root(), plan.identity, f"{plan.entry} in {lab.runs}", wait=wait, say=say, clock=clock) as lease:
+    async with lent(state_root(), plan.identity, f"{plan.entry} in {lab.runs}", wait=wait, name=plan.device, say=say, clock=clock) as lease:
         failpoints.reached("lease.after")
         yield lease
 
