@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 
+from runner.ondevice.claim import NOT_YOURS
 from tests.conftest import REPOSITORY
 from tests.ondevice.test_guard_killed import RUN, Coordinator, Device, hold, install, program, until
 
@@ -101,6 +102,16 @@ def by_hand(device: Device) -> dict[str, Any]:
     return {"status": done.returncode, "said": done.stdout, "left": device.present(), "armed": device.armed()}
 
 
+def newcomer(device: Device) -> dict[str, Any]:
+    """Somebody else wants the device while its disk is full; its holder takes back what is on."""
+    coordinator = device.start()
+    hold(coordinator, device, **LIMITS)
+    fill(device)
+    claim = {"coordinator": "another", "holder": "ada", "fence": 1, "lease_s": 120.0}
+    done = device.run("start", str(device.state), str(device.runtime / "supervisor"), json.dumps(claim))
+    return {"status": done.returncode, "said": done.stderr.splitlines()[-1:], "answer": coordinator.ask("revert")}
+
+
 def main(story: str, script: str, root: str) -> None:
     device = Device(script, Path(root))
     device.state.mkdir()
@@ -165,3 +176,19 @@ def test_it_is_taken_back_by_hand_on_a_full_disk(told_by: Callable[..., dict[str
     """Supervisor, guard and twin are gone, and there is no room for any of them to come back."""
     found = told_by(by_hand)
     assert (found["status"], found["said"], found["left"], found["armed"]) == (0, "reverted offline-1\n", False, False)
+
+
+def test_a_newcomer_is_told_that_the_disk_is_full_and_who_was_there_goes_on(told_by: Callable[..., dict[str, Any]]) -> None:
+    """A claim needs a file: the last line says why it cannot be had. The revert of whoever is attached needs none."""
+    found = told_by(newcomer)
+    assert found["status"] not in (0, NOT_YOURS)
+    assert "No space left on device" in found["said"][0]
+    assert found["answer"] == {"reverted": ["offline-1"], "left": []}
+
+
+def test_a_shaper_begins_though_its_log_cannot_be_made(tmp_path: Path) -> None:
+    """Its log lies on the full disk; what it does, does not."""
+    (tmp_path / "no folder").write_text("")
+    code = "from runner.ondevice import shaper, say; shaper._stand_alone(set()); say.say('a word')"
+    environment = {**os.environ, "RUNNER_STATE": str(tmp_path / "no folder")}
+    assert subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, env=environment, timeout=60, check=False).returncode == 0
