@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from runner.errors import RunnerError
-from runner.judgement.checks import clocks
+from runner.judgement.checks import clocks, waits
 from runner.judgement.evidence import Evidence
 from runner.judgement.findings import make_findings
 from runner.judgement.judge import CheckResult, run_checks, verdict
@@ -93,7 +93,7 @@ def cut_rows(evidence: Evidence) -> list[dict[str, Any]]:
             "damage": cut.damage,
             "counted": evidence.counts(cut),
             **clocks(execution, cut)._asdict(),
-            "host_wait_s": (cut.recovered or {}).get("host_wait_s"),
+            "host_wait_s": waits(evidence, execution, cut).running_again_s,
         }
         for execution in evidence.executions
         for cut in execution.cuts

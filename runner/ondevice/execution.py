@@ -37,6 +37,7 @@ import time
 from typing import Any, Callable
 
 from .channel import Channel
+from .facts import waited_s
 from .journal import FILE_HEADER, Journal, Record, boot_id, boottime_ns, find_record, fsync_file, fsync_folder, read
 from .results import ENDS, damage, finished_stages, state_hash
 from .sampler import Sampler, sample
@@ -282,7 +283,7 @@ class Execution:
             if hold:
                 self._wait(hold, record)
             self._flush()
-        self._promise("resumed", {"restored_flushed_ns": boottime_ns()})
+        self._promise("resumed", {"restored_flushed_ns": boottime_ns(), "waited_s": waited_s()})
         return replay
 
     def _converse(self, ours: socket.socket, lane: str, replay: dict[str, Any]) -> None:

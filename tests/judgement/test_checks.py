@@ -165,6 +165,18 @@ def test_every_check_says_what_it_promises_and_where_it_was_broken(forger: Any) 
             assert not record or record.isdigit()
 
 
+def test_a_process_that_got_no_processor_is_not_too_late(forger: Any) -> None:
+    """On this machine everybody waits for one; what the supervisor waited excuses its own clock, and the pipeline's only the other."""
+    first = next(row for row in cut_rows(conclude(forger.run, "now").evidence) if row["point"] != "during_resume")
+    forger.change(forger.recovery, "resumed", 0, restored_flushed_ns=2**60, waited_s=0.0)
+    assert "recovery: restored_in_time" in forger.red()
+    forger.change(forger.recovery, "host_ready", 1, waited_s=2**60 / 1e9)
+    assert "recovery: restored_in_time" in forger.red()
+    forger.change(forger.recovery, "resumed", 0, waited_s=2**60 / 1e9)
+    assert "recovery: restored_in_time" not in forger.red()
+    assert cut_rows(conclude(forger.run, "now").evidence)[0]["host_wait_s"] > (first["host_wait_s"] or 0.0)
+
+
 def test_the_hosts_wait_is_not_the_boards(forger: Any) -> None:
     """A restart that was slow because the emulator got no processor is not too late; one that waited less than it overran is."""
     config = read_json(forger.run.run_config)
