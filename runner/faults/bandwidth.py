@@ -33,6 +33,8 @@ FULL_PACKET_BYTES = 1500
 SMALL_PACKET_BYTES = 64
 HEADER_BYTES = {"ipv4": 28, "ipv6": 48}  # of IP and UDP, around a payload
 QUEUE_MS = 250.0
+IMPATIENT_S = 0.5  # a kernel asks a second time after one, and gives up after three
+BELIEVES_MS, LONGEST_ANSWER_S = 3_600_000, 60.0
 LEAST_QUEUE = 10  # packets: what TCP sends before it hears anything
 UNSAID_RATE_KBIT_S = 100_000.0
 RAMP_STEPS = 60
@@ -72,7 +74,7 @@ def program(
     if limits.rules:
         kernel.require("nft", capabilities, "a limit on the payload")
     loud = [name for name in kernel.OFFLOADS if name in before.offloads] if ways and "ethtool" in capabilities else []
-    parts = _parts(link.interface, up, down, limits, loud)
+    parts = _parts(link.interface, up, down, limits, loud, _neighbours(settings, link, before))
     tools = {way.tool for way in ways}
     return Program(
         name=name,
@@ -349,9 +351,37 @@ def _payload_rules(settings: Bandwidth, interface: str) -> Limits:
     return Limits(rules(settings.up, "oifname"), rules(settings.down, "iifname"))
 
 
-def _parts(interface: str, up: Way | None, down: Way | None, limits: Limits, loud: list[str]) -> Parts:
-    off: list[Act] = []
-    signs: list[Sign] = []
+class Neighbours(NamedTuple):
+    """Acts that make the interface patient with its neighbours, and as impatient as it was, and the sign of the former; or nothing."""
+
+    patient: tuple[Act, ...] = ()
+    as_before: tuple[Act, ...] = ()
+    signs: tuple[Sign, ...] = ()
+
+
+def _neighbours(settings: Bandwidth, link: DataLink, before: Before) -> Neighbours:
+    """Patience for a link on which a question for an address may take longer than the kernel waits for the answer."""
+    answer_s = sum(_slowest_s(way) for way in (settings.up, settings.down))
+    if answer_s < IMPATIENT_S or before.neighbours is None:
+        return Neighbours()
+    table = "ndisc_cache" if ":" in link.far_end else "arp_cache"
+    now = kernel.Patience(believes_ms=BELIEVES_MS, asks_again_ms=round(min(2 * answer_s, LONGEST_ANSWER_S) * 1000))
+    return Neighbours(
+        (kernel.patient(link.interface, table, now),),
+        (kernel.patient(link.interface, table, before.neighbours),),
+        (kernel.patient_sign(link.interface, table, now),),
+    )
+
+
+def _slowest_s(way: Direction) -> float:
+    """How long one full packet takes in one direction at the most, without any queue before it."""
+    slowest = [8 * FULL_PACKET_BYTES / 1000 / pace.rate_kbit_s for pace in paces(way) if pace.rate_kbit_s]
+    return max(slowest, default=0.0) + (max(pace.delay_ms for pace in paces(way)) + way.jitter_ms) / 1000
+
+
+def _parts(interface: str, up: Way | None, down: Way | None, limits: Limits, loud: list[str], neighbours: Neighbours) -> Parts:
+    off: list[Act] = list(neighbours.as_before)
+    signs: list[Sign] = list(neighbours.signs)
     resources: list[str] = []
     if down:  # the way in first: nothing may be led to a device that is gone
         off += kernel.not_over_ifb(interface)
@@ -370,7 +400,7 @@ def _parts(interface: str, up: Way | None, down: Way | None, limits: Limits, lou
         signs += kernel.offload_signs(interface, loud)
     return Parts(
         interface,
-        kernel.offloads(interface, loud, "off"),
+        (*kernel.offloads(interface, loud, "off"), *neighbours.patient),
         (kernel.filtering("bandwidth", limits.outgoing, limits.incoming),) if limits.rules else (),
         tuple(off),
         tuple(signs),

@@ -36,17 +36,25 @@ PRIORITY = 10  # of our rules: before those of anybody who counts as ip does, be
 LED, SENT, MARKS = 0x5F100000, 0x5F110000, 0xFFFF0000  # on the way to our shaper, and from it; the rest of a mark is others'
 
 
+class Patience(Value):
+    """For how long an interface believes what it knows of its neighbours' addresses, and after how long it asks again, in milliseconds."""
+
+    believes_ms: int
+    asks_again_ms: int
+
+
 class Before(Value):
     """What stood on the device before the fault, as far as an undo must put it back and the kernel does not by itself.
 
     A fault is pure and cannot look; who arms it reads this from the device's fingerprint. `offloads` are those of `OFFLOADS` that
     are on and can be changed (no "[fixed]"); `routes` lines of `ip route show dev IFACE`, `addresses` (IPv6: the kernel keeps
-    others) as `ip address replace` takes them, without the interface.
+    others) as `ip address replace` takes them, without the interface; `neighbours` how patient the interface is with its neighbours.
     """
 
     offloads: tuple[str, ...] = ()
     routes: tuple[str, ...] = ()
     addresses: tuple[str, ...] = ()
+    neighbours: Patience | None = None
 
 
 NOTHING_BEFORE = Before()
@@ -117,6 +125,19 @@ def offloads(device: str, names: Iterable[str], state: str) -> tuple[Act, ...]:
 
 def offload_signs(device: str, names: Iterable[str]) -> tuple[Sign, ...]:
     return tuple(Sign(argv=("ethtool", "-k", device), contains=f"{OFFLOADS[name]}: off") for name in names)
+
+
+# ---- neighbours -------------------------------------------------------------------------------------------------------
+
+
+def patient(device: str, table: str, how: Patience) -> Act:
+    """`table` is arp_cache or ndisc_cache. A link that answers more slowly than its neighbours are asked again would lose packets
+    by that, and half of its rate: the kernel gives up an address after three questions, one a second."""
+    return words(f"ip ntable change name {table} dev {device} base_reachable {how.believes_ms} retrans {how.asks_again_ms}")
+
+
+def patient_sign(device: str, table: str, how: Patience) -> Sign:
+    return Sign(argv=("ip", "ntable", "show", "dev", device, "name", table), contains=f"base_reachable {how.believes_ms} ")
 
 
 # ---- our own shaper (runner/ondevice/shaper.py) ---------------------------------------------------------------------------

@@ -386,6 +386,28 @@ def _features_on(fd: int, interface: str, names: list[str]) -> list[str]:
     return on
 
 
+_NEIGHBOURS = "/proc/sys/net"  # ipv4/neigh/data0/retrans_time_ms
+
+
+def _neighbours() -> list[str]:
+    """How patient each interface is with its neighbours: for how long it believes an address, and when it asks again."""
+    found = []
+    for family in ("ipv4", "ipv6"):
+        try:
+            interfaces = os.listdir(f"{_NEIGHBOURS}/{family}/neigh")
+        except FileNotFoundError:  # a kernel without this family
+            continue
+        for interface in interfaces:
+            if interface in ("default", *_MADE_BY_MODULES):
+                continue
+            values = [_bytes(f"{_NEIGHBOURS}/{family}/neigh/{interface}/{name}_time_ms") for name in ("base_reachable", "retrans")]
+            believes, again = (value.decode("ascii", "replace").strip() for value in values)
+            found.append(f"{interface} {family} base_reachable {believes} retrans {again}")
+    if not found:
+        raise Unknown("the kernel does not say")
+    return found
+
+
 _BY_ITSELF = ("/run/user/", "/run/credentials/", "/proc/sys/fs/binfmt_misc")  # a login's, a service's, one that is mounted when looked at
 
 
@@ -420,6 +442,7 @@ FIELDS: dict[str, Callable[[], list[str]]] = {  # addresses before routes: it wa
     "firewall": _firewall,
     "cgroups": _cgroups,
     "offloads": _offloads,
+    "neighbours": _neighbours,
     "mounts": _mounts,
 }
 

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from runner.faults.bandwidth import paces
-from runner.faults.kernel import OFFLOADS, Before
+from runner.faults.kernel import OFFLOADS, Before, Patience
 from runner.judgement import reached
 from runner.model.profile import Bandwidth, Link
 from runner.model.program import Program
@@ -70,4 +70,16 @@ def before_of(fingerprint: dict[str, Any], interface: str) -> Before:
     routes = [line for line in fingerprint["routes"] if f" dev {interface} " in f"{line} " and "table local" not in line]
     kept = tuple(line for line in routes if "proto kernel" not in line)
     addresses = [line.split() for line in fingerprint["addresses"] if line.startswith(f"{interface} inet6 ") and "scope global" in line]
-    return Before(offloads=offloads, routes=kept, addresses=tuple(words[2] for words in addresses))
+    return Before(
+        offloads=offloads,
+        routes=kept,
+        addresses=tuple(words[2] for words in addresses),
+        neighbours=_patience(fingerprint["neighbours"], interface),
+    )
+
+
+def _patience(lines: Sequence[str], interface: str) -> Patience | None:
+    """From the fingerprint's line of IPv4; IPv6's differs only where somebody made it so. None where the device does not say."""
+    found = next((words for line in lines if (words := line.split())[:2] == [interface, "ipv4"]), [])
+    numbers = [word for word in found[3::2] if word.isdigit()]
+    return Patience(believes_ms=int(numbers[0]), asks_again_ms=int(numbers[1])) if len(numbers) == 2 else None

@@ -13,6 +13,7 @@ import pytest
 from runner.errors import LabError
 from runner.farm import health
 from runner.farm.lease import Leases
+from runner.faults.kernel import Patience
 from runner.model.device import DataLink
 from runner.model.plan import ExecutionPlan
 from runner.model.profile import Bandwidth, Direction, Jamming, Link, Offline
@@ -274,6 +275,11 @@ def test_what_an_undo_must_put_back_is_read_from_the_fingerprint() -> None:
     """Routes that the kernel drops with the interface, its offloads, IPv6 addresses; what the kernel brings by itself is left out."""
     found = {
         "offloads": ["data0 rx-gro", "data0 tx-tcp-segmentation", "mgmt0 tx-generic-segmentation"],
+        "neighbours": [
+            "lo ipv4 base_reachable 3 retrans 4",
+            "data0 ipv4 base_reachable 30000 retrans 1500",
+            "data0 ipv6 base_reachable 1 retrans 2",
+        ],
         "routes": [
             "10.77.0.0/24 dev data0 proto kernel scope link src 10.77.0.2",
             "10.9.0.0/16 via 10.77.0.1 dev data0",
@@ -286,3 +292,6 @@ def test_what_an_undo_must_put_back_is_read_from_the_fingerprint() -> None:
     assert before.offloads == ("tso", "gro")
     assert before.routes == ("10.9.0.0/16 via 10.77.0.1 dev data0",)
     assert before.addresses == ("fd00::2/64",)
+    assert before.neighbours == Patience(believes_ms=30000, asks_again_ms=1500)
+    unknown = {**found, "neighbours": ["unknown: the kernel does not say"]}
+    assert arming.before_of(unknown, "data0").neighbours is None

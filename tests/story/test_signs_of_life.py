@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
@@ -62,7 +63,7 @@ def test_all_who_wait_for_a_sign_get_one_in_time(clock: Any) -> None:
     device = held(clock)
     for who, times in device.heard.items():
         assert len(times) >= 3, who
-        assert all(later - earlier <= LEASE_S / 2 for earlier, later in zip(times, times[1:], strict=False)), who
+        assert all(later - earlier <= LEASE_S / 2 for earlier, later in itertools.pairwise(times)), who
     assert LEASE_S / 2 > RENEW_EVERY_S
 
 
