@@ -1,7 +1,8 @@
 """A device whose disk has not one byte left: what was not armed is refused in one sentence, and what was comes off.
 
 The state folder is a small file system of its own, in a mount namespace that ends with the process that looks. The supervisor's log
-and the guard's lie on it, as they do on a device: whoever cannot say a word must go on all the same.
+and the guard's lie on it, as they do on a device: whoever cannot say a word must go on all the same. Where a device has one disk for
+everything, the folder of sockets is full, too.
 """
 
 from __future__ import annotations
@@ -112,10 +113,10 @@ def newcomer(device: Device) -> dict[str, Any]:
     return {"status": done.returncode, "said": done.stderr.splitlines()[-1:], "answer": coordinator.ask("revert")}
 
 
-def main(story: str, script: str, root: str) -> None:
+def main(story: str, script: str, root: str, disk: str) -> None:
+    (Path(root) / disk).mkdir(parents=True)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", SIZE, "tmpfs", str(Path(root) / disk)], check=True)
     device = Device(script, Path(root))
-    device.state.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", SIZE, "tmpfs", str(device.state)], check=True)
     try:
         print(json.dumps(globals()[story](device)))
     finally:
@@ -132,10 +133,10 @@ def script(tmp_path_factory: pytest.TempPathFactory) -> str:
     return install(tmp_path_factory.mktemp("installed"), {})
 
 
-@pytest.fixture
-def told_by(script: str, tmp_path: Path) -> Callable[..., dict[str, Any]]:
+@pytest.fixture(params=["state", ""], ids=["a disk for the state", "one disk"])
+def told_by(request: pytest.FixtureRequest, script: str, tmp_path: Path) -> Callable[..., dict[str, Any]]:
     def run(story: Callable[[Device], dict[str, Any]]) -> dict[str, Any]:
-        code = f"from {__name__} import main; main({story.__name__!r}, {script!r}, {str(tmp_path / 'device')!r})"
+        code = f"from {__name__} import main; main({story.__name__!r}, {script!r}, {str(tmp_path / 'device')!r}, {request.param!r})"
         done = subprocess.run(
             [*ALONE, sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, timeout=2 * ANSWERED_S, check=False
         )
