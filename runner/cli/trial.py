@@ -46,7 +46,7 @@ def profile_try(output: Output, names: tuple[str, ...], device: str, duration: s
 
 
 def table(rows: list[dict[str, Any]]) -> str:
-    """Rows of `judgement/reached.py` for a terminal."""
+    """Rows of `judgement/side_by_side.py` for a terminal."""
     verdict = {True: "ok", False: "OUTSIDE", None: ""}
     cells = [[str(row.get(key, "")) for key in ("what", "asked", "measured", "tolerance")] + [verdict[row.get("within")]] for row in rows]
     return columns(HEAD, cells)

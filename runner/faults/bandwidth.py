@@ -143,7 +143,7 @@ def severs(settings: Bandwidth) -> bool:
 def mean_loss_percent(direction: Direction) -> float:
     """What is lost in the long run. For bursts: p / (p + r) in the bad state, the rest of the time in the good one.
 
-    The judge reckons it for itself (`asked_loss` in runner/judgement/reached.py); a test holds the two against each other.
+    The judge reckons it for itself (`asked_loss` in runner/judgement/asked.py); a test holds the two against each other.
     """
     burst = direction.burst
     if burst is None:

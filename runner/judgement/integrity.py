@@ -11,11 +11,11 @@ from collections import Counter
 from collections.abc import Callable
 
 from runner.disk_log import DiskLog, read_power_ons
+from runner.judgement.asked import named
 from runner.judgement.checks import Problem
 from runner.judgement.evidence import Evidence
 from runner.judgement.guard_journal import GUARD
 from runner.judgement.links import planned_for
-from runner.judgement.reached import named
 from runner.lab.folder import RunFolder, archived, seals
 from runner.ondevice import journal
 from runner.ondevice.journal import Record

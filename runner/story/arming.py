@@ -11,7 +11,8 @@ from typing import Any
 
 from runner.faults.bandwidth import paces
 from runner.faults.kernel import OFFLOADS, Before, Patience
-from runner.judgement import reached
+from runner.judgement import asked
+from runner.judgement.chance import packets_needed
 from runner.model.profile import Bandwidth, Link
 from runner.model.program import Program
 from runner.ondevice.link_probe import ETHERNET_BYTES, IP_UDP_BYTES
@@ -39,7 +40,7 @@ async def begin(session: Session, programs: Sequence[Program]) -> None:
 
 def constant(links: Sequence[Link]) -> bool:
     """Whether what is asked is the case from the beginning to the end, so that it can be measured at once."""
-    return all(reached.constant(link.model_dump(mode="json")) for link in links)
+    return all(asked.constant(link.model_dump(mode="json")) for link in links)
 
 
 def expected_of(links: Sequence[Link]) -> Expected:
@@ -59,8 +60,8 @@ def expected_of(links: Sequence[Link]) -> Expected:
 def _packets_for(link: Bandwidth) -> int:
     """How many small packets tell the losses that are asked from none: what is lost on the way up is not sent down."""
     up, down = (way.model_dump(mode="json") for way in (link.up, link.down))
-    arriving = max(0.01, 1 - reached.asked_loss(up))
-    return math.ceil(1.2 * max(reached.packets_needed(up), reached.packets_needed(down) / arriving))
+    arriving = max(0.01, 1 - asked.asked_loss(up))
+    return math.ceil(1.2 * max(packets_needed(up), packets_needed(down) / arriving))
 
 
 def before_of(fingerprint: dict[str, Any], interface: str) -> Before:

@@ -17,7 +17,7 @@ from typing import Any
 
 from runner.errors import LabError, RunnerError
 from runner.faults.compose import programs_of
-from runner.judgement import reached
+from runner.judgement import reached, side_by_side
 from runner.model.plan import ExecutionPlan
 from runner.model.profile import Link
 from runner.model.program import Program
@@ -98,7 +98,7 @@ async def impose(run: Run, plan: ExecutionPlan) -> None:
         run.emit("link_proof", rows=rows)
         wrong = [row for row in rows if not row["within"]]
         if wrong:
-            raise LabError(f"fault not reached: {reached.said(wrong[0])}", do="another profile, or a less busy machine")
+            raise LabError(f"fault not reached: {side_by_side.said(wrong[0])}", do="another profile, or a less busy machine")
     run.say(f"on the data link: {'; '.join(each.steps[0].word for each in made)}")
 
 
@@ -138,7 +138,7 @@ async def lift(run: Run, plan: ExecutionPlan) -> None:
     await _ground(run).compare(run.as_found)
     wrong = [row for row in rows if not row["within"]]
     if wrong:
-        raise LabError(f"the link is not what it was before: {reached.said(wrong[0])}", do=f"runner device check {run.plan.device}")
+        raise LabError(f"the link is not what it was before: {side_by_side.said(wrong[0])}", do=f"runner device check {run.plan.device}")
 
 
 async def take_back(run: Run) -> None:

@@ -23,8 +23,10 @@ from runner.errors import LabError, RunnerError
 from runner.farm.lease import Lease, lent
 from runner.faults.compose import compose, programs_of
 from runner.judgement import reached
+from runner.judgement.asked import named
 from runner.judgement.far_end_lines import not_logged_of, packets_of
 from runner.judgement.guard_journal import GUARD, changes, guard_of
+from runner.judgement.timed import from_link_log
 from runner.lab.load import Reader
 from runner.lab.where import state_root
 from runner.model.device import DataLink
@@ -182,8 +184,7 @@ async def hold_one(at: Bench, asked: Sequence[Link], for_s: float, seed: int, te
     tried.packets = [line for line in packets_of(at.evidence / "link.jsonl") if line["who"] == probe.who]
     if not constant(asked):
         unlogged = [line for line in not_logged_of(at.evidence / "link.jsonl") if line.get("who") in (None, "", probe.who)]
-        named = reached.named(dumped, NAME)
-        tried.rows["during"] = reached.from_link_log(tried.faults, tried.packets, named, at.before, unlogged)
+        tried.rows["during"] = from_link_log(tried.faults, tried.packets, named(dumped, NAME), at.before, unlogged)
         tell("during", tried.rows["during"])
     tried.rows["after"], tried.measured["after"] = await as_before(probe, at.before)
     tell("after", tried.rows["after"])

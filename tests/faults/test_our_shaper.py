@@ -18,7 +18,7 @@ import pytest
 
 from runner.faults import bandwidth
 from runner.faults.kernel import NOTHING_BEFORE, TUN
-from runner.judgement.reached import wilson
+from runner.judgement.chance import wilson
 from runner.model.device import DataLink
 from runner.model.profile import Bandwidth
 from runner.model.program import Program
