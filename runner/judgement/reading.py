@@ -75,8 +75,8 @@ _NOTES: dict[str, dict[str, type]] = {  # what the coordinator's records must ho
 
 def load_evidence(folder: RunFolder) -> Evidence:
     """Everything a judgement needs. Raises AskError when the folder's configuration cannot be read."""
-    config = _config(folder)
-    coordinator = _coordinator(folder)
+    config = config_of(folder)
+    coordinator = coordinator_of(folder)
     witnessed = _witness(folder, config["run_token"])
     ended = {r.payload["execution"]: r.payload for r in coordinator if r.kind == "execution_ended"}
     diverged = {r.payload["execution"]: r.payload for r in coordinator if r.kind == "diverged"}
@@ -112,7 +112,8 @@ def load_evidence(folder: RunFolder) -> Evidence:
     return Evidence(config, config["test_parameters"], coordinator, executions, guard, probed, received, ending, unlogged)
 
 
-def _config(folder: RunFolder) -> dict[str, Any]:
+def config_of(folder: RunFolder) -> dict[str, Any]:
+    """What was planned. Raises AskError when that is missing or damaged."""
     config: dict[str, Any] = read_json(folder.run_config)
     plan = config.get("test_parameters") if isinstance(config, dict) else None
     if not isinstance(plan, dict) or not has_shape(config, _CONFIG) or not has_shape(plan, _PLAN):
@@ -124,7 +125,7 @@ def _config(folder: RunFolder) -> dict[str, Any]:
     return config
 
 
-def _coordinator(folder: RunFolder) -> list[Record]:
+def coordinator_of(folder: RunFolder) -> list[Record]:
     """The coordinator's journal, whole. Raises AskError when it is missing or damaged: nothing can be concluded then."""
     path = folder.coordinator_journal
     try:
