@@ -111,11 +111,12 @@ def links_of(names: Sequence[str], reader: Reader, link: DataLink | None) -> tup
 async def at_hand(
     request: Request, identity: str, purpose: str, *, wait: bool, for_check: bool = False
 ) -> AsyncIterator[tuple[Target, Session, Lease]]:
-    """The device under our lease, on, its session open; renewed for the length of the block. Off again afterwards, if it was off."""
+    """The device under our lease, on, its session open; renewed from the beginning to the end. Off again afterwards, if it was off."""
     how: dict[str, Any] = {"wait": wait, "for_check": for_check, "name": request.name, "say": request.say, "clock": request.clock}
     async with lent(state_root(), identity, purpose, **how) as lease:
         target = await make_target(Request(**{**vars(request), "holding": lease}))
-        session = await target.bring_up(request.say)
+        async with signs_of_life(lease, target, request.clock):  # a slow board may take longer than its keeper waits
+            session = await target.bring_up(request.say)
         try:
             async with signs_of_life(lease, target, request.clock, session):
                 yield target, session, lease
