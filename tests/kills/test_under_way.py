@@ -19,7 +19,7 @@ from runner.judgement.reading import load_evidence
 
 from .chain import REPOSITORY, Chain, kill_local, left_behind, untrue
 
-pytestmark = [pytest.mark.real, pytest.mark.alone]
+pytestmark = pytest.mark.real
 LIMIT_S = 120.0
 
 

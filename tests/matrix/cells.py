@@ -128,7 +128,7 @@ def pairwise_cells(faults: Collection[str] = tuple(FAULTS)) -> list[Cell]:
 
 
 def ci_cells() -> list[Cell]:
-    """The pairwise set over one fault of each way in which the kernel is told: fewer cells, for `scripts/test --long`."""
+    """The pairwise set over one fault of each way in which the kernel is told: fewer cells, for `scripts/test`."""
     return pairwise_cells(WAYS)
 
 

@@ -22,7 +22,7 @@ from runner.target.transports.base import LinkLost
 from . import sabotage
 from .conftest import failed
 
-pytestmark = [pytest.mark.real, pytest.mark.alone]
+pytestmark = pytest.mark.real
 Run = Callable[..., Conclusion]
 
 EVERY_POINT = (

@@ -16,7 +16,6 @@ ENTRIES = {"EDGE-003": "recovery", "EDGE-004": "recovery", "DEF-008": "recovery"
 
 
 @pytest.mark.qemu
-@pytest.mark.long
 @pytest.mark.parametrize("entry", ENTRIES)
 def test_an_entry_passes_while_its_link_fails(entry: str, tmp_path: Path, runner_process: Callable[..., Any]) -> None:
     """Every check holds, each link fault was what was asked and came off again, and the folder keeps every rule."""
