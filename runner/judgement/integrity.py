@@ -16,7 +16,7 @@ from runner.judgement.checks import Problem
 from runner.judgement.evidence import Evidence
 from runner.judgement.guard_journal import GUARD
 from runner.judgement.links import planned_for
-from runner.lab.folder import RunFolder, archived, seals
+from runner.lab.folder import RunFolder, archived, seal, seals
 from runner.ondevice import journal
 from runner.ondevice.journal import Record
 
@@ -39,6 +39,22 @@ def evidence_unaltered(folder: RunFolder, evidence: Evidence) -> list[Problem]:
     judged_by = ("results/journal/", "pipelines/checks.py")  # anything else that somebody put here changes no judgement
     added = [name for name in found if name not in sealed["files"] and name.startswith(judged_by)]
     return problems + [(f"{name} was added after the run", name) for name in added]
+
+
+def planned_as_begun(folder: RunFolder, evidence: Evidence) -> list[Problem]:
+    """Plan, pipelines and checks are what the coordinator noted when the run began, whatever was sealed at its end."""
+    began = evidence.note("run_began") or {}
+    noted = began["files"] if isinstance(began.get("files"), dict) else {}  # a run of an older version notes none
+    problems: list[Problem] = []
+    for name, said in noted.items():
+        path = folder.root / name
+        if not name.startswith(("pipelines/", "config/")) or ".." in name.split("/"):
+            problems.append(
+                (f"{name} is noted as planned, and no plan lies there", str(folder.coordinator_journal.relative_to(folder.root)))
+            )
+        elif not path.is_file() or seal(path) != said:
+            problems.append((f"{name} is not what it was when the run began", name))
+    return problems
 
 
 def cuts_as_planned(folder: RunFolder, evidence: Evidence) -> list[Problem]:
@@ -151,7 +167,7 @@ def _recounted(folder: RunFolder, where: str, losses: list[Record], power_ons: l
 
 
 _ALL: tuple[Integrity, ...] = (
-    evidence_unaltered, losses_recounted, cuts_as_planned, journals_as_mirrored, mirror_complete, faults_as_planned,
+    evidence_unaltered, planned_as_begun, losses_recounted, cuts_as_planned, journals_as_mirrored, mirror_complete, faults_as_planned,
 )  # fmt: skip
 INTEGRITY: dict[str, Integrity] = {check.__name__: check for check in _ALL}
 

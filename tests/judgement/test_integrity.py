@@ -89,6 +89,27 @@ def test_what_a_run_is_judged_by_is_sealed_too(real_run: RunFolder) -> None:
     assert wrong(real_run) == "config/run_config.json is not what it was when the run ended"
 
 
+@pytest.mark.parametrize("path", ["config/run_config.json", "pipelines/checks.py", "pipelines/recovery.py"])
+def test_a_plan_that_was_changed_and_sealed_anew_is_not_what_the_run_began_with(forger: Any, path: str) -> None:
+    """The record from before anything moved says so. Where that was made anew, too, nothing is left to contradict it."""
+    changed = forger.run.root / path
+    text = changed.read_text()
+    changed.write_text(text.replace('"restored_s": ', '"restored_s": 1') if path.endswith(".json") else text + "\n# another one\n")
+    assert changed.read_text() != text
+    forger.seal(begun=False)
+    assert wrong(forger.run) == f"{path} is not what it was when the run began"
+    forger.seal()
+    assert contradictions(forger.run, conclude(forger.run, "now").evidence) == []
+
+
+def test_a_run_that_noted_no_plan_is_asked_for_none(forger: Any) -> None:
+    """One of an older version; and one whose note leads out of its folder is named."""
+    forger.change(forger.run.coordinator_journal, "run_began", files=None)
+    assert contradictions(forger.run, conclude(forger.run, "now").evidence) == []
+    forger.change(forger.run.coordinator_journal, "run_began", files={"pipelines/../../x": {}})
+    assert wrong(forger.run) == "pipelines/../../x is noted as planned, and no plan lies there"
+
+
 def test_a_compiled_check_is_never_run(real_run: RunFolder) -> None:
     """Checks are read from their text: a compiled file beside it, of whatever source, changes nothing."""
     checks = real_run.pipelines / "checks.py"
