@@ -27,7 +27,7 @@ from typing import Any, Callable
 
 from . import facts, frames
 from .claim import Claims, NotYours
-from .execution import Execution, Kept, Refused, find_current
+from .execution import Execution, JournalRefused, Kept, find_current
 from .guarded import Guarded, GuardGone
 from .journal import GENESIS, fsync_folder
 from .results import finished_stages
@@ -67,7 +67,7 @@ class Supervisor:
         if folder:
             try:
                 self.execution = Execution.reopen(folder, self.store, self.publish, self._started_ns)
-            except (Refused, OSError) as error:
+            except (JournalRefused, OSError) as error:
                 self.refused = {"execution": os.path.relpath(folder, self._runs), "reason": str(error)}
                 say(f"{folder}: {error}")
             if self.execution and self.execution.ended:

@@ -32,7 +32,7 @@ from runner.target.transports.base import LinkLost
 Result = TypeVar("Result")
 
 
-class Refused(LabError):
+class ExecutionRefused(LabError):
     """The device found a journal that it would not go on with, and says why."""
 
 
@@ -57,7 +57,7 @@ async def run_execution(run: Run, plan: ExecutionPlan) -> str:
         ending = await _live(run, plan, mirror)
         if ending == "limit":
             ending = await _give_up(run, plan, mirror)
-    except Refused as error:
+    except ExecutionRefused as error:
         ending = "refused"
         _refusal(run, plan, "device", str(error))
     except Diverged as error:
@@ -309,7 +309,7 @@ async def _follow(run: Run, plan: ExecutionPlan, mirror: Mirror, when: str) -> d
     _listen(run, plan, mirror)
     state = await run.session.follow(run.token, plan.name, mirror)
     if state.get("refused"):
-        raise Refused(str(state["refused"])[:500])
+        raise ExecutionRefused(str(state["refused"])[:500])
     if not state["agrees"]:
         known, now = mirror.sequence, state["written"]
         raise Diverged(f"{when}: the {known} records that were acknowledged are not what the device's journal ({now} now) begins with")
