@@ -33,8 +33,8 @@ FULL_PACKET_BYTES = 1500
 SMALL_PACKET_BYTES = 64
 HEADER_BYTES = {"ipv4": 28, "ipv6": 48}  # of IP and UDP, around a payload
 QUEUE_MS = 250.0
-IMPATIENT_S = 0.5  # a kernel asks a second time after one, and gives up after three
-BELIEVES_MS, LONGEST_ANSWER_S = 3_600_000, 60.0
+QUICK_ANSWER_S = 0.5  # a kernel asks for a neighbour's address a second time after one second, and gives up after three
+BASE_REACHABLE_MS, LONGEST_ANSWER_S = 3_600_000, 60.0
 LEAST_QUEUE = 10  # packets: what TCP sends before it hears anything
 UNSAID_RATE_KBIT_S = 100_000.0
 RAMP_STEPS = 60
@@ -352,24 +352,28 @@ def _payload_rules(settings: Bandwidth, interface: str) -> Limits:
 
 
 class Neighbours(NamedTuple):
-    """Acts that make the interface patient with its neighbours, and as impatient as it was, and the sign of the former; or nothing."""
+    """Acts that give the neighbour table longer timers, and those that it had, and the sign of the former; or nothing."""
 
-    patient: tuple[Act, ...] = ()
+    longer: tuple[Act, ...] = ()
     as_before: tuple[Act, ...] = ()
     signs: tuple[Sign, ...] = ()
 
 
 def _neighbours(settings: Bandwidth, link: DataLink, before: Before) -> Neighbours:
-    """Patience for a link on which a question for an address may take longer than the kernel waits for the answer."""
+    """Longer timers for a link on which a question for an address may take longer than the kernel waits for the answer.
+
+    Never those that the table has already: nobody could see whether they are ours.
+    """
     answer_s = sum(_slowest_s(way) for way in (settings.up, settings.down))
-    if answer_s < IMPATIENT_S or before.neighbours is None:
+    if answer_s < QUICK_ANSWER_S or before.neighbours is None:
         return Neighbours()
     table = "ndisc_cache" if ":" in link.far_end else "arp_cache"
-    now = kernel.Patience(believes_ms=BELIEVES_MS, asks_again_ms=round(min(2 * answer_s, LONGEST_ANSWER_S) * 1000))
+    base_reachable_ms = BASE_REACHABLE_MS + 1000 * (before.neighbours.base_reachable_ms == BASE_REACHABLE_MS)
+    now = kernel.NeighbourTimers(base_reachable_ms=base_reachable_ms, retrans_ms=round(min(2 * answer_s, LONGEST_ANSWER_S) * 1000))
     return Neighbours(
-        (kernel.patient(link.interface, table, now),),
-        (kernel.patient(link.interface, table, before.neighbours),),
-        (kernel.patient_sign(link.interface, table, now),),
+        (kernel.neighbour_timers(link.interface, table, now),),
+        (kernel.neighbour_timers(link.interface, table, before.neighbours),),
+        (kernel.neighbour_sign(link.interface, table, now),),
     )
 
 
@@ -400,7 +404,7 @@ def _parts(interface: str, up: Way | None, down: Way | None, limits: Limits, lou
         signs += kernel.offload_signs(interface, loud)
     return Parts(
         interface,
-        (*kernel.offloads(interface, loud, "off"), *neighbours.patient),
+        (*kernel.offloads(interface, loud, "off"), *neighbours.longer),
         (kernel.filtering("bandwidth", limits.outgoing, limits.incoming),) if limits.rules else (),
         tuple(off),
         tuple(signs),

@@ -36,11 +36,11 @@ PRIORITY = 10  # of our rules: before those of anybody who counts as ip does, be
 LED, SENT, MARKS = 0x5F100000, 0x5F110000, 0xFFFF0000  # on the way to our shaper, and from it; the rest of a mark is others'
 
 
-class Patience(Value):
-    """For how long an interface believes what it knows of its neighbours' addresses, and after how long it asks again, in milliseconds."""
+class NeighbourTimers(Value):
+    """Of an interface's neighbour table: how long an address that was confirmed counts, and after how long it is asked for again."""
 
-    believes_ms: int
-    asks_again_ms: int
+    base_reachable_ms: int
+    retrans_ms: int
 
 
 class Before(Value):
@@ -48,13 +48,13 @@ class Before(Value):
 
     A fault is pure and cannot look; who arms it reads this from the device's fingerprint. `offloads` are those of `OFFLOADS` that
     are on and can be changed (no "[fixed]"); `routes` lines of `ip route show dev IFACE`, `addresses` (IPv6: the kernel keeps
-    others) as `ip address replace` takes them, without the interface; `neighbours` how patient the interface is with its neighbours.
+    others) as `ip address replace` takes them, without the interface; `neighbours` the timers of its neighbour table.
     """
 
     offloads: tuple[str, ...] = ()
     routes: tuple[str, ...] = ()
     addresses: tuple[str, ...] = ()
-    neighbours: Patience | None = None
+    neighbours: NeighbourTimers | None = None
 
 
 NOTHING_BEFORE = Before()
@@ -130,14 +130,15 @@ def offload_signs(device: str, names: Iterable[str]) -> tuple[Sign, ...]:
 # ---- neighbours -------------------------------------------------------------------------------------------------------
 
 
-def patient(device: str, table: str, how: Patience) -> Act:
+def neighbour_timers(device: str, table: str, timers: NeighbourTimers) -> Act:
     """`table` is arp_cache or ndisc_cache. A link that answers more slowly than its neighbours are asked again would lose packets
     by that, and half of its rate: the kernel gives up an address after three questions, one a second."""
-    return words(f"ip ntable change name {table} dev {device} base_reachable {how.believes_ms} retrans {how.asks_again_ms}")
+    return words(f"ip ntable change name {table} dev {device} base_reachable {timers.base_reachable_ms} retrans {timers.retrans_ms}")
 
 
-def patient_sign(device: str, table: str, how: Patience) -> Sign:
-    return Sign(argv=("ip", "ntable", "show", "dev", device, "name", table), contains=f"base_reachable {how.believes_ms} ")
+def neighbour_sign(device: str, table: str, timers: NeighbourTimers) -> Sign:
+    """One of the two timers stands for both: one command sets them."""
+    return Sign(argv=("ip", "ntable", "show", "dev", device, "name", table), contains=f"base_reachable {timers.base_reachable_ms} ")
 
 
 # ---- our own shaper (runner/ondevice/shaper.py) ---------------------------------------------------------------------------

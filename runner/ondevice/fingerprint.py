@@ -390,7 +390,7 @@ _NEIGHBOURS = "/proc/sys/net"  # ipv4/neigh/data0/retrans_time_ms
 
 
 def _neighbours() -> list[str]:
-    """How patient each interface is with its neighbours: for how long it believes an address, and when it asks again."""
+    """Each interface's timers, in milliseconds: how long a neighbour's address counts, and when it is asked for again."""
     found = []
     for family in ("ipv4", "ipv6"):
         try:
@@ -401,8 +401,9 @@ def _neighbours() -> list[str]:
             if interface in ("default", *_MADE_BY_MODULES):
                 continue
             values = [_bytes(f"{_NEIGHBOURS}/{family}/neigh/{interface}/{name}_time_ms") for name in ("base_reachable", "retrans")]
-            believes, again = (value.decode("ascii", "replace").strip() for value in values)
-            found.append(f"{interface} {family} base_reachable {believes} retrans {again}")
+            base_reachable, retrans = (value.decode("ascii", "replace").strip() for value in values)
+            if base_reachable and retrans:  # or it went away meanwhile
+                found.append(f"{interface} {family} base_reachable {base_reachable} retrans {retrans}")
     if not found:
         raise Unknown("the kernel does not say")
     return found

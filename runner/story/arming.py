@@ -10,9 +10,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from runner.faults.bandwidth import paces
-from runner.faults.kernel import OFFLOADS, Before, Patience
+from runner.faults.kernel import OFFLOADS, Before, NeighbourTimers
 from runner.judgement import asked
 from runner.judgement.chance import packets_needed
+from runner.model.device import DataLink
 from runner.model.profile import Bandwidth, Link
 from runner.model.program import Program
 from runner.ondevice.link_probe import ETHERNET_BYTES, IP_UDP_BYTES
@@ -64,8 +65,9 @@ def _packets_for(link: Bandwidth) -> int:
     return math.ceil(1.2 * max(packets_needed(up), packets_needed(down) / arriving))
 
 
-def before_of(fingerprint: dict[str, Any], interface: str) -> Before:
-    """What an undo must put back on `interface`, read from a device's fingerprint."""
+def before_of(fingerprint: dict[str, Any], link: DataLink) -> Before:
+    """What an undo must put back on the link's interface, read from a device's fingerprint."""
+    interface = link.interface
     on = {line.partition(" ")[2] for line in fingerprint["offloads"] if line.partition(" ")[0] == interface}
     offloads = tuple(short for short in OFFLOADS if any(name in on for name in FEATURES[short]))
     routes = [line for line in fingerprint["routes"] if f" dev {interface} " in f"{line} " and "table local" not in line]
@@ -75,12 +77,13 @@ def before_of(fingerprint: dict[str, Any], interface: str) -> Before:
         offloads=offloads,
         routes=kept,
         addresses=tuple(words[2] for words in addresses),
-        neighbours=_patience(fingerprint["neighbours"], interface),
+        neighbours=_timers(fingerprint["neighbours"], link),
     )
 
 
-def _patience(lines: Sequence[str], interface: str) -> Patience | None:
-    """From the fingerprint's line of IPv4; IPv6's differs only where somebody made it so. None where the device does not say."""
-    found = next((words for line in lines if (words := line.split())[:2] == [interface, "ipv4"]), [])
-    numbers = [word for word in found[3::2] if word.isdigit()]
-    return Patience(believes_ms=int(numbers[0]), asks_again_ms=int(numbers[1])) if len(numbers) == 2 else None
+def _timers(lines: Sequence[str], link: DataLink) -> NeighbourTimers | None:
+    """Of the family in which the far end is reached; None where the device does not say."""
+    family = "ipv6" if ":" in link.far_end else "ipv4"
+    found = next((words for line in lines if (words := line.split())[:2] == [link.interface, family]), [])
+    numbers = [int(word) for word in found[3::2] if word.isdigit()]
+    return NeighbourTimers(base_reachable_ms=numbers[0], retrans_ms=numbers[1]) if len(numbers) == 2 else None

@@ -210,7 +210,7 @@ def _programs(run: Run, plan: ExecutionPlan) -> tuple[Program, ...]:
     its profile names none, because how long a board needs until then says nothing about the software."""
     assert run.session and run.plan.data_link and run.as_found
     capabilities = [str(word) for word in run.session.hello.get("capabilities") or ()]
-    before = before_of(run.as_found, run.plan.data_link.interface)
+    before = before_of(run.as_found, run.plan.data_link)
     made = programs_of(plan.links, run.plan.data_link, plan.name, run.plan.seed, capabilities, before)
     first = plan.stages[0].partition("@")[0]
     return tuple(

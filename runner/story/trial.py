@@ -162,7 +162,7 @@ async def hold_one(at: Bench, asked: Sequence[Link], for_s: float, seed: int, te
     """
     session, token = at.session, f"try.{secrets.token_hex(4)}"
     capabilities = [str(word) for word in session.hello.get("capabilities") or ()]
-    programs = programs_of(asked, at.link, NAME, seed, capabilities, before_of(at.found, at.link.interface))
+    programs = programs_of(asked, at.link, NAME, seed, capabilities, before_of(at.found, at.link))
     tried = Tried(words=[program.steps[0].word for program in programs] or ["nothing"], measured={"before": at.before})
     probe = Probe(session, at.far_end, at.link.far_end, secrets.token_hex(8), at.request.clock)
     expected, dumped = expected_of(asked), [link.model_dump(mode="json") for link in asked]

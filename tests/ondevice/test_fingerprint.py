@@ -145,7 +145,7 @@ PLANTED: list[tuple[str, Lines, Lines, str]] = [  # done, undone, and what must 
     ("limit", [f"mkdir groups/{GROUP}", LIMIT], [f"rmdir groups/{GROUP}"], f"/groups/{GROUP} pids.max=77"),
     ("offload", [[*TSO, "0"]], [[*TSO, "1"]], "- offloads: data0 tx-tcp-segmentation"),
     (
-        "patience",
+        "timers",
         ["ip ntable change name arp_cache dev data0 retrans 7000"],
         ["ip ntable change name arp_cache dev data0 retrans 1000"],
         "+ neighbours: data0 ipv4 base_reachable 30000 retrans 7000",
@@ -174,7 +174,7 @@ def test_a_planted_change_is_told(device: Device, done: list[str | list[str]], u
 def test_each_field_has_a_planted_change() -> None:
     """The table leaves none out. The clock is no field of lines: its jump is told below."""
     words = {"qdisc": "qdiscs", "mtu": "links", "address": "addresses", "route": "routes", "rule": "rules", "table": "firewall"}
-    more = {"limit": "cgroups", "offload": "offloads", "patience": "neighbours", "mount": "mounts"}
+    more = {"limit": "cgroups", "offload": "offloads", "timers": "neighbours", "mount": "mounts"}
     assert {(words | more).get(name) for name, *_ in PLANTED} - {None} == set(FIELDS)
 
 

@@ -13,7 +13,7 @@ import pytest
 from runner.errors import LabError
 from runner.farm import health
 from runner.farm.lease import Leases
-from runner.faults.kernel import Patience
+from runner.faults.kernel import NeighbourTimers
 from runner.model.device import DataLink
 from runner.model.plan import ExecutionPlan
 from runner.model.profile import Bandwidth, Direction, Jamming, Link, Offline
@@ -288,10 +288,12 @@ def test_what_an_undo_must_put_back_is_read_from_the_fingerprint() -> None:
         ],
         "addresses": ["data0 inet 10.77.0.2/24 scope global data0", "data0 inet6 fd00::2/64 scope global"],
     }
-    before = arming.before_of(found, "data0")
+    before = arming.before_of(found, DataLink(interface="data0", far_end="10.77.0.1"))
     assert before.offloads == ("tso", "gro")
     assert before.routes == ("10.9.0.0/16 via 10.77.0.1 dev data0",)
     assert before.addresses == ("fd00::2/64",)
-    assert before.neighbours == Patience(believes_ms=30000, asks_again_ms=1500)
+    assert before.neighbours == NeighbourTimers(base_reachable_ms=30000, retrans_ms=1500)
+    six = DataLink(interface="data0", far_end="fd00::1")
+    assert arming.before_of(found, six).neighbours == NeighbourTimers(base_reachable_ms=1, retrans_ms=2)
     unknown = {**found, "neighbours": ["unknown: the kernel does not say"]}
-    assert arming.before_of(unknown, "data0").neighbours is None
+    assert arming.before_of(unknown, six).neighbours is None

@@ -99,10 +99,10 @@ def _unshare(what: int) -> None:
         raise OSError(ctypes.get_errno(), f"unshare({what:#x}): " + os.strerror(ctypes.get_errno()))
 
 
-def _be_patient(name: str) -> None:
-    """The board's address is believed for an hour: over a link that answers after ten seconds nobody learns it again.
+def _confirmed_for_an_hour(name: str) -> None:
+    """The board's address, once known: over a link that answers after ten seconds nobody learns it again.
 
-    The board's own side is the fault's to make patient; where this cannot be written, slow links lose packets that nobody asked for.
+    The timers of the board's own side are the fault's; where this cannot be written, slow links lose packets that nobody asked for.
     """
     with contextlib.suppress(OSError), open(f"/proc/sys/net/ipv4/neigh/{name}/base_reachable_time_ms", "w") as file:
         file.write("3600000")
@@ -120,7 +120,7 @@ def _tap_in_new_namespace(name: str, address: str, netmask: str) -> Tap:
                 sockaddr = struct.pack("HH4s8x", socket.AF_INET, 0, socket.inet_aton(value))
                 fcntl.ioctl(control, request, struct.pack("16s16s8x", name.encode(), sockaddr))
             fcntl.ioctl(control, siocsifflags, struct.pack("16sH22x", name.encode(), iff_up_running))
-        _be_patient(name)
+        _confirmed_for_an_hour(name)
         return Tap(tap, os.open(f"/proc/self/task/{threading.get_native_id()}/ns/net", os.O_RDONLY | os.O_CLOEXEC))
     except OSError:
         os.close(tap)
