@@ -113,6 +113,8 @@ class Source:
             line = text.count("\n", 0, error.position) + 1
             found = f"unacceptable character {chr(error.character)!r}" if isinstance(error.character, int) else "unacceptable character"
             self._complain((), f"cannot be read: {found}", TEXT, line, "take it out")
+        except OverflowError:
+            self._complain((), "not YAML: an escape (\\U…) beyond the last character there is", TEXT, do="take it out")
         except (ValueError, yaml.YAMLError) as error:
             self._complain((), f"not YAML: {str(error).partition(chr(10))[0]}", "plain YAML, indented with spaces")
         else:

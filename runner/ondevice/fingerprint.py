@@ -409,7 +409,9 @@ def _neighbours() -> list[str]:
     return found
 
 
-_BY_ITSELF = ("/run/user/", "/run/credentials/", "/proc/sys/fs/binfmt_misc")  # a login's, a service's, one that is mounted when looked at
+_BY_ITSELF = (  # a login's, a service's, one that is mounted when looked at, those of namespaces and of containers
+    "/run/user/", "/run/credentials/", "/proc/sys/fs/binfmt_misc", "/run/netns", "/run/docker/", "/var/lib/docker/", "/var/lib/containers/",
+)  # fmt: skip
 
 
 def _mount_lines() -> list[str]:

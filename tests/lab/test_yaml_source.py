@@ -62,6 +62,7 @@ def test_a_word_means_what_it_looks_like(source: Make, text: str, value: Any) ->
         ("a: &x [1]\nb: *x", 2, "not YAML: an alias (*name)"),
         ("a: 1\nb: !!python/object/apply:os.system [ls]", 2, "not YAML: a tag (tag:yaml.org,2002:python/object/apply:os.system)"),
         ("a: !!python/name:os.system", 1, "not YAML: a tag"),
+        ('a: "\\U87952071"', 1, "not YAML: an escape"),
         ("a: !!int abc", 1, "not YAML: a tag"),
         ("a: !ours {}", 1, "not YAML: a tag (!ours)"),
         ("[" * 100_000, 1, f"not YAML: nested deeper than {MAX_DEPTH} levels"),

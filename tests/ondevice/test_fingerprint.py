@@ -358,16 +358,17 @@ COMMIT
 
 
 def test_mounts_without_numbers_that_the_kernel_chose() -> None:
-    """Ids and devices go; a login's folders, which come and go, too."""
+    """Ids and devices go; so does what comes and goes with a login, a namespace or a container."""
     lines = [
         "36 25 254:0 /part /mnt rw,noatime shared:1 - ext4 /dev/vda rw,errors=remount-ro",
-        "40 25 0:4 net:[4026532281] /run/netns/a rw shared:2 - nsfs nsfs rw",
+        "40 25 0:4 net:[4026532281] /kept/netns/a rw shared:2 - nsfs nsfs rw",
         "41 25 0:40 / /run/user/0 rw,nosuid shared:3 - tmpfs tmpfs rw,size=100k",
+        "43 25 0:4 net:[4026532201] /run/netns/far-1 rw shared:5 - nsfs nsfs rw",
         "42 25 0:30 / /auto rw shared:4 - autofs systemd-1 rw,fd=29,pgrp=1,timeout=0,pipe_ino=13",
     ]
     assert mounts_of(lines) == [
         "/mnt /part ext4 /dev/vda rw,noatime rw,errors=remount-ro",
-        "/run/netns/a net nsfs nsfs rw rw",
+        "/kept/netns/a net nsfs nsfs rw rw",
         "/auto / autofs systemd-1 rw",
     ]
 
