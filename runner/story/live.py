@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 from runner.errors import LabError, RunnerError
-from runner.farm.lease import LeaseLost
 from runner.judgement.evidence import SET_ASIDE
 from runner.lab.folder import seals
 from runner.lab.where import cache_root, state_root
@@ -22,7 +21,7 @@ from runner.ondevice.journal import Journal
 from runner.ondevice.results import ENDS
 from runner.story import links
 from runner.story.run import Run
-from runner.story.signs_of_life import RENEW_EVERY_S, sign_of_life
+from runner.story.signs_of_life import lease_kept, signs_of_life
 from runner.story.steps import step
 from runner.target.drivers import Request, make_target
 from runner.target.session import NotOurs
@@ -38,19 +37,17 @@ async def live_target(run: Run, adjust: Callable[[Target], None]) -> AsyncIterat
     run.target = target = await make_target(request)
     adjust(target)
     _mark_evidence(run, target)
-    renewal = asyncio.ensure_future(_renew(run, asyncio.current_task()))
-    try:
-        await _open(run, target)
-        yield
-    except (LeaseLost, NotOurs) as error:  # whoever says so: somebody else's device is not even switched off
+
+    def lost(error: LabError) -> None:  # whoever says so: somebody else's device is not even switched off
         run.lost = run.lost or error
-        raise
+
+    try:
+        async with signs_of_life(run.lease, target, run.clock, lambda: run.session, on_lost=lost, say=run.say):
+            await _open(run, target)
+            yield
     finally:
-        run.unwinding = True
-        try:
+        async with lease_kept(run.lease, run.clock, on_lost=lost, say=run.say):
             await _to_the_end(_unwind(run, target))
-        finally:
-            renewal.cancel()
 
 
 @step("open")
@@ -78,24 +75,6 @@ def _mark_evidence(run: Run, target: Target) -> None:
     for name, mark in run.past.marks.items():
         if name in files:
             files[name].rewind(mark)
-
-
-async def _renew(run: Run, task: asyncio.Task[Any] | None) -> None:
-    """Signs of life towards all who wait for them; cancels `task` when the lease is lost."""
-    while True:
-        await run.clock.sleep(RENEW_EVERY_S)
-        try:
-            await asyncio.to_thread(run.lease.renew)
-            if run.target and run.session and not run.unwinding:
-                await sign_of_life(run.target, run.session)
-        except (LeaseLost, NotOurs) as error:
-            run.lost = error
-            assert task
-            if not run.unwinding:
-                task.cancel()
-            return
-        except LabError as error:  # the lease file is busy or its disk full; there are five more tries before anybody takes over
-            run.say(f"the lease could not be renewed: {error}")
 
 
 async def _to_the_end(unwinding: Awaitable[None]) -> None:

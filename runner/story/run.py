@@ -105,7 +105,6 @@ class Run:
     as_found: dict[str, Any] | None = None  # the device's fingerprint from before the first link fault
     endings: list[str] = field(default_factory=list)  # how each execution ended, in order
     completed: bool = False  # every planned step was made
-    unwinding: bool = False  # from here on the lease is renewed, and nothing else
     superseded: bool = False  # the device was lent again while this run was not looked after; all that it wrote is mirrored
     lost: LabError | None = None  # the lease was (LeaseLost), or the device says so (NotOurs): nothing may be done to the device any more
     baseline_s: dict[str, float] = field(default_factory=dict)  # each stage's duration without a fault

@@ -118,7 +118,7 @@ async def at_hand(
         async with signs_of_life(lease, target, request.clock):  # a slow board may take longer than its keeper waits
             session = await target.bring_up(request.say)
         try:
-            async with signs_of_life(lease, target, request.clock, session):
+            async with signs_of_life(lease, target, request.clock, lambda: session):
                 yield target, session, lease
         finally:
             with contextlib.suppress(RunnerError):

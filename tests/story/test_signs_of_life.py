@@ -24,7 +24,7 @@ class Device:
     def __init__(self, clock: Any, **errors: Exception) -> None:
         self.clock, self.errors = clock, errors
         self.heard: dict[str, list[float]] = {"lease": [], "keeper": [], "device": []}
-        self.enough = asyncio.Event()
+        self.enough, self.lost = asyncio.Event(), []  # type: ignore[var-annotated]
 
     def hear(self, who: str) -> None:
         self.heard[who].append(self.clock.boottime_ns() / 1e9)
@@ -43,7 +43,8 @@ class Device:
 
     async def held(self, block: Callable[[], Any]) -> None:
         lease, target = SimpleNamespace(renew=lambda: self.hear("lease")), SimpleNamespace(power=SimpleNamespace(renew=self.keeper))
-        async with asyncio.timeout(LIMIT_S), signs_of_life(lease, target, self.clock, self):  # type: ignore[arg-type]
+        held: Any = (lease, target, self.clock, lambda: self)
+        async with asyncio.timeout(LIMIT_S), signs_of_life(*held, on_lost=self.lost.append):
             await block()
 
 
@@ -82,10 +83,88 @@ def test_whoever_loses_the_device_stops(clock: Any, who: str, error: Exception) 
 
     async def go() -> None:
         device = Device(clock, **{who: error})
-        await device.held(asyncio.Event().wait)
+        with pytest.raises(type(error)):
+            await device.held(asyncio.Event().wait)
+        assert device.lost == [error]
 
-    with pytest.raises(type(error)):
-        asyncio.run(go())
+    asyncio.run(go())
+
+
+@pytest.mark.parametrize("kind", [LeaseLost, RuntimeError])
+@pytest.mark.parametrize("end", ["raises", "swallows"])
+def test_what_ended_the_block_is_heard_whatever_the_block_makes_of_it(clock: Any, kind: type[Exception], end: str) -> None:
+    """Its clean-up fails, or it takes the cancellation for its own: a loss is said, or our own mistake; no cancellation is left over."""
+
+    async def go() -> None:
+        async def block() -> None:
+            try:
+                await asyncio.Event().wait()
+            except asyncio.CancelledError:
+                if end == "raises":
+                    raise LabError("the clean-up failed") from None
+
+        with pytest.raises(kind, match="lent again") as raised:
+            await Device(clock, lease=kind("lent again")).held(block)
+        assert isinstance(raised.value.__cause__, LabError) == (end == "raises")
+        this = asyncio.current_task()
+        assert this
+        assert this.cancelling() == 0
+        await asyncio.sleep(0)
+
+    asyncio.run(go())
+
+
+def test_a_loss_that_the_block_itself_hears_of_is_told(clock: Any) -> None:
+    """By whoever it was said: nothing is done to the device afterwards."""
+
+    async def go() -> None:
+        device, error = Device(clock), NotOurs("theirs")
+
+        async def block() -> None:
+            raise error
+
+        with pytest.raises(NotOurs):
+            await device.held(block)
+        assert device.lost == [error]
+
+    asyncio.run(go())
+
+
+@pytest.mark.parametrize("end", ["ends", "raises", "swallows"])
+def test_an_interruption_together_with_the_loss_is_an_interruption(clock: Any, end: str) -> None:
+    """The loss is known all the same."""
+
+    async def go() -> None:
+        device = Device(clock, lease=LeaseLost("lent again"))
+
+        async def block() -> None:
+            try:
+                await asyncio.Event().wait()
+            except asyncio.CancelledError:
+                task.cancel()  # ^C, while the block is being cancelled
+                if end == "raises":
+                    raise LabError("the clean-up failed") from None
+                if end == "ends":
+                    raise
+
+        task = asyncio.ensure_future(device.held(block))
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert len(device.lost) == 1
+
+    asyncio.run(go())
+
+
+def test_nobody_renews_any_more_behind_the_block(clock: Any) -> None:
+    """Whatever it ended with: the renewal is over when the block is."""
+
+    async def go() -> None:
+        device = Device(clock)
+        before = asyncio.all_tasks()
+        await device.held(device.enough.wait)
+        assert asyncio.all_tasks() == before
+
+    asyncio.run(go())
 
 
 def test_a_block_that_is_cancelled_by_others_is_just_cancelled(clock: Any) -> None:
