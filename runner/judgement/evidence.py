@@ -210,6 +210,12 @@ class Evidence:
         return next((record.payload for record in reversed(self.coordinator) if record.kind == kind), None)
 
     @property
+    def begun_with(self) -> dict[str, Any]:
+        """Size and SHA-256 of plan, pipelines and checks, by the coordinator's first record; none of a run of an older version."""
+        noted = self.coordinator[0].payload.get("files") if self.coordinator else None
+        return noted if isinstance(noted, dict) else {}
+
+    @property
     def completed_at(self) -> str | None:
         """When the run ended, by the coordinator's wall clock; None when it was killed."""
         ends = [record.wall_ns for record in self.coordinator if record.kind in ("run_ended", "superseded")]

@@ -38,20 +38,19 @@ def evidence_unaltered(folder: RunFolder, evidence: Evidence) -> list[Problem]:
     ]
     judged_by = ("results/journal/", "pipelines/checks.py")  # anything else that somebody put here changes no judgement
     added = [name for name in found if name not in sealed["files"] and name.startswith(judged_by)]
-    return problems + [(f"{name} was added after the run", name) for name in added]
+    problems += [(f"{name} was added after the run", name) for name in added]
+    return problems + [(f"{r.kind} was noted behind the end", f"{where}#{r.sequence}") for r in _behind_an_end(evidence.coordinator)]
 
 
 def planned_as_begun(folder: RunFolder, evidence: Evidence) -> list[Problem]:
     """Plan, pipelines and checks are what the coordinator noted when the run began, whatever was sealed at its end."""
-    began = evidence.note("run_began") or {}
-    noted = began["files"] if isinstance(began.get("files"), dict) else {}  # a run of an older version notes none
-    problems: list[Problem] = []
-    for name, said in noted.items():
+    where = str(folder.coordinator_journal.relative_to(folder.root))
+    again = [record.sequence for record in evidence.coordinator[1:] if record.kind == "run_began"]
+    problems: list[Problem] = [("the run is noted to have begun again", f"{where}#{sequence}") for sequence in again]
+    for name, said in evidence.begun_with.items():
         path = folder.root / name
         if not name.startswith(("pipelines/", "config/")) or ".." in name.split("/"):
-            problems.append(
-                (f"{name} is noted as planned, and no plan lies there", str(folder.coordinator_journal.relative_to(folder.root)))
-            )
+            problems.append((f"{name} is noted as planned, and no plan lies there", where))
         elif not path.is_file() or seal(path) != said:
             problems.append((f"{name} is not what it was when the run began", name))
     return problems
@@ -149,6 +148,25 @@ def faults_as_planned(folder: RunFolder, evidence: Evidence) -> list[Problem]:
         if record.kind == "armed":
             armed.add(program)
     return problems + list(strange.values())
+
+
+_BACK = ("resumed", "superseded")
+_FETCHED = ("mirrored", "diverged", "execution_ended")  # by another run, which may be killed at it
+_BEHIND = {"sealed": ("unwind_failed", "run_ended", *_FETCHED, *_BACK), "run_ended": (*_FETCHED, *_BACK)}
+
+
+def _behind_an_end(coordinator: list[Record]) -> list[Record]:
+    """The first record that stands where none can: behind the end of a run that ran, or behind another end, or a seal, from which
+    nobody had gone on."""
+    last: Record | None = None  # the seal, or the end
+    for record in coordinator:
+        if last is not None and (last.payload.get("ending") == "ran" or record.kind not in _BEHIND[last.kind]):
+            return [record]
+        if record.kind in _BEHIND:
+            last = record
+        elif record.kind in _BACK:
+            last = None
+    return []
 
 
 def _recounted(folder: RunFolder, where: str, losses: list[Record], power_ons: list[DiskLog], absences: int) -> list[Problem]:

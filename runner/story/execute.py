@@ -110,8 +110,8 @@ def _what_was_planned(folder: RunFolder) -> dict[str, dict[str, object]]:
 
 def _refuse_another(folder: RunFolder, evidence: Evidence, plan: Plan, token: str) -> None:
     """Raises AskError for a folder that is not what the run began with, or not where: the device knows its witness by its path."""
-    now, then = _what_was_planned(folder), evidence.coordinator[0].payload.get("files")
-    changed = [name for name, said in then.items() if now.get(name) != said] if isinstance(then, dict) else []
+    now = _what_was_planned(folder)
+    changed = [name for name, said in evidence.begun_with.items() if now.get(name) != said]
     if changed:
         found = f"{changed[0]} is not what it was when {folder.run_id} began"
         raise AskError(found, where=str(folder.root / changed[0]), do=f"put it back, or run anew: {plan.command}")

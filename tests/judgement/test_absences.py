@@ -69,6 +69,35 @@ def test_a_run_has_ended_as_its_last_coordinator_says(run: MadeRun, name: str) -
     assert (found.completed_at is None) == (ending is None)
 
 
+SEALED: tuple[str, dict[str, Any]] = ("sealed", {"files": {}})
+FETCHED: list[tuple[str, dict[str, Any]]] = [
+    ("mirrored", {"execution": "recovery-1", "sequence": 1, "kind": "began"}),
+    ("execution_ended", {"execution": "recovery-1", "ending": "abandoned", "mirrored": 4, "chain": ""}),
+]
+LATER: dict[str, tuple[list[tuple[str, dict[str, Any]]], list[str]]] = {
+    "fetched by another run, which was killed at it": ([SEALED, INTERRUPTED, *FETCHED, ("resumed", {})], []),
+    "killed behind its seal": ([SEALED, ("resumed", {})], []),
+    "not sealed, fetched, lent again": ([INTERRUPTED, *FETCHED, ("superseded", {"by": "R"})], []),
+    "unwound badly": ([SEALED, ("unwind_failed", {})], []),
+    "sealed twice": ([SEALED, SEALED], ["sealed was noted behind the end"]),
+    "ended twice": ([SEALED, INTERRUPTED, *FETCHED, ("run_ended", {"ending": "ran"})], ["run_ended was noted behind the end"]),
+    "more found behind its seal": ([SEALED, ("missed", {"execution": "recovery-1", "holds": []})], ["missed was noted behind the end"]),
+    "resumed behind its end": ([SEALED, ("run_ended", {"ending": "ran"}), ("resumed", {})], ["resumed was noted behind the end"]),
+}
+
+
+@pytest.mark.parametrize("name", [*ENDINGS, *LATER])
+def test_behind_an_end_only_those_note_who_are_back(run: MadeRun, name: str) -> None:
+    """A coordinator that resumes, or another run that fetches what was left. Nobody does behind a run that ran; and a second seal or
+    end, without anybody who came back, is a forger's."""
+    sealed = [each for note in ENDINGS.get(name, ([],))[0] for each in ([SEALED, note] if note[0] == "run_ended" else [note])]
+    notes, wrong = LATER.get(name, (sealed, []))
+    for at_s, (kind, facts) in enumerate(notes, 10):
+        run.note(at_s, kind, **facts)
+    found = [said for said, _ in evidence_unaltered(run.folder, evidence(run)) if said.endswith("noted behind the end")]
+    assert found == wrong
+
+
 def test_what_a_resume_left_unfinished_has_no_verdict_of_before(run: MadeRun) -> None:
     """Blocked, then resumed, then killed: nothing is judged, and it is said to be killed, not blocked."""
     run.note(10, "run_ended", ending="lab", error="no answer")
