@@ -36,29 +36,26 @@ SILENCING = ("offline", "jamming")
 
 
 def from_link_log(
-    faults: list[Row], lines: list[Row], asked: dict[str, Row] | None = None, before: Row | None = None, unlogged: Sequence[Row] = ()
+    faults: list[Row], lines: list[Row], asked: dict[str, Row], before: Row | None = None, unlogged: Sequence[Row] = ()
 ) -> list[Row]:
     """Rows for faults that come and go, and for those that silence a link, from the light probe's packets at the far end.
 
     `faults` are the changes of each program in order (`changes` in guard_journal.py), `lines` those of link.jsonl: both
-    on the device's boot-time clock. `asked` are the faults by program (`named`), as far as they are known: without them only what
-    silences is judged. `before` is what was measured without any. `unlogged` says when packets came that were not logged: a window
-    that has some of them inside is not measured.
+    on the device's boot-time clock: they say when. `asked` are the faults by program (`named`), which say what: how strictly one is
+    judged is never the device's word. `before` is what was measured without any. `unlogged` says when packets came that were not
+    logged: a window that has some of them inside is not measured.
 
     What was sent and did not come is known from the numbers around it; when it was sent, from the pace at which its neighbours
     were. Behind the last packet of a boot nothing is known. What came down is known from the echoes that the packets tell of.
     """
-    asked, own = asked or {}, dict[str, list[Row]]()
-    for change in faults:
-        own.setdefault(change["program"], []).append(change)
     log = LightLog(lines, unlogged)
-    spans = {program: windows(own.get(program, [])) for program in sorted({*own, *asked})}
-    silent = {program: spans[program] for program, changes in sorted(own.items()) if changes[0]["fault"] in SILENCING and spans[program]}
+    spans = {program: windows([change for change in faults if change["program"] == program]) for program in sorted(asked)}
+    silent = {program: found for program, found in spans.items() if asked[program]["fault"] in SILENCING and found}
     quiet = [window for found in silent.values() for window in found]
     timed = {program: link for program, link in sorted(asked.items()) if not constant(link)}
     rows = []
     for program, found in silent.items():
-        rows += _silenced(program, found, own[program], log, program in timed)
+        rows += _silenced(program, asked[program], found, log)
     for program, link in timed.items():
         if link["fault"] == "bandwidth" and spans[program]:
             around = _Around(spans[program], quiet, [window for each in [program, *silent] for window in spans[each]], before or {})
@@ -68,7 +65,7 @@ def from_link_log(
             rows.append(compared(f"{program}, while it was on", str(link["name"]), "nobody measures it", "that it was on", was_on))
     outside = [came for boot, sent_ns, came in log.packets if not any(touches(window, boot, sent_ns) for window in quiet)]
     if quiet and len(outside) >= FEWEST:
-        lossy = any(change["fault"] not in SILENCING and change["on"] for change in faults)
+        lossy = any(found and program not in silent for program, found in spans.items())
         rows.append(passes("the link, while nothing silenced it", len(outside), sum(outside), lossy))
     return rows
 
@@ -85,20 +82,20 @@ class _Around(NamedTuple):
 # ---- what silences ------------------------------------------------------------------------------------------------------------
 
 
-def _silenced(program: str, spans: list[Window], changes: list[Row], log: LightLog, timed: bool) -> list[Row]:
+def _silenced(program: str, link: Row, spans: list[Window], log: LightLog) -> list[Row]:
     """That nothing came up while it was on; or of a jammer that answers, that something did not. What comes down is not known from
     the log: the far end only answers."""
     what, whole = f"{program}, while it was on", log.whole(spans)
-    word = next(str(change["word"]) for change in changes if change["on"])
-    asked = "some are jammed" if word.startswith("reactive") else "nothing passes"
+    reactive, deceptive = (link.get("jammer") == jammer for jammer in ("reactive", "deceptive"))
+    asked = "some are jammed" if reactive else "nothing passes"
     if not whole:
         return [compared(what, asked, "not measured: packets came and were not logged", "all are logged", False)]
     measured = _counted([came for boot, sent_ns, came in log.packets if any(deep_in(each, boot, sent_ns, sent_ns) for each in whole)])
-    if word.startswith("reactive"):
+    if reactive:
         return [_reacted(program, measured)]
     row = nothing_passes(what, measured)
-    down = "it passes" if word.startswith("deceptive") else "nothing passes"
-    return [row, not_here(f"{what}: down", down, "the far end only answers", bool(row["within"]))] if timed else [row]
+    down = "it passes" if deceptive else "nothing passes"
+    return [row] if constant(link) else [row, not_here(f"{what}: down", down, "the far end only answers", bool(row["within"]))]
 
 
 def _reacted(program: str, measured: Row) -> Row:

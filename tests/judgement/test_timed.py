@@ -13,7 +13,7 @@ from runner.judgement.light_log import MAX_MISSING, packets_sent
 from runner.judgement.side_by_side import said
 from runner.judgement.timed import from_link_log
 
-from .made_links import BEFORE, bandwidth, played
+from .made_links import BEFORE, SILENT, bandwidth, played
 
 Row = dict[str, Any]
 
@@ -37,11 +37,12 @@ def probe_log(arrives: Any, seconds: float = 60.0, boot: str = BOOT, from_s: flo
 
 
 GONE = [change("x.offline-1", 10, True), change("x.offline-1", 20, False)]
+OFFLINE = {"x.offline-1": SILENT[0]}
 
 
 def test_silence_in_its_window_and_nowhere_else_is_reached() -> None:
     """Off at 10 s, on again at 20 s; the numbers tell what was sent between."""
-    rows = from_link_log(GONE, probe_log(lambda at_s: not 10 <= at_s < 20))
+    rows = from_link_log(GONE, probe_log(lambda at_s: not 10 <= at_s < 20), OFFLINE)
     assert [row["within"] for row in rows] == [True, True]
     assert rows[0]["measured"].startswith("40 of 40 lost"), "a second at each end is left out"
 
@@ -57,7 +58,7 @@ def test_silence_in_its_window_and_nowhere_else_is_reached() -> None:
 )
 def test_a_fault_that_was_not_as_said_is_found(arrives: Any, within: list[bool]) -> None:
     """The guard says that it was on from 10 to 20 s; the far end knows better."""
-    assert [row["within"] for row in from_link_log(GONE, probe_log(arrives))] == within
+    assert [row["within"] for row in from_link_log(GONE, probe_log(arrives), OFFLINE)] == within
 
 
 def test_a_pause_of_the_probe_is_no_loss() -> None:
@@ -65,13 +66,13 @@ def test_a_pause_of_the_probe_is_no_loss() -> None:
     lines = probe_log(lambda at_s: not 10 <= at_s < 20, seconds=20)
     later = probe_log(lambda at_s: True, seconds=20, from_s=40)
     lines += [{**line, "sequence": line["sequence"] + 100, "started_ms": 0} for line in later]
-    assert [row["within"] for row in from_link_log(GONE, lines)] == [True, True]
+    assert [row["within"] for row in from_link_log(GONE, lines, OFFLINE)] == [True, True]
 
 
 def test_short_windows_are_counted_together() -> None:
     """Twenty of half a second each: no single one has five packets, all of them have."""
     flapping = [change("x.offline-1", 0.5 + number / 2, number % 2 == 0) for number in range(40)]
-    rows = from_link_log(flapping, probe_log(lambda at_s: not (at_s < 20.5 and (at_s * 10) % 10 >= 5), every_s=0.05))
+    rows = from_link_log(flapping, probe_log(lambda at_s: not (at_s < 20.5 and (at_s * 10) % 10 >= 5), every_s=0.05), OFFLINE)
     assert rows[0]["within"]
     assert int(rows[0]["measured"].split()[0]) >= 60
 
@@ -80,27 +81,46 @@ def test_what_a_power_cut_hides_is_not_measured() -> None:
     """On until the power went, and nothing came afterwards: nobody knows what was sent. With a window that was seen, it counts."""
     cut = [change("x.offline-1", 10, True), change("x.offline-1", 3, False, boot=OTHER)]
     lines = probe_log(lambda at_s: at_s < 10, seconds=30) + probe_log(lambda at_s: True, 20, OTHER, from_s=2)
-    rows = from_link_log(cut, lines)
+    rows = from_link_log(cut, lines, OFFLINE)
     assert [row["within"] for row in rows] == [False, True]
     assert "not measured" in rows[0]["measured"]
     again = [*cut[:1], change("x.offline-1", 4, True, boot=OTHER), change("x.offline-1", 14, False, boot=OTHER)]
     lines = probe_log(lambda at_s: at_s < 10, seconds=30) + probe_log(lambda at_s: at_s > 14, 20, OTHER, from_s=3)
-    assert [row["within"] for row in from_link_log(again, lines)] == [True, True]
+    assert [row["within"] for row in from_link_log(again, lines, OFFLINE)] == [True, True]
 
 
 def test_under_another_fault_that_loses_packets_any_will_do() -> None:
     """Between two windows a link that loses nine of ten is as it must be; one that passes nothing is not."""
     lossy = [change("x.bandwidth-1", 0, True, word="90 % lost", fault="bandwidth"), *GONE]
-    rows = from_link_log(lossy, probe_log(lambda at_s: not 10 <= at_s < 20 and int(at_s * 5) % 10 == 0))
+    tenth = probe_log(lambda at_s: not 10 <= at_s < 20 and int(at_s * 5) % 10 == 0)
+    rows = from_link_log(lossy, tenth, {**OFFLINE, NAME: bandwidth({"loss_percent": 90.0})})
     assert [row["within"] for row in rows] == [True, True]
-    assert not from_link_log(GONE, probe_log(lambda at_s: not 10 <= at_s < 20 and int(at_s * 5) % 10 == 0))[1]["within"]
+    assert not from_link_log(GONE, tenth, OFFLINE)[1]["within"]
+
+
+def jammed(jammer: str, word: str, arrives: Any, **more: Any) -> list[Row]:
+    """What is said of a jammer that was planned so, and that the device calls otherwise, or not."""
+    on = [change("x.jamming-1", 10, True, word=word, fault="jamming"), change("x.jamming-1", 20, False, fault="jamming")]
+    return from_link_log(on, probe_log(arrives), {"x.jamming-1": {"fault": "jamming", "jammer": jammer, **more}})
+
+
+def one_third(at_s: float) -> bool:
+    return not (10 <= at_s < 20 and int(at_s * 5) % 3 == 0)
 
 
 def test_a_jammer_that_answers_jams_some() -> None:
     """While it is on some are lost; none lost is none jammed."""
-    on = [change("x.jamming-1", 10, True, word="reactive jammer, 30 %", fault="jamming"), change("x.jamming-1", 20, False, fault="jamming")]
-    assert from_link_log(on, probe_log(lambda at_s: not (10 <= at_s < 20 and int(at_s * 5) % 3 == 0)))[0]["within"]
-    assert not from_link_log(on, probe_log(lambda at_s: True))[0]["within"]
+    assert jammed("reactive", "reactive jammer, 30 %", one_third)[0]["within"]
+    assert not jammed("reactive", "reactive jammer, 30 %", lambda at_s: True)[0]["within"]
+
+
+@pytest.mark.parametrize("word", ["reactive: whatever", "deceptive jammer", ""])
+def test_what_a_device_calls_a_fault_changes_nothing(word: str) -> None:
+    """The plan says which jammer it is: nothing passes a constant one, and one that answers need not hit everything."""
+    assert not jammed("constant", word, one_third)[0]["within"]
+    assert jammed("reactive", word, one_third)[0]["within"]
+    asked = [row["asked"] for row in jammed("constant", word, lambda at_s: not 10 <= at_s < 20, at_s=1)]
+    assert asked == ["nothing passes", "nothing passes", "it passes"]
 
 
 def told_log(up: Any, down: Any, seconds: float = 60.0, every_s: float = 0.2, rtt_ms: Any = lambda at_s: 9.0) -> list[Row]:
@@ -234,24 +254,24 @@ def test_what_a_flood_kept_out_of_the_log_is_no_outage() -> None:
     lines = probe_log(lambda at_s: not (10 <= at_s < 20 or 30 <= at_s < 40))
     ahead = lines[0]["received_ns"] - lines[0]["sent_ns"]
     flood = [{"not_logged": 40, "who": "w", "from_ns": 13 * S + ahead, "received_ns": 17 * S + ahead}]
-    (first, *_), (both, *_) = (from_link_log(faults, lines, unlogged=flood) for faults in (GONE, twice))
+    (first, *_), (both, *_) = (from_link_log(faults, lines, OFFLINE, unlogged=flood) for faults in (GONE, twice))
     assert (first["within"], first["measured"]) == (False, "not measured: packets came and were not logged")
     assert (both["within"], both["measured"]) == (True, "40 of 40 lost, 100 %")
     elsewhere = [{"not_logged": 40, "received_ns": 50 * S + ahead}]
-    assert from_link_log(GONE, lines, unlogged=elsewhere)[0]["within"]
+    assert from_link_log(GONE, lines, OFFLINE, unlogged=elsewhere)[0]["within"]
 
 
 def test_a_step_that_took_long_is_neither_inside_nor_outside() -> None:
     """On from 8 s on at the earliest, and until 23 s at the latest: what is lost or passes in between says nothing."""
     slow = [{**GONE[0], "began_ns": 8 * S}, {**GONE[1], "began_ns": 18 * S, "done_ns": 23 * S}]
-    rows = from_link_log(slow, probe_log(lambda at_s: not 8.5 <= at_s < 18.2))
+    rows = from_link_log(slow, probe_log(lambda at_s: not 8.5 <= at_s < 18.2), OFFLINE)
     assert [(row["within"], row["measured"].split(",")[0]) for row in rows] == [(True, "30 of 30 lost"), (True, "215 of 215 received")]
 
 
 def test_without_such_faults_nothing_is_said() -> None:
     """Bandwidth is measured otherwise."""
-    assert from_link_log([change("x.bandwidth-1", 0, True, fault="bandwidth")], probe_log(lambda at_s: True)) == []
-    assert from_link_log([], []) == []
+    assert from_link_log([change(NAME, 0, True, fault="bandwidth")], probe_log(lambda at_s: True), {NAME: bandwidth()}) == []
+    assert from_link_log([], [], {}) == []
 
 
 @settings(deadline=None, max_examples=10)
@@ -270,6 +290,6 @@ def test_without_such_faults_nothing_is_said() -> None:
 def test_whatever_a_device_claims_costs_little(lines: list[Row]) -> None:
     """Numbers and times without sense: rows, no error, and a bounded number of packets in memory."""
     assert len(packets_sent(lines)) <= len(lines) + MAX_MISSING
-    for row in from_link_log(GONE, lines):
+    for row in from_link_log(GONE, lines, OFFLINE):
         assert set(row) == {"what", "asked", "measured", "tolerance", "within"}
         assert said(row)
