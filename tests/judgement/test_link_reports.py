@@ -456,7 +456,10 @@ def test_a_record_without_what_it_must_say_is_found(run: MadeLinkRun) -> None:
     assert said == "this 'reverted' lacks what such a record says"
 
 
-@pytest.mark.parametrize("line", ["garbage", "[]", '{"who": 5}', "[" * 60_000], ids=["text", "list", "shape", "deep"])
+LINES = {"text": "garbage", "list": "[]", "shape": '{"who": 5}', "when it was is not said": '{"not_logged": 3}', "deep": "[" * 60_000}
+
+
+@pytest.mark.parametrize("line", LINES.values(), ids=LINES)
 @pytest.mark.parametrize("name", ["link.jsonl", "receipts.jsonl"])
 def test_a_line_that_no_far_end_writes_is_found(run: MadeLinkRun, name: str, line: str) -> None:
     """With its number."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from runner.judgement.checks import Problem
-from runner.judgement.far_end_lines import PROBED, RECEIVED, line_of
+from runner.judgement.far_end_lines import NOT_LOGGED, PROBED, RECEIVED, line_of
 from runner.judgement.guard_journal import GUARD, GUARD_RECORDS
 from runner.judgement.integrity import questions
 from runner.judgement.rules.look import Found, Look
@@ -70,8 +70,7 @@ def guard_let_go(look: Look) -> Found:
 
 
 def far_end_lines(look: Look) -> Found:
-    of_probe: list[dict[str, type]] = [PROBED, {"not_logged": int}]
-    kinds = {look.folder.link_log: of_probe, look.folder.receipts: [RECEIVED]}
+    kinds = {look.folder.link_log: [PROBED, NOT_LOGGED], look.folder.receipts: [RECEIVED]}
     if look.in_progress or not any(path.is_file() for path in kinds):
         return None
     problems: list[Problem] = []
