@@ -65,6 +65,12 @@ async def status(device: KnownDevice) -> dict[str, Any]:
     return {"on": None}
 
 
+async def is_on(device: KnownDevice) -> bool | None:
+    """None: nobody knows."""
+    found: bool | None = (await status(device))["on"]
+    return found
+
+
 def status_text(device: KnownDevice, value: dict[str, Any]) -> str:
     name, holder = device.name, held_by(device)
     lines = [f"held by {holder}"] if holder else []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import click
@@ -23,7 +24,7 @@ def profile_try(output: Output, names: tuple[str, ...], device: str, duration: s
     """Hold profiles over a device's data link: apply them, measure asked against measured, revert, and prove it."""
     import asyncio
 
-    from runner.cli.power import seconds
+    from runner.cli.power import is_on, seconds
     from runner.lab.load import Reader
     from runner.story.trial import links_of, try_out
 
@@ -37,7 +38,7 @@ def profile_try(output: Output, names: tuple[str, ...], device: str, duration: s
         output.say(f"{phase}\n" + table(rows))
 
     with output.waiting(f"{device} to answer, and its link to be measured"):
-        tried = asyncio.run(try_out(known.request(output.say), known.identity, link, asked, for_s, seed, tell))
+        tried = asyncio.run(try_out(known.request(output.say), known.identity, link, asked, for_s, seed, tell, partial(is_on, known)))
     value: dict[str, Any] = {"device": device, "profiles": list(names), "on": tried.words, "rows": tried.rows}
     value |= {"reached": tried.reached, "reverted": tried.reverted}
     said = f"{'reached' if tried.reached else 'NOT REACHED'}, {'reverted: the link is as it was' if tried.reverted else 'NOT AS IT WAS'}"
@@ -64,6 +65,7 @@ def device_revert(output: Output, name: str | None, every: bool) -> int:
     import asyncio
 
     from runner.cli.check import shown
+    from runner.cli.power import is_on
     from runner.farm.lease import Leases
     from runner.lab.load import Reader
     from runner.lab.where import state_root
@@ -86,7 +88,7 @@ def device_revert(output: Output, name: str | None, every: bool) -> int:
         known = known_device(output, each, quiet=bool(rows or failed))
         try:
             with output.waiting(f"{each} to answer"):
-                done = asyncio.run(revert(known.request(output.say), known.identity))
+                done = asyncio.run(revert(known.request(output.say), known.identity, partial(is_on, known)))
             stays = Leases(state_root()).quarantined(known.identity)
             rows.append({"device": each, "reverted": [program["name"] for program in done], "quarantine": shown(stays)})
             said.append(f"{each}: {', '.join(rows[-1]['reverted']) or 'nothing was left'}")

@@ -13,7 +13,7 @@ import asyncio
 import contextlib
 import secrets
 import tempfile
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -36,7 +36,7 @@ from runner.story.ground import Ground
 from runner.story.left import DRAIN_LIMIT_S
 from runner.story.links import as_before, namespace_of
 from runner.story.measure import LONGEST_S, Expected, Probe, at_rest, measure, start_light, stop_light
-from runner.story.signs_of_life import signs_of_life
+from runner.story.signs_of_life import LOST, signs_of_life
 from runner.target.drivers import Request, make_target
 from runner.target.far_end.client import FarEnd
 from runner.target.mirror import Mirror
@@ -44,6 +44,7 @@ from runner.target.session import Session
 from runner.target.target import Target
 
 Row = dict[str, Any]
+IsOn = Callable[[], Awaitable[bool | None]]  # None: nobody knows
 Tell = Callable[[str, list[Row]], None]  # "before", "during", "after": what was measured, row by row
 NAME = "try"  # programs are named as those of an execution of this name
 
@@ -107,34 +108,51 @@ def links_of(names: Sequence[str], reader: Reader, link: DataLink | None) -> tup
     return composed.links
 
 
+async def nobody_knows() -> bool | None:
+    return None
+
+
 @contextlib.asynccontextmanager
 async def at_hand(
-    request: Request, identity: str, purpose: str, *, wait: bool, for_check: bool = False
+    request: Request, identity: str, purpose: str, *, wait: bool, for_check: bool = False, is_on: IsOn = nobody_knows
 ) -> AsyncIterator[tuple[Target, Session, Lease]]:
-    """The device under our lease, on, its session open; renewed from the beginning to the end. Off again afterwards, if it was off."""
+    """The device under our lease, on, its session open; renewed from the beginning to the end.
+
+    Afterwards it is off again, unless it `is_on` before, which is asked under the lease; whatever came up to then. One that is
+    somebody else's by now is left as it is.
+    """
     how: dict[str, Any] = {"wait": wait, "for_check": for_check, "name": request.name, "say": request.say, "clock": request.clock}
+    lost: list[LabError] = []
+    session: Session | None = None
     async with lent(state_root(), identity, purpose, **how) as lease:
+        was_on = await is_on()
         target = await make_target(Request(**{**vars(request), "holding": lease}))
-        async with signs_of_life(lease, target, request.clock):  # a slow board may take longer than its keeper waits
-            session = await target.bring_up(request.say)
         try:
-            async with signs_of_life(lease, target, request.clock, lambda: session):
+            async with signs_of_life(lease, target, request.clock, lambda: session, on_lost=lost.append):
+                session = await target.bring_up(request.say)
                 yield target, session, lease
         finally:
-            with contextlib.suppress(RunnerError):
-                await session.ask("release", timeout_s=10)
-            await session.close()
-            await target.shut_down()
+            if session is not None:
+                try:
+                    if not lost:
+                        await session.ask("release", timeout_s=10)
+                except LOST as error:
+                    lost.append(error)
+                except RunnerError:
+                    pass  # what ended the session has been heard of already
+                await session.close()
+            await (target.transport.close() if lost or was_on else target.shut_down())
 
 
 @contextlib.asynccontextmanager
-async def bench(request: Request, identity: str, link: DataLink, tell: Tell) -> AsyncIterator[Bench]:
+async def bench(request: Request, identity: str, link: DataLink, tell: Tell, is_on: IsOn = nobody_knows) -> AsyncIterator[Bench]:
     """The device at hand for one profile after another, its link measured as it was found.
 
     Raises LabError where somebody else has the link, or it carries nothing; nothing was touched then.
     """
     purpose = f"profile try on {request.name}"
-    async with at_hand(request, identity, purpose, wait=True) as (target, session, lease), _far_end(target, link) as (far_end, evidence):
+    held = at_hand(request, identity, purpose, wait=True, is_on=is_on)
+    async with held as (target, session, lease), _far_end(target, link) as (far_end, evidence):
         ground = Ground(request.name, identity, session, lease.leases, "a trial", request.say)
         await ground.clear()
         found = await ground.found(link.interface)
@@ -146,12 +164,14 @@ async def bench(request: Request, identity: str, link: DataLink, tell: Tell) -> 
         yield Bench(request, link, target, session, lease, far_end, evidence, ground, found, before)
 
 
-async def try_out(request: Request, identity: str, link: DataLink, asked: Sequence[Link], for_s: float, seed: int, tell: Tell) -> Tried:
+async def try_out(
+    request: Request, identity: str, link: DataLink, asked: Sequence[Link], for_s: float, seed: int, tell: Tell, is_on: IsOn = nobody_knows
+) -> Tried:
     """Holds `asked` over the data link for about `for_s`, and measures. Raises LabError where that cannot be done.
 
     Afterwards, whatever happened, nothing of it is on the link, or the device is quarantined.
     """
-    async with bench(request, identity, link, tell) as at:
+    async with bench(request, identity, link, tell, is_on) as at:
         return await hold_one(at, asked, for_s, seed, tell)
 
 
@@ -228,10 +248,11 @@ def _as_rows(measured: dict[str, Any]) -> list[Row]:
     return [{"what": "round trip", "measured": f"{measured['rtt_p50_ms']} ms, 95 % in {measured['rtt_p95_ms']} ms"}, *counted]
 
 
-async def revert(request: Request, identity: str) -> list[Row]:
+async def revert(request: Request, identity: str, is_on: IsOn = nobody_knows) -> list[Row]:
     """Takes back what is armed on a device, under its lease; returns what that was. Raises LabError when some of it stays, or the
     device is held: what a living run holds is that run's."""
-    async with at_hand(request, identity, f"device revert {request.name}", wait=False, for_check=True) as (_, session, lease):
+    held = at_hand(request, identity, f"device revert {request.name}", wait=False, for_check=True, is_on=is_on)
+    async with held as (_, session, lease):
         return await Ground(request.name, identity, session, lease.leases, "a revert by hand", request.say).clear()
 
 

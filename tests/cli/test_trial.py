@@ -62,7 +62,8 @@ def test_a_revert_says_that_a_quarantine_stays(
 ) -> None:
     """Since when and why, and what to type for that very device; of one that nothing stands against, no word."""
 
-    async def nothing_left(request: Any, identity: str) -> list[Any]:
+    async def nothing_left(request: Any, identity: str, is_on: Any) -> list[Any]:
+        assert await is_on() is False  # so it is off again afterwards
         return []
 
     monkeypatch.setattr(trial, "revert", nothing_left)
