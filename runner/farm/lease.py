@@ -29,7 +29,7 @@ from typing import Any
 
 from runner.clock import Clock, SystemClock, iso
 from runner.errors import LabError
-from runner.farm.rows import an_id, parsed, text, whole
+from runner.farm.rows import an_id, is_id, parsed, text, whole
 from runner.lab.lock import locked
 from runner.lab.private import private_folder
 from runner.ondevice.journal import boot_id, fsync_folder
@@ -139,7 +139,8 @@ class Leases:
                 if not self._alive(id):
                     self._leave(db, id)
             for path in self.folder.glob("*.alive"):
-                self._forget_if_dead(path.stem)
+                if is_id(path.stem):  # any other is nobody's whom we know
+                    self._forget_if_dead(path.stem)
 
     def unfinished(self, identity: str) -> list[tuple[str, Path]]:
         """Runs that began on a device and were never concluded: token and folder, oldest first."""
@@ -200,7 +201,7 @@ class Leases:
         """The boot id and the fingerprint that `expect` noted, until it is forgotten."""
         with self._read() as db:
             row = db.execute("SELECT boot_id, fingerprint FROM expected WHERE identity = ?", (identity,)).fetchone()
-            return (text(row[0], "a boot id"), parsed(row[1], f"the fingerprint of {identity}")) if row else None
+            return (text(row[0], "a boot id"), parsed(row[1], f"the fingerprint of {identity}", dict)) if row else None
 
     def forget_expected(self, identity: str) -> None:
         """Only by who has compared, and found no difference."""
@@ -320,8 +321,7 @@ class Leases:
 
     def _held(self, row: Sequence[Any]) -> Held:
         id, holder, fence, boot, expires_ns = row
-        said = parsed(holder, "a lease's holder")
-        held_by: dict[str, Any] = said if isinstance(said, dict) else {}
+        held_by = parsed(holder, "a lease's holder", dict)
         boot, expires_ns = text(boot, "a boot id"), whole(expires_ns, "a lease's end")
         return Held(an_id(id), held_by, whole(fence, "a lease's fence"), boot, expires_ns, self._alive(id))
 
@@ -499,8 +499,7 @@ def _quarantine_of(db: sqlite3.Connection, identity: str) -> Quarantine | None:
 
 def _quarantine(row: Sequence[Any]) -> Quarantine:
     since, token, differences = row
-    said = parsed(differences, "what a device is quarantined for")
-    sentences = tuple(map(str, said)) if isinstance(said, list) else (str(said),)
+    sentences = tuple(text(each, "a difference") for each in parsed(differences, "what a device is quarantined for", list))
     return Quarantine(text(since, "since when a device is quarantined"), text(token, "a run's token"), sentences)
 
 

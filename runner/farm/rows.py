@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import json
 import re
-from typing import Any
+from typing import Any, TypeVar
 
+Kind = TypeVar("Kind", dict[str, Any], list[Any])
 _ID = re.compile(r"[A-Za-z0-9 _-]{1,64}")  # an asker's id is part of a file's name
 
 
@@ -26,18 +27,25 @@ def whole(cell: Any, what: str) -> int:
     return cell
 
 
+def is_id(cell: Any) -> bool:
+    return isinstance(cell, str) and _ID.fullmatch(cell) is not None
+
+
 def an_id(cell: Any) -> str:
-    if not isinstance(cell, str) or not _ID.fullmatch(cell):
+    if not isinstance(cell, str) or not is_id(cell):
         raise ValueError(f"{_short(cell)} is no id of an asker")
     return cell
 
 
-def parsed(cell: Any, what: str) -> Any:
-    """The JSON that a cell holds."""
+def parsed(cell: Any, what: str, kind: type[Kind]) -> Kind:
+    """The JSON that a cell holds, an object (`dict`) or a list."""
     try:
-        return json.loads(text(cell, what))
+        said = json.loads(text(cell, what))
     except (ValueError, RecursionError):
         raise ValueError(f"{what} is {_short(cell)}, and no JSON") from None
+    if not isinstance(said, kind):
+        raise ValueError(f"{what} is {_short(cell)}, and no {'object' if kind is dict else 'list'}")
+    return said
 
 
 def _short(cell: Any) -> str:

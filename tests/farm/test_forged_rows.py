@@ -64,6 +64,7 @@ def written(change: Callable[[bytes], bytes]) -> Spoil:
 
 ROWS: dict[str, tuple[Spoil, str]] = {
     "holder no JSON": (lease(holder="nope"), "a lease's holder is 'nope', and no JSON"),
+    "holder a list": (lease(holder="[1]"), "a lease's holder is '[1]', and no object"),
     "holder of bytes": (lease(holder=b"\xff"), "a lease's holder is b'\\xff', and no JSON"),
     "holder without an end": (lease(holder="[" * 100_000), "a lease's holder is '[[["),
     "fence of a lease a word": (lease(fence="high"), "a lease's fence is 'high', and no whole number"),
@@ -78,6 +79,8 @@ ROWS: dict[str, tuple[Spoil, str]] = {
     "free since a word": (row("device", IDENTITY, 3, "noon"), "since when a device is free is 'noon', and no whole number"),
     "place in the queue of bytes": (row("queue", -1, b"\xff", IDENTITY, 1), "is no id of an asker"),
     "quarantined for no JSON": (row("quarantine", IDENTITY, "noon", "t", "nope"), "quarantined for is 'nope', and no JSON"),
+    "quarantined for an object": (row("quarantine", IDENTITY, "noon", "t", "{}"), "quarantined for is '{}', and no list"),
+    "quarantined for a number": (row("quarantine", IDENTITY, "noon", "t", "[7]"), "a difference is 7, and no text"),
     "quarantined since bytes": (row("quarantine", IDENTITY, b"\xff", "t", "[]"), "since when a device is quarantined is b'\\xff'"),
 }
 TABLES: dict[str, tuple[Spoil, str]] = {
@@ -183,22 +186,39 @@ def test_a_forged_fence_lowers_none(file: Path) -> None:
 
 
 def test_what_is_kept_for_a_check_is_read_as_carefully(file: Path) -> None:
-    """A fingerprint that is no JSON, a run's folder of bytes."""
+    """A fingerprint that is no JSON or no object, a run's folder of bytes."""
     row("expected", "pi-04", "b1", "nope")(file)
+    row("expected", "pi-05", "b1", "[]")(file)
     row("unfinished", "t", "pi-04", b"\xff", "l")(file)
     leases = Leases(state_root())
     with pytest.raises(LabError, match="the fingerprint of pi-04 is 'nope', and no JSON"):
         leases.expected("pi-04")
+    with pytest.raises(LabError, match=r"the fingerprint of pi-05 is '\[\]', and no object"):
+        leases.expected("pi-05")
     with pytest.raises(LabError, match=r"a run's folder is b'.xff', and no text"):
         leases.unfinished("pi-04")
 
 
 def test_cells_are_what_they_must_be_or_are_refused() -> None:
     """True is no number, bytes are no text; what is good comes back as it is."""
-    assert (text("a", "it"), whole(3, "it"), an_id("a1-b"), parsed("[1]", "it")) == ("a", 3, "a1-b", [1])
-    for act, cell in ((text, b"a"), (text, 3), (whole, "3"), (whole, True), (whole, 1.0), (parsed, "{"), (parsed, 3)):
+    assert (text("a", "it"), whole(3, "it"), an_id("a1-b")) == ("a", 3, "a1-b")
+    assert (parsed("[1]", "it", list), parsed('{"a": 1}', "it", dict)) == ([1], {"a": 1})
+    for act, cell in ((text, b"a"), (text, 3), (whole, "3"), (whole, True), (whole, 1.0)):
         with pytest.raises(ValueError, match="it is"):
             act(cell, "it")
+    for kind, other in ((dict, "[]"), (list, "{}")):
+        for cell in ("{", 3, "null", "7", '"a"', other):
+            with pytest.raises(ValueError, match="it is"):
+                parsed(cell, "it", kind)
     for cell in ("", "a/b", "..", "a" * 65, 3, None):
         with pytest.raises(ValueError, match="no id of an asker"):
             an_id(cell)
+
+
+def test_a_file_that_is_nobodys_disturbs_no_sweep(file: Path) -> None:
+    """What some file system or desktop puts beside stays; what a dead asker left goes."""
+    odd, dead = file.parent / "._x.alive", file.parent / "dead.alive"
+    odd.touch()
+    dead.touch()
+    Leases(state_root()).sweep()
+    assert (odd.exists(), dead.exists()) == (True, False)
