@@ -31,6 +31,21 @@ def guard_of(path: Path) -> list[Record]:
     return [record for record in records if has_shape(record.payload, GUARD_RECORDS.get(record.kind, {}))]
 
 
+def not_armed(guard: list[Record]) -> list[Record]:
+    """Steps of what nothing had armed, or had armed again since it was taken back: no undo was on the disk when they were carried out."""
+    armed: set[str] = set()
+    found: list[Record] = []
+    for record in guard:
+        program = str(record.payload.get("program"))
+        if record.kind == "armed":
+            armed.add(program)
+        elif record.kind == "reverted":
+            armed.discard(program)
+        elif record.kind == "step" and program not in armed:
+            found.append(record)
+    return found
+
+
 def changes(guard: list[Record], execution: str) -> list[dict[str, Any]]:
     """Each change of the link faults of an execution, from the records of a guard: program, fault, word, on, and when.
 

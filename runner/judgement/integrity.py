@@ -14,7 +14,7 @@ from runner.disk_log import DiskLog, read_power_ons
 from runner.judgement.asked import named
 from runner.judgement.checks import Problem
 from runner.judgement.evidence import Evidence
-from runner.judgement.guard_journal import GUARD
+from runner.judgement.guard_journal import GUARD, not_armed
 from runner.judgement.links import planned_for
 from runner.lab.folder import RunFolder, archived, seal, seals
 from runner.ondevice import journal
@@ -136,17 +136,15 @@ def faults_as_planned(folder: RunFolder, evidence: Evidence) -> list[Problem]:
     if first and (first.kind, first.payload.get("run")) != ("began", evidence.config["run_token"]):
         problems.append(("the guard's journal is another run's", f"{where}#{first.sequence}"))
     strange: dict[str, Problem] = {}  # each once
-    armed: set[str] = set()
+    unarmed = {record.sequence for record in not_armed(evidence.guard)}
     for record in evidence.guard:
         said, program = record.payload, str(record.payload.get("program"))
         if "program" in said and program not in planned:
             strange.setdefault(program, (f"{program} is in the guard's journal, and was never planned", f"{where}#{record.sequence}"))
         elif record.kind == "armed" and said["fault"] != (word := str(planned[program]["fault"])) and word != "external":
             strange.setdefault(program, (f"{program} was armed as {said['fault']}, and is {word}", f"{where}#{record.sequence}"))
-        elif record.kind == "step" and program not in armed:
-            strange.setdefault(program, (f"{program} was carried out, and nothing ever armed it", f"{where}#{record.sequence}"))
-        if record.kind == "armed":
-            armed.add(program)
+        elif record.sequence in unarmed:
+            strange.setdefault(program, (f"{program} was carried out, and nothing armed it before", f"{where}#{record.sequence}"))
     return problems + list(strange.values())
 
 

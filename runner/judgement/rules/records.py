@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from runner.judgement.checks import Problem
 from runner.judgement.far_end_lines import NOT_LOGGED, PROBED, RECEIVED, line_of
-from runner.judgement.guard_journal import GUARD, GUARD_RECORDS
+from runner.judgement.guard_journal import GUARD, GUARD_RECORDS, not_armed
 from runner.judgement.integrity import questions
 from runner.judgement.rules.look import Found, Look
 from runner.ondevice import journal
@@ -53,15 +53,12 @@ def guard_let_go(look: Look) -> Found:
     path = look.folder.device_journal(GUARD)
     if look.in_progress or not path.is_file():
         return None
-    problems: list[Problem] = []
+    said, unarmed = "was carried out, and nothing armed it before", not_armed(look.evidence.guard)
+    problems: list[Problem] = [(f"{r.payload['program']} {said}", f"{look.shown(path)}#{r.sequence}") for r in unarmed]
     armed: dict[str, str] = {}  # program → the last that was heard of it
     for record in look.evidence.guard:
         program, where = str(record.payload.get("program", "")), f"{look.shown(path)}#{record.sequence}"
-        if record.kind == "armed":
-            armed[program] = where
-        elif record.kind == "step" and program not in armed:
-            problems.append((f"{program} was carried out, and nothing armed it before", where))
-        elif record.kind in ("step", "revert_failed") and program in armed:
+        if record.kind == "armed" or (record.kind in ("step", "revert_failed") and program in armed):
             armed[program] = where
         elif record.kind == "reverted":
             armed.pop(program, None)
