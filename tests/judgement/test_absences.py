@@ -327,6 +327,14 @@ def test_the_restart_that_such_a_cut_struck_is_not_the_one_behind_it(run: MadeRu
     assert promises_lost(run, written, known=written - 2) == []
 
 
+def test_what_is_lost_behind_the_restore_that_such_a_cut_struck_is_found(run: MadeRun) -> None:
+    """The negative control: one record more had been promised, and only the restart behind the cut is held against it."""
+    run.cut(5, "recovery-1", "train", back_s=6)
+    written = len(run.journals["recovery-1"])
+    said = f"recovery-1/2: {written + 1} records were promised, {written} came back"
+    assert promises_lost(run, written + 1, known=written - 2) == [said]
+
+
 # ---- losses that nobody noted -----------------------------------------------------------------------------------------
 
 
