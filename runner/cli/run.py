@@ -49,13 +49,10 @@ def run_list(output: Output) -> int:
             said = {"status": "unreadable", "verdict": "", "summary": str(found)}
             rows.append({**row, "device": "?", **said})
             continue
-        try:
-            about = read_json(folder.findings)["metadata"]
-            device = read_json(folder.run_config)["test_parameters"]["device"]
-            said = {"status": about["status"], "verdict": about.get("verdict", ""), "summary": about.get("summary", "")}
-            rows.append({**row, "device": device, **said, **_killed(folder, said["status"])})
-        except (AskError, KeyError, TypeError) as error:
-            rows.append({**row, "device": "?", "status": "unreadable", "verdict": "", "summary": str(error).partition("\n")[0]})
+        about = read_json(folder.findings)["metadata"]
+        device = read_json(folder.run_config)["test_parameters"]["device"]
+        said = {"status": about["status"], "verdict": about.get("verdict", ""), "summary": about.get("summary", "")}
+        rows.append({**row, "device": device, **said, **_killed(folder, said["status"])})
     keys = ("run_id", "entry", "device", "status", "verdict", "summary")
     text = columns(keys, [[row[key] for key in keys] for row in rows]) if rows else "no run yet: runner exec EDGE-002"
     return output.result({"runs": rows}, text)
