@@ -118,11 +118,17 @@ def config_of(folder: RunFolder) -> dict[str, Any]:
     plan = config.get("test_parameters") if isinstance(config, dict) else None
     if not isinstance(plan, dict) or not has_shape(config, _CONFIG) or not has_shape(plan, _PLAN):
         needed = ", ".join([*_CONFIG, *(f"test_parameters.{key}" for key in _PLAN)])
-        raise AskError("this is no configuration of a run", expected=f"as `runner exec` wrote it: {needed}", where=str(folder.run_config))
+        expected = f"as `runner exec` wrote it: {needed}"
+        raise AskError("this is no configuration of a run", expected=expected, where=str(folder.run_config), do=_aside(folder))
     if not all(has_faults(each) for each in plan["executions"]):
         found = "an execution of this plan has link faults that nobody can judge"
         raise AskError(found, expected=FAULTS, where=str(folder.run_config))
     return config
+
+
+def _aside(folder: RunFolder) -> str:
+    """What is to be typed for a run from which nothing can be concluded any more."""
+    return f"runner run prune --damaged {folder.root.parent.name}/{folder.run_id}"
 
 
 def coordinator_of(folder: RunFolder) -> list[Record]:
@@ -136,7 +142,8 @@ def coordinator_of(folder: RunFolder) -> list[Record]:
     whole = len(journal.FILE_HEADER) + sum(len(record.raw) for record in records)
     killed = bool(records) and records[-1].kind != "run_ended"  # then its last record may be half there, and the run has no verdict
     if whole != len(data) and (not killed or journal.find_record(data, whole + 1, len(records) + 1)):
-        raise AskError(f"{path} is damaged behind record {len(records)}", expected="the folder as `runner exec` left it")
+        found = f"{path} is damaged behind record {len(records)}"
+        raise AskError(found, expected="the folder as `runner exec` left it", do=_aside(folder))
     for record in records:
         if not has_shape(record.payload, _NOTES.get(record.kind, {})):
             needed = ", ".join(_NOTES[record.kind])

@@ -10,7 +10,9 @@ from typing import Any
 
 import pytest
 
+from runner.errors import LabError
 from runner.judgement.damaged import damage
+from runner.lab.aside import set_aside
 from runner.lab.folder import RunFolder, write_json
 from tests.judgement.made_run import GENERATED_AT, MadeRun
 
@@ -115,6 +117,43 @@ def test_a_damaged_run_is_set_aside_whole(run: Runner, folder: RunFolder) -> Non
         assert (said.exit_code, said.json["runs"][0]["set_aside"]) == (0, str(place))
         assert (place / "config" / "run_config.json").read_text() == "nonsense"
         assert run("--json", "run", "list").json["runs"] == []
+
+
+@pytest.mark.parametrize("name", ["plan of a list", "journal of bytes"])
+def test_who_stumbles_over_it_is_told_what_helps(run: Runner, folder: RunFolder, name: str) -> None:
+    """The same command as by the list, wherever it is met."""
+    DAMAGES[name][0](folder)
+    assert f"do: {ASIDE}" in run("run", "show", NAME).err
+
+
+def test_an_archive_goes_with_its_run(run: Runner, folder: RunFolder) -> None:
+    """It is nobody's else; and where the folder stays, it stays."""
+    folder.archive.parent.mkdir()
+    folder.archive.write_bytes(b"archive")
+    folder.run_config.write_text("nonsense")
+    assert run("run", "prune", "--damaged", NAME).exit_code == 0
+    assert not folder.archive.exists()
+    assert RunFolder(folder.root.parent / "damaged" / folder.root.name).archive.read_bytes() == b"archive"
+
+
+def test_a_folder_that_cannot_be_moved_stays_with_its_archive(folder: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Said with where it is and what to do."""
+    rename = os.rename
+
+    def refusing(old: Path, new: Path) -> None:
+        if old == folder.root:
+            raise OSError(28, "No space left on device")
+        rename(old, new)
+
+    folder.archive.parent.mkdir()
+    folder.archive.write_bytes(b"archive")
+    monkeypatch.setattr(os, "rename", refusing)
+    with pytest.raises(LabError) as failed:
+        set_aside(folder)
+    (said,) = failed.value.complaints
+    assert said.found.endswith("cannot be moved: No space left on device")
+    assert (said.where, bool(said.expected), bool(said.do)) == (str(folder.root), True, True)
+    assert (folder.archive.read_bytes(), folder.root.is_dir()) == (b"archive", True)
 
 
 def test_a_number_that_was_set_aside_is_not_given_again(run: Runner, folder: RunFolder) -> None:
