@@ -222,7 +222,8 @@ class Progress:
             text = f"{repeated} repeated, restored in {max(times):.1f} s (limit {limit:g})"
             if again:
                 text += f", running again in {max(again):.1f} s (limit {running_again_limit(conclusion.evidence):g})"
-            waited = max((row["host_wait_s"] or 0.0 for row in rows), default=0.0)
+            keys = ("restored_host_wait_s", "running_again_host_wait_s")
+            waited = max((row[key] or 0.0 for row in rows for key in keys), default=0.0)
             self.tell(text + (f", less the host's wait of up to {waited:.1f} s" if waited > 1 else ""))
 
 
