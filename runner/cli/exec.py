@@ -30,11 +30,11 @@ WAITS = {  # step → what is waited for while it lasts
     "open": "{device} to answer",
     "make_safe": "what earlier runs have left on {device}",
     "prove": "the proof that the disk of {device} loses what was not flushed",
-    "push": "{device} to have what it lacks",
+    "push": "the pipeline and its packages to be copied to {device}",
     "environment": "the benchmark on {device}",
     "impose": "the link faults of {device} to be on, and proven",
     "start": "the pipeline to begin on {device}",
-    "hold": "the pipeline on {device} to reach the next cut, or its end",
+    "hold": "the pipeline on {device} to come to its next cut, if there is one, or to its end",
     "recover": "{device} to come back after the cut",
     "drain": "the log of the pipeline",
     "lift": "the data link of {device} to be as it was",
@@ -174,8 +174,8 @@ class Progress:
 
     def _step(self, name: str) -> None:
         if name in WAITS:
-            limited = name in ("open", "recover")
-            self._output.wait(WAITS[name].format(device=self._plan.device), self._plan.type.boot_limit_s if limited else None)
+            limit_s = self._plan.type.boot_limit_s if name == "recover" else None  # `open` may also install, and has more limits than one
+            self._output.wait(WAITS[name].format(device=self._plan.device), limit_s)
 
     def _say(self, text: str) -> None:
         self.tell(f"  {text}")

@@ -32,7 +32,7 @@ class RunGroup(click.Group):
 
 @click.group(cls=RunGroup)
 def run() -> None:
-    """List, show, verify, archive, prune and export runs."""
+    """Runs: list, show, verify, archive, prune, export; attach to one, cancel it, resume it."""
 
 
 @run.command("list")
