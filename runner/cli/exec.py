@@ -74,7 +74,7 @@ def exec_(output: Output, /, dry_run: bool, no_wait: bool, detach: bool, **words
     if detach:
         from runner.cli.under_way import leave_it_to_another
 
-        return leave_it_to_another(output, lab, no_wait=no_wait)
+        return leave_it_to_another(output, lab)
 
     def story(progress: Progress) -> Coroutine[Any, Any, Conclusion]:
         from runner.story.execute import execute
