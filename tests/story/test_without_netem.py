@@ -28,7 +28,7 @@ from runner.story.plan import Asked, find_device
 from runner.story.trial import Bench, Tried, bench, hold_one, links_of
 from runner.target.drivers import Request, make_target
 
-pytestmark = [pytest.mark.qemu, pytest.mark.alone]
+pytestmark = [pytest.mark.qemu, pytest.mark.alone, pytest.mark.long]
 BOOT_LIMIT_S = 120.0
 ATTEMPTS = 3
 NO_NETEM = """
