@@ -19,7 +19,7 @@ BLOCKED, TRIES = 3, 2  # an outage that fell into a slow board's restart was not
 
 @pytest.mark.qemu
 @pytest.mark.alone
-@pytest.mark.parametrize("entry", ENTRIES)
+@pytest.mark.parametrize("entry", ["EDGE-003", pytest.param("EDGE-004", marks=pytest.mark.long), "DEF-008"])
 def test_an_entry_passes_while_its_link_fails(entry: str, tmp_path: Path, runner_process: Callable[..., Any]) -> None:
     """Every check holds, each link fault was what was asked and came off again, and the folder keeps every rule."""
     assert runner_process("init", str(tmp_path / "lab")).returncode == 0
