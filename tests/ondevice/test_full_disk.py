@@ -131,7 +131,7 @@ def main(story: str, script: str, root: str, disk: str) -> None:
 @pytest.fixture(scope="module")
 def script(tmp_path_factory: pytest.TempPathFactory) -> str:
     if subprocess.run([*ALONE, "true"], capture_output=True, timeout=20, check=False).returncode:
-        pytest.skip("no mount namespace can be made here")
+        pytest.skip("needs a mount namespace: root, or a kernel that allows user namespaces (unshare --mount)")
     return install(tmp_path_factory.mktemp("installed"), {})
 
 

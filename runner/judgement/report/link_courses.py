@@ -24,12 +24,12 @@ from runner.judgement.evidence import Evidence, Execution
 from runner.judgement.judge import one_line
 from runner.judgement.link_notes import measured_of
 from runner.judgement.report.series import Series, drawn
+from runner.judgement.timed import SILENCING
 from runner.judgement.timeline import Timeline
 
 Row = dict[str, Any]
 
 OURS = "ours"  # a program's shaper (runner/model/program.py)
-SILENCING = ("offline", "jamming")
 LEAST_BIN_S, BINS = 2.0, 100  # a loss is one of so many packets: those of a hundredth of the run, or of two seconds
 CHANCE = "Only the timeline follows the seed; packet by packet it is the kernel's chance, and another one in each run."
 OUR_CHANCE = "follows the seed packet for packet: the same packets in the same order are lost again."
