@@ -4,7 +4,7 @@
 cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit 1
 REPOSITORY=$PWD
 
-say() { printf '\033[1m%s\033[0m\n' "$*" >&2; }
+say() { if [ -t 2 ] && [ -z "${NO_COLOR:-}" ]; then printf '\033[1m%s\033[0m\n' "$*" >&2; else printf '%s\n' "$*" >&2; fi; }
 
 # as_root COMMAND …: with root or a sudo that asks nothing; else status 1
 as_root() {
@@ -43,6 +43,7 @@ venv() {
     fi
     [ -x .venv/bin/python ] || { say "making a virtual environment in .venv"; "$base" -m venv .venv; }
     PYTHON=$REPOSITORY/.venv/bin/python
+    "$PYTHON" -c 'import runner' 2>/dev/null || say "installing what it needs from the package index: a minute or two the first time"
     "$PYTHON" -m pip install -q --disable-pip-version-check -e ".$1"
 }
 

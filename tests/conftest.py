@@ -25,14 +25,11 @@ from runner.lab.folder import RunFolder
 REPOSITORY = Path(__file__).resolve().parent.parent
 
 
-ALONE = {"real_lab", "whole_lab", "run_edge_002"}  # fixtures that make a run, whose restarts are held against limits in seconds
-
-
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """`scripts/test` runs what is `alone` by itself; all else in as many processes as there are processors."""
+    """`scripts/test` runs what is `heavy` behind everything else."""
     for item in items:
-        if ALONE & set(getattr(item, "fixturenames", ())) or item.get_closest_marker("qemu"):
-            item.add_marker("alone")
+        if item.get_closest_marker("qemu"):
+            item.add_marker("heavy")
 
 
 @pytest.fixture(autouse=True)

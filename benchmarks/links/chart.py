@@ -16,7 +16,7 @@ from html import escape
 from typing import NamedTuple
 
 from benchmarks.links.kept import Kept
-from runner.judgement import reached
+from runner.judgement import side_by_side
 from runner.judgement.report.link_courses import Asked, figures
 
 MARGIN, LINE, HEAD = 14, 24, 56
@@ -98,7 +98,7 @@ def _profile(each: Kept, y: float, place: int) -> Iterator[str]:
     middle = y + LINE / 2
     if place % 2 == 0:
         yield f'  <rect class="line" x="0" width="{WIDTH}" y="{y}" height="{LINE}"/>'
-    said = "; ".join(reached.said(row) for row in each.rows) or "nothing was measured"
+    said = "; ".join(side_by_side.said(row) for row in each.rows) or "nothing was measured"
     yield f"  <g><title>{escape(f'{each.name}: {said}')}</title>"
     yield f'  <text x="{MARGIN}" y="{middle + 4}">{escape(each.name)}</text>'
     drawn = list(figures(each.links, each.during, each.rows))

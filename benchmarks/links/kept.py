@@ -52,6 +52,11 @@ class Kept:
         return bool(self.after) and all(row["within"] for row in reached.restored(self.before, self.after))
 
     @property
+    def not_as_before(self) -> list[Row]:
+        """What of the link was not as before when the fault was off again; nothing where nothing was measured then."""
+        return [row for row in reached.restored(self.before, self.after) if not row["within"]] if self.after else []
+
+    @property
     def verdict(self) -> str:
         """In words: what a reader must know of it."""
         if self.why:

@@ -30,11 +30,23 @@ def _lines(results: Sequence[Kept], about: Mapping[str, Any]) -> Iterator[str]:
             cells = (head, row["what"], row["asked"], row["measured"], row["tolerance"], "yes" if row["within"] else "**no**", took)
             yield "| " + " | ".join(map(_cell, cells)) + " |"
     yield ""
+    yield from _afterwards([each for each in measured if not each.reverted])
+    yield ""
     skipped = [each for each in results if each.why]
     if skipped:
         yield "Not measured here:"
         yield ""
         yield from (f"- `{each.name}`: {each.why}" for each in skipped)
+
+
+def _afterwards(measured: Sequence[Kept]) -> Iterator[str]:
+    """What was not as before when the fault was off: on a busy host that is the host, on another one it would be ours."""
+    if measured:
+        yield "| not as before | what | measured | asked |"
+        yield "|---|---|---|---|"
+    for each in measured:
+        for row in each.not_as_before:
+            yield "| " + " | ".join(map(_cell, (f"`{each.name}`", row["what"], row["measured"], row["tolerance"]))) + " |"
 
 
 def _cell(text: object) -> str:

@@ -17,7 +17,7 @@ from benchmarks.bench import CONTENDERS, Bench
 from benchmarks.children import timed, told
 from benchmarks.values import Case, Contender
 from runner.judgement.conclude import cut_rows
-from runner.judgement.evidence import load_evidence
+from runner.judgement.reading import load_evidence
 from runner.lab.folder import RunFolder
 
 WORDS = ("exec", "EDGE-002", "--quick", "--scenario", "recovery")

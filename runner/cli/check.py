@@ -9,6 +9,7 @@ since is not compared with it: then nothing of ours may be left, and nothing of 
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -19,7 +20,7 @@ from runner.errors import LabError
 
 if TYPE_CHECKING:
     from runner.farm.lease import Lease, Quarantine
-    from runner.target.target import Target
+    from runner.target.session import Session
 
 
 @click.command("check")
@@ -41,74 +42,42 @@ def shown(found: Quarantine | None) -> dict[str, Any] | None:
 
 async def _check(output: Output, device: KnownDevice, accept: bool) -> tuple[dict[str, Any], str]:
     """Does it under the lease; the answer for a program, and for a person. Raises LabError, naming the holder of a taken device."""
-    from runner.cli.power import status
-    from runner.farm.lease import Taken, lent
-    from runner.lab.where import state_root
-    from runner.target.drivers import make_target
+    from runner.cli.power import is_on
+    from runner.farm.lease import Taken
+    from runner.story.trial import at_hand
 
+    request, purpose = device.request(output.say), f"device check {device.name}"
+    held = at_hand(request, device.identity, purpose, wait=False, for_check=True, is_on=partial(is_on, device))
     try:
-        async with lent(state_root(), device.identity, f"device check {device.name}", wait=False, for_check=True) as lease:
-            was_on = (await status(device))["on"]
-            target = await make_target(device.request(output.say, holding=lease))
-            try:
-                taken_back, compared, found = await _looked(output, device, target, lease)
-            finally:
-                await (target.transport.close() if was_on else target.shut_down())
-            return _concluded(device, lease, taken_back, compared, found, accept)
+        with output.waiting(f"{device.name} to answer"):
+            async with held as (_, session, lease):
+                with output.waiting(f"{device.name} to be looked at"):
+                    taken_back, compared, found = await _looked(output, device, session, lease)
+                return _concluded(device, lease, taken_back, compared, found, accept)
     except Taken as error:
         do = f"wait until that has ended; to look: runner device power {device.name}"
         raise LabError(error.complaints[0].found, expected="a free device", do=do) from error
 
 
-async def _looked(output: Output, device: KnownDevice, target: Target, lease: Lease) -> tuple[list[str], str, list[str]]:
+async def _looked(output: Output, device: KnownDevice, session: Session, lease: Lease) -> tuple[list[str], str, list[str]]:
     """What of a dead run's was taken back, with what the device was compared, and what is wrong with it."""
-    import asyncio
-    import contextlib
-
     from runner.farm import health
     from runner.story.ground import Ground
 
-    renewal = asyncio.ensure_future(_renew(target, lease))
-    try:
-        with output.waiting(f"{device.name} to answer"):
-            session = await target.bring_up(output.say)
-        try:
-            with output.waiting(f"{device.name} to be looked at"):
-                ground = Ground(device.name, device.identity, session, lease.leases, "a check", output.say)
-                taken_back, stays = await ground.revert()
-                left = [f"a fault could not be taken back, its guard still sees: {each}" for each in stays]
-                now = await ground.fingerprint()
-            expected = lease.leases.expected(device.identity)
-            link = device.line.data_link or device.type.data_link
-            if expected is not None and expected[0] == now["boot_id"]:
-                compared, found = "fingerprint", health.differences(health.read(expected[1]), now)
-            else:
-                compared, found = "another boot" if expected else "nothing", health.left_of_ours(now)
-                quarantine = lease.leases.quarantined(device.identity)
-                found += health.still(quarantine.differences if quarantine else (), now)
-                found += health.foreign(now, link.interface) if link else []
-            with contextlib.suppress(LabError):
-                await session.ask("release", timeout_s=10)
-            return taken_back, compared, [*left, *found]
-        finally:
-            await session.close()
-    finally:
-        renewal.cancel()
-
-
-async def _renew(target: Target, lease: Lease) -> None:
-    """Signs of life while a slow board is looked at, towards the lease file and the keeper."""
-    import asyncio
-    import contextlib
-
-    from runner.errors import RunnerError
-    from runner.farm.lease import LEASE_S
-
-    while True:
-        await asyncio.sleep(LEASE_S / 6)
-        with contextlib.suppress(RunnerError, OSError):
-            await asyncio.to_thread(lease.renew)
-            await target.power.renew(LEASE_S)
+    ground = Ground(device.name, device.identity, session, lease.leases, "a check", output.say)
+    taken_back, stays = await ground.revert()
+    left = [f"a fault could not be taken back, its guard still sees: {each}" for each in stays]
+    now = await ground.fingerprint()
+    expected = lease.leases.expected(device.identity)
+    link = device.line.data_link or device.type.data_link
+    if expected is not None and expected[0] == now["boot_id"]:
+        compared, found = "fingerprint", health.differences(health.read(expected[1]), now)
+    else:
+        compared, found = "another boot" if expected else "nothing", health.left_of_ours(now)
+        quarantine = lease.leases.quarantined(device.identity)
+        found += health.still(quarantine.differences if quarantine else (), now)
+        found += health.foreign(now, link.interface) if link else []
+    return taken_back, compared, [*left, *found]
 
 
 _COMPARED = {

@@ -63,7 +63,7 @@ def _asked(error: click.ClickException) -> AskError:
     from runner.lab.yaml_source import nearest, one_of
 
     context = getattr(error, "ctx", None)
-    found, expected = error.format_message(), ""
+    found, expected, listed = error.format_message(), "", f"{context.command_path if context else 'runner'} --help"
     if found.startswith("Usage:"):  # click's way of saying so is the whole help text
         found = "Missing command."
     command = context.command if context else None
@@ -71,12 +71,12 @@ def _asked(error: click.ClickException) -> AskError:
     kind = getattr(getattr(error, "param", None), "type", None)
     if isinstance(command, click.Group) and (name or found == "Missing command."):
         names = command.list_commands(context)  # type: ignore[arg-type] # there is a command, so there is its context
-        found, expected = (f"No such command {name!r}.{nearest(name, names)}" if name else found), one_of(names)
+        found, expected = (f"No such command {name!r}.{nearest(name, names)}" if name else found), one_of(names, name or "", listed)
     elif isinstance(kind, click.Choice):
         choices = [str(choice) for choice in kind.choices]
         said = found.rpartition("' is not one of ")[0].rpartition("'")[2]
-        found, expected = found.partition(" is not one of ")[0] + nearest(said, choices), one_of(choices)
-    return AskError(found, expected=expected, do=f"{context.command_path if context else 'runner'} --help")
+        found, expected = found.partition(" is not one of ")[0] + nearest(said, choices), one_of(choices, said, listed)
+    return AskError(found, expected=expected, do=listed)
 
 
 def _bug(error: Exception, runs: Path | None, began_s: float) -> BrokenPromise:

@@ -46,7 +46,9 @@ def entry_list(output: Output, /, industry: str | None, untested: bool, here_onl
         from runner.lab.yaml_source import nearest, one_of
 
         raise AskError(
-            f"no industry is called {industry!r}{nearest(industry, industries)}", expected=one_of(industries), where="--industry"
+            f"no industry is called {industry!r}{nearest(industry, industries)}",
+            expected=one_of(industries, industry, "runner entry list"),
+            where="--industry",
         )
     chosen = [
         row

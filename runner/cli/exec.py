@@ -30,11 +30,11 @@ WAITS = {  # step → what is waited for while it lasts
     "open": "{device} to answer",
     "make_safe": "what earlier runs have left on {device}",
     "prove": "the proof that the disk of {device} loses what was not flushed",
-    "push": "{device} to have what it lacks",
+    "push": "the pipeline and its packages to be copied to {device}",
     "environment": "the benchmark on {device}",
     "impose": "the link faults of {device} to be on, and proven",
     "start": "the pipeline to begin on {device}",
-    "hold": "the pipeline on {device} to reach the next cut, or its end",
+    "hold": "the pipeline on {device} to come to its next cut, if there is one, or to its end",
     "recover": "{device} to come back after the cut",
     "drain": "the log of the pipeline",
     "lift": "the data link of {device} to be as it was",
@@ -74,7 +74,7 @@ def exec_(output: Output, /, dry_run: bool, no_wait: bool, detach: bool, **words
     if detach:
         from runner.cli.under_way import leave_it_to_another
 
-        return leave_it_to_another(output, lab, no_wait=no_wait)
+        return leave_it_to_another(output, lab)
 
     def story(progress: Progress) -> Coroutine[Any, Any, Conclusion]:
         from runner.story.execute import execute
@@ -174,8 +174,8 @@ class Progress:
 
     def _step(self, name: str) -> None:
         if name in WAITS:
-            limited = name in ("open", "recover")
-            self._output.wait(WAITS[name].format(device=self._plan.device), self._plan.type.boot_limit_s if limited else None)
+            limit_s = self._plan.type.boot_limit_s if name == "recover" else None  # `open` may also install, and has more limits than one
+            self._output.wait(WAITS[name].format(device=self._plan.device), limit_s)
 
     def _say(self, text: str) -> None:
         self.tell(f"  {text}")
@@ -222,7 +222,8 @@ class Progress:
             text = f"{repeated} repeated, restored in {max(times):.1f} s (limit {limit:g})"
             if again:
                 text += f", running again in {max(again):.1f} s (limit {running_again_limit(conclusion.evidence):g})"
-            waited = max((row["host_wait_s"] or 0.0 for row in rows), default=0.0)
+            keys = ("restored_host_wait_s", "running_again_host_wait_s")
+            waited = max((row[key] or 0.0 for row in rows for key in keys), default=0.0)
             self.tell(text + (f", less the host's wait of up to {waited:.1f} s" if waited > 1 else ""))
 
 

@@ -29,7 +29,7 @@ from runner.judgement.export import FORMATS, TEXT, export
 def run_export(output: Output, name: str, form: str, file: str) -> int:
     """RUN's telemetry, trace and checks in a format that other programs read. Runs the folder's checks.py."""
     from runner.judgement.conclude import conclude
-    from runner.lab.folder import RunFolder, read_json
+    from runner.lab.folder import RunFolder
 
     lab = output.lab(quiet=file == "-")
     if file == "-" and output.as_json:
@@ -37,7 +37,7 @@ def run_export(output: Output, name: str, form: str, file: str) -> int:
     if file == "-" and form not in TEXT and sys.stdout.isatty():
         raise AskError(f"{form} is nothing to look at", expected="--output FILE, or a pipe")
     folder = RunFolder.find(lab.runs, name)
-    pieces = export(conclude(folder, read_json(folder.findings)["metadata"]["completed_at"]), form)
+    pieces = export(conclude(folder, folder.completed_at), form)
     if file == "-":
         for piece in pieces:
             sys.stdout.buffer.write(piece)

@@ -212,7 +212,7 @@ def _known(lab: Lab, collection: Collection, wanted: dict[str, str | None]) -> N
         names = {*devices, *(inventory[0].devices if inventory else ())}
         if device not in names:
             found = f"no device is called {device!r}{nearest(device, names)}"
-            raise AskError(found, expected=one_of(names), where="--device", do="runner device list")
+            raise AskError(found, expected=one_of(names, device, "runner device list"), where="--device", do="runner device list")
 
 
 def _wanted(case: Case, wanted: dict[str, str | None]) -> bool:

@@ -66,7 +66,7 @@ def _of_command(ctx: click.Context, output: Output, words: tuple[str, ...], foun
         if command is None:
             known = [*found, *(group.list_commands(context) if isinstance(group, click.Group) else [])]
             asked = f"no topic and no command is called {' '.join(words)!r}{nearest(word, known)}"
-            raise AskError(asked, expected=one_of(found) + ", or a command", do="runner help")
+            raise AskError(asked, expected=one_of(found, word, "runner help") + ", or a command", do="runner help")
         context = click.Context(command, context, word)
     text = context.get_help()
     return output.result({"command": context.command_path, "text": text}, text)

@@ -27,14 +27,14 @@ if TYPE_CHECKING:
 
 COMMANDS: dict[str, tuple[str, str]] = {
     "exec": ("runner.cli.exec:exec_", "Run an entry of the roadmap on a device."),
-    "run": ("runner.cli.run:run", "List, show, verify, archive and prune runs."),
+    "run": ("runner.cli.run:run", "Runs: list, show, verify, archive, prune, export; attach to one, cancel it, resume it."),
     "report": ("runner.cli.run:report", "Make a run's conclusions again from its folder."),
     "finding": ("runner.cli.finding:finding", "List, show and settle findings; gather, export, import them."),
     "entry": ("runner.cli.entry:entry", "The roadmap: list, show, next; make, check and brief an entry."),
     "device": ("runner.cli.device:device", "List and show devices; their power, shell, console, host keys and health."),
-    "profile": ("runner.cli.show:profile", "List and show profiles."),
+    "profile": ("runner.cli.show:profile", "List and show profiles; try them on a device."),
     "schema": ("runner.cli.lab:schema", "Print the JSON Schema of a lab file."),
-    "init": ("runner.cli.lab:init", "Make a new lab here."),
+    "init": ("runner.cli.lab:init", "Make a new lab, here or in a folder."),
     "doctor": ("runner.cli.lab:doctor", "Say what this machine can do, and what is missing."),
     "help": ("runner.cli.help:help_", "Explain a topic: exit-codes, labs, leases, power-cuts …"),
     "completion": ("runner.cli.completion:completion", "Print the completion script of bash, zsh or fish."),
@@ -71,7 +71,8 @@ class Lazy(click.Group):
         if args and args[0] not in COMMANDS and not ctx.resilient_parsing:
             from runner.lab.yaml_source import nearest, one_of
 
-            raise AskError(f"no command is called {args[0]!r}{nearest(args[0], COMMANDS)}", expected=one_of(COMMANDS))
+            found = f"no command is called {args[0]!r}{nearest(args[0], COMMANDS)}"
+            raise AskError(found, expected=one_of(COMMANDS, args[0], "runner --help"))
         return super().resolve_command(ctx, args)
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:

@@ -65,6 +65,12 @@ async def status(device: KnownDevice) -> dict[str, Any]:
     return {"on": None}
 
 
+async def is_on(device: KnownDevice) -> bool | None:
+    """None: nobody knows."""
+    found: bool | None = (await status(device))["on"]
+    return found
+
+
 def status_text(device: KnownDevice, value: dict[str, Any]) -> str:
     name, holder = device.name, held_by(device)
     lines = [f"held by {holder}"] if holder else []
@@ -107,7 +113,7 @@ async def _act(output: Output, device: KnownDevice, verb: str, duration_s: float
     if verb == "cut" and not (await status(device))["on"]:
         raise LabError(f"{name} is off, so its power cannot be cut", expected="a device that is on", do=f"runner device power {name} on")
     try:
-        async with lent(state_root(), device.identity, f"device power {name} {verb}", wait=False) as lease:
+        async with lent(state_root(), device.identity, f"device power {name} {verb}", wait=False, name=name) as lease:
             power = (await make_target(device.request(output.say, holding=lease))).power
             with output.waiting(f"{name} to go {'on' if verb == 'on' else 'off'}"):
                 if verb == "cut":

@@ -32,25 +32,27 @@ class RunGroup(click.Group):
 
 @click.group(cls=RunGroup)
 def run() -> None:
-    """List, show, verify, archive, prune and export runs."""
+    """Runs: list, show, verify, archive, prune, export; attach to one, cancel it, resume it."""
 
 
 @run.command("list")
 @click.pass_obj
 def run_list(output: Output) -> int:
     """Every run of this lab, oldest first."""
+    from runner.judgement.damaged import damage
     from runner.lab.folder import RunFolder, read_json
 
     rows: list[dict[str, Any]] = []
     for folder in RunFolder.every(output.lab().runs):
         row = {"run_id": folder.run_id, "entry": folder.root.parent.name, "run_dir": str(folder.root)}
-        try:
-            about = read_json(folder.findings)["metadata"]
-            device = read_json(folder.run_config)["test_parameters"]["device"]
-            said = {"status": about["status"], "verdict": about.get("verdict", ""), "summary": about.get("summary", "")}
-            rows.append({**row, "device": device, **said, **_killed(folder, said["status"])})
-        except (AskError, KeyError, TypeError) as error:  # one damaged folder does not hide the others
-            rows.append({**row, "device": "?", "status": "unreadable", "verdict": "", "summary": str(error).partition("\n")[0]})
+        if found := damage(folder):  # one damaged folder does not hide the others
+            said = {"status": "unreadable", "verdict": "", "summary": str(found)}
+            rows.append({**row, "device": "?", **said})
+            continue
+        about = read_json(folder.findings)["metadata"]
+        device = read_json(folder.run_config)["test_parameters"]["device"]
+        said = {"status": about["status"], "verdict": about.get("verdict", ""), "summary": about.get("summary", "")}
+        rows.append({**row, "device": device, **said, **_killed(folder, said["status"])})
     keys = ("run_id", "entry", "device", "status", "verdict", "summary")
     text = columns(keys, [[row[key] for key in keys] for row in rows]) if rows else "no run yet: runner exec EDGE-002"
     return output.result({"runs": rows}, text)
@@ -76,8 +78,11 @@ def run_show(output: Output, name: str) -> int:
     from runner.lab.folder import RunFolder
 
     folder = RunFolder.find(output.lab().runs, name)
+    if not folder.final_report.is_file():
+        name = f"{folder.root.parent.name}/{folder.run_id}"
+        raise AskError(f"{name} has no report", expected=str(folder.final_report), do=f"runner report {name}")
     conclusion = conclude(folder, folder.completed_at)
-    return output.result({"run": conclusion.as_json()}, folder.final_report.read_text(encoding="utf-8"))
+    return output.result({"run": conclusion.as_json()}, folder.final_report.read_text(encoding="utf-8", errors="replace"))
 
 
 @run.command("verify")
@@ -86,10 +91,12 @@ def run_show(output: Output, name: str) -> int:
 def run_verify(output: Output, name: str) -> int:
     """Hold NAME's folder against the format: which rule is broken, and where. Exits 1 when one is. Runs the folder's checks.py."""
     from runner.clock import SystemClock, iso
+    from runner.judgement.damaged import damage
     from runner.judgement.verify import verify
     from runner.lab.folder import RunFolder
 
     folder = RunFolder.find(output.lab().runs, name)
+    damaged = damage(folder)
     held = verify(folder, iso(SystemClock().wall_ns()))
     broken, idle = [one for one in held if one.problems], [one.rule.name for one in held if one.problems is None]
     lines = []
@@ -99,7 +106,9 @@ def run_verify(output: Output, name: str) -> int:
     lines.append(
         f"{len(held) - len(broken) - len(idle)} rules hold, {len(broken)} broken, {len(idle)} do not apply: {', '.join(idle) or '-'}"
     )
-    return output.result({"run_dir": str(folder.root), "rules": [one.as_json() for one in held]}, "\n".join(lines), 1 if broken else 0)
+    lines += [f"damaged: {damaged.complaint.found}", f"next: {damaged.complaint.do}"] if damaged else []
+    value = {"run_dir": str(folder.root), "rules": [one.as_json() for one in held], "damaged": str(damaged) if damaged else None}
+    return output.result(value, "\n".join(lines), 1 if broken or damaged else 0)
 
 
 @run.command("archive")
@@ -126,14 +135,19 @@ def run_archive(output: Output, names: tuple[str, ...], older_than: str, restore
 @run.command("prune")
 @click.argument("names", nargs=-1, metavar="[RUN]...")
 @click.option("--older-than", default="365d", show_default=True, metavar="AGE", help="Only runs that ended so long ago: 365d, 52w.")
+@click.option("--damaged", is_flag=True, help="Set the named runs aside, whole: those from which nothing can be concluded any more.")
 @click.option("--dry-run", is_flag=True, help="Say what would be deleted, with sizes, and do nothing.")
 @click.pass_obj
-def run_prune(output: Output, names: tuple[str, ...], older_than: str, dry_run: bool) -> int:
+def run_prune(output: Output, names: tuple[str, ...], older_than: str, damaged: bool, dry_run: bool) -> int:
     """Delete archives of old runs. Never a run folder, and nothing that a finding, a decision or a link refers to."""
+    from runner.cli.damaged import put_aside, tell
     from runner.clock import SystemClock
     from runner.lab import archive as archiving
 
     runs, now = output.lab().runs, SystemClock().wall_ns()
+    if damaged:
+        return put_aside(output, _chosen(runs, names) if names else [], dry_run)
+    tell(output, _chosen(runs, names))
     fates = archiving.plan_prune(runs, _chosen(runs, names), now, archiving.parse_age(older_than))
     return _carry_out(output, fates, dry_run, "delete", lambda fate: archiving.prune(fate.run, now))
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @click.group()
 def profile() -> None:
-    """List and show profiles."""
+    """List and show profiles; try them on a device."""
 
 
 @profile.command("list")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import click
@@ -23,7 +24,7 @@ def profile_try(output: Output, names: tuple[str, ...], device: str, duration: s
     """Hold profiles over a device or its data link: apply them, measure asked against measured, revert, and prove it."""
     import asyncio
 
-    from runner.cli.power import seconds
+    from runner.cli.power import is_on, seconds
     from runner.lab.load import Reader
     from runner.story.heat_trial import day_s, plan_of, try_heat
     from runner.story.scarce_trial import try_scarce
@@ -41,14 +42,15 @@ def profile_try(output: Output, names: tuple[str, ...], device: str, duration: s
     def tell(phase: str, rows: list[dict[str, Any]]) -> None:
         output.say(f"{phase}\n" + table(rows))
 
+    held = partial(is_on, known)
     with output.waiting(f"{device} to answer, and to be measured"):
         if heat is not None:
-            tried = asyncio.run(try_heat(request, known.identity, heat, for_s if duration else day_s(heat), tell))
+            tried = asyncio.run(try_heat(request, known.identity, heat, for_s if duration else day_s(heat), tell, held))
         elif asked.scarcities:
-            tried = asyncio.run(try_scarce(request, known.identity, asked.scarcities, for_s, seed, tell))
+            tried = asyncio.run(try_scarce(request, known.identity, asked.scarcities, for_s, seed, tell, held))
         else:
             assert link
-            tried = asyncio.run(try_out(request, known.identity, link, asked.links, for_s, seed, tell))
+            tried = asyncio.run(try_out(request, known.identity, link, asked.links, for_s, seed, tell, held))
     value: dict[str, Any] = {"device": device, "profiles": list(names), "on": tried.words, "rows": tried.rows}
     value |= {"reached": tried.reached, "reverted": tried.reverted}
     was = "reverted: the device is as it was" if asked.scarcities or heat else "reverted: the link is as it was"
@@ -58,7 +60,7 @@ def profile_try(output: Output, names: tuple[str, ...], device: str, duration: s
 
 
 def table(rows: list[dict[str, Any]]) -> str:
-    """Rows of `judgement/reached.py` for a terminal."""
+    """Rows of `judgement/side_by_side.py` for a terminal."""
     verdict = {True: "ok", False: "OUTSIDE", None: ""}
     cells = [[str(row.get(key, "")) for key in ("what", "asked", "measured", "tolerance")] + [verdict[row.get("within")]] for row in rows]
     return columns(HEAD, cells)
@@ -69,10 +71,17 @@ def table(rows: list[dict[str, Any]]) -> str:
 @click.option("--all", "every", is_flag=True, help="Every device of the inventory that has a data link.")
 @click.pass_obj
 def device_revert(output: Output, name: str | None, every: bool) -> int:
-    """Take back what a dead run left on the link of device NAME, and say what it was. What a living run holds is refused."""
+    """Take back what a dead run left on the link of device NAME, and say what it was. What a living run holds is refused.
+
+    A quarantine stays, and is said: only `device check` lifts it.
+    """
     import asyncio
 
+    from runner.cli.check import shown
+    from runner.cli.power import is_on
+    from runner.farm.lease import Leases
     from runner.lab.load import Reader
+    from runner.lab.where import state_root
     from runner.story.trial import revert
 
     if bool(name) == every:
@@ -86,18 +95,21 @@ def device_revert(output: Output, name: str | None, every: bool) -> int:
         devices = (known_device(output, each, quiet=True) for each in inventory[0].devices)
         names = [each.name for each in devices if each.line.data_link or each.type.data_link]
     rows: list[dict[str, Any]] = []
+    said: list[str] = []
     failed: list[LabError] = []
     for each in names:
         known = known_device(output, each, quiet=bool(rows or failed))
         try:
             with output.waiting(f"{each} to answer"):
-                done = asyncio.run(revert(known.request(output.say), known.identity))
-            rows.append({"device": each, "reverted": [program["name"] for program in done]})
+                done = asyncio.run(revert(known.request(output.say), known.identity, partial(is_on, known)))
+            stays = Leases(state_root()).quarantined(known.identity)
+            rows.append({"device": each, "reverted": [program["name"] for program in done], "quarantine": shown(stays)})
+            said.append(f"{each}: {', '.join(rows[-1]['reverted']) or 'nothing was left'}")
+            said += [f"{each}: still {stays}", f"next: runner device check {each}"] if stays else []
         except LabError as error:
             if not every:
                 raise
             output.say(f"{each}: {error}")
             failed.append(error)
             rows.append({"device": each, "error": error.complaints[0].found})
-    said = [f"{row['device']}: {', '.join(row['reverted']) or 'nothing was left'}" for row in rows if "reverted" in row]
     return output.result({"devices": rows}, "\n".join(said), LabError.exit_code if failed else 0)

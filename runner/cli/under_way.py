@@ -27,7 +27,7 @@ LOOK_S = 0.1
 CANCEL_LIMIT_S = 300.0  # an orderly end waits for a device that may be starting
 
 
-def leave_it_to_another(output: Output, lab: Lab, *, no_wait: bool) -> int:
+def leave_it_to_another(output: Output, lab: Lab) -> int:
     """Starts the same command in a session of its own and returns once its run has a folder. Raises LabError when it ends before.
 
     While it waits for the device, what it says is passed on; ^C ends it then.

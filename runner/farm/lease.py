@@ -29,6 +29,7 @@ from typing import Any
 
 from runner.clock import Clock, SystemClock, iso
 from runner.errors import LabError
+from runner.farm.rows import an_id, is_id, parsed, text, whole
 from runner.lab.lock import locked
 from runner.lab.private import private_folder
 from runner.ondevice.journal import boot_id, fsync_folder
@@ -38,6 +39,7 @@ MARGIN_S = 45.0  # an action begins only with so much of the lease left, which i
 TURN_S = 3.0  # whoever is first in the queue and does not take a free device for so long is passed over, not dropped
 POLL_S = 0.25
 BUSY_LIMIT_S = 30.0
+MAX_FENCE = 2**53  # beyond it, some program that reads JSON would take two fences for one
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS coordinator (id TEXT NOT NULL);
@@ -55,6 +57,7 @@ CREATE TABLE IF NOT EXISTS quarantine (
 CREATE TABLE IF NOT EXISTS expected (identity TEXT PRIMARY KEY, boot_id TEXT NOT NULL, fingerprint TEXT NOT NULL);
 PRAGMA user_version = 1;
 """
+_MENDING = "move that file away once nothing is under way (what it says of quarantines goes with it), or set RUNNER_STATE"
 _VERSION = 1  # of the file's tables: a file from before is given those that it lacks
 
 
@@ -127,7 +130,7 @@ class Leases:
     def every(self) -> list[tuple[str, Held]]:
         """Each lease that stands in the file, by identity."""
         with self._read() as db:
-            return [(identity, self._held(row)) for *row, identity in db.execute(_EVERY_LEASE)]
+            return [(text(identity, "a device's identity"), self._held(row)) for *row, identity in db.execute(_EVERY_LEASE)]
 
     def sweep(self) -> None:
         """Lets go of all that dead processes held: devices, places in the queue, files."""
@@ -136,13 +139,14 @@ class Leases:
                 if not self._alive(id):
                     self._leave(db, id)
             for path in self.folder.glob("*.alive"):
-                self._forget_if_dead(path.stem)
+                if is_id(path.stem):  # any other is nobody's whom we know
+                    self._forget_if_dead(path.stem)
 
     def unfinished(self, identity: str) -> list[tuple[str, Path]]:
         """Runs that began on a device and were never concluded: token and folder, oldest first."""
         with self._read() as db:
             rows = db.execute("SELECT token, folder FROM unfinished WHERE identity = ? ORDER BY rowid", (identity,))
-            return [(token, Path(folder)) for token, folder in rows]
+            return [(text(token, "a run's token"), Path(text(folder, "a run's folder"))) for token, folder in rows]
 
     def began(self, token: str, identity: str, folder: Path, lease: str) -> None:
         """A run's folder is noted, so that whoever holds the device next finds it, should the run be killed."""
@@ -154,7 +158,7 @@ class Leases:
         """The lease under which a run is being carried out right now by a living process, if there is one."""
         with self._read() as db:
             row = db.execute(_LEASE_FOR, (str(folder),)).fetchone()
-        held = self._held(row) if row else None
+            held = self._held(row) if row else None
         return held if held and held.alive else None
 
     def concluded(self, token: str) -> None:
@@ -178,7 +182,7 @@ class Leases:
     def every_quarantine(self) -> dict[str, Quarantine]:
         with self._read() as db:
             rows = db.execute("SELECT identity, since, token, differences FROM quarantine")
-            return {identity: _quarantine(row) for identity, *row in rows}
+            return {text(identity, "a device's identity"): _quarantine(row) for identity, *row in rows}
 
     def absolve(self, identity: str) -> None:
         """The device is as it should be: nothing stands against it, and nothing is expected of it, any more. Harmless twice."""
@@ -197,7 +201,7 @@ class Leases:
         """The boot id and the fingerprint that `expect` noted, until it is forgotten."""
         with self._read() as db:
             row = db.execute("SELECT boot_id, fingerprint FROM expected WHERE identity = ?", (identity,)).fetchone()
-        return (row[0], json.loads(row[1])) if row else None
+            return (text(row[0], "a boot id"), parsed(row[1], f"the fingerprint of {identity}", dict)) if row else None
 
     def forget_expected(self, identity: str) -> None:
         """Only by who has compared, and found no difference."""
@@ -210,24 +214,24 @@ class Leases:
         with self._write() as db:
             db.execute("INSERT INTO queue (id, identity, asked_ns) VALUES (?, ?, ?)", (id, identity, self.clock.boottime_ns()))
 
-    def attempt(self, identity: str, id: str, holder: dict[str, Any], *, for_check: bool = False) -> Lease | Place:
+    def attempt(self, identity: str, id: str, holder: dict[str, Any], *, for_check: bool = False, name: str = "") -> Lease | Place:
         """The lease, if it is this asker's turn. Looks first without writing, because most who ask have to wait.
 
-        Raises Quarantined, held or not, unless it is `for_check`.
+        Raises Quarantined, held or not, unless it is `for_check`; `name` is what the lab at hand calls the device.
         """
         with self._read() as db:
-            _refuse_quarantined(db, identity, for_check)
+            _refuse_quarantined(db, identity, for_check, name)
             place = self._decide(db, identity, id)
         if place is not None and (place.held or not self._to_be_freed(identity)):
             return place
         with self._write() as db:
-            _refuse_quarantined(db, identity, for_check)  # its holder may have said so since
+            _refuse_quarantined(db, identity, for_check, name)  # its holder may have said so since
             self._free_what_is_over(db, identity)
             place = self._decide(db, identity, id)
             if place is not None:
                 return place
-            db.execute("INSERT INTO device VALUES (?, 1, 0) ON CONFLICT (identity) DO UPDATE SET fence = fence + 1", (identity,))
-            (fence,) = db.execute("SELECT fence FROM device WHERE identity = ?", (identity,)).fetchone()
+            fence = self._last_fence(db, identity) + 1
+            db.execute("INSERT INTO device VALUES (?, ?, 0) ON CONFLICT (identity) DO UPDATE SET fence = ?", (identity, fence, fence))
             expires_ns = self.clock.boottime_ns() + int(LEASE_S * 1e9)
             db.execute("INSERT INTO lease VALUES (?, ?, ?, ?, ?, ?)", (id, identity, fence, json.dumps(holder), boot_id(), expires_ns))
             db.execute("DELETE FROM queue WHERE id = ?", (id,))
@@ -246,7 +250,7 @@ class Leases:
             row = db.execute("SELECT expires_ns FROM lease WHERE id = ?", (id,)).fetchone()
             if row is None:
                 raise self._lost(db, identity)
-            return float((row[0] - self.clock.boottime_ns()) / 1e9)
+            return (whole(row[0], "a lease's end") - self.clock.boottime_ns()) / 1e9
 
     def leave(self, id: str) -> None:
         """Out of the queue and out of the lease; fine when neither holds any more."""
@@ -267,7 +271,7 @@ class Leases:
             os.close(fd)
 
     def alive_file(self, id: str) -> Path:
-        return self.folder / f"{id}.alive"
+        return self.folder / f"{an_id(id)}.alive"
 
     # ---- inside ------------------------------------------------------------------------------------------
 
@@ -275,15 +279,24 @@ class Leases:
         row = db.execute(_LEASE_OF, (identity,)).fetchone()
         since = db.execute("SELECT free_since_ns FROM device WHERE identity = ?", (identity,)).fetchone()
         earlier = "SELECT id, asked_ns FROM queue WHERE identity = ? AND place < (SELECT place FROM queue WHERE id = ?)"
-        before = [asked_ns for each, asked_ns in db.execute(earlier, (identity, id)) if self._alive(each)]
-        turn_ns = max([since[0] if since else 0, *before])
+        asked = db.execute(earlier, (identity, id)).fetchall()
+        before = [whole(asked_ns, "when somebody asked") for each, asked_ns in asked if self._alive(each)]
+        turn_ns = max([whole(since[0], "since when a device is free") if since else 0, *before])
         return decide(self.clock.boottime_ns(), boot_id(), self._held(row) if row else None, turn_ns, len(before))
 
     def _to_be_freed(self, identity: str) -> bool:
         """Whether the file names a holder that is over, so that somebody has to write that down."""
         with self._read() as db:
             row = db.execute(_LEASE_OF, (identity,)).fetchone()
-        return row is not None and decide(self.clock.boottime_ns(), boot_id(), self._held(row), 0, 0) is None
+            return row is not None and decide(self.clock.boottime_ns(), boot_id(), self._held(row), 0, 0) is None
+
+    def _last_fence(self, db: sqlite3.Connection, identity: str) -> int:
+        """The highest fence that was ever granted for a device; 0 where none was."""
+        row = db.execute("SELECT fence FROM device WHERE identity = ?", (identity,)).fetchone()
+        last = whole(row[0], f"the fence of {identity}") if row else 0
+        if not 0 <= last < MAX_FENCE:
+            raise ValueError(f"the fence of {identity} is {last}, and no lease was ever granted so often")
+        return last
 
     def _free_what_is_over(self, db: sqlite3.Connection, identity: str) -> None:
         """Drops a lease that binds nobody any more, and askers that are dead; from now on the device is free."""
@@ -308,8 +321,9 @@ class Leases:
 
     def _held(self, row: Sequence[Any]) -> Held:
         id, holder, fence, boot, expires_ns = row
-        said = json.loads(holder)
-        return Held(id, said if isinstance(said, dict) else {}, fence, boot, expires_ns, self._alive(id))
+        held_by = parsed(holder, "a lease's holder", dict)
+        boot, expires_ns = text(boot, "a boot id"), whole(expires_ns, "a lease's end")
+        return Held(an_id(id), held_by, whole(fence, "a lease's fence"), boot, expires_ns, self._alive(id))
 
     def _alive(self, id: str) -> bool:
         try:
@@ -353,7 +367,8 @@ class Leases:
                 _bring_up_to_date(db)
                 yield db
         except (sqlite3.Error, ValueError) as error:
-            raise LabError(f"the lease file {self.path} cannot be used: {error}", do="look at that file, or set RUNNER_STATE") from error
+            found = f"the lease file {self.path} cannot be used: {error}"
+            raise LabError(found, expected="the file as runner wrote it", do=_MENDING) from error
         except OSError as error:
             raise LabError(f"{self.path} cannot be opened: {error.strerror}", do="grant the place, or set RUNNER_STATE") from error
 
@@ -420,14 +435,16 @@ async def lent(
     *,
     wait: bool = True,
     for_check: bool = False,
+    name: str = "",
     say: Callable[[str], None] = lambda text: None,
     clock: Clock | None = None,
 ) -> AsyncIterator[Lease]:
     """Holds the device for the length of the block; whoever is before us is waited for, and named with `say`.
 
     Raises Taken, naming the holder, when it is held and `wait` is false; Quarantined, naming what was found, when it is to be
-    checked first and this is not `for_check`, also when that becomes so while it is waited for. The caller renews. Afterwards
-    neither lease nor place in the queue remains, whatever happened; after a kill, both end with the process.
+    checked first and this is not `for_check`, also when that becomes so while it is waited for; `name` is what the lab at hand calls
+    the device, for what is to be typed then. The caller renews. Afterwards neither lease nor place in the queue remains, whatever
+    happened; after a kill, both end with the process.
     """
     leases = Leases(state, clock)
     id = uuid.uuid4().hex
@@ -436,7 +453,7 @@ async def lent(
         try:
             leases.enqueue(identity, id)
             said = ""
-            while not isinstance(found := leases.attempt(identity, id, holder, for_check=for_check), Lease):
+            while not isinstance(found := leases.attempt(identity, id, holder, for_check=for_check, name=name), Lease):
                 words = waiting_for(identity, found)
                 if not wait:
                     do = "leave out --no-wait to wait for it, or choose another device"
@@ -468,11 +485,11 @@ def who(holder: dict[str, Any]) -> str:
     return f"{holder.get('user', '?')}@{holder.get('host', '?')} (process {holder.get('pid', '?')}) for {holder.get('for', '?')}"
 
 
-def _refuse_quarantined(db: sqlite3.Connection, identity: str, for_check: bool) -> None:
+def _refuse_quarantined(db: sqlite3.Connection, identity: str, for_check: bool, name: str) -> None:
     found = None if for_check else _quarantine_of(db, identity)
     if found is not None:
         expected = "a device that was found as it had been before its last fault"
-        raise Quarantined(f"{identity} is {found}", expected=expected, do="runner device check NAME")
+        raise Quarantined(f"{identity} is {found}", expected=expected, do=f"runner device check {name or 'NAME'}")
 
 
 def _quarantine_of(db: sqlite3.Connection, identity: str) -> Quarantine | None:
@@ -482,7 +499,8 @@ def _quarantine_of(db: sqlite3.Connection, identity: str) -> Quarantine | None:
 
 def _quarantine(row: Sequence[Any]) -> Quarantine:
     since, token, differences = row
-    return Quarantine(since, token, tuple(str(sentence) for sentence in json.loads(differences)))
+    sentences = tuple(text(each, "a difference") for each in parsed(differences, "what a device is quarantined for", list))
+    return Quarantine(text(since, "since when a device is quarantined"), text(token, "a run's token"), sentences)
 
 
 def _bring_up_to_date(db: sqlite3.Connection) -> None:
@@ -498,7 +516,7 @@ def _coordinator(db: sqlite3.Connection) -> str:
     if row is None:
         row = (uuid.uuid4().hex,)
         db.execute("INSERT INTO coordinator VALUES (?)", row)
-    return str(row[0])
+    return text(row[0], "the name of this lease file")
 
 
 def _user() -> str:

@@ -33,6 +33,8 @@ FULL_PACKET_BYTES = 1500
 SMALL_PACKET_BYTES = 64
 HEADER_BYTES = {"ipv4": 28, "ipv6": 48}  # of IP and UDP, around a payload
 QUEUE_MS = 250.0
+QUICK_ANSWER_S = 0.5  # a kernel asks for a neighbour's address a second time after one second, and gives up after three
+BASE_REACHABLE_MS, LONGEST_ANSWER_S = 3_600_000, 60.0
 LEAST_QUEUE = 10  # packets: what TCP sends before it hears anything
 UNSAID_RATE_KBIT_S = 100_000.0
 RAMP_STEPS = 60
@@ -72,7 +74,7 @@ def program(
     if limits.rules:
         kernel.require("nft", capabilities, "a limit on the payload")
     loud = [name for name in kernel.OFFLOADS if name in before.offloads] if ways and "ethtool" in capabilities else []
-    parts = _parts(link.interface, up, down, limits, loud)
+    parts = _parts(link.interface, up, down, limits, loud, _neighbours(settings, link, before))
     tools = {way.tool for way in ways}
     return Program(
         name=name,
@@ -141,7 +143,7 @@ def severs(settings: Bandwidth) -> bool:
 def mean_loss_percent(direction: Direction) -> float:
     """What is lost in the long run. For bursts: p / (p + r) in the bad state, the rest of the time in the good one.
 
-    The judge reckons it for itself (`asked_loss` in runner/judgement/reached.py); a test holds the two against each other.
+    The judge reckons it for itself (`asked_loss` in runner/judgement/asked.py); a test holds the two against each other.
     """
     burst = direction.burst
     if burst is None:
@@ -349,9 +351,41 @@ def _payload_rules(settings: Bandwidth, interface: str) -> Limits:
     return Limits(rules(settings.up, "oifname"), rules(settings.down, "iifname"))
 
 
-def _parts(interface: str, up: Way | None, down: Way | None, limits: Limits, loud: list[str]) -> Parts:
-    off: list[Act] = []
-    signs: list[Sign] = []
+class Neighbours(NamedTuple):
+    """Acts that give the neighbour table longer timers, and those that it had, and the sign of the former; or nothing."""
+
+    longer: tuple[Act, ...] = ()
+    as_before: tuple[Act, ...] = ()
+    signs: tuple[Sign, ...] = ()
+
+
+def _neighbours(settings: Bandwidth, link: DataLink, before: Before) -> Neighbours:
+    """Longer timers for a link on which a question for an address may take longer than the kernel waits for the answer.
+
+    Never those that the table has already: nobody could see whether they are ours.
+    """
+    answer_s = sum(_slowest_s(way) for way in (settings.up, settings.down))
+    if answer_s < QUICK_ANSWER_S or before.neighbours is None:
+        return Neighbours()
+    table = "ndisc_cache" if ":" in link.far_end else "arp_cache"
+    base_reachable_ms = BASE_REACHABLE_MS + 1000 * (before.neighbours.base_reachable_ms == BASE_REACHABLE_MS)
+    now = kernel.NeighbourTimers(base_reachable_ms=base_reachable_ms, retrans_ms=round(min(2 * answer_s, LONGEST_ANSWER_S) * 1000))
+    return Neighbours(
+        (kernel.neighbour_timers(link.interface, table, now),),
+        (kernel.neighbour_timers(link.interface, table, before.neighbours),),
+        (kernel.neighbour_sign(link.interface, table, now),),
+    )
+
+
+def _slowest_s(way: Direction) -> float:
+    """How long one full packet takes in one direction at the most, without any queue before it."""
+    slowest = [8 * FULL_PACKET_BYTES / 1000 / pace.rate_kbit_s for pace in paces(way) if pace.rate_kbit_s]
+    return max(slowest, default=0.0) + (max(pace.delay_ms for pace in paces(way)) + way.jitter_ms) / 1000
+
+
+def _parts(interface: str, up: Way | None, down: Way | None, limits: Limits, loud: list[str], neighbours: Neighbours) -> Parts:
+    off: list[Act] = list(neighbours.as_before)
+    signs: list[Sign] = list(neighbours.signs)
     resources: list[str] = []
     if down:  # the way in first: nothing may be led to a device that is gone
         off += kernel.not_over_ifb(interface)
@@ -370,7 +404,7 @@ def _parts(interface: str, up: Way | None, down: Way | None, limits: Limits, lou
         signs += kernel.offload_signs(interface, loud)
     return Parts(
         interface,
-        kernel.offloads(interface, loud, "off"),
+        (*kernel.offloads(interface, loud, "off"), *neighbours.longer),
         (kernel.filtering("bandwidth", limits.outgoing, limits.incoming),) if limits.rules else (),
         tuple(off),
         tuple(signs),

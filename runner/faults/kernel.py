@@ -39,17 +39,25 @@ PRIORITY = 10  # of our rules: before those of anybody who counts as ip does, be
 LED, SENT, MARKS = 0x5F100000, 0x5F110000, 0xFFFF0000  # on the way to our shaper, and from it; the rest of a mark is others'
 
 
+class NeighbourTimers(Value):
+    """Of an interface's neighbour table: how long an address that was confirmed counts, and after how long it is asked for again."""
+
+    base_reachable_ms: int
+    retrans_ms: int
+
+
 class Before(Value):
     """What stood on the device before the fault, as far as an undo must put it back and the kernel does not by itself.
 
     A fault is pure and cannot look; who arms it reads this from the device's fingerprint. `offloads` are those of `OFFLOADS` that
     are on and can be changed (no "[fixed]"); `routes` lines of `ip route show dev IFACE`, `addresses` (IPv6: the kernel keeps
-    others) as `ip address replace` takes them, without the interface.
+    others) as `ip address replace` takes them, without the interface; `neighbours` the timers of its neighbour table.
     """
 
     offloads: tuple[str, ...] = ()
     routes: tuple[str, ...] = ()
     addresses: tuple[str, ...] = ()
+    neighbours: NeighbourTimers | None = None
     boot_id: str = ""
     clock_ns: int = 0  # how far the wall clock is ahead of the boot-time clock, in that boot
 
@@ -122,6 +130,20 @@ def offloads(device: str, names: Iterable[str], state: str) -> tuple[Act, ...]:
 
 def offload_signs(device: str, names: Iterable[str]) -> tuple[Sign, ...]:
     return tuple(Sign(argv=("ethtool", "-k", device), contains=f"{OFFLOADS[name]}: off") for name in names)
+
+
+# ---- neighbours -------------------------------------------------------------------------------------------------------
+
+
+def neighbour_timers(device: str, table: str, timers: NeighbourTimers) -> Act:
+    """`table` is arp_cache or ndisc_cache. A link that answers more slowly than its neighbours are asked again would lose packets
+    by that, and half of its rate: the kernel gives up an address after three questions, one a second."""
+    return words(f"ip ntable change name {table} dev {device} base_reachable {timers.base_reachable_ms} retrans {timers.retrans_ms}")
+
+
+def neighbour_sign(device: str, table: str, timers: NeighbourTimers) -> Sign:
+    """One of the two timers stands for both: one command sets them."""
+    return Sign(argv=("ip", "ntable", "show", "dev", device, "name", table), contains=f"base_reachable {timers.base_reachable_ms} ")
 
 
 # ---- our own shaper (runner/ondevice/shaper.py) ---------------------------------------------------------------------------

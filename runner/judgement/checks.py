@@ -6,10 +6,12 @@ docstring is what a reader of the report is told. An entry's own `checks.py` hol
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from runner.judgement.evidence import Cut, Evidence, Execution, Witnessed
+from runner.ondevice.journal import Record
 from runner.ondevice.results import finished_stages, state_hash
 
 Problem = tuple[str, str]
@@ -39,6 +41,49 @@ def clocks(execution: Execution, cut: Cut) -> Clocks:
         (max(resumed.payload["restored_flushed_ns"], resumed.boottime_ns) - started) / 1e9 if resumed else None,
         (again.boottime_ns - started) / 1e9 if again else None,
     )
+
+
+class HostWaits(NamedTuple):
+    """For how long a device was kept waiting for a processor of the host that it shares with its coordinator, in seconds.
+
+    None for a board of its own, which waits for nobody, and where the host does not say.
+    """
+
+    restored_s: float | None  # until its state was restored
+    running_again_s: float | None  # until the next stage body announced itself
+
+
+def host_waits(evidence: Evidence, execution: Execution, cut: Cut) -> HostWaits:
+    """Of an emulated board: its hungriest thread. Of a process, by its own word: the supervisor's wait; and until it runs again the
+    longer of the two, the supervisor's and its pipeline's, which imports meanwhile."""
+    device = evidence.plan["type"]
+    if device["emulation"] is not None:
+        said = _seconds((cut.recovered or {}).get("host_wait_s"))
+        return HostWaits(said, said)
+    if device.get("transport") != "local" or cut.restored is None:
+        return HostWaits(None, None)
+    life = list(itertools.takewhile(lambda record: record.kind != "restored", execution.records[cut.restored.sequence :]))
+    supervisor, pipeline = _least_said(life, "resumed"), _least_said(life, "host_ready")
+    took = clocks(execution, cut)
+    return HostWaits(_longest_within(took.restored_s, supervisor), _longest_within(took.running_again_s, supervisor, pipeline))
+
+
+def _least_said(life: list[Record], kind: str) -> float | None:
+    """Of pipelines that run at once: the one that waited least."""
+    said = [_seconds(record.payload.get("waited_s")) for record in life if record.kind == kind]
+    return min((one for one in said if one is not None), default=None)
+
+
+def _longest_within(took_s: float | None, *claims: float | None) -> float | None:
+    """The longest wait that fits into the time that is judged: a claim of more is not believed, and excuses nothing."""
+    if took_s is None:
+        return None
+    return max((one if one <= took_s else 0.0 for one in claims if one is not None), default=None)
+
+
+def _seconds(said: object) -> float | None:
+    """What somebody says that a wait took, if any wait could."""
+    return float(said) if isinstance(said, int | float) and not isinstance(said, bool) and 0 <= said < 2**63 else None
 
 
 def finished(evidence: Evidence, scenario: str) -> list[Problem]:
@@ -165,7 +210,8 @@ def promises_kept(evidence: Evidence, scenario: str) -> list[Problem]:
 def _lost_in_a_cut_that_nobody_noted(evidence: Evidence, execution: Execution) -> list[Problem]:
     """A coordinator that was killed at a cut had been told what was flushed: the restart behind it must have found that.
 
-    Held while it is restored, the life before the cut wrote a `restored` of its own, which says nothing of the cut.
+    Where the device was held during a restore, the life that was then cut had written a `restored` record itself; that record is from
+    before the cut.
     """
     problems: list[Problem] = []
     flushed, hold = 0, ""
@@ -274,7 +320,7 @@ def really_rebooted(evidence: Evidence, scenario: str) -> list[Problem]:
 
 
 def _too_late(evidence: Evidence, scenario: str, limit_s: float, clock: str, noun: str) -> list[Problem]:
-    """Restarts that took longer than the limit. Time for which the host kept an emulated board waiting is not the board's."""
+    """Restarts that took longer than the limit. Time for which a shared host kept the device waiting is not the device's."""
     problems = []
     for execution in evidence.of(scenario):
         unwatched = evidence.unwatched(execution)
@@ -282,8 +328,7 @@ def _too_late(evidence: Evidence, scenario: str, limit_s: float, clock: str, nou
             if cut.restored and any(cut.restored.sequence in each for each in unwatched):
                 continue  # nobody was there to let it go on
             took = getattr(clocks(execution, cut), clock)
-            emulated = evidence.plan["type"]["emulation"] is not None
-            waited = float((cut.recovered or {}).get("host_wait_s") or 0.0) if emulated else 0.0
+            waited: float = getattr(host_waits(evidence, execution, cut), clock) or 0.0
             if took is not None and took - min(waited, took) > limit_s:
                 said = f"{noun} {took:.2f} s after the cut at {cut.hold} (host wait {waited:.2f} s)"
                 problems.append((f"{said}, limit {limit_s:g} s", cut.where))

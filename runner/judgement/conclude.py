@@ -6,10 +6,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from runner.errors import RunnerError
-from runner.judgement.checks import clocks
-from runner.judgement.evidence import Evidence, load_evidence
+from runner.judgement.checks import clocks, host_waits
+from runner.judgement.evidence import Evidence
 from runner.judgement.findings import make_findings
 from runner.judgement.judge import CheckResult, run_checks, verdict
+from runner.judgement.reading import load_evidence
 from runner.lab.folder import RunFolder
 from runner.model.finding import Finding
 from runner.model.outcome import SEVERITIES, TABLE, Row
@@ -81,7 +82,7 @@ def profile_of(planned: dict[str, Any]) -> str:
 
 
 def cut_rows(evidence: Evidence) -> list[dict[str, Any]]:
-    """Each cut as one row for tables and JSON: where, what it cost, and the three clocks."""
+    """Each cut as one row for tables and JSON: where, what it cost, the three clocks, and of two of them the host's wait."""
     return [
         {
             "hold": cut.hold,
@@ -93,7 +94,7 @@ def cut_rows(evidence: Evidence) -> list[dict[str, Any]]:
             "damage": cut.damage,
             "counted": evidence.counts(cut),
             **clocks(execution, cut)._asdict(),
-            "host_wait_s": (cut.recovered or {}).get("host_wait_s"),
+            **{f"{clock.removesuffix('_s')}_host_wait_s": s for clock, s in host_waits(evidence, execution, cut)._asdict().items()},
         }
         for execution in evidence.executions
         for cut in execution.cuts

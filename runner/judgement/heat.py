@@ -17,7 +17,7 @@ from typing import Any
 
 from runner.judgement import slowed
 from runner.judgement.checks import Problem
-from runner.judgement.evidence import Evidence, Execution, clock_anchors, stands_for
+from runner.judgement.evidence import Evidence, Execution
 from runner.judgement.heat_log import Heat, Tick
 from runner.ondevice import heat as model
 from runner.ondevice.heater import ASKED, ITS_END, Told, told_of
@@ -37,15 +37,7 @@ FILE = "results/journal/heat.jsonl"
 
 def planned(evidence: Evidence, name: str) -> Row | None:
     """The heat that an execution of this name was to have: {"asked", "body"}, as the plan has it; None for one without."""
-    for one in evidence.plan["executions"]:
-        if one["name"] == stands_for(name):
-            return _asked(one.get("heat"))
-    began = next((r.payload for r in evidence.coordinator if r.kind == "execution_began" and r.payload["execution"] == name), {})
-    return _asked((began.get("plan") or {}).get("heat"))  # an extra one, which was not planned at first
-
-
-def _asked(heat: Any) -> Row | None:
-    """A heat as a plan has it; None for what is none."""
+    heat = evidence.planned(name).get("heat")
     return heat if isinstance(heat, dict) and isinstance(heat.get("asked"), dict) and isinstance(heat.get("body"), dict) else None
 
 
@@ -225,7 +217,7 @@ def rows(evidence: Evidence, execution: Execution) -> list[Row]:
 
 def _marks(evidence: Evidence, execution: Execution) -> list[tuple[str, int]]:
     """(kind, when by the coordinator's clock) of all that says how far an execution has come; boots without a hello have no place."""
-    anchors = clock_anchors(evidence.coordinator)
+    anchors = evidence.clock_anchors
     return [
         (record.kind, record.boottime_ns + anchors[record.boot_id][0])
         for record in execution.records
@@ -274,7 +266,7 @@ def _throttled_in_a_stage(heat: Heat, marks: list[tuple[str, int]]) -> Iterator[
 
 def _read_by_stages(evidence: Evidence, execution: Execution, heat: Heat) -> Iterator[Row]:
     """What stages say that their sensors read, if they say so: as it was told within two seconds. One row of all of them."""
-    anchors = clock_anchors(evidence.coordinator)
+    anchors = evidence.clock_anchors
     readings = [
         (record.payload["stage"], reading)
         for record in execution.of_kind("stage_finished")

@@ -11,13 +11,15 @@ from collections import Counter
 from collections.abc import Callable
 
 from runner.disk_log import DiskLog, read_power_ons
+from runner.judgement.asked import named
 from runner.judgement.checks import Problem
-from runner.judgement.evidence import GUARD, Evidence, planned_in
+from runner.judgement.evidence import Evidence
+from runner.judgement.guard_journal import GUARD, not_armed
 from runner.judgement.heat import contradictions as of_heat
-from runner.judgement.heat import planned as planned_heat
+from runner.judgement.heat import planned as heat_for
 from runner.judgement.links import planned_for
-from runner.judgement.reached import named
-from runner.lab.folder import RunFolder, archived, seals
+from runner.judgement.scarcity import planned as scarcities_for
+from runner.lab.folder import RunFolder, archived, seal, seals
 from runner.ondevice import journal
 from runner.ondevice.journal import Record
 
@@ -39,7 +41,22 @@ def evidence_unaltered(folder: RunFolder, evidence: Evidence) -> list[Problem]:
     ]
     judged_by = ("results/journal/", "pipelines/checks.py")  # anything else that somebody put here changes no judgement
     added = [name for name in found if name not in sealed["files"] and name.startswith(judged_by)]
-    return problems + [(f"{name} was added after the run", name) for name in added]
+    problems += [(f"{name} was added after the run", name) for name in added]
+    return problems + [(f"{r.kind} was noted behind the end", f"{where}#{r.sequence}") for r in _behind_an_end(evidence.coordinator)]
+
+
+def planned_as_begun(folder: RunFolder, evidence: Evidence) -> list[Problem]:
+    """Plan, pipelines and checks are what the coordinator noted when the run began, whatever was sealed at its end."""
+    where = str(folder.coordinator_journal.relative_to(folder.root))
+    again = [record.sequence for record in evidence.coordinator[1:] if record.kind == "run_began"]
+    problems: list[Problem] = [("the run is noted to have begun again", f"{where}#{sequence}") for sequence in again]
+    for name, said in evidence.begun_with.items():
+        path = folder.root / name
+        if not name.startswith(("pipelines/", "config/")) or ".." in name.split("/"):
+            problems.append((f"{name} is noted as planned, and no plan lies there", where))
+        elif not path.is_file() or seal(path) != said:
+            problems.append((f"{name} is not what it was when the run began", name))
+    return problems
 
 
 def cuts_as_planned(folder: RunFolder, evidence: Evidence) -> list[Problem]:
@@ -112,8 +129,8 @@ def faults_as_planned(folder: RunFolder, evidence: Evidence) -> list[Problem]:
     names = [e["name"] for e in evidence.plan["executions"]]
     names += [r.payload["execution"] for r in evidence.coordinator if r.kind in ("execution_began", "link_began")]
     planned = {program: link for name in names for program, link in named(planned_for(evidence, name), name).items()}
-    planned |= {program: each for name in names for program, each in named(planned_in(evidence, name, "scarcities"), name).items()}
-    planned |= {f"{name}.thermal-1": {"fault": "thermal"} for name in names if planned_heat(evidence, name)}
+    planned |= {program: each for name in names for program, each in named(scarcities_for(evidence, name), name).items()}
+    planned |= {f"{name}.thermal-1": {"fault": "thermal"} for name in names if heat_for(evidence, name)}
     problems: list[Problem] = []
     for record in began:
         of, where = record.payload["execution"], f"{folder.coordinator_journal.relative_to(folder.root)}#{record.sequence}"
@@ -124,23 +141,40 @@ def faults_as_planned(folder: RunFolder, evidence: Evidence) -> list[Problem]:
     if first and (first.kind, first.payload.get("run")) != ("began", evidence.config["run_token"]):
         problems.append(("the guard's journal is another run's", f"{where}#{first.sequence}"))
     strange: dict[str, Problem] = {}  # each once
-    armed: set[str] = set()
+    unarmed = {record.sequence for record in not_armed(evidence.guard)}
     for record in evidence.guard:
         said, program = record.payload, str(record.payload.get("program"))
         if "program" in said and program not in planned:
             strange.setdefault(program, (f"{program} is in the guard's journal, and was never planned", f"{where}#{record.sequence}"))
         elif record.kind == "armed" and said["fault"] != (word := str(planned[program]["fault"])) and word != "external":
             strange.setdefault(program, (f"{program} was armed as {said['fault']}, and is {word}", f"{where}#{record.sequence}"))
-        elif record.kind == "step" and program not in armed:
-            strange.setdefault(program, (f"{program} was carried out, and nothing ever armed it", f"{where}#{record.sequence}"))
-        if record.kind == "armed":
-            armed.add(program)
+        elif record.sequence in unarmed:
+            strange.setdefault(program, (f"{program} was carried out, and nothing armed it before", f"{where}#{record.sequence}"))
     return problems + list(strange.values())
 
 
 def heat_recomputed(folder: RunFolder, evidence: Evidence) -> list[Problem]:
     """Each heat is the one that was planned, and its temperatures, clock, flags and quota follow from the loads beside them."""
     return of_heat(evidence)
+
+
+_BACK = ("resumed", "superseded")
+_FETCHED = ("mirrored", "diverged", "execution_ended")  # by another run, which may be killed at it
+_BEHIND = {"sealed": ("unwind_failed", "run_ended", *_FETCHED, *_BACK), "run_ended": (*_FETCHED, *_BACK)}
+
+
+def _behind_an_end(coordinator: list[Record]) -> list[Record]:
+    """The first record that stands where none can: behind the end of a run that ran, or behind another end, or a seal, from which
+    nobody had gone on."""
+    last: Record | None = None  # the seal, or the end
+    for record in coordinator:
+        if last is not None and (last.payload.get("ending") == "ran" or record.kind not in _BEHIND[last.kind]):
+            return [record]
+        if record.kind in _BEHIND:
+            last = record
+        elif record.kind in _BACK:
+            last = None
+    return []
 
 
 def _recounted(folder: RunFolder, where: str, losses: list[Record], power_ons: list[DiskLog], absences: int) -> list[Problem]:
@@ -159,7 +193,8 @@ def _recounted(folder: RunFolder, where: str, losses: list[Record], power_ons: l
 
 
 _ALL: tuple[Integrity, ...] = (
-    evidence_unaltered, losses_recounted, cuts_as_planned, journals_as_mirrored, mirror_complete, faults_as_planned, heat_recomputed,
+    evidence_unaltered, planned_as_begun, losses_recounted, cuts_as_planned, journals_as_mirrored, mirror_complete, faults_as_planned,
+    heat_recomputed,
 )  # fmt: skip
 INTEGRITY: dict[str, Integrity] = {check.__name__: check for check in _ALL}
 

@@ -13,9 +13,12 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from runner.judgement import reached
+from runner.judgement import reached, side_by_side
+from runner.judgement.asked import constant, named
 from runner.judgement.checks import Problem
-from runner.judgement.evidence import Evidence, Execution, measured_of, planned_in
+from runner.judgement.evidence import Evidence, Execution
+from runner.judgement.link_notes import measured_of
+from runner.judgement.timed import from_link_log
 from runner.judgement.windows import NEVER_NS, Window, windows
 from runner.ondevice.journal import Record
 
@@ -33,15 +36,15 @@ def rows(evidence: Evidence, execution: Execution) -> list[Row]:
     if began is None:
         return [_missing("link faults", "they never began")]
     before = measured_of(began["before"])
-    asked, changes = reached.named(links, execution.name), evidence.faults(execution.name)
+    asked, changes = named(links, execution.name), evidence.faults(execution.name)
     found = [row for program, link in asked.items() for row in was_there(evidence, execution, program, link, changes)]
     if proof:
         found += reached.compare(links, before, measured_of(proof["during"]))
     else:
-        held = [program for program, link in asked.items() if reached.constant(link)]
+        held = [program for program, link in asked.items() if constant(link)]
         found += [_missing(f"{program}, measured at once", "nobody did") for program in held]
     lines, unlogged = evidence.link(execution.name), evidence.not_logged(execution.name)
-    found += reached.from_link_log(changes, lines, asked, before, unlogged)
+    found += from_link_log(changes, lines, asked, before, unlogged)
     after = measured_of(lifted["after"]) if lifted else None
     found += reached.restored(before, after) if after else [_missing("the link afterwards", "nobody measured it")]
     return found
@@ -50,7 +53,7 @@ def rows(evidence: Evidence, execution: Execution) -> list[Row]:
 def not_reached(evidence: Evidence) -> list[Problem]:
     """What of the link faults is not as it was asked, of executions that came to their end."""
     return [
-        (f"{execution.name}: {reached.said(row)}", execution.journal_file)
+        (f"{execution.name}: {side_by_side.said(row)}", execution.journal_file)
         for execution in evidence.executions
         if execution.ended.get("ending") in ("finished", "failed", "limit")
         for row in rows(evidence, execution)
@@ -65,7 +68,7 @@ def planned(evidence: Evidence, execution: Execution) -> list[Row]:
 
 def planned_for(evidence: Evidence, name: str) -> list[Row]:
     """The link faults of the execution of this name, one that was set aside included; none if nobody planned it."""
-    return planned_in(evidence, name, "links")
+    return list(evidence.planned(name).get("links") or ())
 
 
 def note(evidence: Evidence, kind: str, execution: str) -> dict[str, Any] | None:
@@ -90,7 +93,7 @@ def was_there(evidence: Evidence, execution: Execution, program: str, link: Row,
     spans = windows([change for change in changes if change["program"] == program])
     own = [record for record in evidence.guard if record.payload.get("program") == program]
     boots = _boots(execution)
-    on = _on_all_along(program, spans, boots) if reached.constant(link) else _on_in_a_stage(program, spans, boots)
+    on = _on_all_along(program, spans, boots) if constant(link) else _on_in_a_stage(program, spans, boots)
     if not spans:
         armed = any(record.kind == "armed" for record in own)
         on["measured"] = "never: " + ("it was armed, and no step put it on" if armed else "the guard knows nothing of it")

@@ -14,10 +14,10 @@ from collections.abc import Iterator
 from datetime import datetime
 from typing import Any
 
+from runner.judgement.asked import constant, named
 from runner.judgement.checks import Problem
-from runner.judgement.evidence import Evidence, Execution, planned_in
+from runner.judgement.evidence import Evidence, Execution
 from runner.judgement.links import note, was_there
-from runner.judgement.reached import constant, named
 from runner.judgement.windows import Window, windows
 from runner.ondevice.journal import Record
 
@@ -62,7 +62,7 @@ def not_reached(evidence: Evidence) -> list[Problem]:
 
 def planned(evidence: Evidence, name: str) -> list[Row]:
     """What the execution of this name was to have too little of."""
-    return planned_in(evidence, name, "scarcities")
+    return list(evidence.planned(name).get("scarcities") or ())
 
 
 def said(row: Row) -> str:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
 
-from runner.judgement.evidence import Evidence, clock_anchors
+from runner.judgement.evidence import Evidence
 from runner.ondevice.journal import Record
 
 
@@ -54,7 +54,7 @@ class Timeline:
     @cached_property
     def error_s(self) -> float:
         """The largest uncertainty of any device time: half of the slowest hello's round trip."""
-        return max((bound for _, bound in self._anchors.values()), default=0.0) / 1e9
+        return max((bound for _, bound in self.evidence.clock_anchors.values()), default=0.0) / 1e9
 
     @cached_property
     def power(self) -> list[PowerChange]:
@@ -76,11 +76,7 @@ class Timeline:
 
     @cached_property
     def _offsets(self) -> dict[str, int]:
-        return {boot: offset for boot, (offset, _) in self._anchors.items()}
-
-    @cached_property
-    def _anchors(self) -> dict[str, tuple[int, float]]:
-        return clock_anchors(self.evidence.coordinator)
+        return {boot: offset for boot, (offset, _) in self.evidence.clock_anchors.items()}
 
 
 def _power_off_ns(record: Record) -> int:

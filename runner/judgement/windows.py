@@ -27,7 +27,7 @@ class Window(NamedTuple):
 
 
 def windows(changes: list[Row]) -> list[Window]:
-    """When one program was on, from its changes in order (runner/judgement/evidence.py). Whatever ends a boot ends what was on in it."""
+    """When one program was on, from its changes in order (`changes` in guard_journal.py). Whatever ends a boot ends what was on in it."""
     found: list[Window] = []
     on: Row | None = None
     for change in changes:

@@ -27,6 +27,7 @@ import fcntl
 import hashlib
 import json
 import os
+import re
 import shutil
 from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime
@@ -37,7 +38,9 @@ from runner.errors import AskError, LabError
 from runner.lab.lock import locked
 
 RESERVE_BYTES = 256 * 1024
+_RUN_ID = re.compile(r"run-\d{4}-\d\d-\d\d-\d{3}")
 STATEMENT = "not part of this run\n"
+DAMAGED = "damaged"  # beside the runs of an entry: those that were set aside
 ARCHIVED = ("results/logs", "results/metrics", "results/traces", "mocks/data/scale")  # not kept for ever
 
 
@@ -89,7 +92,8 @@ class RunFolder:
             with locked(runs / entry / ".making.lock"):
                 for half_made in (runs / entry).glob(".making-*/"):
                     shutil.rmtree(half_made)
-                taken = [int(path.name[-3:]) for path in (runs / entry).glob(f"run-{day}-[0-9][0-9][0-9]")]
+                places = (f"run-{day}-[0-9][0-9][0-9]", f"{DAMAGED}/run-{day}-[0-9][0-9][0-9]*")
+                taken = [int(path.name[15:18]) for place in places for path in (runs / entry).glob(place)]
                 number = max(taken, default=0) + 1
                 if number > 999:
                     raise LabError(f"{entry} has 999 runs of {day} already", do="archive some of them")
@@ -145,7 +149,7 @@ class RunFolder:
         if (Path(name) / "config" / "run_config.json").is_file():
             return cls(Path(name).resolve())
         known = list(cls.every(runs))
-        matching = [run for run in known if name in (run.run_id, f"{run.root.parent.name}/{run.run_id}")]
+        matching = [run for run in known if name in (run.run_id, f"{run.root.parent.name}/{run.run_id}", str(run.root))]
         if len(matching) == 1:
             return matching[0]
         shown = [f"{run.root.parent.name}/{run.run_id}" for run in (matching or known)][-5:]
@@ -155,9 +159,10 @@ class RunFolder:
 
     @classmethod
     def every(cls, runs: Path) -> Iterable[RunFolder]:
-        """All runs below `runs`, oldest first."""
+        """All runs below `runs`, oldest first, whatever is left of each."""
         for path in sorted(runs.glob("*/run-*"), key=lambda path: (path.name, path.parent.name)):
-            if (path / "config").is_dir():
+            ours = _RUN_ID.fullmatch(path.name) and path.is_dir()  # one that has lost even its plan is a run yet
+            if (ours or (path / "config").is_dir()) and str(path.relative_to(runs)).isprintable():
                 yield cls(path)
 
 
@@ -221,4 +226,5 @@ def read_json(path: Path) -> Any:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
-        raise AskError(f"{path} cannot be read: {error}", expected="the file as `runner exec` wrote it") from error
+        why = error.strerror if isinstance(error, OSError) else str(error)
+        raise AskError(f"{path} cannot be read: {why}", expected="the file as `runner exec` wrote it") from error

@@ -16,6 +16,7 @@ from runner.model.roadmap import Roadmap
 
 Model = TypeVar("Model", bound=Value)
 ROADMAP = "pipelines/roadmap.yaml"
+ENTRIES = "runner entry list --here"
 
 
 class Reader:
@@ -96,16 +97,17 @@ class Reader:
         rows = [row.id for row in roadmap.entries] if roadmap else []
         if entry_id.upper() in rows:
             found = f"{entry_id.upper()} of the roadmap has no folder here"
-            self.complain(found, one_of(here), where, f"runner entry new {entry_id.upper()}")
+            self.complain(found, one_of(here, entry_id, ENTRIES), where, f"runner entry new {entry_id.upper()}")
         else:
             close = nearest(entry_id, here) or nearest(entry_id, rows)
-            self.complain(f"no entry is called {entry_id!r}{close}", one_of(here), where, "runner entry list")
+            self.complain(f"no entry is called {entry_id!r}{close}", one_of(here, entry_id, ENTRIES), where, "runner entry list")
 
     def _named(self, noun: str, name: str, where: str, folder: str, model: type[Model], do: str) -> Model | None:
         relative = f"{folder}/{name}.yaml"
         if not _plain(name) or self.lab.file(relative) is None:
             known = [Path(path).stem for path in self.lab.names(folder, "*.yaml")]
-            self.complain(f"no {noun} is called {name!r}{nearest(name, known)}", one_of(known), where, do)
+            listed = do if do.startswith("runner ") else ""
+            self.complain(f"no {noun} is called {name!r}{nearest(name, known)}", one_of(known, name, listed), where, do)
             return None
         found = self._read(relative, model)
         return found[0] if found else None

@@ -26,6 +26,7 @@ from runner.model.base import Value
 MAX_BYTES = 1_000_000
 MAX_DEPTH = 20
 MAX_COMPLAINTS = 20  # of one file; more are counted
+MAX_NAMES, NEAR_NAMES = 12, 5  # of a list that a complaint gives whole, and of what it gives of a longer one
 PathOfKeys = tuple[str | int, ...]
 Model = TypeVar("Model", bound=Value)
 
@@ -112,6 +113,8 @@ class Source:
             line = text.count("\n", 0, error.position) + 1
             found = f"unacceptable character {chr(error.character)!r}" if isinstance(error.character, int) else "unacceptable character"
             self._complain((), f"cannot be read: {found}", TEXT, line, "take it out")
+        except OverflowError:
+            self._complain((), "not YAML: an escape (\\U…) beyond the last character there is", TEXT, do="take it out")
         except (ValueError, yaml.YAMLError) as error:
             self._complain((), f"not YAML: {str(error).partition(chr(10))[0]}", "plain YAML, indented with spaces")
         else:
@@ -236,8 +239,14 @@ def nearest(name: str, names: Iterable[str]) -> str:
     return f" (did you mean {folded[close[0]]!r}?)" if close else ""
 
 
-def one_of(names: Iterable[str]) -> str:
-    return "one of " + (", ".join(sorted(names)) or "none: there is none yet")
+def one_of(names: Iterable[str], said: str = "", listed: str = "") -> str:
+    """All `names`; of more than a dozen, where the command `listed` shows them all, only the few that are nearest to what was `said`."""
+    every = sorted(names)
+    if len(every) <= MAX_NAMES or not listed:
+        return "one of " + (", ".join(every) or "none: there is none yet")
+    like = {name: difflib.SequenceMatcher(None, said[:100].lower(), name.lower()).ratio() for name in every}
+    near = sorted(every, key=lambda name: -like[name])[:NEAR_NAMES]
+    return f"one of {', '.join(near)}, or of the {len(every) - NEAR_NAMES} others in `{listed}`"
 
 
 def _inside(keys: PathOfKeys, outer: PathOfKeys) -> bool:

@@ -19,6 +19,7 @@ import os
 from typing import Any
 
 from .journal import boot_id, boottime_ns, fsync_file, fsync_folder
+from .say import say
 
 FILE, LOCK, SEEN = "claim.json", "claim.lock", "seen"
 COORDINATORS = 64  # whose highest fence is remembered: those that held the device last
@@ -90,14 +91,17 @@ class Claims:
             raise NotYours("it was let go")
 
     def renew(self) -> None:
-        """The holder has given a sign of life; written down at most every few seconds, and never to the device's disk."""
+        """The holder has given a sign of life; written down at most every few seconds, and never to the device's disk. Never raises."""
         now_ns = boottime_ns()
         if now_ns - self._renewed_ns < RENEWAL_NS:
             return
         self._renewed_ns = now_ns
-        with open(self._seen + ".new", "w") as file:
-            file.write(f"{boot_id()} {now_ns}")
-        os.rename(self._seen + ".new", self._seen)
+        try:
+            with open(self._seen + ".new", "w") as file:
+                file.write(f"{boot_id()} {now_ns}")
+            os.rename(self._seen + ".new", self._seen)
+        except OSError as error:  # a full disk: whoever wants to take back what is on must be heard all the same
+            say(f"{self._seen}: {error}")
 
     def release(self, asked: Any = None) -> None:
         """Nobody holds the device, if `asked` does (None: whoever does); the fences that were seen stay known."""
@@ -132,7 +136,7 @@ class Claims:
             seen_ns = int(seen) if boot == boot_id() else 0
         except (OSError, ValueError):
             seen_ns = 0
-        return max(0.0, (boottime_ns() - min(seen_ns, boottime_ns())) / 1e9)
+        return max(0.0, (boottime_ns() - min(max(seen_ns, self._renewed_ns), boottime_ns())) / 1e9)
 
     def _lock(self) -> int:
         """Held until it is closed: of two that ask at once, the second decides by what the first has written."""

@@ -37,6 +37,7 @@ import time
 from typing import Any, Callable
 
 from .channel import Channel
+from .facts import waited_s
 from .journal import FILE_HEADER, Journal, Record, boot_id, boottime_ns, find_record, fsync_file, fsync_folder, read
 from .results import ENDS, damage, finished_stages, state_hash
 from .sampler import Sampler, sample
@@ -95,7 +96,7 @@ class Execution:
     def reopen(cls, folder: str, store: Store, publish: Publish, life_began_ns: int) -> Execution | None:
         """The execution that a restart interrupted, or None if the journal does not even hold `began`.
 
-        Raises Refused for a journal that must not go on: another execution's, or damaged before its end. It is left as found.
+        Raises JournalRefused for a journal that must not go on: another execution's, or damaged before its end. It is left as found.
         """
         name = os.path.join(os.path.basename(os.path.dirname(folder)), os.path.basename(folder))
         journal = Journal.open(os.path.join(folder, "journal"), lambda data, records: refuse(data, records, name))
@@ -289,7 +290,7 @@ class Execution:
             if hold:
                 self._wait(hold, record)
             self._flush()
-        self._promise("resumed", {"restored_flushed_ns": boottime_ns()})
+        self._promise("resumed", {"restored_flushed_ns": boottime_ns(), "waited_s": waited_s()})
         return replay
 
     def _converse(self, ours: socket.socket, lane: str, replay: dict[str, Any]) -> None:
@@ -522,7 +523,7 @@ class Kept:
         return {"ended": any(record.kind in ENDS for record in self.journal.records), "held": None}
 
 
-class Refused(Exception):
+class JournalRefused(Exception):
     """A journal that must not go on, and why."""
 
 
@@ -531,18 +532,20 @@ class Over(Exception):
 
 
 def refuse(data: bytes, records: list[Record], name: str) -> None:
-    """Raises Refused for a journal that is not that of `name` ("run/execution"), or that is damaged *before* its end.
+    """Raises JournalRefused for a journal that is not that of `name` ("run/execution"), or that is damaged *before* its end.
 
     A power cut tears the last records off, never one that whole records follow.
     """
     if data[: len(FILE_HEADER)] != FILE_HEADER:
-        raise Refused("the journal does not begin as journals do")
+        raise JournalRefused("the journal does not begin as journals do")
     end = len(FILE_HEADER) + sum(len(record.raw) for record in records)
     behind = find_record(data, end + 1, len(records) + 1) if len(data) > end else None
     if behind is not None:
-        raise Refused(f"the journal is damaged at byte {end}, behind record {len(records)}: record {behind.sequence} after it is whole")
+        raise JournalRefused(
+            f"the journal is damaged at byte {end}, behind record {len(records)}: record {behind.sequence} after it is whole"
+        )
     if records and name != f"{records[0].payload.get('run')}/{records[0].payload.get('execution')}":
-        raise Refused(f"the journal is that of {records[0].payload.get('run')}/{records[0].payload.get('execution')}")
+        raise JournalRefused(f"the journal is that of {records[0].payload.get('run')}/{records[0].payload.get('execution')}")
 
 
 def scarce_of(folder: str, spec: dict[str, Any]) -> Scarce:

@@ -55,6 +55,21 @@ def process_started_ns() -> int:
         return boottime_ns()
 
 
+def waited_s() -> float | None:
+    """Seconds for which this process could have run and got no processor, by its hungriest thread; None where the kernel does not say.
+
+    Source: /proc/PID/task/TID/schedstat, second field, in nanoseconds.
+    """
+    try:
+        delays = []
+        for thread in os.listdir("/proc/self/task"):
+            with open(f"/proc/self/task/{thread}/schedstat") as file:
+                delays.append(int(file.read().split()[1]))
+        return round(max(delays) / 1e9, 3)
+    except (OSError, ValueError, IndexError):
+        return None
+
+
 def benchmark() -> dict[str, float]:
     """Seconds that a fixed piece of work takes here: hashing and interpreted Python, the best of three."""
 

@@ -40,7 +40,7 @@ _NEEDS: dict[str, tuple[str, dict[str, str]]] = {  # a capability's tool, and it
     ),
     "nft": ("nft", {"nf_tables": "CONFIG_NF_TABLES"}),
     "ethtool": ("ethtool", {}),
-    "tun": ("ip", {"tun": "CONFIG_TUN"}),  # and its device must be ours to open
+    "tun": ("ip", {"tun": "CONFIG_TUN"}),  # and its device must be ours to open, see _tun
 }
 
 
@@ -72,13 +72,22 @@ def capabilities() -> list[str]:
     if _known is None:  # asked on every connection; what is installed while this process lives is seen by the next one
         has = _modules()
         found = [word for word, (tool, needed) in _NEEDS.items() if _tool(tool) and all(has(*each) for each in needed.items())]
-        _known = [word for word in found if word != "tun" or os.access(_TUN, os.R_OK | os.W_OK)]
+        _known = [word for word in found if word != "tun" or _tun()]
         from .cgroup import capabilities as of_groups
         from .small_disk import capabilities as of_disks
         from .wrong_clock import capabilities as of_clocks
 
         _known += [*of_groups(), *of_disks(has), *of_clocks()]
     return _known
+
+
+def _tun() -> bool:
+    """Whether its device is ours to open, or will be there for us: where the kernel itself makes devices (devtmpfs), this one comes with
+    its module, which root may load."""
+    if os.path.exists(_TUN) or os.path.isdir("/sys/module/tun"):
+        return os.access(_TUN, os.R_OK | os.W_OK)
+    made_by_kernel = re.search(rb"^(\S+ ){4}/dev .* - devtmpfs ", _bytes(_MOUNTINFO), re.MULTILINE)
+    return bool(made_by_kernel) and os.geteuid() == 0
 
 
 def _modules() -> Callable[[str, str], bool]:
@@ -385,7 +394,32 @@ def _features_on(fd: int, interface: str, names: list[str]) -> list[str]:
     return on
 
 
-_BY_ITSELF = ("/run/user/", "/run/credentials/", "/proc/sys/fs/binfmt_misc")  # a login's, a service's, one that is mounted when looked at
+_NEIGHBOURS = "/proc/sys/net"  # ipv4/neigh/data0/retrans_time_ms
+
+
+def _neighbours() -> list[str]:
+    """Each interface's timers, in milliseconds: how long a neighbour's address counts, and when it is asked for again."""
+    found = []
+    for family in ("ipv4", "ipv6"):
+        try:
+            interfaces = os.listdir(f"{_NEIGHBOURS}/{family}/neigh")
+        except FileNotFoundError:  # a kernel without this family
+            continue
+        for interface in interfaces:
+            if interface in ("default", *_MADE_BY_MODULES):
+                continue
+            values = [_bytes(f"{_NEIGHBOURS}/{family}/neigh/{interface}/{name}_time_ms") for name in ("base_reachable", "retrans")]
+            base_reachable, retrans = (value.decode("ascii", "replace").strip() for value in values)
+            if base_reachable and retrans:  # or it went away meanwhile
+                found.append(f"{interface} {family} base_reachable {base_reachable} retrans {retrans}")
+    if not found:
+        raise Unknown("the kernel does not say")
+    return found
+
+
+_BY_ITSELF = (  # a login's, a service's, one that is mounted when looked at, those of namespaces and of containers
+    "/run/user/", "/run/credentials/", "/proc/sys/fs/binfmt_misc", "/run/netns", "/run/docker/", "/var/lib/docker/", "/var/lib/containers/",
+)  # fmt: skip
 
 
 def _mount_lines() -> list[str]:
@@ -419,6 +453,7 @@ FIELDS: dict[str, Callable[[], list[str]]] = {  # addresses before routes: it wa
     "firewall": _firewall,
     "cgroups": _cgroups,
     "offloads": _offloads,
+    "neighbours": _neighbours,
     "mounts": _mounts,
 }
 

@@ -10,6 +10,7 @@ has the lock at that moment and is the guard. It ends by itself when no program 
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import os
@@ -107,7 +108,8 @@ class Guard:
     ) -> dict[str, Any]:  # fmt: skip
         """The program's undo and deadlines are durable, and so is the note of it, when this answers. Nothing is applied yet.
 
-        Without a word on `escalate` the device is rebooted for an undo that does not work, if nobody can reach it to do better.
+        Raises ValueError where it is not armed, with what was wrong; nothing of it is left then. Without a word on `escalate` the
+        device is rebooted for an undo that does not work, if nobody can reach it to do better.
         """
         programs.check(program, renew_s=renew_s, cap_s=cap_s, elapsed_s=elapsed_s, confirm_s=confirm_s)
         if escalate is not None and not isinstance(escalate, bool):
@@ -132,8 +134,10 @@ class Guard:
             watch.keep()
             watch.mark()
             self._or_refuse(watch.note_armed().wait(JOURNAL_LIMIT_S))
-        except BaseException:
+        except BaseException as error:
             watch.go()
+            if isinstance(error, OSError):
+                raise ValueError(self._disk_refused(error)) from error
             raise
         failpoints.reached("guard.armed")
         watch.start()
@@ -197,7 +201,12 @@ class Guard:
 
     def _or_refuse(self, wrong: str) -> None:
         if wrong:
-            raise OSError(f"the guard's journal cannot be written, so nothing is armed: {wrong}")
+            raise OSError(f"the guard's journal cannot be written: {wrong}")
+
+    def _disk_refused(self, error: OSError) -> str:
+        """One sentence on why nothing is armed, and what to do about a full disk."""
+        do = f"; make room in {self.around.state}" if os.strerror(errno.ENOSPC) in str(error) else ""
+        return f"nothing is armed, because the device's disk does not take it: {error}{do}"
 
     # ---- the process ------------------------------------------------------------------------------------
 

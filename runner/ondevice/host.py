@@ -31,6 +31,7 @@ import uuid
 from typing import Any
 
 from .channel import Channel
+from .facts import waited_s
 from .journal import boottime_ns
 from .results import FILES_KEY, hash_files
 
@@ -176,6 +177,7 @@ def main(fd: int) -> int:
         ready = {
             "stages": [in_lane(name, lane) for name in pipeline.stages],
             "import_s": round(import_s, 3),
+            "waited_s": waited_s(),
             "stageflow": stageflow_version(task["paths"]),
         }
         go = channel.call({"say": "ready", **ready})

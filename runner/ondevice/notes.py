@@ -40,7 +40,8 @@ class Notes(threading.Thread):
         super().__init__(daemon=True, name="notes")
         self._runs, self._first = runs, first
         self._queue: queue.Queue[Note] = queue.Queue()
-        self._journals: dict[str, Journal | None] = {}  # None: it cannot be written
+        self._journals: dict[str, Journal | None] = {}  # None: it cannot be written, and why not
+        self._wrong: dict[str, str] = {}
         self._told: set[str] = set()
         self._unflushed: set[str] = set()
 
@@ -73,7 +74,7 @@ class Notes(threading.Thread):
             except Exception as error:  # and not OSError alone: this thread must go on
                 note.error = f"{type(error).__name__}: {error}"
                 say(f"the guard's journal of {note.run}: {note.error}")
-                self._journals[note.run] = None
+                self._journals[note.run], self._wrong[note.run] = None, note.error
             note.done()
 
     def _take(self, note: Note) -> None:
@@ -81,6 +82,7 @@ class Notes(threading.Thread):
             self._flush_all()
         elif note.kind == "forget":
             journal = self._journals.pop(note.run, None)
+            self._wrong.pop(note.run, None)
             self._unflushed.discard(note.run)
             if journal is not None:
                 journal.flush()
@@ -88,7 +90,7 @@ class Notes(threading.Thread):
         else:
             journal = self._journal(note.run)
             if journal is None:
-                note.error = "it could not be written before"
+                note.error = self._wrong[note.run]
                 return
             if note.kind:
                 journal.write(note.kind, note.payload)
@@ -113,8 +115,8 @@ class Notes(threading.Thread):
                 journal = self._journals.get(run)
                 if journal is not None:
                     journal.flush()
-            except OSError:
-                self._journals[run] = None
+            except OSError as error:
+                self._journals[run], self._wrong[run] = None, f"{type(error).__name__}: {error}"
 
 
 def open_journal(folder: str, run: str) -> Journal:

@@ -31,6 +31,8 @@ import sys
 import time
 from typing import Any
 
+from .say import say
+
 IP, IP_V6 = 0x0800, 0x86DD
 HELD_BYTES = 32 << 20  # of all packets that wait or are on their way; more is lost, and counted
 BURST = 64  # packets of one direction, before the other one is looked at
@@ -215,7 +217,7 @@ class Shaper:
                     answer = {"error": f"{error}"}
                 connection.sendall(json.dumps(answer).encode() + b"\n")
             except (OSError, ValueError, AttributeError) as error:
-                print(f"whoever asked is gone: {error}", file=sys.stderr, flush=True)
+                say(f"whoever asked is gone: {error}")
 
     def said(self) -> dict[str, Any]:
         """What became of the packets of each direction. `unseen`: the kernel had no room for them, because we were late."""
@@ -351,9 +353,12 @@ def start() -> int:
 
 
 def _stand_alone(kept: set[int]) -> None:
-    """Without whatever it was started with: a lock that says that an act is under way, above all."""
+    """Without whatever it was started with: a lock that says that an act is under way, above all. A log on a full disk is none."""
     log = os.path.join(os.environ.get("RUNNER_STATE", ""), "shaper.log")
-    target = os.open(log if os.path.isabs(log) else os.devnull, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    try:
+        target = os.open(log if os.path.isabs(log) else os.devnull, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    except OSError:
+        target = os.open(os.devnull, os.O_WRONLY)
     nothing = os.open(os.devnull, os.O_RDONLY)
     for fd, number in ((nothing, 0), (target, 1), (target, 2)):
         os.dup2(fd, number)

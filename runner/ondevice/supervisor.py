@@ -27,10 +27,11 @@ from typing import Any, Callable
 
 from . import facts, frames
 from .claim import Claims, NotYours
-from .execution import Execution, Kept, Refused, find_current, scarce_of
+from .execution import Execution, JournalRefused, Kept, find_current, scarce_of
 from .guarded import Guarded, GuardGone
 from .journal import GENESIS, fsync_folder
 from .results import finished_stages
+from .say import say, say_what_was_raised
 from .store import WHOLE, Store, locate
 
 LOG_LIMIT_BYTES = 256 * 1024  # of one execution's log, from its end
@@ -67,9 +68,9 @@ class Supervisor:
         if folder:
             try:
                 self.execution = Execution.reopen(folder, self.store, self.publish, self._started_ns)
-            except (Refused, OSError) as error:
+            except (JournalRefused, OSError) as error:
                 self.refused = {"execution": os.path.relpath(folder, self._runs), "reason": str(error)}
-                print(f"{folder}: {error}", file=sys.stderr, flush=True)
+                say(f"{folder}: {error}")
             if self.execution and self.execution.ended:
                 self.execution.over = True
             elif self.execution:
@@ -83,9 +84,9 @@ class Supervisor:
         try:
             answer = self.guarded.ask_if_armed("stage", heard=False, stage=stage, edge=edge) or {}
             for failed in answer.get("failed", []):
-                print(f"programs at the {edge} of {stage}: {failed}", file=sys.stderr, flush=True)
+                say(f"programs at the {edge} of {stage}: {failed}")
         except (OSError, ValueError) as error:
-            print(f"programs at the {edge} of {stage}: {error}", file=sys.stderr, flush=True)
+            say(f"programs at the {edge} of {stage}: {error}")
 
     def in_effect(self, names: list[str]) -> bool:
         """Whether each of these programs is armed here, and on."""
@@ -171,7 +172,7 @@ class Supervisor:
         try:
             self.guarded.ask_if_armed("revert", name="", why=SUPERVISOR)
         except GuardGone as error:
-            print(f"at the release: {error}", file=sys.stderr, flush=True)
+            say(f"at the release: {error}")
         if self.execution is None or self.execution.over:
             from .scarcity import clear_all
 
@@ -405,7 +406,7 @@ class Client:
                         else:
                             self._answer(request)
         except (OSError, ValueError, NotYours) as error:
-            print(f"a client is dropped: {error}", file=sys.stderr, flush=True)
+            say(f"a client is dropped: {error}")
         finally:
             self.close()
             self._connection.close()
@@ -423,9 +424,7 @@ class Client:
         except NotYours as error:
             self.send(frames.encode_json({"id": number, "error": f"the device is not yours: {error}", "not_yours": True}))
         except Exception as error:
-            import traceback
-
-            traceback.print_exc()
+            say_what_was_raised()
             self.send(frames.encode_json({"id": number, "error": f"{type(error).__name__}: {error}"}))
 
     def follow(self, execution: Execution | Kept, from_sequence: int) -> None:

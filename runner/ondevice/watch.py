@@ -75,7 +75,10 @@ class Watch(threading.Thread):
     # ---- files ------------------------------------------------------------------------------------------
 
     def keep(self) -> None:
-        """The undo and the deadlines are on the disk when this returns."""
+        """The undo and the deadlines are on the disk when this returns. They count from its beginning: nothing can be in effect before."""
+        with self._around.changed:
+            self._kept["armed_ns"] = self.renewed_ns = boottime_ns()
+        os.makedirs(self._around.folder, mode=0o700, exist_ok=True)  # a disk that was full when the guard began
         with open(self._path + ".new", "w") as file:
             json.dump(self._kept, file)
             file.flush()

@@ -10,8 +10,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from runner.faults.bandwidth import paces
-from runner.faults.kernel import OFFLOADS, Before
-from runner.judgement import reached
+from runner.faults.kernel import OFFLOADS, Before, NeighbourTimers
+from runner.judgement import asked
+from runner.judgement.chance import packets_needed
+from runner.model.device import DataLink
 from runner.model.profile import Bandwidth, Link
 from runner.model.program import Program
 from runner.ondevice.link_probe import ETHERNET_BYTES, IP_UDP_BYTES
@@ -39,7 +41,7 @@ async def begin(session: Session, programs: Sequence[Program]) -> None:
 
 def constant(links: Sequence[Link]) -> bool:
     """Whether what is asked is the case from the beginning to the end, so that it can be measured at once."""
-    return all(reached.constant(link.model_dump(mode="json")) for link in links)
+    return all(asked.constant(link.model_dump(mode="json")) for link in links)
 
 
 def expected_of(links: Sequence[Link]) -> Expected:
@@ -59,15 +61,29 @@ def expected_of(links: Sequence[Link]) -> Expected:
 def _packets_for(link: Bandwidth) -> int:
     """How many small packets tell the losses that are asked from none: what is lost on the way up is not sent down."""
     up, down = (way.model_dump(mode="json") for way in (link.up, link.down))
-    arriving = max(0.01, 1 - reached.asked_loss(up))
-    return math.ceil(1.2 * max(reached.packets_needed(up), reached.packets_needed(down) / arriving))
+    arriving = max(0.01, 1 - asked.asked_loss(up))
+    return math.ceil(1.2 * max(packets_needed(up), packets_needed(down) / arriving))
 
 
-def before_of(fingerprint: dict[str, Any], interface: str) -> Before:
-    """What an undo must put back on `interface`, read from a device's fingerprint."""
+def before_of(fingerprint: dict[str, Any], link: DataLink) -> Before:
+    """What an undo must put back on the link's interface, read from a device's fingerprint."""
+    interface = link.interface
     on = {line.partition(" ")[2] for line in fingerprint["offloads"] if line.partition(" ")[0] == interface}
     offloads = tuple(short for short in OFFLOADS if any(name in on for name in FEATURES[short]))
     routes = [line for line in fingerprint["routes"] if f" dev {interface} " in f"{line} " and "table local" not in line]
     kept = tuple(line for line in routes if "proto kernel" not in line)
     addresses = [line.split() for line in fingerprint["addresses"] if line.startswith(f"{interface} inet6 ") and "scope global" in line]
-    return Before(offloads=offloads, routes=kept, addresses=tuple(words[2] for words in addresses))
+    return Before(
+        offloads=offloads,
+        routes=kept,
+        addresses=tuple(words[2] for words in addresses),
+        neighbours=_timers(fingerprint["neighbours"], link),
+    )
+
+
+def _timers(lines: Sequence[str], link: DataLink) -> NeighbourTimers | None:
+    """Of the family in which the far end is reached; None where the device does not say."""
+    family = "ipv6" if ":" in link.far_end else "ipv4"
+    found = next((words for line in lines if (words := line.split())[:2] == [link.interface, family]), [])
+    numbers = [int(word) for word in found[3::2] if word.isdigit()]
+    return NeighbourTimers(base_reachable_ms=numbers[0], retrans_ms=numbers[1]) if len(numbers) == 2 else None

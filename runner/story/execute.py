@@ -26,8 +26,9 @@ from runner.farm.lease import Lease, Leases, lent
 from runner.judgement import report
 from runner.judgement.collection import refresh_aggregate
 from runner.judgement.conclude import Conclusion, conclude
-from runner.judgement.evidence import SET_ASIDE, Evidence, load_evidence
+from runner.judgement.evidence import SET_ASIDE, Evidence
 from runner.judgement.judge import entry_checks
+from runner.judgement.reading import load_evidence
 from runner.lab.folder import RunFolder, seals, write_json
 from runner.lab.where import Lab, cache_root, state_root
 from runner.model.outcome import TABLE
@@ -110,8 +111,8 @@ def _what_was_planned(folder: RunFolder) -> dict[str, dict[str, object]]:
 
 def _refuse_another(folder: RunFolder, evidence: Evidence, plan: Plan, token: str) -> None:
     """Raises AskError for a folder that is not what the run began with, or not where: the device knows its witness by its path."""
-    now, then = _what_was_planned(folder), evidence.coordinator[0].payload.get("files")
-    changed = [name for name, said in then.items() if now.get(name) != said] if isinstance(then, dict) else []
+    now = _what_was_planned(folder)
+    changed = [name for name, said in evidence.begun_with.items() if now.get(name) != said]
     if changed:
         found = f"{changed[0]} is not what it was when {folder.run_id} began"
         raise AskError(found, where=str(folder.root / changed[0]), do=f"put it back, or run anew: {plan.command}")
@@ -126,7 +127,7 @@ async def _lent(plan: Plan, lab: Lab, emit: Emit, clock: Clock, *, wait: bool) -
         emit("say", text=text)
 
     failpoints.reached("lease.before")
-    async with lent(state_root(), plan.identity, f"{plan.entry} in {lab.runs}", wait=wait, say=say, clock=clock) as lease:
+    async with lent(state_root(), plan.identity, f"{plan.entry} in {lab.runs}", wait=wait, name=plan.device, say=say, clock=clock) as lease:
         failpoints.reached("lease.after")
         yield lease
 

@@ -33,7 +33,7 @@ from runner.target.transports.base import LinkLost
 Result = TypeVar("Result")
 
 
-class Refused(LabError):
+class ExecutionRefused(LabError):
     """The device found a journal that it would not go on with, and says why."""
 
 
@@ -58,7 +58,7 @@ async def run_execution(run: Run, plan: ExecutionPlan) -> str:
         ending = await _live(run, plan, mirror)
         if ending == "limit":
             ending = await _give_up(run, plan, mirror)
-    except Refused as error:
+    except ExecutionRefused as error:
         ending = "refused"
         _refusal(run, plan, "device", str(error))
     except Diverged as error:
@@ -135,8 +135,15 @@ async def _start(run: Run, plan: ExecutionPlan, mirror: Mirror) -> dict[str, Any
     if plan.name in run.past.begun:
         catch_up(run.log, plan.name, mirror)
         known = mirror.sequence
-        _listen(run, plan, mirror)
-        state = await run.session.follow(run.token, plan.name, mirror)
+        # "" is no journal's chain: the device says how far it is, and not one record comes before it is noted that we were away
+        state = await run.session.ask("follow", run=run.token, execution=plan.name, from_sequence=1, chain="")
+        if known and not state["written"] and not state.get("refused") and not any(cut.hold in run.past.cut for cut in plan.cuts):
+            raise LabError(
+                "the device does not know this run any more: its state was removed, or it is another device", do=run.plan.command
+            )
+        there = state["written"] or known or state.get("refused")
+        if there:
+            run.note("returned", execution=plan.name, mirrored=known, written=state["written"], **run.session.identity)
         if state["written"] and (state.get("ended") or not state["current"]):
             whole = await drain(run.session, run.token, plan.name, mirror, run.log) != "stuck"
             if lent_again(mirror.records):
@@ -144,12 +151,7 @@ async def _start(run: Run, plan: ExecutionPlan, mirror: Mirror) -> dict[str, Any
                 run.superseded = whole
                 found = f"the device was lent to somebody else while {plan.name} was under way; what it wrote until then is mirrored"
                 raise LabError(found, do=run.plan.command)
-        if known and not state["written"] and not state.get("refused") and not any(cut.hold in run.past.cut for cut in plan.cuts):
-            raise LabError(
-                "the device does not know this run any more: its state was removed, or it is another device", do=run.plan.command
-            )
-        if state["written"] or known or state.get("refused"):
-            run.note("returned", execution=plan.name, mirrored=known, written=state["written"], **run.session.identity)
+        if there:
             return await _follow(run, plan, mirror, "after the coordinator was gone")
     _listen(run, plan, mirror)
     run.past.begun.add(plan.name)  # should the link break now, nobody knows whether it has
@@ -312,7 +314,7 @@ async def _follow(run: Run, plan: ExecutionPlan, mirror: Mirror, when: str) -> d
     _listen(run, plan, mirror)
     state = await run.session.follow(run.token, plan.name, mirror)
     if state.get("refused"):
-        raise Refused(str(state["refused"])[:500])
+        raise ExecutionRefused(str(state["refused"])[:500])
     if not state["agrees"]:
         known, now = mirror.sequence, state["written"]
         raise Diverged(f"{when}: the {known} records that were acknowledged are not what the device's journal ({now} now) begins with")

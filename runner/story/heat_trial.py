@@ -8,10 +8,9 @@ As `trial.py` does it with a link. The day of a profile takes as long as its pac
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
-from runner.farm.lease import LEASE_S
 from runner.faults import thermal
 from runner.judgement import slowed
 from runner.lab.load import Reader
@@ -20,11 +19,10 @@ from runner.story.arming import SPARE_S
 from runner.story.ground import Ground
 from runner.story.heat import Heating, at_rest
 from runner.story.plan import heat_of
-from runner.story.trial import NAME, RENEW_EVERY_S, Tried, at_hand
+from runner.story.trial import NAME, IsOn, Tell, Tried, at_hand, nobody_knows
 from runner.target.drivers import Request
 
 Row = dict[str, Any]
-Tell = Callable[[str, list[Row]], None]
 LOOK_S = 2.0
 STILL_S = 30.0  # beyond the time of a profile that asks for a clock, until it is given up that it comes
 
@@ -46,20 +44,16 @@ def day_s(plan: HeatPlan) -> float:
     return plan.asked.for_s or (last_s / plan.asked.pace if last_s else 60.0)
 
 
-async def try_heat(request: Request, identity: str, plan: HeatPlan, for_s: float, tell: Tell) -> Tried:
+async def try_heat(request: Request, identity: str, plan: HeatPlan, for_s: float, tell: Tell, is_on: IsOn = nobody_knows) -> Tried:
     """Heats a device by `plan` for about `for_s` while all of its cores work. Raises LabError where that cannot be done.
 
     Afterwards, whatever happened, nothing slows it down, or it is quarantined.
     """
-    async with at_hand(request, identity, f"profile try on {request.name}", wait=True) as (target, session, lease):
+    held = at_hand(request, identity, f"profile try on {request.name}", wait=True, is_on=is_on)
+    async with held as (target, session, lease):
         ground = Ground(request.name, identity, session, lease.leases, "a trial", request.say)
         token, own, state = f"try.{secrets.token_hex(4)}", not target.power.heats, target.home.state
         heating = Heating(target.power, session, plan, f"{NAME}.thermal-1", state, own, for_s + SPARE_S, token, NAME)
-
-        async def renew() -> None:
-            lease.renew()
-            await target.power.renew(LEASE_S)
-            await session.ask("renew", timeout_s=30)
 
         await ground.clear()
         await heating.cool(ground)
@@ -69,17 +63,13 @@ async def try_heat(request: Request, identity: str, plan: HeatPlan, for_s: float
         rest = await at_rest(session, heating.by)
         tell("before", [_row("fixed work", "", f"{rest['device'][heating.by]:g} s there, {rest['own']['duration_s']:g} s here")])
         tried = Tried(words=[thermal.figures(plan)], measured={"before": rest})
-        await renew()
         try:
             await heating.tell()
             full = await heating.full()
             await session.ask("burn", for_s=for_s + STILL_S, confined=own)
             await heating.warm()
-            until, renewed = request.clock.boottime_ns() + int(for_s * 1e9), request.clock.boottime_ns()
+            until = request.clock.boottime_ns() + int(for_s * 1e9)
             while request.clock.boottime_ns() < until:
-                if request.clock.boottime_ns() - renewed > RENEW_EVERY_S * 1e9:
-                    await renew()
-                    renewed = request.clock.boottime_ns()
                 sample = await heating.look()
                 if sample is not None:
                     tell(f"at {sample['said'][-1]['model_s']:.0f} s of the model", _now(sample, full, heating.by))

@@ -17,10 +17,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 from runner.clock import iso
-from runner.errors import AskError, LabError
 from runner.judgement import report
 from runner.judgement.conclude import conclude
-from runner.judgement.evidence import BY_THE_OPERATOR, GUARD, SET_ASIDE, load_evidence
+from runner.judgement.damaged import UNREADABLE
+from runner.judgement.evidence import BY_THE_OPERATOR, SET_ASIDE
+from runner.judgement.guard_journal import GUARD
+from runner.judgement.reading import load_evidence
 from runner.lab.folder import RunFolder, seals
 from runner.model.plan import ExecutionPlan
 from runner.ondevice.journal import Journal, Record
@@ -55,8 +57,14 @@ async def _settle(run: Run, token: str, old: RunFolder) -> None:
     """One run of this host that was killed or interrupted: mirrored, and concluded as blocked. One that was killed
     behind its end only lacks its report."""
     assert run.session
-    leases = run.lease.leases
-    if not old.coordinator_journal.exists() or load_evidence(old).config["run_token"] != token:
+    leases, name = run.lease.leases, f"{old.root.parent.name}/{old.run_id}"
+    try:
+        gone = not old.root.exists() or load_evidence(old).config["run_token"] != token
+    except UNREADABLE as error:
+        run.say(f"{name} is damaged, and cannot be concluded; what it left on the device stays there: {str(error).partition(chr(10))[0]}")
+        run.say(f"next: runner run verify {name}")
+        return
+    if gone:
         run.say(f"{old.root} is gone: what its run left on the device stays there")
         leases.concluded(token)
         return
@@ -77,8 +85,8 @@ async def _settle(run: Run, token: str, old: RunFolder) -> None:
             report.write(old, conclude(old, iso(run.clock.wall_ns())))
     except LinkLost:
         raise
-    except (AskError, LabError, OSError) as error:  # its coordinator lives, or its folder cannot be read or written
-        with contextlib.suppress(AskError):
+    except UNREADABLE as error:  # its coordinator lives, or its folder cannot be read or written
+        with contextlib.suppress(*UNREADABLE):
             if load_evidence(old).over:
                 return  # it is writing its report
         run.say(f"{old.run_id} could not be concluded, its journal stays on the device: {error}")

@@ -17,7 +17,7 @@ from typing import Any
 
 from runner.errors import LabError, RunnerError
 from runner.faults.compose import programs_of
-from runner.judgement import reached
+from runner.judgement import reached, side_by_side
 from runner.model.plan import ExecutionPlan
 from runner.model.profile import Link
 from runner.model.program import Program
@@ -98,7 +98,7 @@ async def impose(run: Run, plan: ExecutionPlan) -> None:
         run.emit("link_proof", rows=rows)
         wrong = [row for row in rows if not row["within"]]
         if wrong:
-            raise LabError(f"fault not reached: {reached.said(wrong[0])}", do="another profile, or a less busy machine")
+            raise LabError(f"fault not reached: {side_by_side.said(wrong[0])}", do="another profile, or a less busy machine")
     run.say(f"on the data link: {'; '.join(each.steps[0].word for each in made)}")
 
 
@@ -138,7 +138,7 @@ async def lift(run: Run, plan: ExecutionPlan) -> None:
     await _ground(run).compare(run.as_found)
     wrong = [row for row in rows if not row["within"]]
     if wrong:
-        raise LabError(f"the link is not what it was before: {reached.said(wrong[0])}", do=f"runner device check {run.plan.device}")
+        raise LabError(f"the link is not what it was before: {side_by_side.said(wrong[0])}", do=f"runner device check {run.plan.device}")
 
 
 async def take_back(run: Run) -> None:
@@ -210,7 +210,7 @@ def _programs(run: Run, plan: ExecutionPlan) -> tuple[Program, ...]:
     its profile names none, because how long a board needs until then says nothing about the software."""
     assert run.session and run.plan.data_link and run.as_found
     capabilities = [str(word) for word in run.session.hello.get("capabilities") or ()]
-    before = before_of(run.as_found, run.plan.data_link.interface)
+    before = before_of(run.as_found, run.plan.data_link)
     made = programs_of(plan.links, run.plan.data_link, plan.name, run.plan.seed, capabilities, before)
     first = plan.stages[0].partition("@")[0]
     return tuple(

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 from runner.errors import LabError, RunnerError
-from runner.farm.lease import LEASE_S, LeaseLost
 from runner.judgement.evidence import SET_ASIDE
 from runner.lab.folder import seals
 from runner.lab.where import cache_root, state_root
@@ -22,9 +21,10 @@ from runner.ondevice.journal import Journal
 from runner.ondevice.results import ENDS
 from runner.story import heat, links
 from runner.story.run import Run
+from runner.story.signs_of_life import lease_kept, signs_of_life
 from runner.story.steps import step
 from runner.target.drivers import Request, make_target
-from runner.target.session import NotOurs, Session
+from runner.target.session import NotOurs
 from runner.target.target import Target
 from runner.target.transports.base import LinkLost
 
@@ -37,19 +37,17 @@ async def live_target(run: Run, adjust: Callable[[Target], None]) -> AsyncIterat
     run.target = target = await make_target(request)
     adjust(target)
     _mark_evidence(run, target)
-    renewal = asyncio.ensure_future(_renew(run, asyncio.current_task()))
-    try:
-        await _open(run, target)
-        yield
-    except (LeaseLost, NotOurs) as error:  # whoever says so: somebody else's device is not even switched off
+
+    def lost(error: LabError) -> None:  # whoever says so: somebody else's device is not even switched off
         run.lost = run.lost or error
-        raise
+
+    try:
+        async with signs_of_life(run.lease, target, run.clock, lambda: run.session, on_lost=lost, say=run.say):
+            await _open(run, target)
+            yield
     finally:
-        run.unwinding = True
-        try:
+        async with lease_kept(run.lease, run.clock, on_lost=lost, say=run.say):
             await _to_the_end(_unwind(run, target))
-        finally:
-            renewal.cancel()
 
 
 @step("open")
@@ -77,38 +75,6 @@ def _mark_evidence(run: Run, target: Target) -> None:
     for name, mark in run.past.marks.items():
         if name in files:
             files[name].rewind(mark)
-
-
-async def _renew(run: Run, task: asyncio.Task[Any] | None) -> None:
-    """Signs of life towards all who wait for them; cancels `task` when the lease is lost."""
-    while True:
-        await run.clock.sleep(LEASE_S / 6)
-        try:
-            await asyncio.to_thread(run.lease.renew)
-            if run.target and run.session and not run.unwinding:
-                await _sign_of_life(run.target, run.session)
-        except (LeaseLost, NotOurs) as error:
-            run.lost = error
-            assert task
-            if not run.unwinding:
-                task.cancel()
-            return
-        except LabError as error:  # the lease file is busy or its disk full; there are five more tries before anybody takes over
-            run.say(f"the lease could not be renewed: {error}")
-
-
-async def _sign_of_life(target: Target, session: Session) -> None:
-    """Towards the keeper and the device, whatever becomes of the other; the device's guard renews what is on its link.
-
-    Raises LeaseLost or NotOurs; one that is being cut is renewed the next time round.
-    """
-    for act in (lambda: target.power.renew(LEASE_S), lambda: session.ask("renew", timeout_s=10)):
-        try:
-            await act()
-        except (LeaseLost, NotOurs):
-            raise
-        except (RunnerError, OSError):
-            pass
 
 
 async def _to_the_end(unwinding: Awaitable[None]) -> None:

@@ -26,7 +26,7 @@ OVERFILL = 1.3  # a train is so many times as fast as the link that it fills
 LONGER_COUNT, LONGER_S = 10, 2.0
 HEARD_S = 2.0
 RESTS, CALM_MS, REST_S = 4, 30.0, 2.0
-FEWEST_ROUND_TRIPS = 7  # or a link is too slow to be judged: see runner/judgement/reached.py
+FEWEST_ROUND_TRIPS = 7  # or a link is too slow to be judged: see runner/judgement/chance.py
 
 
 class Expected(NamedTuple):

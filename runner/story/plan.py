@@ -257,7 +257,8 @@ def find_device(asked: Asked, reader: Reader) -> tuple[DeviceLine, DeviceType] |
     line = inventory.devices.get(asked.device)
     if line is None:
         names = list(inventory.devices)
-        reader.complain(f"no device is called {asked.device!r}{nearest(asked.device, names)}", one_of(names), "--device")
+        wrong = f"no device is called {asked.device!r}{nearest(asked.device, names)}"
+        reader.complain(wrong, one_of(names, asked.device, "runner device list"), "--device")
         return None
     device_type = reader.device_type(line.type, source.where(("devices", asked.device, "type")))
     if device_type is None:
@@ -273,6 +274,6 @@ def _scenarios(asked: Asked, reader: Reader, entry: Entry) -> list[str]:
     """The scenarios to run, in the entry's order; the baseline always, because it is the measuring stick."""
     for name in asked.scenarios:
         if name not in entry.scenarios:
-            names = list(entry.scenarios)
-            reader.complain(f"no scenario is called {name!r}{nearest(name, names)}", one_of(names), "--scenario")
+            names, listed = list(entry.scenarios), f"runner entry show {entry.id}"
+            reader.complain(f"no scenario is called {name!r}{nearest(name, names)}", one_of(names, name, listed), "--scenario")
     return [name for name in entry.scenarios if name == "baseline" or not asked.scenarios or name in asked.scenarios]

@@ -113,7 +113,6 @@ class Run:
     heating: Any = None  # the heat over the execution that is under way: see heat.py
     endings: list[str] = field(default_factory=list)  # how each execution ended, in order
     completed: bool = False  # every planned step was made
-    unwinding: bool = False  # from here on the lease is renewed, and nothing else
     superseded: bool = False  # the device was lent again while this run was not looked after; all that it wrote is mirrored
     lost: LabError | None = None  # the lease was (LeaseLost), or the device says so (NotOurs): nothing may be done to the device any more
     baseline_s: dict[str, float] = field(default_factory=dict)  # each stage's duration without a fault

@@ -8,33 +8,33 @@ As `trial.py` does it with a link. What comes and goes is tried out while the gu
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from runner.errors import LabError
 from runner.farm import health
-from runner.farm.lease import LEASE_S, Lease
 from runner.judgement import scarcity as judged
 from runner.model.profile import Scarcity
 from runner.story import scarcity
 from runner.story.arming import SPARE_S, arm
 from runner.story.ground import Ground
-from runner.story.trial import NAME, Tried, at_hand
+from runner.story.trial import NAME, IsOn, Tell, Tried, at_hand, nobody_knows
 from runner.target.drivers import Request
 from runner.target.session import Session
-from runner.target.target import Target
 
 Row = dict[str, Any]
-Tell = Callable[[str, list[Row]], None]
 LOOK_S = 1.0
 
 
-async def try_scarce(request: Request, identity: str, faults: Sequence[Scarcity], for_s: float, seed: int, tell: Tell) -> Tried:
+async def try_scarce(
+    request: Request, identity: str, faults: Sequence[Scarcity], for_s: float, seed: int, tell: Tell, is_on: IsOn = nobody_knows
+) -> Tried:
     """Holds `faults` for about `for_s`, and tries them out. Raises LabError where that cannot be done.
 
     Afterwards, whatever happened, nothing of it is on the device, or it is quarantined.
     """
-    async with at_hand(request, identity, f"profile try on {request.name}", wait=True) as (target, session, lease):
+    held = at_hand(request, identity, f"profile try on {request.name}", wait=True, is_on=is_on)
+    async with held as (_, session, lease):
         ground = Ground(request.name, identity, session, lease.leases, "a trial", request.say)
         await ground.clear()
         await session.ask("clear_scarcity", timeout_s=60)
@@ -49,7 +49,7 @@ async def try_scarce(request: Request, identity: str, faults: Sequence[Scarcity]
             await arm(session, token, programs, for_s + SPARE_S)
             for program in programs:
                 await session.ask("start_program", name=program.name)
-            await _hold(request, target, session, lease, faults, [each.name for each in programs], for_s, before, tried, tell)
+            await _hold(request, session, faults, [each.name for each in programs], for_s, before, tried, tell)
         finally:
             await scarcity.revert(ground, programs)
         tried.rows["after"], tried.measured["after"] = await scarcity.as_before(session, before)
@@ -63,15 +63,11 @@ async def try_scarce(request: Request, identity: str, faults: Sequence[Scarcity]
 
 
 async def _hold(
-    request: Request, target: Target, session: Session, lease: Lease, faults: Sequence[Scarcity], names: list[str], for_s: float,
-    before: Row, tried: Tried, tell: Tell,
-) -> None:  # fmt: skip
+    request: Request, session: Session, faults: Sequence[Scarcity], names: list[str], for_s: float, before: Row, tried: Tried, tell: Tell
+) -> None:
     """Until the time is up, and once at least: what is on at that moment is tried out."""
     until = request.clock.boottime_ns() + int(for_s * 1e9)
     while True:
-        lease.renew()
-        await target.power.renew(LEASE_S)
-        await session.ask("renew", timeout_s=30)
         standing = {each["name"]: bool(each["on"]) for each in (await session.ask("programs"))["programs"]}
         on = [fault for fault, name in zip(faults, names, strict=True) if standing.get(name)]
         if on:

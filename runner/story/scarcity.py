@@ -20,7 +20,7 @@ from runner.faults.compose import ANYWHERE, programs_of
 from runner.faults.kernel import Before
 from runner.faults.resources import limits
 from runner.judgement import scarcity
-from runner.judgement.reached import constant
+from runner.judgement.asked import constant
 from runner.model.plan import ExecutionPlan
 from runner.model.profile import Disk, Resources, Scarcity, WrongClock
 from runner.model.program import Program

@@ -13,17 +13,20 @@ import asyncio
 import contextlib
 import secrets
 import tempfile
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from runner.errors import LabError, RunnerError
-from runner.farm.lease import LEASE_S, Lease, lent
+from runner.farm.lease import Lease, lent
 from runner.faults.compose import Composed, compose, programs_of
 from runner.judgement import reached
-from runner.judgement.evidence import GUARD, changes, guard_of, not_logged_of, packets_of
+from runner.judgement.asked import named
+from runner.judgement.far_end_lines import not_logged_of, packets_of
+from runner.judgement.guard_journal import GUARD, changes, guard_of
+from runner.judgement.timed import from_link_log
 from runner.lab.load import Reader
 from runner.lab.where import state_root
 from runner.model.device import DataLink
@@ -34,6 +37,7 @@ from runner.story.left import DRAIN_LIMIT_S
 from runner.story.links import as_before, namespace_of
 from runner.story.measure import LONGEST_S, Expected, Probe, at_rest, measure, start_light, stop_light
 from runner.story.plan import refuse_a_shared_clock, sized
+from runner.story.signs_of_life import LOST, signs_of_life
 from runner.target.drivers import Request, make_target
 from runner.target.far_end.client import FarEnd
 from runner.target.mirror import Mirror
@@ -41,8 +45,8 @@ from runner.target.session import Session
 from runner.target.target import Target
 
 Row = dict[str, Any]
+IsOn = Callable[[], Awaitable[bool | None]]  # None: nobody knows
 Tell = Callable[[str, list[Row]], None]  # "before", "during", "after": what was measured, row by row
-RENEW_EVERY_S = 20.0
 NAME = "try"  # programs are named as those of an execution of this name
 
 
@@ -110,50 +114,51 @@ def faults_of(names: Sequence[str], reader: Reader, request: Request, link: Data
     return composed
 
 
+async def nobody_knows() -> bool | None:
+    return None
+
+
 @contextlib.asynccontextmanager
 async def at_hand(
-    request: Request, identity: str, purpose: str, *, wait: bool, for_check: bool = False
+    request: Request, identity: str, purpose: str, *, wait: bool, for_check: bool = False, is_on: IsOn = nobody_knows
 ) -> AsyncIterator[tuple[Target, Session, Lease]]:
-    """The device under our lease, on, its session open; renewed for LEASE_S from each `renew`. Off again afterwards, if it was off."""
-    async with lent(state_root(), identity, purpose, wait=wait, say=request.say, clock=request.clock, for_check=for_check) as lease:
+    """The device under our lease, on, its session open; renewed from the beginning to the end.
+
+    Afterwards it is off again, unless it `is_on` before, which is asked under the lease; whatever came up to then. One that is
+    somebody else's by now is left as it is.
+    """
+    how: dict[str, Any] = {"wait": wait, "for_check": for_check, "name": request.name, "say": request.say, "clock": request.clock}
+    lost: list[LabError] = []
+    session: Session | None = None
+    async with lent(state_root(), identity, purpose, **how) as lease:
+        was_on = await is_on()
         target = await make_target(Request(**{**vars(request), "holding": lease}))
-        async with _kept_on(target, lease):
-            session = await target.bring_up(request.say)
         try:
-            yield target, session, lease
+            async with signs_of_life(lease, target, request.clock, lambda: session, on_lost=lost.append):
+                session = await target.bring_up(request.say)
+                yield target, session, lease
         finally:
-            with contextlib.suppress(RunnerError):
-                await session.ask("release", timeout_s=10)
-            await session.close()
-            await target.shut_down()
+            if session is not None:
+                try:
+                    if not lost:
+                        await session.ask("release", timeout_s=10)
+                except LOST as error:
+                    lost.append(error)
+                except RunnerError:
+                    pass  # what ended the session has been heard of already
+                await session.close()
+            await (target.transport.close() if lost or was_on else target.shut_down())
 
 
 @contextlib.asynccontextmanager
-async def _kept_on(target: Target, lease: Lease) -> AsyncIterator[None]:
-    """While a slow board starts and its supervisor is installed, which may take longer than its keeper waits for a sign of life."""
-
-    async def renew() -> None:
-        while True:
-            await target.clock.sleep(RENEW_EVERY_S)
-            with contextlib.suppress(RunnerError, OSError):
-                lease.renew()
-                await target.power.renew(LEASE_S)
-
-    task = asyncio.ensure_future(renew())
-    try:
-        yield
-    finally:
-        task.cancel()
-
-
-@contextlib.asynccontextmanager
-async def bench(request: Request, identity: str, link: DataLink, tell: Tell) -> AsyncIterator[Bench]:
+async def bench(request: Request, identity: str, link: DataLink, tell: Tell, is_on: IsOn = nobody_knows) -> AsyncIterator[Bench]:
     """The device at hand for one profile after another, its link measured as it was found.
 
     Raises LabError where somebody else has the link, or it carries nothing; nothing was touched then.
     """
     purpose = f"profile try on {request.name}"
-    async with at_hand(request, identity, purpose, wait=True) as (target, session, lease), _far_end(target, link) as (far_end, evidence):
+    held = at_hand(request, identity, purpose, wait=True, is_on=is_on)
+    async with held as (target, session, lease), _far_end(target, link) as (far_end, evidence):
         ground = Ground(request.name, identity, session, lease.leases, "a trial", request.say)
         await ground.clear()
         found = await ground.found(link.interface)
@@ -165,12 +170,14 @@ async def bench(request: Request, identity: str, link: DataLink, tell: Tell) -> 
         yield Bench(request, link, target, session, lease, far_end, evidence, ground, found, before)
 
 
-async def try_out(request: Request, identity: str, link: DataLink, asked: Sequence[Link], for_s: float, seed: int, tell: Tell) -> Tried:
+async def try_out(
+    request: Request, identity: str, link: DataLink, asked: Sequence[Link], for_s: float, seed: int, tell: Tell, is_on: IsOn = nobody_knows
+) -> Tried:
     """Holds `asked` over the data link for about `for_s`, and measures. Raises LabError where that cannot be done.
 
     Afterwards, whatever happened, nothing of it is on the link, or the device is quarantined.
     """
-    async with bench(request, identity, link, tell) as at:
+    async with bench(request, identity, link, tell, is_on) as at:
         return await hold_one(at, asked, for_s, seed, tell)
 
 
@@ -181,12 +188,11 @@ async def hold_one(at: Bench, asked: Sequence[Link], for_s: float, seed: int, te
     """
     session, token = at.session, f"try.{secrets.token_hex(4)}"
     capabilities = [str(word) for word in session.hello.get("capabilities") or ()]
-    programs = programs_of(asked, at.link, NAME, seed, capabilities, before_of(at.found, at.link.interface))
+    programs = programs_of(asked, at.link, NAME, seed, capabilities, before_of(at.found, at.link))
     tried = Tried(words=[program.steps[0].word for program in programs] or ["nothing"], measured={"before": at.before})
     probe = Probe(session, at.far_end, at.link.far_end, secrets.token_hex(8), at.request.clock)
     expected, dumped = expected_of(asked), [link.model_dump(mode="json") for link in asked]
     at.ground.expect(at.found)
-    await _renew(at)
     await arm(session, token, programs, for_s + SPARE_S)
     try:
         await start_light(probe, expected)
@@ -197,7 +203,7 @@ async def hold_one(at: Bench, asked: Sequence[Link], for_s: float, seed: int, te
                 tried.rows["during"] = compared(at.before, tried.measured["during"])
                 tell("during", tried.rows["during"])
         else:
-            await _wait(at, for_s)
+            await at.request.clock.sleep(for_s)
     finally:
         await stop_light(probe)
         await at.ground.take_back()
@@ -205,8 +211,7 @@ async def hold_one(at: Bench, asked: Sequence[Link], for_s: float, seed: int, te
     tried.packets = [line for line in packets_of(at.evidence / "link.jsonl") if line["who"] == probe.who]
     if not constant(asked):
         unlogged = [line for line in not_logged_of(at.evidence / "link.jsonl") if line.get("who") in (None, "", probe.who)]
-        named = reached.named(dumped, NAME)
-        tried.rows["during"] = reached.from_link_log(tried.faults, tried.packets, named, at.before, unlogged)
+        tried.rows["during"] = from_link_log(tried.faults, tried.packets, named(dumped, NAME), at.before, unlogged)
         tell("during", tried.rows["during"])
     tried.rows["after"], tried.measured["after"] = await as_before(probe, at.before)
     tell("after", tried.rows["after"])
@@ -216,22 +221,14 @@ async def hold_one(at: Bench, asked: Sequence[Link], for_s: float, seed: int, te
 
 
 async def _again_and_again(at: Bench, probe: Probe, expected: Expected, for_s: float, longest_s: float) -> AsyncIterator[Row]:
-    """Measurements until the time is up, one at least; renewed meanwhile."""
+    """Measurements until the time is up, one at least."""
     until = probe.clock.boottime_ns() + int(for_s * 1e9)
     while True:
-        await _renew(at)
         yield await measure(probe, expected, longest_s)
         left_s = (until - probe.clock.boottime_ns()) / 1e9
         if left_s <= 0:
             return
         await probe.clock.sleep(min(2.0, left_s))
-
-
-async def _wait(at: Bench, for_s: float) -> None:
-    until = at.request.clock.boottime_ns() + int(for_s * 1e9)
-    while (left_s := (until - at.request.clock.boottime_ns()) / 1e9) > 0:
-        await _renew(at)
-        await at.request.clock.sleep(min(RENEW_EVERY_S, left_s))
 
 
 async def _guard_journal(at: Bench, token: str) -> list[Any]:
@@ -257,22 +254,17 @@ def _as_rows(measured: dict[str, Any]) -> list[Row]:
     return [{"what": "round trip", "measured": f"{measured['rtt_p50_ms']} ms, 95 % in {measured['rtt_p95_ms']} ms"}, *counted]
 
 
-async def revert(request: Request, identity: str) -> list[Row]:
+async def revert(request: Request, identity: str, is_on: IsOn = nobody_knows) -> list[Row]:
     """Takes back what is armed on a device, under its lease; returns what that was. Raises LabError when some of it stays, or the
     device is held: what a living run holds is that run's."""
-    async with at_hand(request, identity, f"device revert {request.name}", wait=False, for_check=True) as (target, session, lease):
+    held = at_hand(request, identity, f"device revert {request.name}", wait=False, for_check=True, is_on=is_on)
+    async with held as (target, session, lease):
         ground = Ground(request.name, identity, session, lease.leases, "a revert by hand", request.say)
         hot = ((await target.power.facts()).get("heat") or {}).get("on")
         left = (await target.power.cool())["left"]
         if left:
             ground.quarantine([f"it is slowed down by {path}" for path in left])
         return [*await ground.clear(), *([{"name": "heat", "state": "begun"}] if hot else [])]
-
-
-async def _renew(at: Bench) -> None:
-    at.lease.renew()
-    await at.target.power.renew(LEASE_S)
-    await at.session.ask("renew", timeout_s=30)
 
 
 @contextlib.asynccontextmanager

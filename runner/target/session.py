@@ -20,7 +20,7 @@ from runner.errors import BrokenPromise, LabError, RunnerError
 from runner.ondevice import frames
 from runner.ondevice.journal import Record
 from runner.target.mirror import Mirror
-from runner.target.transports.base import LinkLost, Refused, Stream, Transport, words
+from runner.target.transports.base import LinkLost, LinkRefused, Stream, Transport, words
 
 PIECE_BYTES = 256 * 1024
 _HELLO: dict[str, Any] = {  # what an answer must hold before anybody relies on it
@@ -58,7 +58,7 @@ class RemoteError(LabError):
     """The supervisor answered that it could not do what was asked."""
 
 
-class NotOurs(Refused):
+class NotOurs(LinkRefused):
     """The device says that somebody else holds it, and who. It has done nothing for us, and will not."""
 
 

@@ -28,7 +28,7 @@ from runner.target.holding import Alone, Holding
 from runner.target.power.base import Power
 from runner.target.preflight import look_and_join
 from runner.target.session import NotOurs, RemoteError, Session
-from runner.target.transports.base import LinkLost, Refused, Transport, words
+from runner.target.transports.base import LinkLost, LinkRefused, Transport, words
 
 RETRY_INTERVAL_S = 0.2
 ATTACH_LIMIT_S = 20.0
@@ -186,7 +186,7 @@ class Target:
         while True:
             try:
                 return await attempt()
-            except Refused:
+            except LinkRefused:
                 raise
             except LabError as error:
                 if self.clock.boottime_ns() > deadline:

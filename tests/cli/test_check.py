@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from runner.farm.health import read
-from runner.farm.lease import Leases
+from runner.farm.lease import LeaseLost, Leases
 from runner.lab.where import state_root
 from runner.ondevice.fingerprint import FIELDS, fingerprint
-from runner.target.session import RemoteError
+from runner.target.session import NotOurs, RemoteError
 
 Runner = Callable[..., Any]
 FOUND = ("+ firewall: table inet foo", "- routes: default via 10.0.0.1")
@@ -79,7 +79,7 @@ def device(lab: Path, monkeypatch: pytest.MonkeyPatch) -> FakeDevice:
     async def status(device: Any) -> dict[str, Any]:
         return {"on": made.on}
 
-    monkeypatch.setattr("runner.target.drivers.make_target", make_target)
+    monkeypatch.setattr("runner.story.trial.make_target", make_target)
     monkeypatch.setattr("runner.cli.power.status", status)
     return made
 
@@ -214,6 +214,23 @@ def test_a_device_that_cannot_be_reached_keeps_its_quarantine(
     assert (said.exit_code, "nobody answers" in said.err) == (3, True)
     assert leases.quarantined("pi-04") is not None
     assert (leases.every(), device.done) == ([], ["down"])
+
+
+@pytest.mark.parametrize("error", [LeaseLost("lent again"), NotOurs("theirs")])
+@pytest.mark.parametrize("verb", ["up", "fingerprint", "release"])
+def test_somebody_elses_device_is_not_switched_off(
+    runner: Runner, device: FakeDevice, monkeypatch: pytest.MonkeyPatch, verb: str, error: Exception
+) -> None:
+    """Whenever we hear of it, also at the very end: the ways there are closed, and that is all."""
+
+    async def theirs(self: FakeDevice, *words: Any, **_: Any) -> dict[str, Any]:
+        if verb in ("up", words[0]):
+            raise error
+        return {"fields": self.now} if words[0] == "fingerprint" else {}
+
+    monkeypatch.setattr(FakeDevice, "bring_up" if verb == "up" else "ask", theirs)
+    assert runner("device", "check", "pi-04").exit_code == (0 if verb == "release" else 3)
+    assert device.done == {"up": ["closed"]}.get(verb, ["up", "closed", "closed"])
 
 
 def test_a_held_device_is_not_checked(runner: Runner, device: FakeDevice, leases: Leases) -> None:

@@ -28,7 +28,7 @@ def lab(make_lab: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> Path:
     root = make_lab(
         {
             "inventory.yaml": "devices: {pi-04: {type: nothing-like-it}, pi-05: {}}\n",
-            "profiles/heat.yaml": "title: [\n",
+            "profiles/hail.yaml": "title: [\n",
             "pipelines/fin_001/entry.yaml": "id: FIN-001\nscenarios: {baseline: 1, recovery: [], storm: ~}\n",
             "runs/FIN-001/run-2026-11-20-001/config/run_config.json": "{}",
             "runs/FIN-001/run-2026-11-21-001/config/run_config.json": "{}",
@@ -74,7 +74,7 @@ def test_commands_are_offered_without_importing_any(monkeypatch: pytest.MonkeyPa
         ("device power ", ["pi-04", "pi-05"]),
         ("device power pi-04 o", ["on", "off"]),
         ("device shell pi-04 ", []),
-        ("profile show he", ["heat"]),
+        ("profile show ha", ["hail"]),
         ("help le", ["leases"]),
         ("help com", ["completion"]),
         ("completion ", ["bash", "zsh", "fish"]),
@@ -107,7 +107,7 @@ def test_what_is_no_plain_name_is_never_offered(lab: Path, name: str) -> None:
     (lab / "profiles" / f"{name}.yaml").write_text("")
     (lab / "inventory.yaml").write_text(json.dumps({"devices": {name: {}, "pi-06": {}}}))
     files = {path.name for path in (builtin_root() / "profiles").glob("*.yaml")}
-    assert tab("profile show ") == [file.removesuffix(".yaml") for file in sorted({*files, "heat.yaml"})]
+    assert tab("profile show ") == [file.removesuffix(".yaml") for file in sorted({*files, "hail.yaml"})]
     assert tab("device show ") == ["pi-06"]
 
 

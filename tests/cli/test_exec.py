@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 
 from runner.cli.exec import exit_code
-from runner.farm.lease import lent
+from runner.farm.lease import Leases, lent
 from runner.lab.folder import RunFolder, read_json
-from runner.lab.where import builtin_root
+from runner.lab.where import builtin_root, state_root
 from runner.model.device import DeviceLine
 
 REPOSITORY = Path(__file__).parents[2]
@@ -108,6 +108,20 @@ def test_a_device_in_use_is_refused_before_a_folder_is_made(run_python: Callable
     assert done.returncode == 3, done.stderr
     assert "for somebody's run" in json.loads(done.stdout)["error"]["found"]
     assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize("words", [("exec", "EDGE-002"), ("profile", "try", "steady"), ("device", "power", "yard", "off")], ids=" ".join)
+def test_a_quarantined_device_is_refused_with_the_check_of_that_very_device(
+    runner: Runner, make_lab: Callable[..., Path], words: tuple[str, ...]
+) -> None:
+    """Exit 3, why, and a command that can be copied as it stands; nothing was made."""
+    lab = make_lab({"inventory.yaml": "devices: {yard: {type: qemu-arm64}}\n"})
+    Leases(state_root()).quarantine(DeviceLine(type="qemu-arm64").identity("yard"), "t1", ["+ firewall: table inet foo"])
+    said = runner("--json", "--lab", str(lab), *words, *(("--device", "yard") if words[0] != "device" else ()))
+    error = said.json["error"]
+    assert (said.exit_code, error["do"]) == (3, "runner device check yard")
+    assert "+ firewall: table inet foo" in error["found"]
+    assert not (lab / "runs").exists()
 
 
 @pytest.mark.real

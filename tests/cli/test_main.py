@@ -58,7 +58,7 @@ WRONG: dict[str, tuple[tuple[str, ...], str, str, str, str]] = {
     "run for exec": (("run", "EDGE-002", "--device", "local"), "`runner run` has no command", "list or show", "", "runner exec EDGE-002"),
     "not a lab": (("--lab", ".", "device", "list"), "is not a lab", "inventory.yaml", "--lab", "runner init"),
     "no run yet": (("report", "run-2026-11-21-001"), "no run is called", "there is none yet", "", ""),
-    "unknown profile": (("profile", "show", "power-cut"), "did you mean 'power-cuts'?", "steady", "runner profile show", ""),
+    "unknown profile": (("profile", "show", "power-cut"), "did you mean 'power-cuts'?", "one of power-cuts, ", "runner profile show", ""),
     "unknown schema": (("schema", "inventroy"), "Invalid value", "", "", "runner schema --help"),
     "a key of a board made here": (("device", "trust", "qemu-pi"), "qemu-pi has no `address`", "reached over a network", "", ""),
 }

@@ -93,7 +93,9 @@ def test_a_folder_that_is_hardly_one_breaks_rules_and_nothing_else(runner: Runne
     """One line per broken rule, with the place; status 1; all of them for a program."""
     said = runner("--lab", str(lab), "run", "verify", "run-2020-01-01-001")
     assert said.exit_code == 1
-    lines = said.out.splitlines()
+    *lines, damaged, after = said.out.splitlines()
+    assert damaged == "damaged: config/run_config.json: this is no configuration of a run"
+    assert after == "next: runner run prune --damaged EDGE-002/run-2020-01-01-001"
     assert any(line.startswith("README.md: is missing (+") and "[required_files: " in line for line in lines)
     rules = runner("--json", "--lab", str(lab), "run", "verify", "run-2020-01-01-001").json["rules"]
     assert sum(rule["result"] == "broken" for rule in rules) == len(lines) - 2  # the lab, and the count

@@ -49,7 +49,7 @@ def test_one_damaged_run_does_not_hide_the_others(runner: Runner, real_run: RunF
     (lab / "runs" / "EDGE-002" / "run-2026-01-01-001" / "config").mkdir(parents=True)
     rows = runner("--json", "--lab", str(lab), "run", "list").json["runs"]
     assert [row["status"] for row in rows] == ["unreadable", "completed"]
-    assert "findings.json cannot be read" in rows[0]["summary"]
+    assert "config/run_config.json cannot be read" in rows[0]["summary"]
 
 
 def test_the_entry_is_shown_with_all_it_asks_for(runner: Runner) -> None:

@@ -7,6 +7,11 @@ from typing import Any
 
 import pytest
 
+from runner.farm.lease import Leases
+from runner.lab.where import state_root
+from runner.model.device import DeviceLine
+from runner.story import trial
+
 Runner = Callable[..., Any]
 
 
@@ -15,7 +20,7 @@ Runner = Callable[..., Any]
     [
         (("gprs", "nope"), "no profile is called 'nope'"),
         (("power-cuts",), "profiles/power-cuts.yaml:4: power-cuts does nothing to the data link"),
-        (("edge-003-away",), "profiles/edge-003-away.yaml:5: the scenario has no stage 'enrich'"),
+        (("edge-003-away",), "profiles/edge-003-away.yaml:7: the scenario has no stage 'enrich'"),
         (("gprs", "narrow-64k"), "profiles/narrow-64k.yaml:6: bandwidth wants 'ingress data0', and so does bandwidth of gprs"),
         (("gprs", "--device", "local"), "bandwidth acts on a data link, and the device has none"),
         (("gprs", "--device", "qemu-py"), "no device is called 'qemu-py' (did you mean 'qemu-pi'?)"),
@@ -49,3 +54,25 @@ def test_all_devices_without_a_data_link_are_none(runner: Runner, make_lab: Call
     """Nothing is started where no fault could have been."""
     done = runner("--json", "--lab", str(make_lab({})), "device", "revert", "--all")
     assert (done.exit_code, done.json["devices"]) == (0, [])
+
+
+@pytest.mark.parametrize("found", [("+ firewall: table inet foo", "- routes: default"), ()], ids=["quarantined", "as it should be"])
+def test_a_revert_says_that_a_quarantine_stays(
+    runner: Runner, make_lab: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, found: tuple[str, ...]
+) -> None:
+    """Since when and why, and what to type for that very device; of one that nothing stands against, no word."""
+
+    async def nothing_left(request: Any, identity: str, is_on: Any) -> list[Any]:
+        assert await is_on() is False  # so it is off again afterwards
+        return []
+
+    monkeypatch.setattr(trial, "revert", nothing_left)
+    lab = str(make_lab({"inventory.yaml": "devices: {yard: {type: local-process}}\n"}))
+    identity = DeviceLine(type="local-process").identity("yard")
+    if found:
+        Leases(state_root()).quarantine(identity, "t1", found)
+    done = runner("--lab", lab, "device", "revert", "yard")
+    assert (done.exit_code, "yard: nothing was left" in done.out) == (0, True)
+    assert ("yard: still quarantined since" in done.out, "next: runner device check yard" in done.out) == (bool(found), bool(found))
+    (row,) = runner("--json", "--lab", lab, "device", "revert", "yard").json["devices"]
+    assert (row["quarantine"] or {}).get("differences", []) == list(found)

@@ -106,9 +106,9 @@ class Watched(Leases):
             (place,) = db.execute("SELECT place FROM queue WHERE id = ?", (id,)).fetchone()
         Referee(self.folder_of_referees, identity).note("asked", id, place=place)
 
-    def attempt(self, identity: str, id: str, holder: dict[str, Any], *, for_check: bool = False) -> Lease | Place:
+    def attempt(self, identity: str, id: str, holder: dict[str, Any], **how: Any) -> Lease | Place:
         began_ns = now_ns()
-        found = super().attempt(identity, id, holder, for_check=for_check)
+        found = super().attempt(identity, id, holder, **how)
         tried_ns, pause_ns = _asked.get(id, (began_ns, 0))
         _asked[id] = (began_ns, max(pause_ns, now_ns() - tried_ns))
         if isinstance(found, Lease):
@@ -315,8 +315,8 @@ def _forget_the_fence() -> None:
     """Each grant has the same one: a referee cannot tell an old holder from the new one."""
     attempt = Leases.attempt
 
-    def forgetful(self: Leases, identity: str, id: str, holder: dict[str, Any], *, for_check: bool = False) -> Lease | Place:
-        found = attempt(self, identity, id, holder, for_check=for_check)
+    def forgetful(self: Leases, identity: str, id: str, holder: dict[str, Any], **how: Any) -> Lease | Place:
+        found = attempt(self, identity, id, holder, **how)
         return Lease(self, id, identity, 1, holder, found.coordinator) if isinstance(found, Lease) else found
 
     Leases.attempt = forgetful  # type: ignore[method-assign]

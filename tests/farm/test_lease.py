@@ -475,6 +475,9 @@ def test_a_quarantined_device_is_granted_to_nobody(host: Host) -> None:
         (complaint,) = refused.value.complaints
         assert complaint.found == "pi-04 is quarantined since 2026-11-18T11:06:40.000Z: + firewall: table inet foo (and 1 more)"
         assert complaint.do == "runner device check NAME"
+        with pytest.raises(Quarantined) as refused:
+            host.leases.attempt("pi-04", "ben", {}, name="the-pi-in-the-hall")
+        assert refused.value.complaints[0].do == "runner device check the-pi-in-the-hall"
         host.leases.leave("ada")
     checking = host.leases.attempt("pi-04", "ben", {}, for_check=True)
     assert isinstance(checking, Lease)
@@ -511,6 +514,9 @@ def test_who_waits_is_told_when_the_device_is_quarantined_meanwhile(host: Host) 
 
     with pytest.raises(Quarantined, match="table inet foo"):
         asyncio.run(story())
+    with pytest.raises(Quarantined) as refused:
+        asyncio.run(story(name="pi"))
+    assert refused.value.complaints[0].do == "runner device check pi"
     assert [path.stem for path in host.leases.folder.glob("*.alive")] == ["ada"]
     with pytest.raises(Taken):
         asyncio.run(story(wait=False, for_check=True))

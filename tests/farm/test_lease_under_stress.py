@@ -37,7 +37,7 @@ def stress(tmp_path: Path) -> Stress:
 
 
 @pytest.mark.real
-@pytest.mark.alone
+@pytest.mark.heavy
 def test_two_hundred_processes_on_twenty_devices(stress: Stress) -> None:
     """Never two that act, nobody starves, everything is let go of; and enough was killed and stopped for that to mean something."""
     found = stress(200, 20, 60, 8)
@@ -50,7 +50,7 @@ def test_two_hundred_processes_on_twenty_devices(stress: Stress) -> None:
 
 
 @pytest.mark.real
-@pytest.mark.alone
+@pytest.mark.heavy
 @pytest.mark.parametrize(
     ("broken", "seen"),
     [

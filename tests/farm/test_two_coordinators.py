@@ -20,12 +20,12 @@ import pytest
 
 from runner.clock import SystemClock
 from runner.farm.lease import Leases, _user
-from runner.judgement.evidence import load_evidence
+from runner.judgement.reading import load_evidence
 from runner.lab.folder import RunFolder
 from runner.ondevice.claim import Claims
 from runner.target.power.process import ProcessPower
 
-pytestmark = [pytest.mark.real, pytest.mark.alone]
+pytestmark = pytest.mark.real
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 AS_IT_IS = "from runner.cli.main import main; main()"

@@ -11,7 +11,7 @@ from runner.errors import AskError
 from runner.faults import bandwidth
 from runner.faults.bandwidth import paces, queue_packets, severs
 from runner.faults.compose import compose, programs_of
-from runner.faults.kernel import EVERY_CAPABILITY, MAX_STEPS, Before
+from runner.faults.kernel import EVERY_CAPABILITY, MAX_STEPS, Before, NeighbourTimers
 from runner.model.device import DataLink
 from runner.model.profile import Bandwidth, Direction, Profile
 from runner.model.program import Program
@@ -117,6 +117,25 @@ def test_offloads_are_off_as_long_as_it_is_on(link: DataLink) -> None:
     assert [sign.contains for sign in program.signs][-1] == "generic-receive-offload: off"
     for without in (made(link, asked({"rate_kbit_s": 18})), made(link, asked({"rate_kbit_s": 18}), EVERY_CAPABILITY - {"ethtool"}, before)):
         assert not any("ethtool" in line for line in lines(without))
+
+
+def test_a_slow_links_neighbours_are_given_time(link: DataLink) -> None:
+    """Where an answer may take longer than the kernel waits for it: longer timers first, and those from before in the undo."""
+    before = Before(neighbours=NeighbourTimers(base_reachable_ms=30000, retrans_ms=1000))
+    slow = {"rate_kbit_s": 0.3, "delay_ms": 4800}
+    program = made(link, asked(slow, slow), before=before)
+    assert lines(program)[0] == "ip ntable change name arp_cache dev data0 base_reachable 3600000 retrans 60000"
+    assert next(" ".join(act.argv) for act in program.undo) == "ip ntable change name arp_cache dev data0 base_reachable 30000 retrans 1000"
+    assert ("base_reachable 3600000 ", ("ip", "ntable", "show", "dev", "data0", "name", "arp_cache")) in [
+        (sign.contains, sign.argv) for sign in program.signs
+    ]
+    ours_already = Before(neighbours=NeighbourTimers(base_reachable_ms=3_600_000, retrans_ms=1000))
+    assert "base_reachable 3601000 " in [sign.contains for sign in made(link, asked(slow, slow), before=ours_already).signs]
+    six = DataLink(interface="data0", far_end="fd00::1")
+    assert "name ndisc_cache" in lines(made(six, asked({"delay_ms": 300}, {"delay_ms": 300}), before=before))[0]
+    quick = made(link, asked({"rate_kbit_s": 2000, "delay_ms": 5}, {"rate_kbit_s": 6000, "delay_ms": 5}), before=before)
+    for without in (quick, made(link, asked(slow, slow))):  # what was there before is not known: nothing that nobody could undo
+        assert not any("ntable" in line for line in lines(without))
 
 
 def test_a_longer_message_does_not_pass(link: DataLink) -> None:

@@ -24,8 +24,8 @@ from functools import cache, partial
 from pathlib import Path
 
 from runner.errors import AskError
-from runner.judgement.evidence import load_evidence
 from runner.judgement.imported import Incoming, import_findings
+from runner.judgement.reading import load_evidence
 from runner.lab.folder import RunFolder
 from runner.lab.load import Reader
 from runner.lab.where import Lab

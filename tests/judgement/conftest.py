@@ -51,8 +51,9 @@ class Forger:
         """Changes fields of the n-th record of a kind."""
         self.rewrite(path, self._nth(path, kind, number, lambda payload: {**payload, **changes}))
 
-    def seal(self) -> None:
-        """Makes the coordinator's own word on how the journal ended, and the hashes of the evidence, fit what was forged."""
+    def seal(self, *, begun: bool = True) -> None:
+        """Makes the coordinator's own word on how the journal ended, and the hashes of the evidence, fit what was forged; if `begun`,
+        also its word on what had been planned when the run began."""
         records = journal.read_file(str(self.recovery))
         chain = journal.GENESIS
         for record in records:
@@ -61,6 +62,8 @@ class Forger:
         def sealed(record: Record) -> dict[str, Any]:
             ended = record.kind == "execution_ended" and record.payload["execution"] == "recovery-1"
             changed = {"mirrored": len(records), "chain": chain} if ended else {"files": seals(self.run)} if record.kind == "sealed" else {}
+            if begun and record.kind == "run_began":
+                changed = {"files": {name: said for name, said in seals(self.run).items() if name in record.payload["files"]}}
             return {**record.payload, **changed}
 
         self.rewrite(self.run.coordinator_journal, sealed)

@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from runner.judgement.conclude import Conclusion
-from runner.judgement.evidence import load_evidence
 from runner.judgement.judge import CheckResult
+from runner.judgement.reading import load_evidence
 from runner.lab.folder import RunFolder, write_json
 from runner.model.finding import Finding
 from runner.ondevice import journal
@@ -56,7 +56,7 @@ class MadeRun:
 
     # ---- the coordinator --------------------------------------------------------------------------------------
 
-    def note(self, at_s: float, kind: str, **payload: Any) -> None:
+    def note(self, at_s: float, kind: str, /, **payload: Any) -> None:
         self._write("coordinator", "0" * 32, 1000.0 + at_s, kind, payload)
 
     def begin(self, execution: str, at_s: float = 1.0, scenario: str = "recovery", durability: str = "journaled") -> None:

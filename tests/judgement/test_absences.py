@@ -17,9 +17,10 @@ import pytest
 from runner.errors import AskError
 from runner.judgement.checks import finished, nothing_repeated, promises_kept, really_rebooted
 from runner.judgement.conclude import conclude
-from runner.judgement.evidence import SET_ASIDE, Evidence, load_evidence
+from runner.judgement.evidence import SET_ASIDE, Evidence
 from runner.judgement.integrity import contradictions, evidence_unaltered, losses_recounted
 from runner.judgement.judge import run_checks, verdict
+from runner.judgement.reading import load_evidence
 from runner.lab.folder import seals
 
 from .made_run import MadeRun
@@ -66,6 +67,35 @@ def test_a_run_has_ended_as_its_last_coordinator_says(run: MadeRun, name: str) -
     found = evidence(run)
     assert ((found.ending or {}).get("ending"), found.absences, found.over) == (ending, absences, over)
     assert (found.completed_at is None) == (ending is None)
+
+
+SEALED: tuple[str, dict[str, Any]] = ("sealed", {"files": {}})
+FETCHED: list[tuple[str, dict[str, Any]]] = [
+    ("mirrored", {"execution": "recovery-1", "sequence": 1, "kind": "began"}),
+    ("execution_ended", {"execution": "recovery-1", "ending": "abandoned", "mirrored": 4, "chain": ""}),
+]
+LATER: dict[str, tuple[list[tuple[str, dict[str, Any]]], list[str]]] = {
+    "fetched by another run, which was killed at it": ([SEALED, INTERRUPTED, *FETCHED, ("resumed", {})], []),
+    "killed behind its seal": ([SEALED, ("resumed", {})], []),
+    "not sealed, fetched, lent again": ([INTERRUPTED, *FETCHED, ("superseded", {"by": "R"})], []),
+    "unwound badly": ([SEALED, ("unwind_failed", {})], []),
+    "sealed twice": ([SEALED, SEALED], ["sealed was noted behind the end"]),
+    "ended twice": ([SEALED, INTERRUPTED, *FETCHED, ("run_ended", {"ending": "ran"})], ["run_ended was noted behind the end"]),
+    "more found behind its seal": ([SEALED, ("missed", {"execution": "recovery-1", "holds": []})], ["missed was noted behind the end"]),
+    "resumed behind its end": ([SEALED, ("run_ended", {"ending": "ran"}), ("resumed", {})], ["resumed was noted behind the end"]),
+}
+
+
+@pytest.mark.parametrize("name", [*ENDINGS, *LATER])
+def test_behind_an_end_only_those_note_who_are_back(run: MadeRun, name: str) -> None:
+    """A coordinator that resumes, or another run that fetches what was left. Nobody does behind a run that ran; and a second seal or
+    end, without anybody who came back, is a forger's."""
+    sealed = [each for note in ENDINGS.get(name, ([],))[0] for each in ([SEALED, note] if note[0] == "run_ended" else [note])]
+    notes, wrong = LATER.get(name, (sealed, []))
+    for at_s, (kind, facts) in enumerate(notes, 10):
+        run.note(at_s, kind, **facts)
+    found = [said for said, _ in evidence_unaltered(run.folder, evidence(run)) if said.endswith("noted behind the end")]
+    assert found == wrong
 
 
 def test_what_a_resume_left_unfinished_has_no_verdict_of_before(run: MadeRun) -> None:
@@ -295,6 +325,14 @@ def test_the_restart_that_such_a_cut_struck_is_not_the_one_behind_it(run: MadeRu
     run.cut(5, "recovery-1", "train", back_s=6)
     written = len(run.journals["recovery-1"])
     assert promises_lost(run, written, known=written - 2) == []
+
+
+def test_what_is_lost_behind_the_restore_that_such_a_cut_struck_is_found(run: MadeRun) -> None:
+    """The negative control: one record more had been promised, and only the restart behind the cut is held against it."""
+    run.cut(5, "recovery-1", "train", back_s=6)
+    written = len(run.journals["recovery-1"])
+    said = f"recovery-1/2: {written + 1} records were promised, {written} came back"
+    assert promises_lost(run, written + 1, known=written - 2) == [said]
 
 
 # ---- losses that nobody noted -----------------------------------------------------------------------------------------

@@ -165,6 +165,42 @@ def test_every_check_says_what_it_promises_and_where_it_was_broken(forger: Any) 
             assert not record or record.isdigit()
 
 
+def test_a_process_that_got_no_processor_is_not_too_late(forger: Any) -> None:
+    """On this machine everybody waits for one; what the supervisor waited excuses its own clock, and the pipeline's only the other."""
+    forger.change(forger.recovery, "resumed", 0, restored_flushed_ns=2**60, waited_s=0.0)
+    assert "recovery: restored_in_time" in forger.red()
+    late_s = first_restart(forger)["restored_s"]
+    forger.change(forger.recovery, "host_ready", 0, waited_s=late_s)
+    assert "recovery: restored_in_time" in forger.red()
+    forger.change(forger.recovery, "resumed", 0, waited_s=late_s - 1)
+    assert "recovery: restored_in_time" not in forger.red()
+
+
+@pytest.mark.parametrize("claim", ["longer", -5.0, True, "long", None])
+def test_a_process_that_says_that_it_waited_for_longer_than_it_took_is_not_believed(forger: Any, claim: Any) -> None:
+    """Its own word excuses no more than there was; nor does what is no time at all."""
+    forger.change(forger.recovery, "resumed", 0, restored_flushed_ns=2**60)
+    late_s = first_restart(forger)["restored_s"]
+    forger.change(forger.recovery, "resumed", 0, waited_s=late_s + 1 if claim == "longer" else claim)
+    assert "recovery: restored_in_time" in forger.red()
+    assert not first_restart(forger)["restored_host_wait_s"]
+
+
+def test_each_clock_has_a_wait_of_its_own(forger: Any) -> None:
+    """What the pipeline waited is no part of the time in which the state was restored; the longer of the two is of the other's."""
+    row = first_restart(forger)
+    forger.change(forger.recovery, "resumed", 0, waited_s=row["restored_s"] / 4)
+    forger.change(forger.recovery, "host_ready", 0, waited_s=row["running_again_s"])
+    row = first_restart(forger)
+    assert (row["restored_host_wait_s"], row["running_again_host_wait_s"]) == (row["restored_s"] / 4, row["running_again_s"])
+    forger.change(forger.recovery, "host_ready", 0, waited_s=row["running_again_s"] + 1)
+    assert first_restart(forger)["running_again_host_wait_s"] == row["restored_s"] / 4
+
+
+def first_restart(forger: Any) -> dict[str, Any]:
+    return cut_rows(conclude(forger.run, "now").evidence)[0]
+
+
 def test_the_hosts_wait_is_not_the_boards(forger: Any) -> None:
     """A restart that was slow because the emulator got no processor is not too late; one that waited less than it overran is."""
     config = read_json(forger.run.run_config)
@@ -172,7 +208,7 @@ def test_the_hosts_wait_is_not_the_boards(forger: Any) -> None:
     write_json(forger.run.run_config, config)
     forger.change(forger.recovery, "resumed", 0, restored_flushed_ns=2**60)
     late = next(row["restored_s"] for row in cut_rows(conclude(forger.run, "now").evidence) if (row["restored_s"] or 0) > 5)
-    for waited, red in ((late - 4, False), (late - 6, True)):
+    for waited, red in ((late - 4, False), (late - 6, True), (True, True), ("long", True), (2.0**63, True), (-5, True), (None, True)):
         forger.change(forger.run.coordinator_journal, "recovered", 0, host_wait_s=waited)
         assert ("recovery: restored_in_time" in forger.red()) is red
     config["test_parameters"]["type"]["emulation"] = None

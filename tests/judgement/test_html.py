@@ -194,8 +194,8 @@ def test_the_table_of_cuts_says_what_each_cost(run: MadeRun) -> None:
     (table,) = found.all("table", id="cuts-table")
     cells = ["random", "2", "0", "no", "yes", "1.00", "0.50"]
     assert found.rows(table) == [
-        ["recovery-1/1", "1", "train", *cells, "2.50", "0.10", "#5"],
-        ["recovery-1/2", "2", "seal", *cells, "2.50", "0.00", "#7"],
+        ["recovery-1/1", "1", "train", *cells, "0.10", "2.50", "0.10", "#5"],
+        ["recovery-1/2", "2", "seal", *cells, "0.00", "2.50", "0.00", "#7"],
     ]
     links = [found.elements[index][1]["href"] for index in found.all("a", inside=table)]
     assert links == ["#cut-1", "#cut-2"]
@@ -286,10 +286,13 @@ def test_a_real_run_is_shown_as_it_was(real_run: RunFolder) -> None:
     conclusion = conclude(real_run, GENERATED_AT)
     found = page(conclusion)
     (table,) = found.all("table", id="cuts-table")
-    clocks = ("board_boot_s", "restored_s", "running_again_s", "host_wait_s")
+    clocks = ("board_boot_s", "restored_s", "restored_host_wait_s", "running_again_s", "running_again_host_wait_s")
     keys = ("stage", "point", "writes_lost", "records_lost", "vacuous", "counted", *clocks)
-    wanted = [[row["hold"], str(n), *(shown(row[key]) for key in keys)] for n, row in enumerate(cut_rows(conclusion.evidence), 1)]
+    rows = cut_rows(conclusion.evidence)
+    wanted = [[row["hold"], str(n), *(shown(row[key]) for key in keys)] for n, row in enumerate(rows, 1)]
     assert [row[: 2 + len(keys)] for row in found.rows(table)] == wanted and wanted
+    hatched = [(row["hold"], row[f"{clock}_s"], row[f"{clock}_host_wait_s"]) for row in rows for clock in ("restored", "running_again")]
+    assert all(f"{hold}: {took_s:.2f} s, of that {wait_s:.2f} s host wait" in found.text for hold, took_s, wait_s in hatched if wait_s)
     (cuts,) = found.all("g", id="cuts")
     assert [found.elements[i][1]["data-cut"] for i in found.all("line", inside=cuts)] == [row[0] for row in wanted]
     said = [row[1][0] for index in found.all("table") for row in found.rows(index) if row[1:] and row[1][:1] in ("✓", "✕")]

@@ -11,10 +11,10 @@ import pytest
 from runner.errors import AskError
 from runner.judgement.conclude import conclude
 from runner.judgement.evidence import Cut
-from runner.judgement.integrity import contradictions
+from runner.judgement.integrity import contradictions, evidence_unaltered
 from runner.judgement.judge import entry_checks
 from runner.judgement.report import write
-from runner.lab.folder import RunFolder, read_json, write_json
+from runner.lab.folder import RunFolder, read_json, seals, write_json
 from runner.ondevice import journal
 
 pytestmark = pytest.mark.real
@@ -87,6 +87,69 @@ def test_what_a_run_is_judged_by_is_sealed_too(real_run: RunFolder) -> None:
     config["test_parameters"]["scenarios"]["recovery"]["checks"].pop()
     write_json(real_run.run_config, config)
     assert wrong(real_run) == "config/run_config.json is not what it was when the run ended"
+
+
+@pytest.mark.parametrize("path", ["config/run_config.json", "pipelines/checks.py", "pipelines/recovery.py"])
+def test_a_plan_that_was_changed_and_sealed_anew_is_not_what_the_run_began_with(forger: Any, path: str) -> None:
+    """The record from before anything moved says so. Where that was made anew, too, nothing is left to contradict it."""
+    changed = forger.run.root / path
+    text = changed.read_text()
+    changed.write_text(text.replace('"restored_s": ', '"restored_s": 1') if path.endswith(".json") else text + "\n# another one\n")
+    assert changed.read_text() != text
+    forger.seal(begun=False)
+    assert wrong(forger.run) == f"{path} is not what it was when the run began"
+    forger.seal()
+    assert contradictions(forger.run, conclude(forger.run, "now").evidence) == []
+
+
+def appended(forger: Any, *more: tuple[str, dict[str, Any]]) -> None:
+    """More records behind the coordinator's last one; nothing that was there is changed."""
+    path = forger.run.coordinator_journal
+    kept = journal.read_file(str(path))
+    clocks = (kept[-1].boot_id, kept[-1].boottime_ns, kept[-1].wall_ns)
+    records = [journal.encode(number, *clocks, *each).raw for number, each in enumerate(more, len(kept) + 1)]
+    path.write_bytes(path.read_bytes() + b"".join(records))
+
+
+RAN: tuple[str, dict[str, Any]] = ("run_ended", {"ending": "ran"})
+TRICKS: dict[str, list[tuple[str, dict[str, Any]]]] = {
+    "another beginning": [],
+    "and a coming back": [("resumed", {"runner_version": "0"})],
+}
+
+
+@pytest.mark.parametrize("trick", TRICKS)
+def test_a_plan_that_was_changed_and_noted_again_behind_the_end_is_found(forger: Any, trick: str) -> None:
+    """Nothing is rewritten: a beginning, a seal and an end that fit the changed plan are only appended."""
+    text = forger.run.run_config.read_text()
+    forger.run.run_config.write_text(text.replace('"restored_s": ', '"restored_s": 1'))
+    files = seals(forger.run)
+    planned = {name: said for name, said in files.items() if name.startswith(("pipelines/", "config/run_config.json"))}
+    appended(forger, *TRICKS[trick], ("run_began", {"files": planned}), ("sealed", {"files": files}), RAN)
+    wrong(forger.run)
+    found = [said for said, _ in contradictions(forger.run, conclude(forger.run, "now").evidence)]
+    assert found == [
+        f"{(TRICKS[trick] or [('run_began',)])[0][0]} was noted behind the end",
+        "the run is noted to have begun again",
+        "config/run_config.json is not what it was when the run began",
+    ]
+
+
+@pytest.mark.parametrize("ending", ["ran", "lab"])
+def test_a_seal_that_is_only_appended_covers_nothing(forger: Any, ending: str) -> None:
+    """A witness line more, and a seal and an end that fit it; also where that end is to take a verdict away."""
+    forger.run.witness.write_text(forger.run.witness.read_text() + "{}\n")
+    appended(forger, ("sealed", {"files": seals(forger.run)}), ("run_ended", {"ending": ending}))
+    evidence = conclude(forger.run, "now").evidence
+    assert [said for said, _ in evidence_unaltered(forger.run, evidence)] == ["sealed was noted behind the end"]
+
+
+def test_a_run_that_noted_no_plan_is_asked_for_none(forger: Any) -> None:
+    """One of an older version; and one whose note leads out of its folder is named."""
+    forger.change(forger.run.coordinator_journal, "run_began", files=None)
+    assert contradictions(forger.run, conclude(forger.run, "now").evidence) == []
+    forger.change(forger.run.coordinator_journal, "run_began", files={"pipelines/../../x": {}})
+    assert wrong(forger.run) == "pipelines/../../x is noted as planned, and no plan lies there"
 
 
 def test_a_compiled_check_is_never_run(real_run: RunFolder) -> None:

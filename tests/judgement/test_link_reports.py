@@ -456,7 +456,10 @@ def test_a_record_without_what_it_must_say_is_found(run: MadeLinkRun) -> None:
     assert said == "this 'reverted' lacks what such a record says"
 
 
-@pytest.mark.parametrize("line", ["garbage", "[]", '{"who": 5}', "[" * 60_000], ids=["text", "list", "shape", "deep"])
+LINES = {"text": "garbage", "list": "[]", "shape": '{"who": 5}', "when it was is not said": '{"not_logged": 3}', "deep": "[" * 60_000}
+
+
+@pytest.mark.parametrize("line", LINES.values(), ids=LINES)
 @pytest.mark.parametrize("name", ["link.jsonl", "receipts.jsonl"])
 def test_a_line_that_no_far_end_writes_is_found(run: MadeLinkRun, name: str, line: str) -> None:
     """With its number."""
@@ -556,7 +559,13 @@ def test_a_step_of_what_nobody_armed_contradicts_the_evidence(tmp_path: Path) ->
     run.link_began(2, "recovery-1", AWAY)
     run.guard(5, "step", program="recovery-1.offline-1", number=0, at_s=0.0, word="offline", on=True, took_s=0.1, failed=[])
     run.end(20)
-    assert contradicted(run) == ["recovery-1.offline-1 was carried out, and nothing ever armed it"]
+    assert contradicted(run) == ["recovery-1.offline-1 was carried out, and nothing armed it before"]
+
+
+def test_a_step_behind_a_revert_contradicts_the_evidence(run: MadeLinkRun) -> None:
+    """Armed once, and taken back: what is carried out then has no undo, and leaves no verdict either."""
+    run.guard(95, "step", program="recovery-2.offline-1", number=9, at_s=45.0, word="offline", on=True, took_s=0.1, failed=[])
+    assert contradicted(run) == ["recovery-2.offline-1 was carried out, and nothing armed it before"]
 
 
 UP = {"up": GOOD, "down": GOOD}

@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from runner.judgement.evidence import load_evidence
+from runner.judgement.reading import load_evidence
 
 from .chain import Chain, as_json, figures, kill_local, left_behind, untrue
 from .on_a_board import kill_on_a_board

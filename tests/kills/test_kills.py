@@ -30,7 +30,7 @@ def test_every_step_and_every_write_is_shot_at() -> None:
 
 
 @pytest.mark.real
-@pytest.mark.alone
+@pytest.mark.heavy
 def test_killed_at_any_moment_it_comes_to_its_end(tmp_path: Path) -> None:
     """Hundreds of kills on this machine, over every point."""
     campaign = Campaign(tmp_path, KILLS, "local", seed=1)
@@ -39,16 +39,6 @@ def test_killed_at_any_moment_it_comes_to_its_end(tmp_path: Path) -> None:
     assert campaign.wrong == []
     assert campaign.kills >= KILLS
     assert len({shot.point for chain in campaign.chains for shot in chain.fired}) >= 30  # of the 41; some come too late in a short run
-
-
-@pytest.mark.qemu
-def test_a_board_whose_people_are_killed_comes_to_its_end(tmp_path: Path) -> None:
-    """The same with an emulated board, its keeper and its disk."""
-    campaign = Campaign(tmp_path, 20, "qemu-pi", seed=1)
-    campaign.carry_out(jobs=1)
-    print(figures(campaign.chains))
-    assert campaign.wrong == []
-    assert campaign.kills >= 20
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +52,6 @@ def survivor(tmp_path_factory: pytest.TempPathFactory) -> Chain:
 
 
 @pytest.mark.real
-@pytest.mark.alone
 class TestTheSearch:
     """What must never be is found when it is there."""
 

@@ -15,11 +15,11 @@ from pathlib import Path
 import pytest
 
 from runner.cli.exec import ONE_REQUEST_S
-from runner.judgement.evidence import load_evidence
+from runner.judgement.reading import load_evidence
 
 from .chain import REPOSITORY, Chain, kill_local, left_behind, untrue
 
-pytestmark = [pytest.mark.real, pytest.mark.alone]
+pytestmark = pytest.mark.real
 LIMIT_S = 120.0
 
 
@@ -146,6 +146,27 @@ def test_cancelling_a_killed_run_ends_what_it_left(chain: Chain) -> None:
     assert done.returncode == 130, done.stderr
     assert load_evidence(chain.run).over
     assert left_behind(chain) == []
+
+
+def test_a_killed_run_whose_folder_is_damaged_stops_no_other(chain: Chain) -> None:
+    """The next run on the device says so, with the command that helps, and comes to its end; once that was typed, nobody says it again."""
+    with stopped_at(chain, "cut.done") as process:
+        process.kill()
+    old = chain.run
+    assert old
+    old.coordinator_journal.write_bytes(b"nothing that anybody could read")
+    assert chain.command("exec", "KILL-001", "--quick") == 0
+    said = (chain.root / "output").read_text()
+    assert f"KILL-001/{old.run_id} is damaged, and cannot be concluded" in said
+    assert f"next: runner run verify KILL-001/{old.run_id}" in said
+    verified = command(chain, "run", "verify", old.run_id).stdout
+    (next_one,) = [line.removeprefix("next: runner ") for line in verified.splitlines() if line.startswith("next: ")]
+    assert command(chain, *next_one.split()).returncode == 0
+    for words in ("is gone: what its run left on the device stays there", ""):
+        assert chain.command("exec", "KILL-001", "--quick") == 0
+        said = (chain.root / "output").read_text()
+        assert (words in said, "cannot be concluded" in said) == (True, False)
+    assert "is gone" not in said
 
 
 def test_a_run_under_way_is_neither_resumed_nor_reported_on(chain: Chain) -> None:

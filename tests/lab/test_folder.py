@@ -170,6 +170,7 @@ def test_runs_are_listed_oldest_first(tmp_path: Path) -> None:
     for entry, days in (("EDGE-002", 1), ("EDGE-001", 2), ("EDGE-002", 0)):
         RunFolder.create(tmp_path, entry, NOON + days * DAY_NS)
     (tmp_path / "EDGE-002" / "run-notes").mkdir()
+    (tmp_path / "EDGE-002" / "run-2026-11-24-001").touch()
     assert [run.run_id[4:14] for run in RunFolder.every(tmp_path)] == ["2026-11-21", "2026-11-22", "2026-11-23"]
     assert list(RunFolder.every(tmp_path / "none")) == []
 

@@ -23,14 +23,14 @@ def reader(root: Path) -> Reader:
     [
         ("entry", "EDGE-02", "no entry is called 'EDGE-02' (did you mean 'EDGE-002'?)", "EDGE-002"),
         ("entry", "../../etc", "no entry is called '../../etc'", "EDGE-002"),
-        ("profile", "power-cut", "no profile is called 'power-cut' (did you mean 'power-cuts'?)", "power-cuts, "),
+        ("profile", "power-cut", "no profile is called 'power-cut' (did you mean 'power-cuts'?)", "one of power-cuts, "),
         ("profile", "../steady", "no profile is called '../steady' (did you mean 'steady'?)", "steady, "),
-        ("profile", "", "no profile is called ''", "power-cuts, "),
+        ("profile", "", "no profile is called ''", "others in `runner profile list`"),
         ("device_type", "qemu-arm", "no device type is called 'qemu-arm' (did you mean 'qemu-arm64'?)", "local-process, qemu-arm64"),
     ],
 )
 def test_an_unknown_name_is_told_with_the_nearest(make_lab: MakeLab, kind: str, name: str, found: str, among: str) -> None:
-    """What was asked for, the nearest name, all names, and where it was asked."""
+    """What was asked for, the nearest name, all names or where to find them, and where it was asked."""
     asked = reader(make_lab({}))
     assert getattr(asked, kind)(name, "--here") is None
     (complaint,) = asked.complaints

@@ -203,8 +203,8 @@ def test_it_works_without_a_cache(lab: Lab, tmp_path: Path, monkeypatch: pytest.
 @pytest.mark.parametrize("kept", [True, False])
 def test_what_is_too_large_is_not_kept(lab: Lab, monkeypatch: pytest.MonkeyPatch, kept: bool) -> None:
     """The cache is bounded."""
-    monkeypatch.setattr(module, "MAX_BYTES", 2000)
-    remembered(lab, "some", PATTERNS, lambda reader: [{"words": "x" * (1000 if kept else 2000)}])
+    monkeypatch.setattr(module, "MAX_BYTES", 4000)
+    remembered(lab, "some", PATTERNS, lambda reader: [{"words": "x" * (3000 if kept else 4000)}])
     assert (module.cache_root() / "remembered" / "some.json").exists() is kept
 
 

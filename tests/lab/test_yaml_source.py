@@ -62,6 +62,7 @@ def test_a_word_means_what_it_looks_like(source: Make, text: str, value: Any) ->
         ("a: &x [1]\nb: *x", 2, "not YAML: an alias (*name)"),
         ("a: 1\nb: !!python/object/apply:os.system [ls]", 2, "not YAML: a tag (tag:yaml.org,2002:python/object/apply:os.system)"),
         ("a: !!python/name:os.system", 1, "not YAML: a tag"),
+        ('a: "\\U87952071"', 1, "not YAML: an escape"),
         ("a: !!int abc", 1, "not YAML: a tag"),
         ("a: !ours {}", 1, "not YAML: a tag (!ours)"),
         ("[" * 100_000, 1, f"not YAML: nested deeper than {MAX_DEPTH} levels"),
@@ -180,3 +181,16 @@ def test_the_nearest_name_is_offered_only_when_it_is_near() -> None:
     assert nearest("lcoal", ["local", "qemu-pi"]) == " (did you mean 'local'?)"
     assert nearest("xyz", ["local", "qemu-pi"]) == ""
     assert one_of(["b", "a"]) == "one of a, b"
+
+
+def test_of_a_long_list_the_nearest_are_named_and_the_command_that_lists_all() -> None:
+    """A dozen is not long; and a list that no command shows stands there whole, or it would stand nowhere."""
+    names = [f"lte-{number:02}" for number in range(12)]
+    assert one_of(names, "lte-7", "runner profile list") == "one of " + ", ".join(names)
+    names += ["nb-iot", "gprs"]
+    said = one_of(names, "NB-IOTA", "runner profile list")
+    assert said.startswith("one of nb-iot, ")
+    assert said.endswith(", or of the 9 others in `runner profile list`")
+    assert said.count(",") == 5
+    assert one_of(names, "nb") == "one of " + ", ".join(sorted(names))
+    assert one_of(names, "", "runner profile list").startswith("one of gprs, lte-00, lte-01, ")

@@ -27,6 +27,9 @@ PLANTS: dict[str, Plant] = {
     "firewall": Plant(("nft add table inet planted",), ("nft delete table inet planted",)),
     "cgroups": Plant(("mkdir /sys/fs/cgroup/planted",), ("rmdir /sys/fs/cgroup/planted",)),
     "offloads": Plant(("ethtool -K data0 gro off",), ("ethtool -K data0 gro on",)),
+    "neighbours": Plant(
+        ("ip ntable change name arp_cache dev data0 retrans 7000",), ("ip ntable change name arp_cache dev data0 retrans 1000",)
+    ),
     "mounts": Plant(("mkdir -p /tmp/planted", "mount -t tmpfs planted /tmp/planted"), ("umount /tmp/planted", "rmdir /tmp/planted")),
 }
 

@@ -21,7 +21,7 @@ from .results import covered, figures, wrong
 from .trial import Found, try_cell
 from .without_guard import never_reverting
 
-pytestmark = [pytest.mark.qemu, pytest.mark.long]
+pytestmark = pytest.mark.qemu
 
 UNGUARDED = [
     Cell("gprs", COORDINATOR, HOLDING),

@@ -108,7 +108,7 @@ class Trial:
     async def carry_out(self) -> None:
         bench, cell = self._bench, self._cell
         coordinator = await bench.coordinator()
-        before = links.before_of(bench.before, bench.link.interface)
+        before = links.before_of(bench.before, bench.link)
         program = self._program = program_of(cell, bench.link, bench.capabilities, before, self._scale)
         words = {"renew_s": cell.renew_s(self._scale), "cap_s": cell.cap_s(self._scale)}
         await coordinator.ask("arm", program=program.model_dump(mode="json"), run=self._run, **words)

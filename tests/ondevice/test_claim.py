@@ -181,6 +181,19 @@ def test_a_damaged_sign_of_life(device: Device, content: str) -> None:
     assert device.claims.silent_s() in (0, 1000)
 
 
+def test_a_sign_of_life_that_cannot_be_written_counts_for_who_heard_it(device: Device) -> None:
+    """A full folder of sockets refuses no request, and takes the device from nobody who is heard of."""
+    claims = device.claims
+    claims.take(asked("a", 5))
+    (device.runtime / "seen.new").mkdir()  # nothing can be written there any more
+    device.wait(100)
+    claims.renew()
+    device.wait(30)
+    assert (claims.silent_s(), device.claims.silent_s()) == (30, 130)
+    with pytest.raises(NotYours):
+        claims.take(asked("b", 1))
+
+
 def test_the_highest_fence_of_64_coordinators_is_remembered(device: Device) -> None:
     """Of those that held the device last; however often one of them comes back, it counts once."""
     names = [f"c{number}" for number in range(COORDINATORS + 1)]

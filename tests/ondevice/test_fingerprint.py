@@ -144,6 +144,12 @@ PLANTED: list[tuple[str, Lines, Lines, str]] = [  # done, undone, and what must 
     ("group", [f"mkdir groups/{GROUP}"], [f"rmdir groups/{GROUP}"], f"/groups/{GROUP}"),
     ("limit", [f"mkdir groups/{GROUP}", LIMIT], [f"rmdir groups/{GROUP}"], f"/groups/{GROUP} pids.max=77"),
     ("offload", [[*TSO, "0"]], [[*TSO, "1"]], "- offloads: data0 tx-tcp-segmentation"),
+    (
+        "timers",
+        ["ip ntable change name arp_cache dev data0 retrans 7000"],
+        ["ip ntable change name arp_cache dev data0 retrans 1000"],
+        "+ neighbours: data0 ipv4 base_reachable 30000 retrans 7000",
+    ),
     ("mount", ["mount -t tmpfs planted mounted"], ["umount mounted"], "/mounted / tmpfs planted rw,relatime"),
     ("remount", ["mount --bind mounted mounted", "mount -o remount,bind,ro mounted"], ["umount mounted"], "/mounted "),
 ]
@@ -168,7 +174,7 @@ def test_a_planted_change_is_told(device: Device, done: list[str | list[str]], u
 def test_each_field_has_a_planted_change() -> None:
     """The table leaves none out. The clock is no field of lines: its jump is told below."""
     words = {"qdisc": "qdiscs", "mtu": "links", "address": "addresses", "route": "routes", "rule": "rules", "table": "firewall"}
-    more = {"limit": "cgroups", "offload": "offloads", "mount": "mounts"}
+    more = {"limit": "cgroups", "offload": "offloads", "timers": "neighbours", "mount": "mounts"}
     assert {(words | more).get(name) for name, *_ in PLANTED} - {None} == set(FIELDS)
 
 
@@ -352,16 +358,17 @@ COMMIT
 
 
 def test_mounts_without_numbers_that_the_kernel_chose() -> None:
-    """Ids and devices go; a login's folders, which come and go, too."""
+    """Ids and devices go; so does what comes and goes with a login, a namespace or a container."""
     lines = [
         "36 25 254:0 /part /mnt rw,noatime shared:1 - ext4 /dev/vda rw,errors=remount-ro",
-        "40 25 0:4 net:[4026532281] /run/netns/a rw shared:2 - nsfs nsfs rw",
+        "40 25 0:4 net:[4026532281] /kept/netns/a rw shared:2 - nsfs nsfs rw",
         "41 25 0:40 / /run/user/0 rw,nosuid shared:3 - tmpfs tmpfs rw,size=100k",
+        "43 25 0:4 net:[4026532201] /run/netns/far-1 rw shared:5 - nsfs nsfs rw",
         "42 25 0:30 / /auto rw shared:4 - autofs systemd-1 rw,fd=29,pgrp=1,timeout=0,pipe_ino=13",
     ]
     assert mounts_of(lines) == [
         "/mnt /part ext4 /dev/vda rw,noatime rw,errors=remount-ro",
-        "/run/netns/a net nsfs nsfs rw rw",
+        "/kept/netns/a net nsfs nsfs rw rw",
         "/auto / autofs systemd-1 rw",
     ]
 
@@ -442,9 +449,24 @@ def test_a_capability_is_a_tool_and_its_modules(
     monkeypatch.setattr(fingerprint.os.path, "isdir", lambda path: False)
     monkeypatch.setenv("PATH", str(tmp_path))
     assert capabilities() == found
+
+
+@pytest.mark.parametrize(
+    ("dev", "user", "loaded", "had"),
+    [("devtmpfs", 0, False, True), ("tmpfs", 0, False, False), ("devtmpfs", 1000, False, False), ("devtmpfs", 0, True, False)],
+    ids=["comes with its module", "a /dev that nobody fills", "not root", "somebody took it away"],
+)
+def test_a_tun_device_that_is_not_there_yet_comes_with_its_module(
+    dev: str, user: int, loaded: bool, had: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A board that makes its devices by devtmpfs alone has none before the module is loaded, which nobody does to find out."""
+    mounts = ("22 1 254:0 / / ro - ext4 /dev/vda ro", f"23 22 0:5 / /dev rw - {dev} none rw", "24 23 0:9 / /dev/shm rw - tmpfs none rw")
+    (tmp_path / "mountinfo").write_text("\n".join(mounts))
+    monkeypatch.setattr(fingerprint, "_MOUNTINFO", str(tmp_path / "mountinfo"))
     monkeypatch.setattr(fingerprint, "_TUN", str(tmp_path / "nowhere"))
-    monkeypatch.setattr(fingerprint, "_known", None)
-    assert capabilities() == [word for word in found if word != "tun"]
+    monkeypatch.setattr(fingerprint.os.path, "isdir", lambda path: loaded)
+    monkeypatch.setattr(fingerprint.os, "geteuid", lambda: user)
+    assert fingerprint._tun() is had
 
 
 def test_hello_says_what_this_machine_can_do() -> None:

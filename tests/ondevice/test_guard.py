@@ -157,6 +157,44 @@ def test_what_is_armed_is_on_the_disk_and_not_in_effect(device: Device) -> None:
     assert device.effect == []
 
 
+@pytest.mark.parametrize("why", ["hard cap", "nobody renewed it"])
+def test_what_preparing_takes_is_none_of_a_programs_time(device: Device, monkeypatch: pytest.MonkeyPatch, why: str) -> None:
+    """Both deadlines count from the moment at which the undo is written: nothing can be in effect before. To the second."""
+    guard, slow = device.guard(), program(device.place, prepare=[{"argv": ["/bin/true"], "input": "slow"}])
+    run = guard.around.acts.all
+
+    def run_slowly(acts: list[dict[str, Any]]) -> list[str]:
+        device.now_ns += 300 * S * (acts == slow["prepare"])
+        return run(acts)
+
+    monkeypatch.setattr(guard.around.acts, "all", run_slowly)
+    begun(guard, device, slow, **({"cap_s": 200.0, "renew_s": 600.0} if why == "hard cap" else {"cap_s": 600.0, "renew_s": 200.0}))
+    kept = json.loads((device.state / "guard" / "offline-1.json").read_text())
+    assert (kept["armed_ns"], json.loads((device.runtime / "programs" / "offline-1.json").read_text())["armed_ns"]) == (1300 * S,) * 2
+    device.now_ns += 199 * S
+    device.wait_for("step", 2)  # it has looked, and found that it may go on
+    assert (device.said("reverting"), len(device.effect)) == ([], 2)
+    device.now_ns += 1 * S
+    assert device.wait_for("reverted")["why"] == why
+    until(device.clean)
+
+
+@pytest.mark.parametrize("what", ["the file", "the folder"])
+def test_what_the_disk_does_not_take_is_not_armed(device: Device, monkeypatch: pytest.MonkeyPatch, what: str) -> None:
+    """One sentence, and nothing is left; the same program is armed as soon as the disk takes it."""
+    guard = device.guard()
+
+    def full(*_: Any, **__: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", str(device.state / "guard"))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(*((watch, "fsync_file", full) if what == "the file" else (watch.os, "makedirs", full)))
+        with pytest.raises(ValueError, match=r"nothing is armed, because .* No space left on device.*; make room in .*/state$"):
+            arm(guard, program(device.place))
+    assert (guard.do_programs()["programs"], list((device.state / "guard").glob("offline-1*")), device.effect) == ([], [], [])
+    begun(guard, device, program(device.place))
+
+
 def test_steps_come_at_their_times_and_all_of_them_come_off(device: Device) -> None:
     """Each is noted with what it made the case; a revert that was asked for is answered when nothing is left."""
     guard = device.guard()
@@ -376,7 +414,7 @@ def test_what_is_no_program_leaves_nothing_on_the_disk(device: Device) -> None:
     with pytest.raises(ValueError, match="this is no program: undo"):
         arm(guard, program(device.place, undo=["rm -rf /"]))
     (device.state / "runs" / "other").write_text("")
-    with pytest.raises(OSError, match="journal cannot be written, so nothing is armed"):
+    with pytest.raises(ValueError, match=r"nothing is armed, .*: the guard's journal cannot be written"):
         arm(guard, program(device.place), run="other")
     assert (guarded.armed(str(device.state)), guard.ask({"do": "programs"})["programs"]) == ([], [])
 

@@ -53,7 +53,10 @@ class Coordinator:
     def ask(self, do: str, **words: Any) -> dict[str, Any]:
         self.send(do, **words)
         while True:
-            for frame in self.decoder.feed(self.socket.recv(65536)):
+            data = self.socket.recv(65536)
+            if not data:
+                raise ConnectionError(f"the supervisor closed the connection instead of an answer to {do!r}")
+            for frame in self.decoder.feed(data):
                 said = frame.json() if frame.type == frames.JSON else {}
                 if "error" in said:
                     raise ValueError(said["error"])

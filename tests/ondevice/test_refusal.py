@@ -18,7 +18,7 @@ import pytest
 
 from runner.ondevice import frames, journal
 from runner.ondevice.claim import Claims
-from runner.ondevice.execution import Execution, Refused, point_to, refuse
+from runner.ondevice.execution import Execution, JournalRefused, point_to, refuse
 from runner.ondevice.journal import FILE_HEADER, Record, encode, find_record, read
 from runner.ondevice.store import Store, locate
 from runner.ondevice.supervisor import LOG_LIMIT_BYTES, Client, Supervisor
@@ -45,7 +45,7 @@ def said_of(data: bytes, name: str = NAME) -> str:
     """Why a journal of these bytes is refused; "" when it is not."""
     try:
         refuse(data, read(data), name)
-    except Refused as error:
+    except JournalRefused as error:
         return str(error)
     return ""
 
@@ -133,7 +133,7 @@ DAMAGED = {
 @pytest.mark.parametrize("damage", DAMAGED)
 def test_a_refused_journal_is_left_as_found(tmp_path: Path, damage: str) -> None:
     """Not a byte of it is cut off or written, and it is only read: whoever looks into it later finds what was found."""
-    with pytest.raises(Refused):
+    with pytest.raises(JournalRefused):
         reopened(tmp_path, DAMAGED[damage])
     assert (tmp_path / "runs/R/adversarial-1/journal").read_bytes() == DAMAGED[damage]
 

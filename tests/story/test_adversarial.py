@@ -21,7 +21,7 @@ from runner.model.profile import Damage
 from runner.ondevice import journal
 from runner.story.damage import damage, locate
 from runner.story.execute import execute
-from runner.story.execution import Refused, _follow
+from runner.story.execution import ExecutionRefused, _follow
 from runner.story.plan import Asked, make_plan
 from runner.target.mirror import Diverged, Mirror
 from runner.target.storage import Storage
@@ -297,7 +297,7 @@ def test_a_devices_refusal_is_heard_and_bounded(tmp_path: Path, reason: Any, sai
 
     mirror = Mirror(tmp_path / "mirror")
     run: Any = SimpleNamespace(token="R", log=None, session=SimpleNamespace(follow=follow))
-    with pytest.raises(Refused) as refused:
+    with pytest.raises(ExecutionRefused) as refused:
         asyncio.run(_follow(run, SimpleNamespace(name="adversarial-1"), mirror, "after the cut"))  # type: ignore[arg-type]
     assert refused.value.complaints[0].found == said
     mirror.close()

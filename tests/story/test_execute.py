@@ -22,7 +22,7 @@ from runner.target.transports.base import LinkLost
 from . import sabotage
 from .conftest import failed
 
-pytestmark = [pytest.mark.real, pytest.mark.alone]
+pytestmark = pytest.mark.real
 Run = Callable[..., Conclusion]
 
 EVERY_POINT = (
@@ -212,7 +212,7 @@ def test_a_hold_that_the_device_gave_up_is_the_labs_trouble(run_edge_002: Run) -
 def test_a_restart_that_never_says_when_it_was_restored_is_caught(run_edge_002: Run) -> None:
     """No measurement is no proof: a supervisor that leaves out its clock does not pass for it."""
     silent = sabotage.supervisor_with(
-        ("execution.py", 'self._promise("resumed", {"restored_flushed_ns": boottime_ns()})', 'self._promise("unheard", {})')
+        ("execution.py", '_promise("resumed", {"restored_flushed_ns": boottime_ns(), "waited_s": waited_s()})', '_promise("unheard", {})')
     )
     assert "restored_in_time" in failed(run_edge_002(("screen", "after_flush"), adjust=sabotage.using(silent)))
 

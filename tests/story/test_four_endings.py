@@ -23,7 +23,7 @@ from runner.target.target import Target
 
 from . import sabotage
 
-pytestmark = [pytest.mark.real, pytest.mark.alone]
+pytestmark = pytest.mark.real
 Run = Callable[..., Conclusion]
 
 

@@ -14,17 +14,22 @@ from runner.lab.folder import RunFolder
 
 ENTRIES = {"EDGE-003": "recovery", "EDGE-004": "recovery", "DEF-008": "recovery"}  # the link fails, and the power in the middle of that
 
+BLOCKED, TRIES = 3, 2  # an outage that fell into a slow board's restart was not reached: no verdict, and the run is to be made again
+
 
 @pytest.mark.qemu
-@pytest.mark.long
-@pytest.mark.parametrize("entry", ENTRIES)
+@pytest.mark.alone
+@pytest.mark.parametrize("entry", ["EDGE-003", pytest.param("EDGE-004", marks=pytest.mark.long), "DEF-008"])
 def test_an_entry_passes_while_its_link_fails(entry: str, tmp_path: Path, runner_process: Callable[..., Any]) -> None:
     """Every check holds, each link fault was what was asked and came off again, and the folder keeps every rule."""
     assert runner_process("init", str(tmp_path / "lab")).returncode == 0
     asked = ("exec", entry, "--device", "qemu-pi", "--quick", "--scenario", ENTRIES[entry])
-    done = runner_process(*asked, cwd=tmp_path / "lab", limit_s=1200, RUNNER_STATE=str(tmp_path / "s"))
+    for _ in range(TRIES):
+        done = runner_process(*asked, cwd=tmp_path / "lab", limit_s=1200, RUNNER_STATE=str(tmp_path / "s"))
+        if done.returncode != BLOCKED:
+            break
     assert done.returncode == 0, done.stdout + done.stderr
-    (folder,) = RunFolder.every(tmp_path / "lab" / "runs")
+    folder = max(RunFolder.every(tmp_path / "lab" / "runs"), key=lambda run: run.run_id)
     conclusion = conclude(folder, "2026-01-01T00:00:00.000Z")
     assert conclusion.outcome.verdict in ("PASS", "PASS_WITH_CONCERNS"), conclusion.reason
     assert reached(conclusion, ENTRIES[entry]) == []

@@ -13,6 +13,7 @@ import pytest
 from runner.errors import LabError
 from runner.farm import health
 from runner.farm.lease import Leases
+from runner.faults.kernel import NeighbourTimers
 from runner.model.device import DataLink
 from runner.model.plan import ExecutionPlan
 from runner.model.profile import Bandwidth, Direction, Jamming, Link, Offline
@@ -274,6 +275,11 @@ def test_what_an_undo_must_put_back_is_read_from_the_fingerprint() -> None:
     """Routes that the kernel drops with the interface, its offloads, IPv6 addresses; what the kernel brings by itself is left out."""
     found = {
         "offloads": ["data0 rx-gro", "data0 tx-tcp-segmentation", "mgmt0 tx-generic-segmentation"],
+        "neighbours": [
+            "lo ipv4 base_reachable 3 retrans 4",
+            "data0 ipv4 base_reachable 30000 retrans 1500",
+            "data0 ipv6 base_reachable 1 retrans 2",
+        ],
         "routes": [
             "10.77.0.0/24 dev data0 proto kernel scope link src 10.77.0.2",
             "10.9.0.0/16 via 10.77.0.1 dev data0",
@@ -282,7 +288,12 @@ def test_what_an_undo_must_put_back_is_read_from_the_fingerprint() -> None:
         ],
         "addresses": ["data0 inet 10.77.0.2/24 scope global data0", "data0 inet6 fd00::2/64 scope global"],
     }
-    before = arming.before_of(found, "data0")
+    before = arming.before_of(found, DataLink(interface="data0", far_end="10.77.0.1"))
     assert before.offloads == ("tso", "gro")
     assert before.routes == ("10.9.0.0/16 via 10.77.0.1 dev data0",)
     assert before.addresses == ("fd00::2/64",)
+    assert before.neighbours == NeighbourTimers(base_reachable_ms=30000, retrans_ms=1500)
+    six = DataLink(interface="data0", far_end="fd00::1")
+    assert arming.before_of(found, six).neighbours == NeighbourTimers(base_reachable_ms=1, retrans_ms=2)
+    unknown = {**found, "neighbours": ["unknown: the kernel does not say"]}
+    assert arming.before_of(unknown, six).neighbours is None

@@ -10,6 +10,7 @@ import pytest
 
 from runner.errors import LabError
 from runner.judgement import reached
+from runner.judgement.chance import FEWEST, packets_needed
 from runner.model.profile import Bandwidth, Burst, Direction, Jamming, Link, Offline, Pace
 from runner.story import arming as links
 from runner.story import measure
@@ -31,7 +32,7 @@ def test_enough_packets_go_over_the_slowest_link(rate_kbit_s: float, longest_s: 
     """As many as are judged, and never as fast as the link is: what is lost must be lost by chance."""
     rate, duration_s = measure._round_trips_of(rate_kbit_s, 200, longest_s)
     packets = duration_s * 1000 * rate / (measure.SMALL_BYTES * 8)
-    assert packets >= FEWEST_ROUND_TRIPS > reached.FEWEST
+    assert packets >= FEWEST_ROUND_TRIPS > FEWEST
     assert rate <= rate_kbit_s * 0.61
     assert duration_s <= max(longest_s, FEWEST_ROUND_TRIPS * measure.SMALL_BYTES * 8 / 1000 / (rate_kbit_s * 0.6)) + 0.1
 
@@ -47,14 +48,14 @@ def test_a_rare_loss_is_looked_for_in_more_packets() -> None:
         )
     )
     assert rare > 300 / 0.99
-    assert bursts >= 1.2 * reached.packets_needed(bandwidth(burst=Burst(p_percent=4.286, r_percent=10.0)).up.model_dump(mode="json"))
+    assert bursts >= 1.2 * packets_needed(bandwidth(burst=Burst(p_percent=4.286, r_percent=10.0)).up.model_dump(mode="json"))
     assert none == Expected().packets
 
 
 def test_what_comes_down_a_lossy_link_is_enough_although_fewer_went_up() -> None:
     """Half of them never arrive, so twice as many are sent."""
     asked = bandwidth(loss_percent=50.0)
-    assert links.expected_of([asked]).packets * 0.5 >= reached.packets_needed(asked.down.model_dump(mode="json"))
+    assert links.expected_of([asked]).packets * 0.5 >= packets_needed(asked.down.model_dump(mode="json"))
 
 
 def test_the_longest_delay_of_a_trace_is_waited_for() -> None:

@@ -242,9 +242,11 @@ def cut_table(conclusion: Conclusion) -> list[str]:
         "counted",
         "board boot s",
         f"state restored s (limit {limits['restored_s']:g})",
+        "of that, host wait s",
         f"running again s (limit {running_again_limit(conclusion.evidence):g})",
         "of that, host wait s",
     )
+    clocks = ("board_boot_s", "restored_s", "restored_host_wait_s", "running_again_s", "running_again_host_wait_s")
     rows = [
         (
             row["hold"],
@@ -253,11 +255,12 @@ def cut_table(conclusion: Conclusion) -> list[str]:
             _shown(row["writes_lost"]),
             _shown(row["records_lost"]),
             _counts(row),
-            *(_shown(row[clock]) for clock in ("board_boot_s", "restored_s", "running_again_s", "host_wait_s")),
+            *(_shown(row[clock]) for clock in clocks),
         )
         for row in cut_rows(conclusion.evidence)
     ]
-    note = "A dash: this restart was itself cut, or the device cannot say. Host wait: the emulator was ready and got no processor."
+    note = "A dash: this restart was itself cut, or the device cannot say. "
+    note += "Host wait: the emulator, or the local process, was ready and got no processor."
     return [*table(head, rows), note, ""] if rows else ["None.", ""]
 
 

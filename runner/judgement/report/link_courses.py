@@ -18,16 +18,18 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, NamedTuple
 
-from runner.judgement import light_log, links, reached
-from runner.judgement.evidence import Evidence, Execution, measured_of
+from runner.judgement import light_log, links
+from runner.judgement.asked import asked_loss, delays, mean_rates
+from runner.judgement.evidence import Evidence, Execution
 from runner.judgement.judge import one_line
+from runner.judgement.link_notes import measured_of
 from runner.judgement.report.series import Series, drawn
+from runner.judgement.timed import SILENCING
 from runner.judgement.timeline import Timeline
 
 Row = dict[str, Any]
 
 OURS = "ours"  # a program's shaper (runner/model/program.py)
-SILENCING = ("offline", "jamming")
 LEAST_BIN_S, BINS = 2.0, 100  # a loss is one of so many packets: those of a hundredth of the run, or of two seconds
 CHANCE = "Only the timeline follows the seed; packet by packet it is the kernel's chance, and another one in each run."
 OUR_CHANCE = "follows the seed packet for packet: the same packets in the same order are lost again."
@@ -236,15 +238,15 @@ def figures(asked: list[Row], during: Row, rows: list[Row]) -> Iterator[Asked]:
     for way in ("up", "down"):
         measured = during.get(way) or {}
         for link in shaped:
-            if (rate := reached.mean_rates(link[way])) and (row := judged.get(f"rate {way}")):
+            if (rate := mean_rates(link[way])) and (row := judged.get(f"rate {way}")):
                 yield Asked(f"rate {way}", "kbit/s", *rate, _between(row), measured.get("rate_kbit_s"), row["within"])
             if row := judged.get(f"loss {way}"):
                 sent, received = int(measured.get("sent") or 0), int(measured.get("received") or 0)
                 lost = 100 * (sent - received) / sent if sent else None
-                share = 100 * reached.asked_loss(link[way])
+                share = 100 * asked_loss(link[way])
                 yield Asked(f"loss {way}", "%", share, share, _between(row), lost, row["within"])
     if (row := judged.get("round trip")) and shaped:
-        low, high = (sum(bounds) for bounds in zip(*(reached.delays(link[way]) for link in shaped for way in ("up", "down")), strict=True))
+        low, high = (sum(bounds) for bounds in zip(*(delays(link[way]) for link in shaped for way in ("up", "down")), strict=True))
         yield Asked("round trip", "ms", low, high, _between(row), during.get("rtt_p50_ms"), row["within"])
 
 

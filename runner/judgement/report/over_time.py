@@ -128,12 +128,12 @@ def _clocks(evidence: Evidence, rows: list[dict[str, Any]]) -> list[Markup]:
     limits, again_s = evidence.plan["limits"], running_again_limit(evidence)
     scaled = f" ({limits['running_again_s']:g} s × {evidence.slowdown:g} slowdown)" if again_s != limits["running_again_s"] else ""
     panels = (
-        ("Board boot", "board_boot_s", f"not judged, waited for at most {evidence.plan['type']['boot_limit_s']:g} s", None),
-        ("State restored", "restored_s", f"limit {limits['restored_s']:g} s", float(limits["restored_s"])),
-        ("Running again", "running_again_s", f"limit {again_s:g} s{scaled}", again_s),
+        ("Board boot", "board_boot", f"not judged, waited for at most {evidence.plan['type']['boot_limit_s']:g} s", None),
+        ("State restored", "restored", f"limit {limits['restored_s']:g} s", float(limits["restored_s"])),
+        ("Running again", "running_again", f"limit {again_s:g} s{scaled}", again_s),
     )
     return [
-        clock_panel(title, limit, limit_s, [Bar(row["hold"], row[clock], (row["host_wait_s"] or 0.0) * bool(limit_s)) for row in rows])
+        clock_panel(title, limit, limit_s, [Bar(row["hold"], row[f"{clock}_s"], row.get(f"{clock}_host_wait_s") or 0.0) for row in rows])
         for title, clock, limit, limit_s in panels
     ]
 
@@ -141,9 +141,10 @@ def _clocks(evidence: Evidence, rows: list[dict[str, Any]]) -> list[Markup]:
 def _cut_table(evidence: Evidence, rows: list[dict[str, Any]]) -> Markup:
     limit, again = f"{evidence.plan['limits']['restored_s']:g}", f"{running_again_limit(evidence):g}"
     head = ["cut", "#", "stage", "point", "writes lost", "records lost", "vacuous", "counted"]
-    head += ["board boot, s", f"restored, s (limit {limit})", f"running again, s (limit {again})", "host wait, s", "coordinator's record"]
+    head += ["board boot, s", f"restored, s (limit {limit})", "of that, host wait, s"]
+    head += [f"running again, s (limit {again})", "of that, host wait, s", "coordinator's record"]
     keys = ["stage", "point", "writes_lost", "records_lost", "vacuous", "counted"]
-    keys += ["board_boot_s", "restored_s", "running_again_s", "host_wait_s"]
+    keys += ["board_boot_s", "restored_s", "restored_host_wait_s", "running_again_s", "running_again_host_wait_s"]
     damaged = any(cut.damage for cut in evidence.cuts)
     cells = [
         [row["hold"], number, *(row[key] for key in keys), _reference(number, cut), *([cut.damage or "–"] if damaged else [])]

@@ -4,7 +4,8 @@
 
 The broker is amqtt's; the two adapters at its edges are ours. Nothing that it says leaves before all that was noted by then
 is on the disk: a device that has its acknowledgement has a receipt here. With QoS 0 there is no acknowledgement, and a
-receipt all the same. What the broker keeps (sessions, subscriptions, retained messages) is memory, and gone with it.
+receipt all the same. What the broker keeps (sessions, subscriptions, retained messages) is memory, and gone with it. Retained
+messages are bounded: one that has no room is no receipt and is not acknowledged, its connection ends, and the log says why.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import hashlib
 import json
 import re
 import ssl
+import sys
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,10 +26,12 @@ from amqtt.contexts import BaseContext
 from amqtt.mqtt.packet import MQTTPacket
 from amqtt.mqtt.publish import PublishPacket
 from amqtt.plugins.base import BasePlugin
+from amqtt.session import Session
 
 from runner.target.far_end.receipts import Full, Receipts, plain
 
 MAX_PAYLOAD_BYTES, MAX_TOPIC_CHARACTERS = 1 << 20, 300
+MAX_RETAINED_BYTES, RETAINED_BYTES = 16 << 20, 512  # of all retained messages; and of each, beside its topic and its payload
 MAX_CONNECTIONS, MAX_CONNECTS = 64, 20_000  # at once; and in all, because the broker remembers each client
 CONNECT_LIMIT_S, SILENCE_LIMIT_S, SEND_LIMIT_S, STOP_LIMIT_S = 300.0, 3_600.0, 300.0, 3.0
 ID = re.compile(r'"id"\s*:\s*("[A-Za-z0-9._:-]{1,80}"|[0-9]{1,15})\s*[,}]')  # of payloads that are too large to be parsed for it
@@ -40,7 +44,7 @@ class Service:
     def __init__(self, receipts: Receipts) -> None:
         self._receipts = receipts
         self._seen = {_key(receipt) for receipt in receipts.of("mqtt")}
-        self._broker: Broker | None = None
+        self._broker: _Broker | None = None
         self._server: asyncio.Server | None = None
         self._open: dict[asyncio.Task[None], asyncio.StreamWriter] = {}
         self._connects = 0
@@ -51,7 +55,7 @@ class Service:
             "amqtt.plugins.authentication.AnonymousAuthPlugin": {"allow_anonymous": True},
             f"{__name__}.Noting": {"service": self},
         }
-        self._broker = Broker({"listeners": {"default": {"type": "external"}}, "plugins": plugins})
+        self._broker = _Broker({"listeners": {"default": {"type": "external"}}, "plugins": plugins})
         await self._broker.start()
         self._server = await asyncio.start_server(self._connected, address, port)
         return int(self._server.sockets[0].getsockname()[1])
@@ -85,6 +89,19 @@ class Service:
             writer.transport.abort() if writer.transport.get_write_buffer_size() else writer.close()
             self._open.pop(task, None)
 
+    def refused(self, packet: PublishPacket, session: Any) -> bool:
+        """Whether a message asks to be retained and there is no room for it. Its connection has ended then, and nobody retains it."""
+        topic, data = str(packet.topic_name or ""), bytes(packet.data or b"")
+        if self._broker is None or not packet.retain_flag or self._broker.room_for(topic, data):
+            return False
+        _no_room(topic)
+        packet.retain_flag = False
+        peer = (getattr(session, "remote_address", None), getattr(session, "remote_port", None))
+        for writer in self._open.values():
+            if (writer.get_extra_info("peername") or ())[:2] == peer:
+                writer.transport.abort()
+        return True
+
     def note(self, packet: PublishPacket) -> None:
         """A receipt for one message. What cannot be noted breaks the receipts, so nobody is told that it arrived."""
         topic, data = str(packet.topic_name or ""), bytes(packet.data or b"")
@@ -111,8 +128,42 @@ class Noting(BasePlugin[BaseContext]):
         service: Service
 
     async def on_mqtt_packet_received(self, *, packet: MQTTPacket[Any, Any, Any], session: Any = None) -> None:
-        if isinstance(packet, PublishPacket):
+        if isinstance(packet, PublishPacket) and not self.config.service.refused(packet, session):
             self.config.service.note(packet)
+
+
+class _Broker(Broker):
+    """amqtt's, with a bound on what is retained, of last wills and of what is on its way, too."""
+
+    def __init__(self, config: dict[str, Any]) -> None:
+        super().__init__(config)
+        self._sizes: dict[str, int] = {}  # of what is retained, by topic
+        self._retained_bytes = 0
+
+    def room_for(self, topic: str, data: bytes | bytearray) -> bool:
+        """Whether a message can be retained; one without a payload takes its topic's away, and always can."""
+        return not data or self._retained_bytes - self._sizes.get(topic, 0) + _size(topic, data) <= MAX_RETAINED_BYTES
+
+    async def retain_message(
+        self, source_session: Session | None, topic_name: str | None, data: bytes | bytearray | None, qos: int | None = None
+    ) -> None:
+        topic, data = topic_name or "", data or b""
+        if not self.room_for(topic, data):
+            _no_room(topic)
+            return
+        self._retained_bytes -= self._sizes.pop(topic, 0)
+        if data:
+            self._sizes[topic] = _size(topic, data)
+            self._retained_bytes += self._sizes[topic]
+        await super().retain_message(source_session, topic_name, data, qos)
+
+
+def _size(topic: str, data: bytes | bytearray) -> int:
+    return len(topic.encode()) + len(data) + RETAINED_BYTES
+
+
+def _no_room(topic: str) -> None:
+    sys.stderr.write(f"a message on {topic[:80]!r} is not retained: the far end keeps at most {MAX_RETAINED_BYTES >> 20} MiB of those\n")
 
 
 class _Reader(ReaderAdapter):

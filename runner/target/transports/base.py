@@ -33,7 +33,7 @@ class NoSuchCommand(LinkLost):
     """The other end has no such command, or may not run it; nothing has happened. (Over SSH: exit status 127 or 126.)"""
 
 
-class Refused(LabError):
+class LinkRefused(LabError):
     """The device, or we, said no: a wrong host key, no permission. Waiting does not help."""
 
 
@@ -75,7 +75,7 @@ class Transport(Protocol):
     async def run(self, argv: Sequence[str], *, input: bytes = b"", timeout_s: float = 60.0) -> Completed:
         """Runs `argv` exactly as given (no shell between us and it).
 
-        Raises LinkLost, also when time is up, and Refused when it says more than MAX_OUTPUT_BYTES.
+        Raises LinkLost, also when time is up, and LinkRefused when it says more than MAX_OUTPUT_BYTES.
         """
 
     async def stream(self, argv: Sequence[str]) -> Stream:
@@ -86,12 +86,12 @@ class Transport(Protocol):
 
 
 async def everything(read: Callable[[int], Awaitable[bytes]], name: str) -> bytes:
-    """All that command `name` says, read to its end. Raises Refused beyond MAX_OUTPUT_BYTES: no device fills our memory."""
+    """All that command `name` says, read to its end. Raises LinkRefused beyond MAX_OUTPUT_BYTES: no device fills our memory."""
     said = bytearray()
     while piece := await read(READ_BYTES):
         said += piece
         if len(said) > MAX_OUTPUT_BYTES:
-            raise Refused(f"{name} says more than {MAX_OUTPUT_BYTES >> 20} MiB on the device, and is not listened to any longer")
+            raise LinkRefused(f"{name} says more than {MAX_OUTPUT_BYTES >> 20} MiB on the device, and is not listened to any longer")
     return bytes(said)
 
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from runner.errors import LabError
-from runner.target.transports.base import READ_BYTES, STALLED_S, Completed, Endpoint, LinkLost, Refused, Stream, everything, words
+from runner.target.transports.base import READ_BYTES, STALLED_S, Completed, Endpoint, LinkLost, LinkRefused, Stream, everything, words
 from runner.target.transports.lean_asyncssh import asyncssh
 
 if TYPE_CHECKING:
@@ -134,7 +134,7 @@ class SshTransport:
                 chosen |= {"config": None, "client_keys": [str(endpoint.client_key)], "agent_path": None}
             if self._password is not None:
                 if not endpoint.host_public_key:
-                    raise Refused(
+                    raise LinkRefused(
                         f"there is a password for {endpoint.host}, but its host key is not pinned",
                         expected="a pinned key: whoever answers there would learn the password",
                         do="make sure that it is the right device, then: runner device trust DEVICE",
@@ -199,16 +199,16 @@ async def _translated(awaited: Awaitable[Result], what: str, limit_s: float | No
         async with asyncio.timeout(limit_s):
             return await awaited
     except asyncssh.HostKeyNotVerifiable as error:
-        raise Refused(
+        raise LinkRefused(
             f"{what} shows a host key that is not the pinned one, or none is pinned: {words(error.reason)}",
             expected="the pinned key, or one in known_hosts",
             do="make sure that it is the right device, then: runner device trust DEVICE",
         ) from error
     except asyncssh.PermissionDenied as error:
-        raise Refused(f"{what} lets us not in: {words(error.reason)}", do="check the user and the key in ~/.ssh/config") from error
+        raise LinkRefused(f"{what} lets us not in: {words(error.reason)}", do="check the user and the key in ~/.ssh/config") from error
     except asyncio.TimeoutError as error:
         raise LinkLost(f"no answer from {what}") from error
     except (asyncssh.Error, OSError) as error:
         raise LinkLost(f"{what}: {words(str(error))}") from error
     except ValueError as error:  # asyncssh's errors about keys and configuration files
-        raise Refused(f"{what} cannot be tried: {words(str(error))}", do="look at ~/.ssh/config and at the pinned key") from error
+        raise LinkRefused(f"{what} cannot be tried: {words(str(error))}", do="look at ~/.ssh/config and at the pinned key") from error

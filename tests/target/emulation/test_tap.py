@@ -8,6 +8,7 @@ import socket
 import struct
 import threading
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -25,15 +26,15 @@ def interfaces() -> set[str]:
     return {name for _, name in socket.if_nameindex()}
 
 
-def inside(namespace_fd: int, name: str) -> str:
-    """The IPv4 address of an interface, asked in the namespace by a thread of its own."""
-    said: list[str] = []
+def inside(namespace_fd: int, name: str) -> tuple[str, str]:
+    """The IPv4 address of an interface and how long its neighbours count, asked in the namespace by a thread of its own."""
+    said: list[tuple[str, str]] = []
 
     def ask() -> None:
         os.setns(namespace_fd, CLONE_NEWNET) if hasattr(os, "setns") else tap.ctypes.CDLL(None).setns(namespace_fd, CLONE_NEWNET)
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as control:
             reply = fcntl.ioctl(control, 0x8915, struct.pack("16s16s8x", name.encode(), b""))
-        said.append(socket.inet_ntoa(reply[20:24]))
+        said.append((socket.inet_ntoa(reply[20:24]), Path(f"/proc/sys/net/ipv4/neigh/{name}/base_reachable_time_ms").read_text().strip()))
 
     thread = threading.Thread(target=ask)
     thread.start()
@@ -50,7 +51,7 @@ def test_a_tap_stands_in_a_namespace_of_its_own(way: str) -> None:
     made = WAYS[way]()
     assert isinstance(made, Tap), made
     try:
-        assert inside(made.namespace_fd, "data0") == "10.77.0.1"
+        assert inside(made.namespace_fd, "data0") == ("10.77.0.1", "3600000")
         assert interfaces() == before
         assert not os.get_inheritable(made.tap_fd) and not os.get_inheritable(made.namespace_fd)
     finally:

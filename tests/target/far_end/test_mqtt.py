@@ -151,6 +151,30 @@ def test_messages_reach_whoever_subscribed(served: Served) -> None:
     listener.loop_stop()
 
 
+def retained(served: Served, topic: str, payload: bytes) -> bool:
+    """Whether a message that asks to be retained is acknowledged; else its connection has ended."""
+    body = struct.pack("!H", len(topic)) + topic.encode() + b"\x00\x01" + payload
+    length = bytes([len(body) % 128 | 128, len(body) // 128])
+    with served.connection() as device:
+        device.sendall(CONNECT)
+        assert device.recv(4) == b"\x20\x02\x00\x00"
+        device.sendall(b"\x33" + length + body)
+        with contextlib.suppress(ConnectionError):
+            return device.recv(4) == b"\x40\x02\x00\x01"
+        return False
+
+
+def test_what_is_retained_has_a_bound(served: Served, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
+    """The message beyond it has no receipt and no PUBACK, and its connection ends; others are served, one in place of another is
+    taken, and an empty one makes room."""
+    monkeypatch.setattr(service_module, "MAX_RETAINED_BYTES", 2 * (service_module.RETAINED_BYTES + 1100))
+    assert [retained(served, topic, b"x" * 1000) for topic in ("a/1", "a/2", "a/3", "a/1")] == [True, True, False, True]
+    assert [receipt["topic"] for receipt in served.receipts] == ["a/1", "a/2", "a/1"]
+    assert "a message on 'a/3' is not retained: " in capfd.readouterr().err
+    served.publish(("a/3", b"x" * 1000, 1))  # the same message, not to be retained
+    assert [retained(served, topic, payload) for topic, payload in (("a/2", b""), ("a/3", b"x" * 1000))] == [True, True]
+
+
 def test_a_restart_knows_what_had_arrived(served: Served, tmp_path: Path) -> None:
     """The same id again is no first one, in the next far end either."""
     served.publish(("chaos/audit", b'{"id": 7}', 1))

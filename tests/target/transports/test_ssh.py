@@ -19,7 +19,7 @@ import pytest
 
 from runner.errors import LabError
 from runner.target.conformance import check_transport
-from runner.target.transports.base import Endpoint, LinkLost, Refused
+from runner.target.transports.base import Endpoint, LinkLost, LinkRefused
 from runner.target.transports.ssh import SshTransport, fetch_host_key, fingerprint
 
 pytestmark = pytest.mark.real
@@ -85,7 +85,7 @@ def test_it_conforms(server: Server) -> None:
 def test_a_changed_host_key_is_refused_at_once(server: Server) -> None:
     """A server with another key than the pinned one is never talked to, and waiting does not help."""
     wrong = Endpoint(server.endpoint.host, server.endpoint.port, USER, server.other_key, server.endpoint.client_key)
-    with pytest.raises(Refused, match="not the pinned one"):
+    with pytest.raises(LinkRefused, match="not the pinned one"):
         asyncio.run(SshTransport(lambda: wrong).open())
 
 
@@ -93,7 +93,7 @@ def test_an_unknown_host_key_is_refused(server: Server, tmp_path: Path, monkeypa
     """Without a pin, and without a line in known_hosts, nothing is trusted on first use."""
     monkeypatch.setenv("HOME", str(tmp_path))
     unknown = Endpoint(server.endpoint.host, server.endpoint.port, USER)
-    with pytest.raises(Refused, match="host key"):
+    with pytest.raises(LinkRefused, match="host key"):
         asyncio.run(SshTransport(lambda: unknown).open())
 
 

@@ -11,7 +11,7 @@ import asyncssh
 import pytest
 
 from runner.target.credentials import Secret
-from runner.target.transports.base import Endpoint, Refused
+from runner.target.transports.base import Endpoint, LinkRefused
 from runner.target.transports.ssh import SshTransport
 
 WORD = "correct-horse-battery"
@@ -100,7 +100,7 @@ def test_a_password_is_never_told_to_another_key() -> None:
         told.append(server)
         await opened(public(OTHER_KEY), WORD)(server)
 
-    with pytest.raises(Refused, match="not the pinned one"):
+    with pytest.raises(LinkRefused, match="not the pinned one"):
         with_server(visit)
     assert told[0].told == []
 
@@ -114,7 +114,7 @@ def test_a_password_is_never_told_without_a_pin(home: Path) -> None:
         (home / ".ssh" / "known_hosts").write_text(f"[127.0.0.1]:{server.port} {public(HOST_KEY)}\n")
         await opened("", WORD)(server)
 
-    with pytest.raises(Refused, match="not pinned") as error:
+    with pytest.raises(LinkRefused, match="not pinned") as error:
         with_server(visit)
     assert told[0].told == []
     assert WORD not in str(error.value)
@@ -122,7 +122,7 @@ def test_a_password_is_never_told_without_a_pin(home: Path) -> None:
 
 def test_a_wrong_password_is_refused_and_not_quoted() -> None:
     """The sentence says that we are not let in, and nothing of what was tried."""
-    with pytest.raises(Refused, match="lets us not in") as error:
+    with pytest.raises(LinkRefused, match="lets us not in") as error:
         with_server(opened(public(HOST_KEY), "wrong-" + WORD))
     assert WORD not in str(error.value)
 
@@ -134,6 +134,6 @@ def test_a_passphrase_opens_the_users_key(home: Path) -> None:
     path.chmod(0o600)
     with_server(opened(public(HOST_KEY), "", WORD), authorized=public(CLIENT_KEY))
     for wrong in (None, "wrong-" + WORD):
-        with pytest.raises(Refused) as error:
+        with pytest.raises(LinkRefused) as error:
             with_server(opened(public(HOST_KEY), "", wrong), authorized=public(CLIENT_KEY))
         assert WORD not in str(error.value)

@@ -5,7 +5,7 @@
     PROMISES, once per category       ──► tests/test_<category>.py
     runner/<each file of JUDGE>       ──► tests/judge/runner/…          a copy: two readers of one format would be two truths
 
-JUDGE is all that `judgement/judge.py` imports, and what they import in turn; a test computes it again.
+JUDGE is `judgement/reading.py` and `judgement/judge.py`, and all that they import in turn; a test computes it again.
 """
 
 from __future__ import annotations
@@ -23,17 +23,27 @@ JUDGE = (
     "clock.py",
     "disk_log.py",
     "errors.py",
+    "judgement/asked.py",
+    "judgement/chance.py",
     "judgement/checks.py",
     "judgement/evidence.py",
+    "judgement/far_end_lines.py",
+    "judgement/figures.py",
+    "judgement/guard_journal.py",
     "judgement/heat.py",
     "judgement/heat_log.py",
     "judgement/integrity.py",
     "judgement/judge.py",
     "judgement/light_log.py",
+    "judgement/link_notes.py",
     "judgement/links.py",
     "judgement/reached.py",
+    "judgement/reading.py",
     "judgement/scarcity.py",
+    "judgement/scarcity_notes.py",
+    "judgement/side_by_side.py",
     "judgement/slowed.py",
+    "judgement/timed.py",
     "judgement/windows.py",
     "lab/folder.py",
     "lab/lock.py",

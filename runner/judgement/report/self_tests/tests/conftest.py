@@ -44,9 +44,10 @@ def _importing_only_from(folder: Path) -> Iterator[None]:
 
 
 with _importing_only_from(HERE / "judge"):
-    from runner.judgement.evidence import Evidence, load_evidence
+    from runner.judgement.evidence import Evidence
     from runner.judgement.integrity import questions
     from runner.judgement.judge import CheckResult, run_checks, verdict
+    from runner.judgement.reading import load_evidence
     from runner.lab.folder import RunFolder
     from runner.model.outcome import TABLE
 
