@@ -41,7 +41,7 @@ class HeatPlan(Value):
 
     @property
     def told(self) -> dict[str, Any]:
-        """What `runner/ondevice/heater.py` goes by, but for its limits."""
+        """What `runner/ondevice/told.py` reads, but for its limits."""
         asked = self.asked
         said = {name: getattr(asked, name) for name in ("starts_at_c", "fan", "air", "pace", "at_s", "for_s")}
         return {"body": self.body.body, "throttle": self.body.throttle, "timeline": [list(point) for point in asked.timeline], **said}

@@ -19,8 +19,9 @@ from typing import Any
 
 from runner.judgement.conclude import Conclusion
 from runner.lab.where import builtin_root
-from runner.ondevice.heater import ASKED, Loop
+from runner.ondevice.heater import Loop
 from runner.ondevice.quota import Counted, Hierarchy
+from runner.ondevice.told import ASKED
 from tests.judgement.made_run import TOKEN, MadeRun
 
 TICK_S = 0.25

@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 
 from runner.ondevice import heat
-from runner.ondevice.heater import HARD_CAP, ITS_END, NOT_RENEWED, Loop, told_of
+from runner.ondevice.heater import Loop
 from runner.ondevice.quota import Counted, Hierarchy
+from runner.ondevice.told import HARD_CAP, ITS_END, NOT_RENEWED, told_of
 
 BODY = {"die_j_k": 3.0, "board_j_k": 40.0, "die_to_board_k_w": 4.0, "board_to_air_k_w": 6.0, "idle_w": 3.0, "busy_w": 3.0}
 THROTTLE = {"full_mhz": 1500, "steps": [[70, 1000, "capped"], [75, 600, "throttled"]], "hysteresis_k": 2, "critical_c": 90}

@@ -18,9 +18,10 @@ from pathlib import Path
 from typing import Any
 
 from runner.errors import LabError
-from runner.ondevice.heater import ASKED, TICK_S, Loop, Threads
+from runner.ondevice.heater import TICK_S, Loop, Threads
 from runner.ondevice.journal import boottime_ns
 from runner.ondevice.quota import Groups, Hierarchy, Impossible, find
+from runner.ondevice.told import ASKED
 
 HEAT, SENSORS = "heat.jsonl", "sensors.sock"
 LOG_LIMIT_BYTES = 64 << 20  # a longer file is put aside when a heat begins
@@ -49,18 +50,19 @@ class Heater:
         try:
             self._hierarchy = self._hierarchy or find()
         except (Impossible, OSError) as error:
-            raise LabError(f"no board can be slowed down on this host: {error}") from None
+            expected = "control groups for CPU time, of either version, in which groups may be made"
+            raise LabError(f"no board can be slowed down on this host: {error}", expected=expected, do="run it as root") from None
         path = Path(HEAT)
         if path.exists() and path.stat().st_size > LOG_LIMIT_BYTES:
             path.replace(path.with_name(f"{HEAT}.old"))
         try:
             self._loop = Loop(told, Groups(self._hierarchy), _write, boottime_ns())
         except ValueError as error:
-            raise LabError(str(error)) from None
+            raise LabError(str(error), expected="a heat as runner/ondevice/told.py reads it") from None
         self._ended = ""
         await self._tick(self._loop)  # a board that cannot be slowed down is known now
         if self._loop is None:
-            raise LabError(f"this board cannot be slowed down: {self._ended}")
+            raise LabError(f"this board cannot be slowed down: {self._ended}", expected="a control group for each of its processors")
         self._task = asyncio.create_task(self._go_on(self._loop))
         self._say(f"heat: version {self._hierarchy.version} of control groups, in {self._hierarchy.folder}")
         return self.facts()
@@ -68,7 +70,7 @@ class Heater:
     def warm(self) -> dict[str, Any]:
         """The time of a heat that waits begins. Raises LabError where there is no heat."""
         if self._loop is None:
-            raise LabError(f"there is no heat: {self._ended or 'none was told'}")
+            raise LabError(f"there is no heat: {self._ended or 'none was told'}", expected="one that waits for its time to begin")
         self._loop.warm(boottime_ns())
         return self.facts()
 
