@@ -17,9 +17,13 @@ import sys
 import time
 from typing import Any
 
+from .kernel_files import put, raw, text
+from .say import say
+
 TAG = "runner-scarce-"
 CONTROLLERS = ("memory", "cpu", "pids")
-PERIOD_US = 10_000  # where nobody says another
+MOUNTS = "/proc/self/mountinfo"
+PERIOD_US = 10_000  # where nobody says another: short, so that a guest, or a program, is never held up for longer than this
 NO_LIMIT_BYTES = 1 << 62
 REMOVE_S = 5.0
 FAILED, WRONG = 1, 64
@@ -30,7 +34,7 @@ _ENTER = 'n=$1; shift; while [ "$n" -gt 0 ]; do echo 0 >"$1" || exit 71; shift; 
 class Group:
     """The group of one state folder; nothing is made before `make`."""
 
-    def __init__(self, state: str, suffix: str = "", mounts: str = "/proc/self/mountinfo") -> None:
+    def __init__(self, state: str, suffix: str = "", mounts: str = MOUNTS) -> None:
         self.state = state
         self.name = TAG + hashlib.sha256(os.path.abspath(state).encode()).hexdigest()[:8] + suffix
         self._roots = roots(mounts)
@@ -51,9 +55,9 @@ class Group:
         """It is there, without a limit if it was not there before. Raises OSError where that is not possible."""
         for root in {root for version, root in self._roots.values() if version == 2}:
             said = [name for name, (version, _) in self._roots.items() if version == 2]
-            missing = [name for name in said if name not in _read(os.path.join(root, "cgroup.subtree_control")).split()]
+            missing = [name for name in said if name not in text(os.path.join(root, "cgroup.subtree_control")).split()]
             if missing:
-                _write(os.path.join(root, "cgroup.subtree_control"), " ".join(f"+{name}" for name in missing))
+                put(os.path.join(root, "cgroup.subtree_control"), " ".join(f"+{name}" for name in missing))
         for folder in self.folders:
             os.makedirs(folder, exist_ok=True)
 
@@ -67,7 +71,7 @@ class Group:
         for folder in self.folders:
             for pid in pids:
                 with contextlib.suppress(ProcessLookupError):
-                    _write(os.path.join(folder, "cgroup.procs"), str(pid))
+                    put(os.path.join(folder, "cgroup.procs"), str(pid))
 
     def limit(self, asked: dict[str, Any]) -> list[str]:
         """Limits it to `memory_bytes`, `quota_us` in each `period_us`, `processes`; what is not asked is not limited.
@@ -129,8 +133,8 @@ class Group:
         for root in {root for version, root in self._roots.values() if version == 2}:
             try:
                 if not any(entry.is_dir() for entry in os.scandir(root)):
-                    on = _read(os.path.join(root, "cgroup.subtree_control")).split()
-                    _write(os.path.join(root, "cgroup.subtree_control"), " ".join(f"-{name}" for name in on if name in CONTROLLERS))
+                    on = text(os.path.join(root, "cgroup.subtree_control")).split()
+                    put(os.path.join(root, "cgroup.subtree_control"), " ".join(f"-{name}" for name in on if name in CONTROLLERS))
             except OSError:
                 pass
 
@@ -150,25 +154,25 @@ class Group:
         for controller, (version, root) in self._roots.items():
             folder = os.path.join(root, self.name)
             for file, key, names in _READ[controller, version]:
-                text = _read(os.path.join(folder, file))
-                words = dict(line.split(None, 1) for line in text.splitlines() if " " in line) if key else {}
-                value = words.get(key, "") if key else text.split()[0] if text.split() else ""
+                said = text(os.path.join(folder, file))
+                words = dict(line.split(None, 1) for line in said.splitlines() if " " in line) if key else {}
+                value = words.get(key, "") if key else said.split()[0] if said.split() else ""
                 if value.isdigit() and int(value) < NO_LIMIT_BYTES:
                     found[names] = int(value)
         if "cpu" in self._roots:
             folder = os.path.join(self._roots["cpu"][1], self.name)
             if self._roots["cpu"][0] == 2:
-                period = _read(os.path.join(folder, "cpu.max")).split()[1:]
+                period = text(os.path.join(folder, "cpu.max")).split()[1:]
             else:
-                period = _read(os.path.join(folder, "cpu.cfs_period_us")).split()
+                period = text(os.path.join(folder, "cpu.cfs_period_us")).split()
             if "cpu_quota_us" in found and period[:1] and period[0].isdigit():
                 found["cpu_period_us"] = int(period[0])
-        found["members"] = len(_read(os.path.join(self.folders[0], "cgroup.procs")).split())
+        found["members"] = len(text(os.path.join(self.folders[0], "cgroup.procs")).split())
         return found
 
     def _set(self, controller: str, file: str, value: str, optional: bool = False) -> None:
         try:
-            _write(os.path.join(self._roots[controller][1], self.name, file), value)
+            put(os.path.join(self._roots[controller][1], self.name, file), value)
         except OSError:
             if not optional:
                 raise
@@ -211,24 +215,27 @@ _READ: dict[tuple[str, int], tuple[tuple[str, str, str], ...]] = {  # file, the 
 }
 
 
-def roots(mounts: str = "/proc/self/mountinfo") -> dict[str, tuple[int, str]]:
+def roots(mounts: str = MOUNTS) -> dict[str, tuple[int, str]]:
     """Controller → its version and where its hierarchy is mounted. Version 1 goes first, where it has a controller: then 2 has not."""
     found: dict[str, tuple[int, str]] = {}
-    try:
-        with open(mounts, encoding="utf-8", errors="replace") as file:
-            lines = [line.split(" ") for line in file.read().splitlines()]
-    except OSError:
-        return found
-    for words in lines:
-        kind, place, options = words[words.index("-") + 1], words[4], words[-1].split(",")
-        if kind == "cgroup":
-            found.update({name: (1, place) for name in CONTROLLERS if name in options})
-        elif kind == "cgroup2":
-            has = _read(os.path.join(place, "cgroup.controllers")).split()
-            for name in CONTROLLERS:
-                if name in has:
-                    found.setdefault(name, (2, place))
+    for version, folder, controllers in hierarchies(mounts):
+        for name in controllers:
+            found.setdefault(name, (version, folder))
     return found
+
+
+def hierarchies(mounts: str = MOUNTS) -> list[tuple[int, str, list[str]]]:
+    """Version, folder and controllers of each that is mounted, version 1 first; of the controllers only those by which we limit."""
+    found = []
+    for line in text(mounts).splitlines():
+        words = line.split(" ")
+        kind, folder, options = words[words.index("-") + 1], words[4], words[-1].split(",")
+        if kind == "cgroup":
+            found.append((1, folder, [name for name in CONTROLLERS if name in options]))
+        elif kind == "cgroup2":
+            has = text(os.path.join(folder, "cgroup.controllers")).split()
+            found.append((2, folder, [name for name in CONTROLLERS if name in has]))
+    return sorted(found, key=lambda each: each[0])
 
 
 def capabilities() -> list[str]:
@@ -246,9 +253,9 @@ def hosts_of(state: str) -> list[int]:
     children: dict[int, list[int]] = {}
     for name in os.listdir("/proc"):
         if name.isdigit():
-            parent = _read(f"/proc/{name}/stat").rpartition(")")[2].split()[1:2]
+            parent = text(f"/proc/{name}/stat").rpartition(")")[2].split()[1:2]
             children.setdefault(int(parent[0]) if parent else 0, []).append(int(name))
-    found = [pid for pid in children.get(supervisor, []) if b"host" in _raw(f"/proc/{pid}/cmdline").split(b"\0")]
+    found = [pid for pid in children.get(supervisor, []) if b"host" in raw(f"/proc/{pid}/cmdline").split(b"\0")]
     for pid in found:  # it grows as it goes
         found += children.get(pid, [])
     return found
@@ -256,33 +263,16 @@ def hosts_of(state: str) -> list[int]:
 
 def _empty(folder: str) -> None:
     """Whoever is in it goes to the group above."""
-    for pid in _read(os.path.join(folder, "cgroup.procs")).split():
+    for pid in text(os.path.join(folder, "cgroup.procs")).split():
         with contextlib.suppress(OSError):
-            _write(os.path.join(os.path.dirname(folder), "cgroup.procs"), pid)
-
-
-def _raw(path: str) -> bytes:
-    try:
-        with open(path, "rb") as file:
-            return file.read()
-    except OSError:
-        return b""
-
-
-def _read(path: str) -> str:
-    return _raw(path).decode("utf-8", "replace")
-
-
-def _write(path: str, value: str) -> None:
-    with open(path, "w") as file:
-        file.write(value)
+            put(os.path.join(os.path.dirname(folder), "cgroup.procs"), pid)
 
 
 def main(arguments: list[str]) -> int:
     """`confine limit` (JSON from standard input), `confine free`, `confine remove`, `confine shown`."""
     group = Group(os.environ.get("RUNNER_STATE", ""))
     if not group.state:
-        print("RUNNER_STATE does not say whose group", file=sys.stderr)
+        say("RUNNER_STATE does not say whose group")
         return WRONG
     try:
         if arguments == ["limit"]:
@@ -297,13 +287,13 @@ def main(arguments: list[str]) -> int:
             wrong = group.remove()
         elif arguments == ["shown"]:
             for name, value in group.limits().items():
-                print(f"limit {name} {value} of {group.name}")
+                say(f"limit {name} {value} of {group.name}", sys.stdout)
             return 0
         else:
-            print("usage: confine limit | free | remove | shown", file=sys.stderr)
+            say("usage: confine limit | free | remove | shown")
             return WRONG
     except (OSError, ValueError, KeyError) as error:
         wrong = [f"{type(error).__name__}: {error}"]
     for each in wrong:
-        print(each, file=sys.stderr)
+        say(each)
     return FAILED if wrong else 0

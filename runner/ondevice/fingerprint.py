@@ -17,6 +17,7 @@ import time
 from typing import Any, Callable
 
 from .journal import boot_id, boottime_ns
+from .kernel_files import raw
 
 LINES, LINE_CHARACTERS = 500, 300  # of each field: what is beyond is counted, and goes into a hash
 TOOL_LIMIT_S = 10.0
@@ -64,21 +65,20 @@ _known: list[str] | None = None
 
 
 def capabilities() -> list[str]:
-    """Those of netem, tbf, htb, ifb, nft, ethtool and tun that this device has: tool, and modules built in, loaded or to be loaded.
-
-    And what it can have too little of: cgroup-memory, cgroup-cpu, cgroup-pids, loop, device-mapper, clock.
-    """
+    """What can be done to this device: to its link, and what it can have too little of (`scarcity.capabilities`)."""
     global _known
     if _known is None:  # asked on every connection; what is installed while this process lives is seen by the next one
-        has = _modules()
-        found = [word for word, (tool, needed) in _NEEDS.items() if _tool(tool) and all(has(*each) for each in needed.items())]
-        _known = [word for word in found if word != "tun" or _tun()]
-        from .cgroup import capabilities as of_groups
-        from .small_disk import capabilities as of_disks
-        from .wrong_clock import capabilities as of_clocks
+        from . import scarcity
 
-        _known += [*of_groups(), *of_disks(has), *of_clocks()]
+        has = _modules()
+        _known = [*_of_the_link(has), *scarcity.capabilities(has)]
     return _known
+
+
+def _of_the_link(has: Callable[[str, str], bool]) -> list[str]:
+    """Those of netem, tbf, htb, ifb, nft, ethtool and tun that are here: tool, and modules built in, loaded or to be loaded."""
+    found = [word for word, (tool, needed) in _NEEDS.items() if _tool(tool) and all(has(*each) for each in needed.items())]
+    return [word for word in found if word != "tun" or _tun()]
 
 
 def _tun() -> bool:
@@ -86,33 +86,25 @@ def _tun() -> bool:
     its module, which root may load."""
     if os.path.exists(_TUN) or os.path.isdir("/sys/module/tun"):
         return os.access(_TUN, os.R_OK | os.W_OK)
-    made_by_kernel = re.search(rb"^(\S+ ){4}/dev .* - devtmpfs ", _bytes(_MOUNTINFO), re.MULTILINE)
+    made_by_kernel = re.search(rb"^(\S+ ){4}/dev .* - devtmpfs ", raw(_MOUNTINFO), re.MULTILINE)
     return bool(made_by_kernel) and os.geteuid() == 0
 
 
 def _modules() -> Callable[[str, str], bool]:
     """Whether the kernel has a module, by its name and its configuration's; nothing is loaded to find out."""
     folder = f"{_MODULES}/{os.uname().release}"
-    listed = b"".join(_bytes(f"{folder}/{name}") for name in ("modules.dep", "modules.builtin"))
+    listed = b"".join(raw(f"{folder}/{name}") for name in ("modules.dep", "modules.builtin"))
     configured = b""
     if not listed:  # a kernel without a modules folder says what is in it itself, or nobody does
         import zlib
 
-        packed = _bytes("/proc/config.gz")
+        packed = raw("/proc/config.gz")
         configured = zlib.decompress(packed, 31) if packed else b""
 
     def has(module: str, option: str) -> bool:
         return os.path.isdir(f"/sys/module/{module}") or f"/{module}.ko".encode() in listed or f"\n{option}=y\n".encode() in configured
 
     return has
-
-
-def _bytes(path: str) -> bytes:
-    try:
-        with open(path, "rb") as file:
-            return file.read()
-    except OSError:
-        return b""
 
 
 # ---- tools ----------------------------------------------------------------------------------------------------
@@ -268,7 +260,7 @@ def _firewall() -> list[str]:
         unknown.append(f"{UNKNOWN}{error}")
     for tool, listed in (("iptables", "/proc/net/ip_tables_names"), ("ip6tables", "/proc/net/ip6_tables_names")):
         save = f"{tool}-legacy-save" if _tool(f"{tool}-legacy-save") else f"{tool}-save"
-        for table in sorted(_bytes(listed).decode("ascii", "replace").split()):
+        for table in sorted(raw(listed).decode("ascii", "replace").split()):
             try:
                 lines += legacy_of(_said(save, "-t", table), tool)
             except Unknown as error:
@@ -310,14 +302,14 @@ def _cgroups() -> list[str]:
 def _limits(folder: str) -> list[str]:
     limits = []
     for name in (*_LIMITS, *_MEMORY_V1, "cpuset.cpus"):
-        data = _bytes(os.path.join(folder, name))
+        data = raw(os.path.join(folder, name))
         value = ";".join(data.decode("ascii", "replace").split("\n")).strip("; ")
         if not data:
             continue
         if name in _MEMORY_V1:
             default = value.isdigit() and int(value) > 2**62
         elif name == "cpuset.cpus":  # inherited by one version, empty in the other
-            default = value in ("", _bytes(os.path.join(os.path.dirname(folder), name)).decode("ascii", "replace").strip())
+            default = value in ("", raw(os.path.join(os.path.dirname(folder), name)).decode("ascii", "replace").strip())
         else:
             default = value == _LIMITS[name]
         if not default:
@@ -408,7 +400,7 @@ def _neighbours() -> list[str]:
         for interface in interfaces:
             if interface in ("default", *_MADE_BY_MODULES):
                 continue
-            values = [_bytes(f"{_NEIGHBOURS}/{family}/neigh/{interface}/{name}_time_ms") for name in ("base_reachable", "retrans")]
+            values = [raw(f"{_NEIGHBOURS}/{family}/neigh/{interface}/{name}_time_ms") for name in ("base_reachable", "retrans")]
             base_reachable, retrans = (value.decode("ascii", "replace").strip() for value in values)
             if base_reachable and retrans:  # or it went away meanwhile
                 found.append(f"{interface} {family} base_reachable {base_reachable} retrans {retrans}")

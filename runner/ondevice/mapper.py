@@ -13,6 +13,8 @@ import os
 import struct
 import time
 
+from .kernel_files import text
+
 CONTROL = "/dev/mapper/control"
 _CREATE, _REMOVE, _SUSPEND, _LOAD, _TABLE = 3, 4, 6, 9, 12
 _SUSPENDED, _STATUS_TABLE = 1 << 1, 1 << 4
@@ -72,7 +74,7 @@ _TABLES = {"": ("linear", ""), "writes": ("flakey", " 0 3600 1 error_writes"), "
 def _put(name: str, fails: str, source: str) -> None:
     """A new table for the whole of `source`: 0 s of every hour it works."""
     target, how = _TABLES[fails]
-    sectors = int(_read(f"/sys/class/block/{os.path.basename(os.path.realpath(source))}/size"))
+    sectors = int(text(f"/sys/class/block/{os.path.basename(os.path.realpath(source))}/size"))
     words = f"{source} 0{how}".encode() + b"\0"
     words += bytes(-len(words) % 8)
     spec = struct.pack("=QQiI16s", 0, sectors, 0, 0, target.encode()) + words
@@ -121,16 +123,8 @@ def _load_modules() -> None:
                 subprocess.run([tool, "-q", module], stdin=subprocess.DEVNULL, timeout=30, check=False)
                 break
     if not os.path.exists(CONTROL) and os.path.isdir("/sys/class/misc/device-mapper"):
-        major, _, minor = _read("/sys/class/misc/device-mapper/dev").strip().partition(":")
+        major, _, minor = text("/sys/class/misc/device-mapper/dev").strip().partition(":")
         os.makedirs(os.path.dirname(CONTROL), exist_ok=True)
         import stat
 
         os.mknod(CONTROL, stat.S_IFCHR | 0o600, os.makedev(int(major), int(minor)))
-
-
-def _read(path: str) -> str:
-    try:
-        with open(path) as file:
-            return file.read()
-    except OSError:
-        return ""

@@ -19,12 +19,14 @@ import sys
 import time
 from typing import Any
 
-from .cgroup import Group, roots
-from .heater import ASKED, TICK_S, Loop
+from .cgroup import PERIOD_US, Group, roots
+from .heater import TICK_S, Loop
 from .journal import boottime_ns
-from .quota import NOTHING, PERIOD_US, WEIGHT, Counted, Hierarchy, ran, throttled_in
+from .kernel_files import put, text
+from .quota import NOTHING, WEIGHT, Counted, Hierarchy, quota_of, ran, throttled_in
 from .say import say
 from .sensors import Sensors, close_others, let_go
+from .told import ASKED
 
 FOLDER, LOCK, WARM, LOG = "heater", "lock", "warm", "heat.jsonl"
 ONE_CORE = (0, [0])  # a board of one core, which always has power: this process would be gone without
@@ -53,12 +55,13 @@ class Confined:
         """Whoever is in the group is: the supervisor sees to that before a pipeline runs."""
 
     def limit(self, share: float) -> None:
-        self._group.limit({"quota_us": max(1000, round(share * PERIOD_US)), "period_us": PERIOD_US})
+        quota_us, period_us = quota_of(share) if share < 1 else (PERIOD_US, PERIOD_US)
+        self._group.limit({"quota_us": quota_us, "period_us": period_us})
 
     def counted(self) -> Counted:
         """Of a thread that has ended between two looks, what it did after the first is not known."""
         now: dict[int, Counted] = {}
-        for pid in _numbers(os.path.join(self._folder, "cgroup.procs")):
+        for pid in map(int, text(os.path.join(self._folder, "cgroup.procs")).split()):
             try:
                 tids = [int(name) for name in os.listdir(f"{self._proc}/{pid}/task")]
             except OSError:
@@ -80,19 +83,10 @@ class Confined:
         try:
             name, value = ("cpu.max", "max") if self.hierarchy.version == 2 else ("cpu.cfs_quota_us", "-1")
             if os.path.isdir(self._folder):
-                with open(os.path.join(self._folder, name), "w") as file:
-                    file.write(value)
+                put(os.path.join(self._folder, name), value)
             return []
         except OSError as error:
             return [f"{self._folder}: {error}"]
-
-
-def _numbers(path: str) -> list[int]:
-    try:
-        with open(path) as file:
-            return [int(word) for word in file.read().split()]
-    except (OSError, ValueError):
-        return []
 
 
 def start(told: dict[str, Any], state: str) -> int:

@@ -15,12 +15,13 @@ import os
 import time
 from typing import NamedTuple
 
+from .cgroup import MOUNTS, PERIOD_US, hierarchies
+from .kernel_files import put, text
+
 TAG = "runner-heat-"
 WEIGHT = 8  # times everybody else's: what such a thread does not get is for want of quota, and not because this machine is busy
-PERIOD_US = 10_000  # short: a guest, or a program, is never held up for longer than this
 LEAST_QUOTA_US = 1_000  # the kernel's own; a smaller share has a longer period
 GOING_S = 2.0  # a thread that was killed may be in its group so long
-MOUNTS = "/proc/self/mountinfo"
 
 
 class Impossible(Exception):
@@ -71,16 +72,7 @@ def find(mounts: str = MOUNTS) -> Hierarchy:
 
 def _mounted(mounts: str) -> list[tuple[int, str]]:
     """Version and folder of each hierarchy that has CPU time; version 1 first: where it has the controller, 2 has not."""
-    one, two = [], []
-    with open(mounts, encoding="utf-8", errors="replace") as file:
-        for line in file:
-            front, _, back = line.partition(" - ")
-            folder, (kind, _, more) = front.split(" ")[4], back.split(" ", 2)
-            if kind == "cgroup" and "cpu" in more.strip().split(","):
-                one.append((1, folder))
-            elif kind == "cgroup2" and "cpu" in _read(os.path.join(folder, "cgroup.controllers")).split():
-                two.append((2, folder))
-    return one + two
+    return [(version, folder) for version, folder, controllers in hierarchies(mounts) if "cpu" in controllers]
 
 
 NOTHING = Counted(0, 0, 0, 0)
@@ -123,13 +115,13 @@ class Groups:
             os.mkdir(folder)
             self._tids[tid] = folder
             if self.hierarchy.version == 2:
-                _write(os.path.join(folder, "cgroup.type"), "threaded")
+                put(os.path.join(folder, "cgroup.type"), "threaded")
         if new and self.hierarchy.version == 2:
-            _write(os.path.join(base, "cgroup.subtree_control"), "+cpu")
-            _write(os.path.join(base, "cgroup.procs"), str(pid))  # all of its threads: those below it, too
+            put(os.path.join(base, "cgroup.subtree_control"), "+cpu")
+            put(os.path.join(base, "cgroup.procs"), str(pid))  # all of its threads: those below it, too
         for tid, folder in self._tids.items() if new else ():
             _set(self.hierarchy, folder, self._share)
-            _write(os.path.join(folder, "tasks" if self.hierarchy.version == 1 else "cgroup.threads"), str(tid))
+            put(os.path.join(folder, "tasks" if self.hierarchy.version == 1 else "cgroup.threads"), str(tid))
 
     def _base(self) -> str:
         """What the groups of threads lie in: with version 2 a group of ours that the process moves into."""
@@ -138,8 +130,8 @@ class Groups:
             return root
         base = os.path.join(root, f"{self._tag}-process")
         if not os.path.isdir(base):
-            if "cpu" not in _read(os.path.join(root, "cgroup.subtree_control")).split():
-                _write(os.path.join(root, "cgroup.subtree_control"), "+cpu")
+            if "cpu" not in text(os.path.join(root, "cgroup.subtree_control")).split():
+                put(os.path.join(root, "cgroup.subtree_control"), "+cpu")
                 self._lent = True
             os.mkdir(base)
         return base
@@ -177,7 +169,7 @@ class Groups:
             time.sleep(0.02)
         if self._lent and not left:
             try:
-                _write(os.path.join(self.hierarchy.folder, "cgroup.subtree_control"), "-cpu")
+                put(os.path.join(self.hierarchy.folder, "cgroup.subtree_control"), "-cpu")
                 self._lent = False
             except OSError:
                 pass  # somebody else below it limits CPU time by now
@@ -190,7 +182,7 @@ class Groups:
         for task in whole if self._tids else []:
             for place in (self._home, self.hierarchy.folder):
                 try:
-                    _write(os.path.join(place, name), task)
+                    put(os.path.join(place, name), task)
                     break
                 except OSError:
                     continue
@@ -205,11 +197,7 @@ class Groups:
 def sweep(mounts: str = MOUNTS, proc: str = "/proc") -> list[str]:
     """Groups that a process made which is dead are taken away, if nobody is in them; their paths. Never raises."""
     gone = []
-    try:
-        hierarchies = _mounted(mounts)
-    except OSError:
-        return []
-    for _, folder in hierarchies:
+    for _, folder in _mounted(mounts):
         for path in _ours(folder, TAG):
             words = os.path.basename(path)[len(TAG) :].split("-")
             if len(words) >= 2 and words[0].isdigit() and born(int(words[0]), proc) != words[1] and _remove(path):
@@ -219,11 +207,8 @@ def sweep(mounts: str = MOUNTS, proc: str = "/proc") -> list[str]:
 
 def born(pid: int, proc: str = "/proc") -> str:
     """When a process started, in the kernel's ticks: with its pid a name that no later process has. "" when it is gone."""
-    try:
-        with open(f"{proc}/{pid}/stat") as file:
-            return file.read().rpartition(")")[2].split()[19]
-    except (OSError, IndexError):
-        return ""
+    words = text(f"{proc}/{pid}/stat").rpartition(")")[2].split()
+    return words[19] if len(words) > 19 else ""
 
 
 # ---- the kernel's files -------------------------------------------------------------------------------------------------
@@ -246,15 +231,15 @@ def _set(hierarchy: Hierarchy, folder: str, share: float) -> None:
     """A quota in one group. A group that had none gets its period first, because a quota must not be longer than what is above allows."""
     if hierarchy.version == 2:
         quota, period = quota_of(share)
-        _write(os.path.join(folder, "cpu.weight"), str(100 * WEIGHT))
-        _write(os.path.join(folder, "cpu.max"), f"{'max' if quota < 0 else quota} {period}")
+        put(os.path.join(folder, "cpu.weight"), str(100 * WEIGHT))
+        put(os.path.join(folder, "cpu.max"), f"{'max' if quota < 0 else quota} {period}")
         return
     quota, period = quota_of(share)
-    _write(os.path.join(folder, "cpu.shares"), str(1024 * WEIGHT))
-    if quota >= 0 and _read(os.path.join(folder, "cpu.cfs_period_us")).strip() != str(period):
-        _write(os.path.join(folder, "cpu.cfs_quota_us"), "-1")
-        _write(os.path.join(folder, "cpu.cfs_period_us"), str(period))
-    _write(os.path.join(folder, "cpu.cfs_quota_us"), str(quota))
+    put(os.path.join(folder, "cpu.shares"), str(1024 * WEIGHT))
+    if quota >= 0 and text(os.path.join(folder, "cpu.cfs_period_us")).strip() != str(period):
+        put(os.path.join(folder, "cpu.cfs_quota_us"), "-1")
+        put(os.path.join(folder, "cpu.cfs_period_us"), str(period))
+    put(os.path.join(folder, "cpu.cfs_quota_us"), str(quota))
 
 
 def quota_of(share: float) -> tuple[int, int]:
@@ -268,7 +253,7 @@ def quota_of(share: float) -> tuple[int, int]:
 
 def _home(proc: str, pid: int, hierarchy: Hierarchy) -> str:
     """The folder of the group that a process is in; the hierarchy's own where that cannot be told."""
-    for line in _read(f"{proc}/{pid}/cgroup").splitlines():
+    for line in text(f"{proc}/{pid}/cgroup").splitlines():
         number, controllers, path = line.split(":", 2)
         if (hierarchy.version == 1 and "cpu" in controllers.split(",")) or (hierarchy.version == 2 and number == "0"):
             return hierarchy.folder + path.rstrip("/")
@@ -277,30 +262,17 @@ def _home(proc: str, pid: int, hierarchy: Hierarchy) -> str:
 
 def ran(proc: str, pid: int, tid: int) -> tuple[int, int]:
     """For how long a thread has run and waited; zeros when it is gone. Where the kernel does not count that: in ticks, and no waiting."""
-    words = _read(f"{proc}/{pid}/task/{tid}/schedstat").split()
+    words = text(f"{proc}/{pid}/task/{tid}/schedstat").split()
     if len(words) > 1:
         return int(words[0]), int(words[1])
-    fields = _read(f"{proc}/{pid}/task/{tid}/stat").rpartition(")")[2].split()
+    fields = text(f"{proc}/{pid}/task/{tid}/stat").rpartition(")")[2].split()
     return ((int(fields[11]) + int(fields[12])) * 1_000_000_000 // os.sysconf("SC_CLK_TCK") if len(fields) > 12 else 0), 0
 
 
 def throttled_in(folder: str) -> tuple[int, int]:
-    said = dict(line.split(" ", 1) for line in _read(os.path.join(folder, "cpu.stat")).splitlines() if " " in line)
+    said = dict(line.split(" ", 1) for line in text(os.path.join(folder, "cpu.stat")).splitlines() if " " in line)
     waited_ns = int(said.get("throttled_time", 0)) or 1000 * int(said.get("throttled_usec", 0))
     return int(said.get("nr_throttled", 0)), waited_ns
-
-
-def _read(path: str) -> str:
-    try:
-        with open(path, encoding="utf-8", errors="replace") as file:
-            return file.read()
-    except OSError:
-        return ""
-
-
-def _write(path: str, value: str) -> None:
-    with open(path, "w") as file:
-        file.write(value)
 
 
 def _remove(folder: str) -> bool:

@@ -14,6 +14,8 @@ import sys
 import time
 from typing import Any, Callable
 
+from .say import say
+
 AWAITED_S = 120.0  # then it goes on by itself; the judge sees that nothing was there
 PROBE_S, WORK_S = 60.0, 0.4
 _HOG = "import sys\nheld = []\nfor _ in range(int(sys.argv[1])):\n    held.append(bytearray(1 << 20))\n"
@@ -26,6 +28,16 @@ _CROWD = (
     "    except OSError:\n        break\n    if not pid:\n        signal.pause()\n    children.append(pid)\n    found += 1\n"
     "for pid in children:\n    os.kill(pid, signal.SIGKILL)\nfor pid in children:\n    os.waitpid(pid, 0)\nprint(found)\n"
 )
+
+
+def capabilities(has: Callable[[str, str], bool]) -> list[str]:
+    """Those of cgroup-memory, cgroup-cpu, cgroup-pids, loop, device-mapper and clock that are here, and ours to use.
+
+    `has`: whether the kernel has a module, by its name and its configuration's.
+    """
+    from . import cgroup, small_disk, wrong_clock
+
+    return [*cgroup.capabilities(), *small_disk.capabilities(has), *wrong_clock.capabilities()]
 
 
 class Scarce:
@@ -91,7 +103,7 @@ class Scarce:
             if self.group is not None and not self.group.limits():
                 self.group.remove()
         except OSError as error:
-            print(f"what an execution had too little of: {error}", file=sys.stderr, flush=True)
+            say(f"what an execution had too little of: {error}")
 
 
 def clear_all(state: str) -> dict[str, Any]:

@@ -19,6 +19,7 @@ import time
 from typing import Any, Callable
 
 from .cgroup import hosts_of
+from .say import say
 
 FOLDER, IMAGE = "scarce", "scarce.img"
 BALLAST = ".runner-ballast"  # what it is filled with; nobody else's file has that name
@@ -357,23 +358,23 @@ def main(arguments: list[str]) -> int:
     """`disk spoil` (JSON from standard input), `disk mend`, `disk shown`."""
     disk = SmallDisk(os.environ.get("RUNNER_STATE", ""))
     if not os.environ.get("RUNNER_STATE"):
-        print("RUNNER_STATE does not say whose disk", file=sys.stderr)
+        say("RUNNER_STATE does not say whose disk")
         return WRONG
     try:
         if arguments == ["spoil"]:
             asked = json.loads(sys.stdin.read())
-            print(disk.spoil(asked["what"], asked.get("fails", "writes")))
+            say(disk.spoil(asked["what"], asked.get("fails", "writes")), sys.stdout)
             return 0
         if arguments == ["mend"]:
             wrong = disk.mend()
         elif arguments == ["shown"]:
-            print("\n".join(disk.seen()))
+            say("\n".join(disk.seen()), sys.stdout)
             return 0
         else:
-            print("usage: disk spoil | mend | shown", file=sys.stderr)
+            say("usage: disk spoil | mend | shown")
             return WRONG
     except (OSError, ValueError, KeyError) as error:
         wrong = [f"{type(error).__name__}: {error}"]
     for each in wrong:
-        print(each, file=sys.stderr)
+        say(each)
     return FAILED if wrong else 0

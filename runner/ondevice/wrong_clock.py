@@ -23,6 +23,7 @@ import time
 from typing import Any
 
 from .journal import boot_id, boottime_ns
+from .say import say
 
 STEP_S = 0.1  # how often a drifting clock is moved
 TOLERANCE_NS = 500_000_000  # less is nobody's jump: a time server may have slewed meanwhile
@@ -123,8 +124,6 @@ def drifting() -> int:
         connection.settimeout(1.0)
         connection.connect(_name())
         return int(struct.unpack("3i", connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))[0])
-    except ConnectionRefusedError:
-        return 0
     except OSError:
         return 0
     finally:
@@ -161,7 +160,7 @@ def capabilities() -> list[str]:
 def main(arguments: list[str]) -> int:
     """`clock set|back|shown BOOT OFFSET_NS`."""
     if len(arguments) != 3 or arguments[0] not in ("set", "back", "shown") or not arguments[2].lstrip("-").isdigit():
-        print("usage: clock set | back | shown BOOT OFFSET_NS", file=sys.stderr)
+        say("usage: clock set | back | shown BOOT OFFSET_NS")
         return WRONG
     command, boot, offset = arguments[0], arguments[1], int(arguments[2])
     wrong: list[str] = []
@@ -169,13 +168,13 @@ def main(arguments: list[str]) -> int:
         if boot != boot_id():
             wrong = ["it was started since, and its clock with it"] if command == "set" else []
         elif command == "set":
-            print(make_wrong(offset, json.loads(sys.stdin.read())))
+            say(make_wrong(offset, json.loads(sys.stdin.read())), sys.stdout)
         elif command == "back":
             wrong = put_right(offset)
         else:
-            print("\n".join(seen(offset)))
+            say("\n".join(seen(offset)), sys.stdout)
     except (OSError, ValueError, KeyError) as error:
         wrong = [f"{type(error).__name__}: {error}"]
     for each in wrong:
-        print(each, file=sys.stderr)
+        say(each)
     return FAILED if wrong else 0

@@ -75,6 +75,14 @@ def test_the_pipelines_group_is_slowed_down_until_it_is_taken_back(state: str, h
     assert own_heat.holder(f"{state}/heater") is None
 
 
+@pytest.mark.parametrize(("share", "quota_us", "period_us"), [(1.0, 10_000, 10_000), (0.4, 4000, 10_000), (0.05, 1000, 20_000)])
+def test_a_share_is_a_quota_however_small(state: str, share: float, quota_us: int, period_us: int) -> None:
+    """The kernel takes no quota below a millisecond: a smaller share has a longer period. At its full clock the board has one core."""
+    own_heat.Confined(state).limit(share)
+    figures = Group(state).figures()
+    assert (figures["cpu_quota_us"], figures["cpu_period_us"]) == (quota_us, period_us)
+
+
 def test_whoever_works_in_the_group_heats(state: str, heater: Callable[..., int]) -> None:
     """A burner in the pipelines' group is a load; without one there is none."""
     assert heater("start", {**HOT, "waits": True}) == 0

@@ -26,6 +26,7 @@ from runner.clock import Clock
 from runner.errors import LabError
 from runner.lab.private import private_folder
 from runner.model.device import Loss
+from runner.ondevice import own_heat
 from runner.target.drivers import Request
 from runner.target.growing import GrowingFile
 from runner.target.storage import Storage
@@ -53,7 +54,7 @@ class ProcessPower:
 
     def __init__(self, state: Path, socket: Path, clock: Clock) -> None:
         self._state, self._socket, self._clock = state, socket, clock
-        self._heat = GrowingFile(state / "heater" / "heat.jsonl")
+        self._heat = GrowingFile(state / own_heat.FOLDER / own_heat.LOG)
 
     async def on(self) -> None:
         """Runs the `at-boot` hook, as a board would. A hook that fails leaves a device that is on and does not answer."""
