@@ -15,12 +15,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from runner.judgement import slowed
+from runner.judgement import side_by_side, slowed
 from runner.judgement.checks import Problem
 from runner.judgement.evidence import Evidence, Execution
 from runner.judgement.heat_log import Heat, Tick
+from runner.judgement.links import MARKS
+from runner.judgement.side_by_side import compared
 from runner.ondevice import heat as model
-from runner.ondevice.heater import ASKED, ITS_END, Told, told_of
+from runner.ondevice.told import ASKED, ITS_END, Told, told_of
 
 Row = dict[str, Any]
 
@@ -28,7 +30,6 @@ TOLERANCE_K = 0.2  # between a temperature that was noted and one that is comput
 LOAD_TOLERANCE, SHARE_TOLERANCE, AIR_TOLERANCE_K = 0.01, 0.02, 0.01
 LONGEST_GAP_S = 5.0  # between two ticks: the clock is not what the temperature says for so long
 READ_TOLERANCE_K, READ_WITHIN_S = 0.5, 2.0  # what a stage reads was said within this time, by a model that went on meanwhile
-MARKS = ("stage_started", "stage_finished", "finished", "failed")
 FILE = "results/journal/heat.jsonl"
 
 
@@ -189,7 +190,7 @@ def _cores(heat: Heat) -> tuple[str, int] | None:
 def not_reached(evidence: Evidence) -> list[Problem]:
     """What of the heat is not as it was asked, of executions that came to their end."""
     return [
-        (f"{execution.name}: {slowed.said(row)}", execution.journal_file)
+        (f"{execution.name}: {side_by_side.said(row)}", execution.journal_file)
         for execution in evidence.executions
         if execution.ended.get("ending") in ("finished", "failed", "limit")
         for row in rows(evidence, execution)
@@ -204,7 +205,7 @@ def rows(evidence: Evidence, execution: Execution) -> list[Row]:
         return []
     heats = [heat for heat in evidence.heated.heats if heat.execution == execution.name and heat.ticks]
     if not heats:
-        return [_row("heat", "as planned", "it never came on", False)]
+        return [compared("heat", "as planned", "it never came on", "", False)]
     heat, marks = heats[-1], _marks(evidence, execution)
     return [
         _on(plan, heat, marks),
@@ -232,21 +233,21 @@ def _on(plan: Row, heat: Heat, marks: list[tuple[str, int]]) -> Row:
     constant = not asked.get("at_s") and asked.get("for_s") is None and not asked.get("stage")
     wanted = "from before the first stage to the end" if constant else "while a stage runs"
     if not on or not marks:
-        return _row("heat, on", wanted, "never" if not on else "no stage ran", False)
+        return compared("heat, on", wanted, "never" if not on else "no stage ran", "", False)
     first, last = min(at_ns for _, at_ns in marks), max(at_ns for _, at_ns in marks)
     if constant:
         met = on[0] <= first + int(LONGEST_GAP_S * 1e9) and max(on[-1], heat.ended_ns) >= last
     else:
         met = on[0] < last and on[-1] > first
     said = f"{(on[-1] - on[0]) / 1e9:.1f} s, then {heat.ended or 'nothing says why it ended'}"
-    return _row("heat, on", wanted, said, met and heat.ended in (ASKED, ITS_END))
+    return compared("heat, on", wanted, said, "", met and heat.ended in (ASKED, ITS_END))
 
 
 def _looked(heat: Heat) -> Row:
     """Clock and temperature went together all the while: somebody looked, again and again."""
     longest_s = max((tick.dt_s for tick in heat.ticks if tick.on), default=0.0)
-    row = _row("longest time between two looks", "a moment", f"{longest_s:.2f} s", longest_s <= LONGEST_GAP_S)
-    return {**row, "tolerance": f"{LONGEST_GAP_S:g} s"}
+    tolerance, within = f"{LONGEST_GAP_S:g} s", longest_s <= LONGEST_GAP_S
+    return compared("longest time between two looks", "a moment", f"{longest_s:.2f} s", tolerance, within)
 
 
 def _throttled_in_a_stage(heat: Heat, marks: list[tuple[str, int]]) -> Iterator[Row]:
@@ -261,7 +262,7 @@ def _throttled_in_a_stage(heat: Heat, marks: list[tuple[str, int]]) -> Iterator[
             periods += tick.nr_throttled - before.nr_throttled
             slow_s += tick.dt_s
     said = f"{slow_s:.1f} s below the full clock, {periods} periods without quota"
-    yield _row("held up while stages ran", "some", said, periods > 0)
+    yield compared("held up while stages ran", "some", said, "", periods > 0)
 
 
 def _read_by_stages(evidence: Evidence, execution: Execution, heat: Heat) -> Iterator[Row]:
@@ -297,7 +298,7 @@ def _read_by_stages(evidence: Evidence, execution: Execution, heat: Heat) -> Ite
     if readings:
         measured = f"{max(0.0, worst_k):.2f} K away at most, in {seen} readings" + (f"; {wrong[0]}" if wrong else "")
         within = bool(seen) and worst_k <= READ_TOLERANCE_K and not wrong
-        yield {**_row("what stages read of the heat", "as it was", measured, within), "tolerance": f"{READ_TOLERANCE_K:g} K"}
+        yield compared("what stages read of the heat", "as it was", measured, f"{READ_TOLERANCE_K:g} K", within)
 
 
 def _near(ticks: list[Tick], at_ns: int) -> list[Tick]:
@@ -315,21 +316,17 @@ def _timed(evidence: Evidence, name: str) -> list[Row]:
     """The fixed work, there and here: at each clock, and behind it all. What nobody measured, or what is no measurement, is not reached."""
     began, full, proof, lifted = (_noted(evidence, kind, name) for kind in ("heat_began", "heat_full", "heat_proof", "heat_lifted"))
     if not began or not full or not proof:
-        return [_row("speed", "measured", "nobody did", False)]
+        return [compared("speed", "measured", "nobody did", "", False)]
     try:
         found = slowed.compare(began["told"], full["sample"], proof["samples"], began["by"])
         if lifted:
             found += slowed.restored(began["rest"], lifted["after"], lifted["left"], began["by"])
     except (KeyError, TypeError, ValueError, ZeroDivisionError, AttributeError, IndexError) as error:
-        return [_row("speed", "measured", f"what was noted is no measurement: {type(error).__name__}", False)]
-    return found if lifted else [*found, _row("speed afterwards", "measured", "nobody did", False)]
+        return [compared("speed", "measured", f"what was noted is no measurement: {type(error).__name__}", "", False)]
+    return found if lifted else [*found, compared("speed afterwards", "measured", "nobody did", "", False)]
 
 
 def _noted(evidence: Evidence, kind: str, execution: str) -> Row:
     """What the coordinator noted last of a kind about an execution; {} for nothing."""
     found = [r.payload for r in evidence.coordinator if r.kind == kind and r.payload.get("execution") == execution]
     return found[-1] if found else {}
-
-
-def _row(what: str, asked: str, measured: str, within: bool) -> Row:
-    return {"what": what, "asked": asked, "measured": measured, "tolerance": "", "within": within}

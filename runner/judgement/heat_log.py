@@ -8,10 +8,11 @@ tick, tick … ─► Tick ─┤        boot-time clock of that machine, which 
 from __future__ import annotations
 
 import json
-import math
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
+
+from runner.judgement.figures import is_number
 
 Row = dict[str, Any]
 
@@ -103,7 +104,7 @@ def _take(said: Row, number: int, heats: list[Heat]) -> bool:
         left = said.get("left")
         heat.left = [str(each) for each in left] if isinstance(left, list) else []
         return True
-    if not (all(_is_number(said.get(key)) for key in _NUMBERS) and all(_is_count(said.get(key)) for key in _COUNTS)):
+    if not (all(is_number(said.get(key), LARGEST) for key in _NUMBERS) and all(_is_count(said.get(key)) for key in _COUNTS)):
         return False
     if not all(isinstance(said.get(key), bool) for key in _WORDS):
         return False
@@ -111,10 +112,6 @@ def _take(said: Row, number: int, heats: list[Heat]) -> bool:
     dt_s = (said["boottime_ns"] - before_ns) / 1e9
     heat.ticks.append(Tick(number, dt_s=dt_s, **{key: said[key] for key in (*_NUMBERS, *_COUNTS, *_WORDS)}))
     return True
-
-
-def _is_number(value: Any) -> bool:
-    return type(value) in (int, float) and math.isfinite(value) and abs(value) < LARGEST
 
 
 def _is_count(value: Any) -> bool:

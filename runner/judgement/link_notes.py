@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from runner.judgement.figures import LEAST, figure, figures
+from runner.judgement.figures import LEAST, has_figures, is_figure
 from runner.ondevice.journal import Record
 from runner.ondevice.results import has_shape
 
@@ -47,7 +47,7 @@ def _is_fault(said: dict[str, Any]) -> bool:
     if not has_shape(said, {"fault": str, **({"name": str} if said.get("fault") == "external" else {})}):
         return False
     shaped = said["fault"] != "bandwidth" or all(_is_asked(said.get(way)) for way in ("up", "down"))
-    return shaped and figures(said, ("probability_percent",), most=100)
+    return shaped and has_figures(said, ("probability_percent",), most=100)
 
 
 def _is_asked(way: Any) -> bool:
@@ -57,20 +57,20 @@ def _is_asked(way: Any) -> bool:
     burst = way.get("burst")
     chain = burst or {}
     return (
-        figures(way, _PERCENT, most=100)
-        and figures(way, ("delay_ms", "jitter_ms", "payload_bytes"))
-        and figures(way, _MORE_THAN_NONE, least=LEAST)
-        and figures(way, ("duty_cycle_percent",), least=LEAST, most=100)
-        and all(figures(point, ("delay_ms",)) and figures(point, _MORE_THAN_NONE, least=LEAST) for point in trace)
-        and figures(chain, ("p_percent", "r_percent"), least=LEAST, most=100)
-        and figures(chain, ("loss_in_bad_percent", "loss_in_good_percent"), most=100)
+        has_figures(way, _PERCENT, most=100)
+        and has_figures(way, ("delay_ms", "jitter_ms", "payload_bytes"))
+        and has_figures(way, _MORE_THAN_NONE, least=LEAST)
+        and has_figures(way, ("duty_cycle_percent",), least=LEAST, most=100)
+        and all(has_figures(point, ("delay_ms",)) and has_figures(point, _MORE_THAN_NONE, least=LEAST) for point in trace)
+        and has_figures(chain, ("p_percent", "r_percent"), least=LEAST, most=100)
+        and has_figures(chain, ("loss_in_bad_percent", "loss_in_good_percent"), most=100)
         and (not burst or all(chain.get(key) is not None for key in ("p_percent", "r_percent")))
     )
 
 
 def measured_of(said: dict[str, Any]) -> dict[str, Any]:
     """A measurement of a link, as a note has it, in figures that can be reckoned with: whatever is no number was not measured."""
-    found = {key: said[key] for key in _OF_BOTH if figure(said.get(key))}
+    found = {key: said[key] for key in _OF_BOTH if is_figure(said.get(key))}
     return {**found, "up": _way(said["up"]), "down": _way(said["down"])}
 
 
@@ -78,7 +78,7 @@ def _way(said: dict[str, Any]) -> dict[str, Any]:
     found: dict[str, Any] = _counts(said)
     bursts = said.get("bursts")
     if isinstance(bursts, dict):
-        counted = {length: times for length, times in bursts.items() if type(times) is int and figure(times)}
+        counted = {length: times for length, times in bursts.items() if type(times) is int and is_figure(times)}
         found["bursts"] = {length: times for length, times in counted.items() if re.fullmatch("[0-9]{1,18}", length)}
     if "longer" in said:
         found["longer"] = _counts(said["longer"]) if isinstance(said["longer"], dict) else {}
@@ -86,4 +86,4 @@ def _way(said: dict[str, Any]) -> dict[str, Any]:
 
 
 def _counts(said: dict[str, Any]) -> dict[str, Any]:
-    return {key: said[key] for key in _OF_A_WAY if figure(said.get(key))}
+    return {key: said[key] for key in _OF_A_WAY if is_figure(said.get(key))}

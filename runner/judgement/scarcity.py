@@ -14,10 +14,13 @@ from collections.abc import Iterator
 from datetime import datetime
 from typing import Any
 
+from runner.judgement import side_by_side
 from runner.judgement.asked import constant, named
 from runner.judgement.checks import Problem
 from runner.judgement.evidence import Evidence, Execution
+from runner.judgement.figures import is_number
 from runner.judgement.links import note, was_there
+from runner.judgement.side_by_side import compared
 from runner.judgement.windows import Window, windows
 from runner.ondevice.journal import Record
 
@@ -37,7 +40,7 @@ def rows(evidence: Evidence, execution: Execution) -> list[Row]:
         return []
     began, proof, lifted = (note(evidence, kind, execution.name) for kind in ("scarcity_began", "scarcity_proof", "scarcity_lifted"))
     if began is None:
-        return [_row("scarcity", "as planned", "it never began", "", False)]
+        return [compared("scarcity", "as planned", "it never began", "", False)]
     changes, asked, found = evidence.faults(execution.name), named(faults, execution.name), list[Row]()
     for program, fault in asked.items():
         found += was_there(evidence, execution, program, fault, changes)
@@ -45,14 +48,16 @@ def rows(evidence: Evidence, execution: Execution) -> list[Row]:
         found += in_figures(program, fault, execution.records, spans, began["before"])
     held = [fault for fault in faults if constant(fault)]
     if held:
-        found += compare(held, began["before"], proof["during"]) if proof else [_row("tried out", "at once", "nobody did", "", False)]
-    return found + (restored(began["before"], lifted["after"]) if lifted else [_row("afterwards", "as before", "nobody looked", "", False)])
+        found += compare(held, began["before"], proof["during"]) if proof else [compared("tried out", "at once", "nobody did", "", False)]
+    if not lifted:
+        return [*found, compared("afterwards", "as before", "nobody looked", "", False)]
+    return found + restored(began["before"], lifted["after"])
 
 
 def not_reached(evidence: Evidence) -> list[Problem]:
     """What of it is not as it was asked, of executions that came to their end."""
     return [
-        (f"{execution.name}: {said(row)}", execution.journal_file)
+        (f"{execution.name}: {side_by_side.said(row)}", execution.journal_file)
         for execution in evidence.executions
         if execution.ended.get("ending") in ("finished", "failed", "limit")
         for row in rows(evidence, execution)
@@ -63,11 +68,6 @@ def not_reached(evidence: Evidence) -> list[Problem]:
 def planned(evidence: Evidence, name: str) -> list[Row]:
     """What the execution of this name was to have too little of."""
     return list(evidence.planned(name).get("scarcities") or ())
-
-
-def said(row: Row) -> str:
-    tolerance = f" (tolerance {row['tolerance']})" if row["tolerance"] else ""
-    return f"{row['what']}: asked {row['asked']}, found {row['measured']}{tolerance}"
 
 
 # ---- tried out at once -----------------------------------------------------------------------------------------------------------
@@ -89,7 +89,7 @@ def compare(faults: list[Row], before: Row, during: Row) -> list[Row]:
 def _limits(fault: Row, figures: Row) -> list[Row]:
     """The limits of the pipeline's own group, as the kernel says them."""
     return [
-        _row(f"limit of {what}", said_of(asked), said_of(_number(figures.get(key))), "", _number(figures.get(key)) == asked)
+        compared(f"limit of {what}", said_of(asked), said_of(_number(figures.get(key))), "", _number(figures.get(key)) == asked)
         for what, key, asked, said_of in _asked(fault)
     ]
 
@@ -101,14 +101,14 @@ def _tried_limits(fault: Row, tried: Row) -> list[Row]:
         kills, peak = _number(said.get("oom_kills")), _number(said.get("memory_peak_bytes"))
         measured = f"killed {kills or 0} times, peak {_mib(peak)}" if said else "nobody tried"
         within = bool(kills) and said.get("killed") is True and (peak is None or peak <= asked)
-        found.append(_row("who wants more memory", f"killed at {_mib(asked)}", measured, "", within))
+        found.append(compared("who wants more memory", f"killed at {_mib(asked)}", measured, "", within))
     if fault.get("cpu_share") is not None:
         found.append(_share(float(fault["cpu_share"]), _part(tried, "cpu")))
     if fault.get("processes") is not None:
         said = _part(tried, "processes")
         started, refused = _number(said.get("started")), _number(said.get("refused"))
         measured = f"{started} and then refused {refused} times" if said else "nobody tried"
-        found.append(_row("processes at once", str(fault["processes"]), measured, "", started == fault["processes"] and bool(refused)))
+        found.append(compared("processes at once", str(fault["processes"]), measured, "", started == fault["processes"] and bool(refused)))
     return found
 
 
@@ -118,13 +118,13 @@ def _share(asked: float, said: Row) -> Row:
     free, got = [_number(said.get(key)) for key in ("before", "after")], _number(said.get("during"))
     what, tolerance = "a busy process gets", f"{SHARE_TOLERANCE:.0%}"
     if got is None or None in free:
-        return _row(what, f"{wanted:g} of a core", "nobody tried", tolerance, False)
+        return compared(what, f"{wanted:g} of a core", "nobody tried", tolerance, False)
     least = min(float(each or 0) for each in free)
     words = f"{got:.3f}; {least:.3f} without the limit, a moment before and after"
     if asked < 1 and least < wanted * (1 + SHARE_TOLERANCE):
-        return _row(what, f"{wanted:g} of a core", f"{words}: the machine is too busy to tell", tolerance, False)
+        return compared(what, f"{wanted:g} of a core", f"{words}: the machine is too busy to tell", tolerance, False)
     held = abs(got - wanted) <= SHARE_TOLERANCE * wanted and bool(_number(said.get("throttled_periods")))
-    return _row(what, f"{wanted:g} of a core", words, tolerance, held if asked < 1 else got <= asked)
+    return compared(what, f"{wanted:g} of a core", words, tolerance, held if asked < 1 else got <= asked)
 
 
 def _tried_disk(fault: Row, disk: Row) -> Row:
@@ -133,30 +133,31 @@ def _tried_disk(fault: Row, disk: Row) -> Row:
     measured = f"{disk.get('tried') or 'it is taken'}, {_bytes(disk.get('free_bytes'))} and {disk.get('free_inodes')} inodes free"
     within = disk.get("tried") in expected
     within = within and (what != "full" or disk.get("free_bytes") == 0) and (what != "no_inodes" or disk.get("free_inodes") == 0)
-    return _row("a file on the small disk", " or ".join(expected), measured if disk else "no such disk", "", within)
+    return compared("a file on the small disk", " or ".join(expected), measured if disk else "no such disk", "", within)
 
 
 def _clock(fault: Row, before: Row, during: Row) -> list[Row]:
     """The wall clock against the boot-time clock, now and before; of a drift two looks, some time apart."""
     was, now = offset_s(_part(before, "clock")), offset_s(_part(during, "clock"))
     if was is None or now is None:
-        return [_row("the clock", "wrong", "nobody looked", "", False)]
+        return [compared("the clock", "wrong", "nobody looked", "", False)]
     found = []
     drift = float(fault.get("drift_ppm") or 0.0)
     then_s, boottime_s = (_boottime_s(_part(each, "clock")) for each in (before, during))
     if _jumps(fault):
         low, high = _offsets(fault, was, then_s, boottime_s)
         spare = CLOCK_TOLERANCE_S + abs(drift) / 1e6 * abs(boottime_s - then_s)
-        found.append(_row("the clock is off", _moment(fault), f"{now - was:+.1f} s", f"{spare:.1f} s", low - spare <= now <= high + spare))
+        within = low - spare <= now <= high + spare
+        found.append(compared("the clock is off", _moment(fault), f"{now - was:+.1f} s", f"{spare:.1f} s", within))
     later = _part(during, "clock_later")
     if drift:
         later_s, span_s = offset_s(later), _boottime_s(later) - boottime_s
         if later_s is None or span_s < ON_A_CLOCK_S:
-            return [*found, _row("the clock drifts", f"{drift:+g} ppm", "nobody looked twice", "", False)]
+            return [*found, compared("the clock drifts", f"{drift:+g} ppm", "nobody looked twice", "", False)]
         measured = (later_s - now) / span_s * 1e6
         tolerance = max(CLOCK_ITSELF_PPM, 0.1 * abs(drift), 150_000 / span_s)  # it moves in steps of a tenth of a second
         near = abs(measured - drift) <= tolerance
-        found.append(_row("the clock drifts", f"{drift:+g} ppm", f"{measured:+.0f} ppm", f"{tolerance:.0f} ppm", near))
+        found.append(compared("the clock drifts", f"{drift:+g} ppm", f"{measured:+.0f} ppm", f"{tolerance:.0f} ppm", near))
     return found
 
 
@@ -214,19 +215,19 @@ def _is_in(record: Record, span: Window) -> bool:
 
 def _readings_of_limits(program: str, fault: Row, readings: list[Row]) -> list[Row]:
     if not readings:
-        return [_row(f"{program}, readings", "at least one", "none", "", not constant(fault))]
+        return [compared(f"{program}, readings", "at least one", "none", "", not constant(fault))]
     found = []
     for what, key, asked, said_of in _asked(fault):
         other = [value for reading in readings if (value := _number(reading.get(key))) != asked]
         measured = f"in {len(readings)} readings" if not other else f"{said_of(other[0])} in {len(other)} of {len(readings)} readings"
-        found.append(_row(f"{program}, limit of {what}", said_of(asked), measured, "", not other))
+        found.append(compared(f"{program}, limit of {what}", said_of(asked), measured, "", not other))
     if fault.get("memory_mib") is not None:
         peaks = [peak for reading in readings if (peak := _number(reading.get("memory_peak_bytes"))) is not None]
         peak, asked_bytes = max(peaks, default=None), fault["memory_mib"] * MIB
         met = peak is None or MIB <= peak <= asked_bytes
         kills = max((_number(reading.get("oom_kills")) or 0 for reading in readings), default=0)
         said_kills = f", {kills} killed" if kills else ""
-        found.append(_row(f"{program}, peak of memory", f"at most {_mib(asked_bytes)}", f"{_mib(peak)}{said_kills}", "", met))
+        found.append(compared(f"{program}, peak of memory", f"at most {_mib(asked_bytes)}", f"{_mib(peak)}{said_kills}", "", met))
     return found
 
 
@@ -242,7 +243,7 @@ def _readings_of_clock(program: str, fault: Row, within: list[tuple[Record, Wind
         if not low - CLOCK_TOLERANCE_S <= off <= high + CLOCK_TOLERANCE_S:
             other.append(off - was)
     measured = f"in {len(within)} records" if not other else f"{other[0]:+.1f} s in {len(other)} of {len(within)} records"
-    return [_row(f"{program}, the clock is off", _moment(fault), measured, f"{CLOCK_TOLERANCE_S:g} s", not other)]
+    return [compared(f"{program}, the clock is off", _moment(fault), measured, f"{CLOCK_TOLERANCE_S:g} s", not other)]
 
 
 def _figures(records: list[Record], part: str) -> Iterator[Row]:
@@ -262,7 +263,7 @@ def last_figures(execution: Execution) -> Row:
 def restored(before: Row, after: Row) -> list[Row]:
     """Nothing of it is left, and the clock is what it was, as far as clocks are."""
     found = [
-        _row(what, "gone", "gone" if not _part(after, key) else "still there", "", key in after and not _part(after, key))
+        compared(what, "gone", "gone" if not _part(after, key) else "still there", "", key in after and not _part(after, key))
         for what, key in (("the group", "confined"), ("the small disk", "disk"))
     ]
     was, now = offset_s(_part(before, "clock")), offset_s(_part(after, "clock"))
@@ -272,7 +273,7 @@ def restored(before: Row, after: Row) -> list[Row]:
     measured = "nobody looked" if off is None else f"{off:+.1f} s"
     another_boot = before.get("boot_id") != after.get("boot_id")  # then it began anew, and what it shows is the board's own affair
     within = off is not None and (another_boot or abs(off) <= tolerance)
-    return [*found, _row("the clock", "as it was", measured, f"{tolerance:.1f} s", within)]
+    return [*found, compared("the clock", "as it was", measured, f"{tolerance:.1f} s", within)]
 
 
 # ---- inside ----------------------------------------------------------------------------------------------------------------------
@@ -302,7 +303,8 @@ def _part(said: Row, key: str) -> Row:
 
 
 def _number(value: Any) -> Any:
-    return value if type(value) in (int, float) and abs(value) < 2**63 else None
+    """A number, or None for what is none: a gap, never a zero."""
+    return value if is_number(value) else None
 
 
 def _mib(value: float | None) -> str:
@@ -311,7 +313,3 @@ def _mib(value: float | None) -> str:
 
 def _bytes(value: Any) -> str:
     return f"{value} bytes" if _number(value) is not None else "unknown bytes"
-
-
-def _row(what: str, asked: str, measured: str, tolerance: str, within: bool) -> Row:
-    return {"what": what, "asked": asked, "measured": measured, "tolerance": tolerance, "within": within}

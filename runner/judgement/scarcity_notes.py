@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from runner.judgement.asked import SCARCE
-from runner.judgement.figures import LEAST, figures, number
+from runner.judgement.figures import LEAST, has_figures, is_number
 
 SCARCITIES = f"scarcities: a list of faults, each one of {', '.join(SCARCE)}, with numbers that a profile may have"
 _MOST: dict[str, float] = {"memory_mib": 2**20, "cpu_share": 1024, "processes": 10**6}  # that a profile may ask
@@ -27,6 +27,6 @@ def has_scarcities(planned: Any) -> bool:
 def _is_scarcity(said: dict[str, Any]) -> bool:
     if said.get("fault") not in SCARCE or (said["fault"] == "disk" and not isinstance(said.get("what"), str)):
         return False
-    signed = all(said.get(key) is None or number(said[key]) for key in _SIGNED)
+    signed = all(said.get(key) is None or is_number(said[key]) for key in _SIGNED)
     whole = all(said.get(key) is None or type(said[key]) is int for key in _WHOLE)
-    return signed and whole and all(figures(said, (key,), LEAST, most) for key, most in _MOST.items())
+    return signed and whole and all(has_figures(said, (key,), LEAST, most) for key, most in _MOST.items())

@@ -1,4 +1,4 @@
-"""Asked and measured, side by side: a row, and the rows and tolerances that several judges of a link share.
+"""Asked and measured, side by side: a row, and its sentence; and the rows and tolerances that several judges of a link share.
 
     {"what": "rate up", "asked": "64 kbit/s", "measured": "61.3 kbit/s", "tolerance": "51.2 to 76.8", "within": True}
 

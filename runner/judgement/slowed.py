@@ -13,8 +13,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from runner.judgement.side_by_side import compared
 from runner.ondevice import heat
-from runner.ondevice.heater import told_of
+from runner.ondevice.told import told_of
 
 Row = dict[str, Any]
 TOLERANCE = 0.2
@@ -32,22 +33,16 @@ def compare(told: Row, full: Row, samples: list[Row], by: str) -> list[Row]:
         mine = [sample for sample in samples if sample["steady"] and sample["mhz"] == mhz]
         best = min(mine, key=lambda sample: float(sample["device"][by]))
         asked, measured = mhz / full_mhz, full["device"]["cpu_s"] / best["device"][by]
-        rows.append(
-            {
-                "what": f"speed at {mhz:g} MHz",
-                "asked": f"{asked:.2f} of the full clock's",
-                "measured": f"{measured:.2f}{_busy(full, best)}",
-                "tolerance": "20 %",
-                "within": abs(measured / asked - 1) <= TOLERANCE,
-            }
-        )
+        said, within = f"{measured:.2f}{_busy(full, best)}", abs(measured / asked - 1) <= TOLERANCE
+        rows.append(compared(f"speed at {mhz:g} MHz", f"{asked:.2f} of the full clock's", said, f"{TOLERANCE:.0%}", within))
     used_up = max((int(sample["nr_throttled"]) for sample in samples), default=0)
     if below:
-        rows.append(_row("periods in which the quota was used up", "some", str(used_up), used_up > 0))
+        rows.append(compared("periods in which the quota was used up", "some", str(used_up), "", used_up > 0))
     elif must_throttle(told):
-        rows.append(_row("throttled", f"a clock below {full_mhz:g} MHz, for a while", "never, or never for long enough", False))
+        rows.append(compared("throttled", f"a clock below {full_mhz:g} MHz, for a while", "never, or never for long enough", "", False))
     else:
-        rows.append(_row("throttled", "never: it stays cool enough", "never", not any(s["mhz"] < full_mhz for s in samples if s["mhz"])))
+        never = not any(sample["mhz"] < full_mhz for sample in samples if sample["mhz"])
+        rows.append(compared("throttled", "never: it stays cool enough", "never" if never else "for a moment", "", never))
     return rows + sensors(samples)
 
 
@@ -70,9 +65,9 @@ def sensors(samples: list[Row]) -> list[Row]:
         if flags is not None and flags not in said:
             wrong.append(f"{flags} instead of {min(said)}")
     if not read:
-        return [_row("sensors", "what the model says", "nobody read them", False)]
+        return [compared("sensors", "what the model says", "nobody read them", "", False)]
     measured = f"{worst:.2f} K away at most, in {len(read)} readings" + (f"; {wrong[0]}" if wrong else "")
-    return [{**_row("sensors", "what the model says", measured, worst <= SENSOR_K and not wrong), "tolerance": f"{SENSOR_K:g} K"}]
+    return [compared("sensors", "what the model says", measured, f"{SENSOR_K:g} K", worst <= SENSOR_K and not wrong)]
 
 
 def restored(rest: Row, after: Row, left: list[str], by: str) -> list[Row]:
@@ -80,8 +75,8 @@ def restored(rest: Row, after: Row, left: list[str], by: str) -> list[Row]:
     measured = rest["device"][by] / after["device"][by]
     excuse = after["own"]["duration_s"] / rest["own"]["duration_s"]
     within = measured >= 1 - TOLERANCE or measured * max(1.0, excuse) >= 1 - TOLERANCE
-    rows = [{**_row("speed", "as before", f"{measured:.2f}{_busy(rest, after)}", within), "tolerance": "20 %"}]
-    return [*rows, _row("what slows it down", "gone", "gone" if not left else f"left: {left[0]}", not left)]
+    rows = [compared("speed", "as before", f"{measured:.2f}{_busy(rest, after)}", f"{TOLERANCE:.0%}", within)]
+    return [*rows, compared("what slows it down", "gone", "gone" if not left else f"left: {left[0]}", "", not left)]
 
 
 def must_throttle(told: Row) -> bool:
@@ -97,18 +92,9 @@ def must_throttle(told: Row) -> bool:
     return state.mhz < read.throttle.full_mhz
 
 
-def said(row: Row) -> str:
-    """A row in a sentence."""
-    return f"{row['what']}: asked {row['asked']}, measured {row['measured']}"
-
-
 def _busy(before: Row, during: Row) -> str:
     times = during["own"]["duration_s"] / before["own"]["duration_s"]
     return f" (this machine is busy: its own work took {times:.1f} times as long as before)" if times > BUSY else ""
-
-
-def _row(what: str, asked: str, measured: str, within: bool) -> Row:
-    return {"what": what, "asked": asked, "measured": measured, "tolerance": "", "within": within}
 
 
 def _number(text: Any) -> int | None:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from runner.errors import AskError
+from runner.faults import resources
 from runner.judgement import scarcity
 from runner.judgement.windows import NEVER_NS, Window
 from runner.ondevice.journal import Record
+from tests.judgement.made_run import MadeRun
 
 S, MIB = 1_000_000_000, 1 << 20
 BOOT = "b" * 32
@@ -177,3 +181,40 @@ def test_every_record_is_a_look_at_the_clock() -> None:
 def test_nothing_is_left_afterwards(after: dict[str, Any], left: list[str]) -> None:
     """What the device does not say is not gone; a clock that began anew with the boot is the board's own affair."""
     assert outside(scarcity.restored(BEFORE, after)) == left
+
+
+# ---- what a plan may ask ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("share", [0.01, 0.05, 0.1, 0.25, 0.333, 1.0, 4.0])
+def test_the_fault_and_the_judge_mean_the_same_quota(share: float) -> None:
+    """Two reckonings, because the judge takes nothing from whom it judges."""
+    assert scarcity._quota_us(share) == resources.quota(share)[0]
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        5, {}, {"fault": "thermal"}, {"fault": "disk"}, {"fault": "disk", "what": 5},
+        {**SMALL, "memory_mib": 64.5}, {**SMALL, "memory_mib": 0}, {**SMALL, "cpu_share": 2000.0}, {**SMALL, "cpu_share": 1e-300},
+        {**SMALL, "processes": True}, {"fault": "clock", "jump_s": "back"}, {"fault": "clock", "drift_ppm": 1e30},
+    ],
+    ids=str,
+)  # fmt: skip
+def test_a_scarcity_that_nobody_can_judge_is_named(tmp_path: Path, fault: Any) -> None:
+    """In the plan, or in the note of an execution that came later: what no profile may ask is no plan of ours."""
+    run = MadeRun(tmp_path)
+    run.begin("recovery-1")
+    run.end(20)
+    back = {"fault": "clock", "jump_s": -3600.0, "to": None, "drift_ppm": None}
+    good = [SMALL, {"fault": "disk", "what": "full"}, back]
+    planned: dict[str, Any] = {"name": "recovery-1", "scenario": "recovery", "cuts": [], "scarcities": good}
+    run.plan["executions"].append(planned)
+    assert run.conclusion().evidence.planned("recovery-1")["scarcities"] == planned["scarcities"]
+    planned["scarcities"] = [fault]
+    with pytest.raises(AskError, match="too little of something, and nobody can judge of what"):
+        run.conclusion()
+    del planned["scarcities"]
+    run.note(21, "execution_began", execution="recovery-extra1-1", scenario="recovery", plan={"scarcities": [fault]})
+    with pytest.raises(AskError, match="an execution began that has too little of something"):
+        run.conclusion()
