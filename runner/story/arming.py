@@ -1,6 +1,6 @@
-"""How a fault gets onto a device's link, and what whoever measures it must know: for runs and for trials.
+"""How a fault gets onto a device or its link, and what whoever measures it must know: for runs and for trials.
 
-    profile's link faults ─► programs for this very device ─► armed: undo and deadline on its disk ─► begun
+    profile's faults ─► programs for this very device ─► armed: undo and deadline on its disk ─► begun
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from runner.faults.kernel import OFFLOADS, Before, NeighbourTimers
 from runner.judgement import asked
 from runner.judgement.chance import packets_needed
 from runner.model.device import DataLink
-from runner.model.profile import Bandwidth, Link
+from runner.model.profile import Bandwidth, Link, Scarcity
 from runner.model.program import Program
 from runner.ondevice.link_probe import ETHERNET_BYTES, IP_UDP_BYTES
 from runner.story.measure import LARGE_BYTES, Expected
@@ -39,9 +39,19 @@ async def begin(session: Session, programs: Sequence[Program]) -> None:
             await session.ask("start_program", name=program.name)
 
 
-def constant(links: Sequence[Link]) -> bool:
+def constant(faults: Sequence[Link | Scarcity]) -> bool:
     """Whether what is asked is the case from the beginning to the end, so that it can be measured at once."""
-    return all(asked.constant(link.model_dump(mode="json")) for link in links)
+    return all(asked.constant(fault.model_dump(mode="json")) for fault in faults)
+
+
+def anchored(faults: Sequence[Link | Scarcity], made: Sequence[Program], stages: Sequence[str]) -> tuple[Program, ...]:
+    """The programs of an execution's faults. What is not on from the beginning waits for a stage: the first one, where its profile names
+    none, because how long a board needs until then says nothing about the software."""
+    first = stages[0].partition("@")[0]
+    return tuple(
+        program if program.stage or constant([fault]) else program.model_copy(update={"stage": first, "edge": "start"})
+        for fault, program in zip(faults, made, strict=True)
+    )
 
 
 def expected_of(links: Sequence[Link]) -> Expected:

@@ -17,7 +17,7 @@ from typing import Any
 
 from runner.errors import LabError, RunnerError
 from runner.faults import thermal
-from runner.judgement import slowed
+from runner.judgement import side_by_side, slowed
 from runner.model.plan import ExecutionPlan, HeatPlan
 from runner.model.program import Program
 from runner.ondevice import work
@@ -114,7 +114,8 @@ class Heating:
         """What the loop says of itself right now. Raises LabError where there is no heat any more."""
         found: Row = await self.session.ask("heat") if self.own else (await self.power.facts()).get("heat") or {}
         if not found.get("on"):
-            raise LabError(f"there is no heat over the device any more: {found.get('ended') or 'nobody knows why'}")
+            why = found.get("ended") or "nobody knows why"
+            raise LabError(f"there is no heat over the device any more: {why}", expected="heat until it is taken back", do="run it again")
         return found
 
     async def cool(self, ground: Ground) -> list[str]:
@@ -180,7 +181,7 @@ async def impose(run: Run, plan: ExecutionPlan) -> None:
         return
     assert run.session
     heating = heating_of(run, plan)
-    await heating.cool(_ground(run))
+    await heating.cool(run.ground)
     await _as_found(run)
     rest = await at_rest(run.session, heating.by)
     programs = [heating.program.model_dump(mode="json")]
@@ -200,7 +201,7 @@ async def impose_again(run: Run, plan: ExecutionPlan) -> None:
         return
     assert run.session and run.heating
     run.heating.session = run.session
-    standing = {str(each.get("name")) for each in await _ground(run).standing() if each.get("state") in ("armed", "begun")}
+    standing = {str(each.get("name")) for each in await run.ground.standing() if each.get("state") in ("armed", "begun")}
     if run.heating.name not in standing:  # else a process was killed, and not the device
         await _as_found(run)
         await run.heating.begin()
@@ -209,7 +210,10 @@ async def impose_again(run: Run, plan: ExecutionPlan) -> None:
 
 @contextlib.asynccontextmanager
 async def watched(run: Run, plan: ExecutionPlan) -> AsyncIterator[None]:
-    """While an execution runs, the device is timed at each clock that it comes to; what was measured is noted behind it."""
+    """While an execution runs, the device is timed at each clock that it comes to; what was measured is noted behind it.
+
+    Raises what the timing itself made wrong, unless the execution was worse off.
+    """
     if plan.heat is None or run.heating is None:
         yield
         return
@@ -219,6 +223,9 @@ async def watched(run: Run, plan: ExecutionPlan) -> AsyncIterator[None]:
     finally:
         watching.cancel()
         await asyncio.wait({watching})
+        mistake = None if watching.cancelled() else watching.exception()
+    if mistake is not None:
+        raise mistake
 
 
 async def _watch(run: Run, heating: Heating) -> None:
@@ -226,7 +233,7 @@ async def _watch(run: Run, heating: Heating) -> None:
         await run.clock.sleep(LOOK_S)
         if run.session is not None:
             heating.session = run.session
-        with contextlib.suppress(RunnerError):  # it is being cut, or linked again: the next time
+        with contextlib.suppress(RunnerError, OSError):  # it is being cut, or linked again, or somebody ended the work: the next time
             await heating.look()
 
 
@@ -258,7 +265,7 @@ async def lift(run: Run, plan: ExecutionPlan) -> None:
         run.note("heat_proof", execution=plan.name, rows=rows, samples=heating.samples)
         run.emit("link_proof", rows=rows)
     try:
-        left = await heating.cool(_ground(run))
+        left = await heating.cool(run.ground)
     finally:
         run.heating = None
         with contextlib.suppress(RunnerError):
@@ -267,12 +274,12 @@ async def lift(run: Run, plan: ExecutionPlan) -> None:
     rows = slowed.restored(began["rest"], after, left, heating.by)
     run.note("heat_lifted", execution=plan.name, rows=rows, after=after, left=left)
     if left:
-        _ground(run).quarantine([f"it is slowed down by {path}" for path in left])
+        run.ground.quarantine([f"it is slowed down by {path}" for path in left])
     if not plan.links and run.as_found is not None:  # else it is compared when the link is lifted
-        await _ground(run).compare(run.as_found)
+        await run.ground.compare(run.as_found)
     wrong = [row for row in rows if not row["within"]]
     if wrong:
-        raise LabError(f"the device is not as fast as it was: {slowed.said(wrong[0])}", do="a less busy machine")
+        raise LabError(f"the device is not as fast as it was: {side_by_side.said(wrong[0])}", do="a less busy machine")
 
 
 async def clear(run: Run) -> None:
@@ -326,11 +333,6 @@ async def _as_found(run: Run) -> None:
     assert run.session
     if run.plan.type.shared or (run.as_found is not None and run.as_found["boot_id"] == run.session.hello["boot_id"]):
         return
-    run.as_found = await _ground(run).fingerprint()
-    _ground(run).expect(run.as_found)
+    run.as_found = await run.ground.fingerprint()
+    run.ground.expect(run.as_found)
     run.note("as_found", fingerprint=run.as_found)
-
-
-def _ground(run: Run) -> Ground:
-    assert run.session
-    return Ground(run.plan.device, run.plan.identity, run.session, run.lease.leases, run.token, run.say)

@@ -7,10 +7,12 @@ As `trial.py` does it with a link. The day of a profile takes as long as its pac
 
 from __future__ import annotations
 
+import contextlib
 import secrets
 from collections.abc import Sequence
 from typing import Any
 
+from runner.errors import RunnerError
 from runner.faults import thermal
 from runner.judgement import slowed
 from runner.lab.load import Reader
@@ -78,7 +80,8 @@ async def try_heat(request: Request, identity: str, plan: HeatPlan, for_s: float
             tried.rows["during"] = slowed.compare(plan.told, full, heating.samples, heating.by)
             tell("during", tried.rows["during"])
         finally:
-            await session.ask("burn", for_s=0)
+            with contextlib.suppress(RunnerError):  # whatever ended the session: the work ends with its time, and nothing waits for it
+                await session.ask("burn", for_s=0)
             left = await heating.cool(ground)
         after = tried.measured["after"] = await at_rest(session, heating.by)
         tried.rows["after"] = slowed.restored(rest, after, left, heating.by)

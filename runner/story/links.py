@@ -21,8 +21,7 @@ from runner.judgement import reached, side_by_side
 from runner.model.plan import ExecutionPlan
 from runner.model.profile import Link
 from runner.model.program import Program
-from runner.story.arming import SPARE_S, arm, before_of, begin, constant, expected_of
-from runner.story.ground import Ground
+from runner.story.arming import SPARE_S, anchored, arm, before_of, begin, constant, expected_of
 from runner.story.left import mirror_guard
 from runner.story.measure import Expected, Probe, at_rest, measure, start_light, stop_light
 from runner.story.run import Run
@@ -81,7 +80,7 @@ async def impose(run: Run, plan: ExecutionPlan) -> None:
     if not plan.links:
         return
     assert run.session
-    await _ground(run).take_back()  # what a link that broke in the middle of this has left
+    await run.ground.take_back()  # what a link that broke in the middle of this has left
     await _as_found(run)
     made, probe = _programs(run, plan), _probe(run, plan.name)
     before = await at_rest(probe)
@@ -107,19 +106,11 @@ async def impose_again(run: Run, plan: ExecutionPlan) -> None:
     if not plan.links:
         return
     assert run.session
-    await _ground(run).take_back()
+    await run.ground.take_back()
     run.as_found = None  # another boot
     await _as_found(run)
     await start_light(_probe(run, plan.name), expected_of(plan.links))
-    begun = stages_begun(run, plan)
-    for program in _programs(run, plan):
-        since = begun.get(f"{program.stage} {program.edge}") if program.stage else None
-        elapsed_s = (run.clock.boottime_ns() - since) / 1e9 if since else 0.0
-        if program.lasts_s is not None and elapsed_s >= program.lasts_s:
-            continue
-        await arm(run.session, run.token, (program,), cap_s(plan), elapsed_s)
-        if since or not program.stage:
-            await run.session.ask("start_program", name=program.name)
+    await arm_again(run, plan, _programs(run, plan))
 
 
 @step("lift")
@@ -135,7 +126,7 @@ async def lift(run: Run, plan: ExecutionPlan) -> None:
     rows, after = await as_before(probe, mine[-1]["before"])
     run.note("link_lifted", execution=plan.name, rows=rows, after=after, light=counted)
     assert run.as_found
-    await _ground(run).compare(run.as_found)
+    await run.ground.compare(run.as_found)
     wrong = [row for row in rows if not row["within"]]
     if wrong:
         raise LabError(f"the link is not what it was before: {side_by_side.said(wrong[0])}", do=f"runner device check {run.plan.device}")
@@ -145,7 +136,7 @@ async def take_back(run: Run) -> None:
     """Whatever is armed on the device is reverted, and its guard's journal mirrored. Raises LabError, and quarantines, when it stays."""
     assert run.session
     try:
-        await _ground(run).take_back()
+        await run.ground.take_back()
     finally:
         with contextlib.suppress(RunnerError):
             await mirror_guard(run.session, run.token, run.folder, run.log)
@@ -153,7 +144,7 @@ async def take_back(run: Run) -> None:
 
 async def clear(run: Run) -> None:
     """What a run that was killed left on the link is taken back before anything new begins; then the link must be as that run found it."""
-    standing = await _ground(run).clear()
+    standing = await run.ground.clear()
     if standing:
         run.note("made_safe_link", programs=standing)
 
@@ -192,31 +183,21 @@ async def proof(probe: Probe, links: Sequence[Link], asked: Expected, before: Ro
 # ---- inside -------------------------------------------------------------------------------------------------------------
 
 
-def _ground(run: Run) -> Ground:
-    assert run.session
-    return Ground(run.plan.device, run.plan.identity, run.session, run.lease.leases, run.token, run.say)
-
-
 async def _as_found(run: Run) -> None:
     """The fingerprint from before the first fault, once in a boot."""
     assert run.plan.data_link
     if run.as_found is None:
-        run.as_found = await _ground(run).found(run.plan.data_link.interface)
+        run.as_found = await run.ground.found(run.plan.data_link.interface)
         run.note("as_found", fingerprint=run.as_found)
 
 
 def _programs(run: Run, plan: ExecutionPlan) -> tuple[Program, ...]:
-    """The link faults of an execution for this very device. What is not on from the beginning waits for a stage: the first one, where
-    its profile names none, because how long a board needs until then says nothing about the software."""
+    """The link faults of an execution for this very device."""
     assert run.session and run.plan.data_link and run.as_found
     capabilities = [str(word) for word in run.session.hello.get("capabilities") or ()]
     before = before_of(run.as_found, run.plan.data_link)
     made = programs_of(plan.links, run.plan.data_link, plan.name, run.plan.seed, capabilities, before)
-    first = plan.stages[0].partition("@")[0]
-    return tuple(
-        program if program.stage or constant([link]) else program.model_copy(update={"stage": first, "edge": "start"})
-        for link, program in zip(plan.links, made, strict=True)
-    )
+    return anchored(plan.links, made, plan.stages)
 
 
 def _probe(run: Run, execution: str) -> Probe:
@@ -229,7 +210,21 @@ def cap_s(plan: ExecutionPlan) -> float:
     return plan.limit_s * (len(plan.cuts) + 1) + SPARE_S
 
 
-def stages_begun(run: Run, plan: ExecutionPlan) -> dict[str, int]:
+async def arm_again(run: Run, plan: ExecutionPlan, programs: Sequence[Program]) -> None:
+    """After a restart: each program with what is left of its time, and begun where its stage had begun. What is over is left out."""
+    assert run.session
+    begun = _stages_begun(run, plan)
+    for program in programs:
+        since_ns = begun.get(f"{program.stage} {program.edge}") if program.stage else None
+        elapsed_s = (run.clock.boottime_ns() - since_ns) / 1e9 if since_ns else 0.0
+        if program.lasts_s is not None and elapsed_s >= program.lasts_s:
+            continue
+        await arm(run.session, run.token, (program,), cap_s(plan), elapsed_s)
+        if since_ns or not program.stage:
+            await run.session.ask("start_program", name=program.name)
+
+
+def _stages_begun(run: Run, plan: ExecutionPlan) -> dict[str, int]:
     """"stage edge" → when we heard of it, by our own clock; a fault that began with it has been on since then."""
     found: dict[str, int] = {}
     mirror = Mirror(run.folder.device_journal(plan.name))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from runner.clock import Clock
 from runner.errors import LabError
@@ -14,10 +14,14 @@ from runner.lab.folder import RunFolder
 from runner.lab.where import Lab
 from runner.model.plan import ExecutionPlan, Plan
 from runner.ondevice.journal import Journal
+from runner.story.ground import Ground
 from runner.target.bundle import Bundle
 from runner.target.far_end.client import FarEnd
 from runner.target.session import Session
 from runner.target.target import Target
+
+if TYPE_CHECKING:
+    from runner.story.heat import Heating
 
 Emit = Callable[..., None]
 
@@ -110,12 +114,18 @@ class Run:
     far_end: FarEnd | None = None  # of the data link, while something of this run crosses it
     as_found: dict[str, Any] | None = None  # the device's fingerprint from before the first link fault
     scarce_hello: dict[str, Any] | None = None  # what the device said of itself before its clock, too, may be wrong
-    heating: Any = None  # the heat over the execution that is under way: see heat.py
+    heating: Heating | None = None  # the heat over the execution that is under way
     endings: list[str] = field(default_factory=list)  # how each execution ended, in order
     completed: bool = False  # every planned step was made
     superseded: bool = False  # the device was lent again while this run was not looked after; all that it wrote is mirrored
     lost: LabError | None = None  # the lease was (LeaseLost), or the device says so (NotOurs): nothing may be done to the device any more
     baseline_s: dict[str, float] = field(default_factory=dict)  # each stage's duration without a fault
+
+    @property
+    def ground(self) -> Ground:
+        """The device, over the session that there is by now."""
+        assert self.session
+        return Ground(self.plan.device, self.plan.identity, self.session, self.lease.leases, self.token, self.say)
 
     def note(self, kind: str, /, **facts: Any) -> None:
         """One durable record in the coordinator's journal. Raises LabError when its disk fails."""

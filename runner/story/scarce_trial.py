@@ -14,6 +14,7 @@ from typing import Any
 from runner.errors import LabError
 from runner.farm import health
 from runner.judgement import scarcity as judged
+from runner.judgement import side_by_side
 from runner.model.profile import Scarcity
 from runner.story import scarcity
 from runner.story.arming import SPARE_S, arm
@@ -54,7 +55,7 @@ async def try_scarce(
             await scarcity.revert(ground, programs)
         tried.rows["after"], tried.measured["after"] = await scarcity.as_before(session, before)
         tell("after", tried.rows["after"])
-        wrong = [judged.said(row) for row in tried.rows["after"] if not row["within"]]
+        wrong = [side_by_side.said(row) for row in tried.rows["after"] if not row["within"]]
         wrong += [] if request.type.shared else health.left_of_ours(await ground.fingerprint())
         if wrong:
             ground.quarantine(wrong)

@@ -19,15 +19,14 @@ from runner.farm import health
 from runner.faults.compose import ANYWHERE, programs_of
 from runner.faults.kernel import Before
 from runner.faults.resources import limits
-from runner.judgement import scarcity
-from runner.judgement.asked import constant
+from runner.judgement import scarcity, side_by_side
 from runner.model.plan import ExecutionPlan
 from runner.model.profile import Disk, Resources, Scarcity, WrongClock
 from runner.model.program import Program
-from runner.story.arming import arm, begin
+from runner.story.arming import anchored, arm, begin, constant
 from runner.story.ground import Ground
 from runner.story.left import mirror_guard
-from runner.story.links import cap_s, stages_begun
+from runner.story.links import arm_again, cap_s
 from runner.story.run import Run
 from runner.story.steps import step
 from runner.target.session import Session
@@ -43,12 +42,8 @@ def asked_of(faults: Sequence[Scarcity], programs: Sequence[Program]) -> Row:
     disk = next((fault for fault in faults if isinstance(fault, Disk)), None)
     few = disk is not None and disk.what == "no_inodes"
     said = {"size_mib": disk.size_mib, "few_inodes": few, "mapped": disk.what == "io_errors"} if disk else None
-    held = [program.name for fault, program in zip(faults, programs, strict=True) if on_all_along(fault)]
+    held = [program.name for fault, program in zip(faults, programs, strict=True) if constant([fault])]
     return {"confined": any(isinstance(fault, Resources) for fault in faults), "disk": said, "await": held}
-
-
-def on_all_along(fault: Scarcity) -> bool:
-    return constant(fault.model_dump(mode="json"))
 
 
 def spec_of(run: Run, plan: ExecutionPlan) -> Row:
@@ -74,7 +69,7 @@ async def impose(run: Run, plan: ExecutionPlan) -> None:
     assert run.session
     run.scarce_hello = dict(run.session.hello)
     programs = _programs(run, plan)
-    await revert(_ground(run), programs)
+    await revert(run.ground, programs)
     await run.session.ask("clear_scarcity", timeout_s=60)
     before = await state(run.session)
     run.note("scarcity_began", execution=plan.name, programs=[each.model_dump(mode="json") for each in programs], before=before)
@@ -82,14 +77,14 @@ async def impose(run: Run, plan: ExecutionPlan) -> None:
     await run.session.ask("prepare_scarcity", run=run.token, execution=plan.name, scarcity=asked, timeout_s=120)
     await arm(run.session, run.token, programs, cap_s(plan))
     await begin(run.session, programs)
-    held = [fault for fault in plan.scarcities if on_all_along(fault)]
+    held = [fault for fault in plan.scarcities if constant([fault])]
     if held:
         rows, during = await proof(run.session, run.clock, held, before)
         run.note("scarcity_proof", execution=plan.name, rows=rows, during=during)
         run.emit("link_proof", rows=rows)
         wrong = [row for row in rows if not row["within"]]
         if wrong:
-            raise LabError(f"fault not reached: {scarcity.said(wrong[0])}", do="another profile, or a less busy machine")
+            raise LabError(f"fault not reached: {side_by_side.said(wrong[0])}", do="another profile, or a less busy machine")
     run.say(f"too little on the device: {'; '.join(each.steps[0].word for each in programs)}")
 
 
@@ -100,18 +95,10 @@ async def impose_again(run: Run, plan: ExecutionPlan) -> None:
     assert run.session
     run.scarce_hello = dict(run.session.hello)
     programs = _programs(run, plan)
-    kept = {str(each.get("name")) for each in await _ground(run).standing() if each.get("state") in ("armed", "begun")}
+    kept = {str(each.get("name")) for each in await run.ground.standing() if each.get("state") in ("armed", "begun")}
     programs = tuple(program for program in programs if program.name not in kept)  # a process was killed, and not the device
-    await revert(_ground(run), programs)
-    begun = stages_begun(run, plan)
-    for program in programs:
-        since = begun.get(f"{program.stage} {program.edge}") if program.stage else None
-        elapsed_s = (run.clock.boottime_ns() - since) / 1e9 if since else 0.0
-        if program.lasts_s is not None and elapsed_s >= program.lasts_s:
-            continue
-        await arm(run.session, run.token, (program,), cap_s(plan), elapsed_s)
-        if since or not program.stage:
-            await run.session.ask("start_program", name=program.name)
+    await revert(run.ground, programs)
+    await arm_again(run, plan, programs)
 
 
 @step("lift")
@@ -124,7 +111,7 @@ async def lift(run: Run, plan: ExecutionPlan) -> None:
         return
     assert run.session
     try:
-        await revert(_ground(run), _programs(run, plan))
+        await revert(run.ground, _programs(run, plan))
     finally:
         with contextlib.suppress(RunnerError):
             await mirror_guard(run.session, run.token, run.folder, run.log)
@@ -133,11 +120,11 @@ async def lift(run: Run, plan: ExecutionPlan) -> None:
     run.note("scarcity_lifted", execution=plan.name, rows=rows, after=after)
     wrong = [row for row in rows if not row["within"]]
     if wrong:
-        _ground(run).quarantine([scarcity.said(row) for row in wrong])
+        run.ground.quarantine([side_by_side.said(row) for row in wrong])
     if not run.plan.type.shared:  # of others' machines only what bears our tags is ours to answer for
-        left = health.left_of_ours(await _ground(run).fingerprint())
+        left = health.left_of_ours(await run.ground.fingerprint())
         if left and not plan.links:
-            _ground(run).quarantine(left)
+            run.ground.quarantine(left)
 
 
 async def state(session: Session) -> Row:
@@ -180,17 +167,7 @@ async def revert(ground: Ground, programs: Sequence[Program]) -> None:
         ground.quarantine(left)
 
 
-def _ground(run: Run) -> Ground:
-    assert run.session
-    return Ground(run.plan.device, run.plan.identity, run.session, run.lease.leases, run.token, run.say)
-
-
 def _programs(run: Run, plan: ExecutionPlan) -> tuple[Program, ...]:
-    """What is not on from the beginning waits for a stage: the first one, where its profile names none."""
     assert run.session
     made = programs_for(plan.scarcities, plan.name, run.plan.seed, run.scarce_hello or run.session.hello)
-    first = plan.stages[0].partition("@")[0]
-    return tuple(
-        program if program.stage or on_all_along(fault) else program.model_copy(update={"stage": first, "edge": "start"})
-        for fault, program in zip(plan.scarcities, made, strict=True)
-    )
+    return anchored(plan.scarcities, made, plan.stages)

@@ -17,8 +17,9 @@ from runner.model.plan import ExecutionPlan, HeatPlan
 from runner.model.profile import Thermal
 from runner.ondevice.journal import Journal, Record
 from runner.story import heat
+from runner.story.heat import Heating
 from runner.target.growing import GrowingFile
-from tests.story.test_links import Device, notes
+from tests.story.test_links import Device, FakeRun, notes
 
 BODY = Body(
     die_j_k=3, board_j_k=40, die_to_board_k_w=4, board_to_air_k_w=6, idle_w=3, busy_w=3, full_mhz=1500, hysteresis_k=2, critical_c=95,
@@ -113,7 +114,7 @@ def run(power: Power, tmp_path: Path, clock: Any, monkeypatch: pytest.MonkeyPatc
         await asyncio.sleep(0)
 
     clock.sleep = sleep
-    return SimpleNamespace(
+    return FakeRun(
         session=Board(power), plan=plan, token="EDGE-001.x", target=target, heating=None, as_found=None, clock=clock, lease=lease, log=log,
         folder=None, said=said, say=said.append, emit=lambda *_, **__: None, note=lambda kind, /, **facts: log.append(kind, facts),
         past=SimpleNamespace(marks=None),
@@ -165,6 +166,32 @@ def test_a_board_that_is_not_slowed_down_is_not_reached(run: Any, power: Power) 
     asyncio.run(lived(run, execution()))
     rows = {row["what"]: row for row in notes(run, "heat_proof")[0]["rows"]}
     assert rows["speed at 600 MHz"]["within"] is False
+
+
+def test_a_mistake_of_the_timing_is_heard(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not in the middle of the execution, and not in place of what went wrong there; a device that does not answer is no mistake."""
+
+    async def looked(error: Exception, *, broken: bool = False) -> None:
+        tries: list[Heating] = []
+
+        async def look(heating: Heating) -> None:
+            tries.append(heating)
+            raise error
+
+        monkeypatch.setattr(Heating, "look", look)
+        await heat.impose(run, execution())
+        async with heat.watched(run, execution()):
+            while not tries:
+                await asyncio.sleep(0)
+            if broken:
+                raise LabError("the link broke")
+
+    asyncio.run(looked(LabError("it is being cut")))
+    asyncio.run(looked(OSError("the fixed work was ended by somebody")))
+    with pytest.raises(KeyError, match="mhz"):
+        asyncio.run(looked(KeyError("mhz")))
+    with pytest.raises(LabError, match="the link broke"):
+        asyncio.run(looked(KeyError("mhz"), broken=True))
 
 
 def test_what_stays_quarantines(run: Any, power: Power) -> None:

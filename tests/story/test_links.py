@@ -21,6 +21,7 @@ from runner.ondevice.fingerprint import FIELDS
 from runner.ondevice.journal import Journal
 from runner.story import arming, links
 from runner.story.measure import Expected
+from runner.story.run import Run
 
 LINK = DataLink(interface="data0", far_end="10.77.0.1")
 GOOD = {"up": {"sent": 200, "received": 200, "bursts": {}, "rate_kbit_s": None}, "echoes": 200, "rtt_p50_ms": 3.0, "rtt_p95_ms": 4.0}
@@ -28,6 +29,12 @@ GOOD["down"] = dict(GOOD["up"])  # type: ignore[call-overload]
 SILENT = {**GOOD, "up": {**GOOD["up"], "received": 0}, "down": {**GOOD["up"], "sent": 0, "received": 0}, "echoes": 0}  # type: ignore[dict-item]
 OFFLINE = Offline(fault="offline")
 GPRS = Bandwidth(fault="bandwidth", up=Direction(rate_kbit_s=26.8, delay_ms=500), down=Direction(rate_kbit_s=53.6, delay_ms=500))
+
+
+class FakeRun(SimpleNamespace):
+    """A run that is no more than what a test says, and stands on its device's ground as one does."""
+
+    ground = Run.ground
 
 
 class Device:
@@ -105,7 +112,7 @@ def run(device: Device, tmp_path: Path, clock: Any, monkeypatch: pytest.MonkeyPa
     plan = SimpleNamespace(data_link=LINK, device="pi-04", seed=1, identity="pi-04")
     folder = SimpleNamespace(device_journal=lambda name: tmp_path / f"device-{name}.journal")
     said: list[str] = []
-    return SimpleNamespace(
+    return FakeRun(
         session=device, plan=plan, token="EDGE-003.x", far_end=object(), as_found=None, clock=clock, lease=lease, log=log, folder=folder,
         said=said, say=said.append, emit=lambda *_, **__: None, note=lambda kind, /, **facts: log.append(kind, facts),
     )  # fmt: skip
