@@ -26,7 +26,7 @@ from runner.target.drivers import Request
 
 Row = dict[str, Any]
 LOOK_S = 2.0
-STILL_S = 30.0  # beyond the time of a profile that asks for a clock, until it is given up that it comes
+STILL_S = 30.0  # so much longer than it is looked at every core works
 
 
 def plan_of(names: Sequence[str], reader: Reader, request: Request) -> HeatPlan | None:
@@ -63,7 +63,7 @@ async def try_heat(request: Request, identity: str, plan: HeatPlan, for_s: float
         if found is not None:
             ground.expect(found)
         rest = await at_rest(session, heating.by)
-        tell("before", [_row("fixed work", "", f"{rest['device'][heating.by]:g} s there, {rest['own']['duration_s']:g} s here")])
+        tell("before", [_row("fixed work", f"{rest['device'][heating.by]:g} s there, {rest['own']['duration_s']:g} s here")])
         tried = Tried(words=[thermal.figures(plan)], measured={"before": rest})
         try:
             await heating.tell()
@@ -98,8 +98,8 @@ def _now(sample: Row, full: Row, by: str) -> list[Row]:
     """One sample, where nothing is judged yet."""
     said, ratio = sample["said"][-1], full["device"][by] / sample["device"][by]
     clock = f"{sample['mhz']:g} MHz, {ratio:.2f} of the full clock's speed" + ("" if sample["steady"] else " (the clock changed meanwhile)")
-    return [_row("die", "", f"{said['die_c']:.1f} °C"), _row("clock", "", clock)]
+    return [_row("die", f"{said['die_c']:.1f} °C"), _row("clock", clock)]
 
 
-def _row(what: str, asked: str, measured: str) -> Row:
-    return {"what": what, "asked": asked, "measured": measured}
+def _row(what: str, measured: str) -> Row:
+    return {"what": what, "measured": measured}
