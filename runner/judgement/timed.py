@@ -36,19 +36,20 @@ SILENCING = ("offline", "jamming")
 
 
 def from_link_log(
-    faults: list[Row], lines: list[Row], asked: dict[str, Row], before: Row | None = None, unlogged: Sequence[Row] = ()
+    faults: list[Row], lines: list[Row], asked: dict[str, Row], before: Row | None = None, unlogged: Sequence[Row] = (),
+    journaled: Sequence[Row] = (),
 ) -> list[Row]:
     """Rows for faults that come and go, and for those that silence a link, from the light probe's packets at the far end.
 
     `faults` are the changes of each program in order (`changes` in guard_journal.py), `lines` those of link.jsonl: both
     on the device's boot-time clock: they say when. `asked` are the faults by program (`named`), which say what: how strictly one is
     judged is never the device's word. `before` is what was measured without any. `unlogged` says when packets came that were not
-    logged: a window that has some of them inside is not measured.
+    logged: a window that has some of them inside is not measured. `journaled` is what the device noted of how many it had sent.
 
     What was sent and did not come is known from the numbers around it; when it was sent, from the pace at which its neighbours
-    were. Behind the last packet of a boot nothing is known. What came down is known from the echoes that the packets tell of.
+    were; behind the last packet of a boot, from `journaled`. What came down is known from the echoes that the packets tell of.
     """
-    log = LightLog(lines, unlogged)
+    log = LightLog(lines, unlogged, journaled)
     spans = {program: windows([change for change in faults if change["program"] == program]) for program in sorted(asked)}
     silent = {program: found for program, found in spans.items() if asked[program]["fault"] in SILENCING and found}
     quiet = [window for found in silent.values() for window in found]
@@ -90,7 +91,8 @@ def _silenced(program: str, link: Row, spans: list[Window], log: LightLog) -> li
     asked = "some are jammed" if reactive else "nothing passes"
     if not whole:
         return [compared(what, asked, "not measured: packets came and were not logged", "all are logged", False)]
-    measured = _counted([came for boot, sent_ns, came in log.packets if any(deep_in(each, boot, sent_ns, sent_ns) for each in whole)])
+    sent = [*log.packets, *log.never_came]
+    measured = _counted([came for boot, sent_ns, came in sent if any(deep_in(each, boot, sent_ns, sent_ns) for each in whole)])
     if reactive:
         return [_reacted(program, measured)]
     row = nothing_passes(what, measured)

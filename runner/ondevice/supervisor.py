@@ -27,9 +27,10 @@ from typing import Any, Callable
 
 from . import facts, frames
 from .claim import Claims, NotYours
-from .execution import Execution, JournalRefused, Kept, find_current
+from .execution import Execution
 from .guarded import Guarded, GuardGone
 from .journal import GENESIS, fsync_folder
+from .kept import JournalRefused, Kept, find_current
 from .results import finished_stages
 from .say import say, say_what_was_raised
 from .store import WHOLE, Store, locate
@@ -73,10 +74,17 @@ class Supervisor:
             if self.execution and self.execution.ended:
                 self.execution.over = True
             elif self.execution:
-                self.execution.on_stage = self.stage
+                self._attend(self.execution)
                 for stage in finished_stages(self.execution.journal.records) if self.guarded.armed() else ():
                     self.stage(stage, "end")  # whoever was killed may not have said so any more
                 self.execution.start(restore=True)
+
+    def _attend(self, execution: Execution) -> None:
+        """What an execution tells this supervisor, and asks of it, while it lives."""
+        execution.on_stage, execution.beside_samples = self.stage, self._beside_samples
+
+    def _beside_samples(self) -> dict[str, Any]:
+        return {"link_probe": self._probe.standing()} if self._probe is not None else {}
 
     def stage(self, stage: str, edge: str) -> None:
         """A stage of the pipeline starts or has ended: programs whose time begins with it begin. A guard that is gone stops no pipeline."""
@@ -186,7 +194,7 @@ class Supervisor:
         folder = os.path.join(self._runs, plain_name(spec["run"]), plain_name(spec["execution"]))
         self.execution, self.refused = Execution.create(folder, spec, self.store, self.publish), None
         client.follow(self.execution, 1)
-        self.execution.on_stage = self.stage
+        self._attend(self.execution)
         self.execution.start(restore=False)
         return {}
 

@@ -27,7 +27,7 @@ from runner.story.run import Run, stage_durations
 from runner.story.steps import step
 from runner.target.mirror import Diverged, Mirror
 from runner.target.session import RemoteError, holds_shape
-from runner.target.transports.base import LinkLost
+from runner.target.transports.base import LinkLost, words
 
 Result = TypeVar("Result")
 
@@ -167,8 +167,7 @@ def _stands_again(plan: ExecutionPlan, held: dict[str, Any]) -> RunnerError:
 async def _next(run: Run, plan: ExecutionPlan, mirror: Mirror) -> Record | dict[str, Any] | None:
     """What comes next: the last record, a hold that was reached, or None when the time is up.
 
-    A link that breaks meanwhile is joined again. Raises LabError when it cannot be, and when the device says
-    that its journal cannot be written.
+    A link that breaks meanwhile is joined again. Raises LabError when it cannot be, and when the device says that it cannot go on.
     """
     for _ in range(MAX_REATTACHMENTS):
         assert run.session
@@ -189,7 +188,7 @@ async def _next(run: Run, plan: ExecutionPlan, mirror: Mirror) -> Record | dict[
             for task in waiting:
                 task.cancel()
         if found and isinstance(found[0], dict) and found[0]["event"] == "broken":
-            raise LabError(f"the device's journal cannot be written: {found[0]['error']}", do="look at the device's disk")
+            raise _cannot_go_on(found[0]["error"])
         return found[0] if found else None
     raise LabError(f"the link to the device broke {MAX_REATTACHMENTS} times in one wait")
 
@@ -312,6 +311,8 @@ async def _follow(run: Run, plan: ExecutionPlan, mirror: Mirror, when: str) -> d
     state = await run.session.follow(run.token, plan.name, mirror)
     if state.get("refused"):
         raise ExecutionRefused(str(state["refused"])[:500])
+    if state.get("broken"):
+        raise _cannot_go_on(state["broken"])
     if not state["agrees"]:
         known, now = mirror.sequence, state["written"]
         raise Diverged(f"{when}: the {known} records that were acknowledged are not what the device's journal ({now} now) begins with")
@@ -319,6 +320,12 @@ async def _follow(run: Run, plan: ExecutionPlan, mirror: Mirror, when: str) -> d
         raise Diverged(f"{when}: the device does not go on with {plan.name}, and has not come to its end")
     held: dict[str, Any] | None = state.get("held")
     return held
+
+
+def _cannot_go_on(error: object) -> LabError:
+    """Not how the pipeline ended: the device itself has failed, and goes on when it is started anew."""
+    do = "look at the device's disk and memory; then: runner run resume"
+    return LabError(f"the device's supervisor cannot go on: {words(str(error))}", do=do)
 
 
 def _listen(run: Run, plan: ExecutionPlan, mirror: Mirror) -> None:
