@@ -200,7 +200,7 @@ class Evidence:
         return [line for line in self.unlogged if line.get("who") in (None, "", *who)]
 
     def sent_by(self, execution: str) -> list[dict[str, Any]]:
-        """By the device's journal: how many light packets (`sent`) a life of its probe (`boot`, `started_ms`) had sent at a moment, `at_ns`."""
+        """By the device's journal: how many light packets (`sent`) a life of its probe (`boot`, `started_ms`) had sent by `at_ns`."""
         who, shape = self._who(execution), {"who": str, "started_ms": int, "sent": int}
         found = []
         for record in next((each.records for each in self.executions if each.name == execution), []):

@@ -192,6 +192,25 @@ def judged(windows: Any, link: Row, up: Any, down: Any, **more: Any) -> dict[str
     return {row["what"].removeprefix(f"{NAME}, while it was on: "): row for row in rows}
 
 
+@pytest.mark.parametrize(
+    ("down", "wrong"),
+    [
+        (lambda at_s: not in_any(FIVE, at_s), []),
+        (lambda at_s: True, ["loss down"]),
+        (lambda at_s: False, ["loss down, while it was off"]),
+    ],
+    ids=["as asked", "never on", "never off"],
+)
+def test_answers_that_are_not_heard_are_counted_while_a_jammer_answers_what_is_sent(down: Any, wrong: list[str]) -> None:
+    """Two profiles at once: a third of the packets is jammed all along, and of those that come the answers are lost in the windows."""
+    link = bandwidth({}, {"loss_percent": 100.0}, at_s=1, for_s=2, every_s=4, times=5, stage="send")
+    jammer = {"fault": "jamming", "jammer": "reactive", "probability_percent": 33.0}
+    on = [change("x.jamming-1", 0, True, fault="jamming"), *fault_of(NAME, *FIVE), change("x.jamming-1", 60, False, fault="jamming")]
+    rows = from_link_log(on, told_log(lambda at_s: int(at_s * 5) % 3 != 0, down), {NAME: link, "x.jamming-1": jammer}, BEFORE)
+    assert [row["what"].removeprefix(f"{NAME}, while it was on: ") for row in rows if not row["within"]] == wrong
+    assert any(row["tolerance"] == "not judged: a jammer answers what is sent" for row in rows)
+
+
 @pytest.mark.parametrize("seed", range(20))
 def test_bursts_of_loss_that_come_and_go_are_measured(seed: int) -> None:
     """Three times six seconds with five packets a second: few, and enough to say that it is this link, and not the one outside. How
