@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import shutil
+import traceback
 import uuid
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -29,7 +30,7 @@ from runner.judgement.conclude import Conclusion, conclude
 from runner.judgement.evidence import SET_ASIDE, Evidence
 from runner.judgement.judge import entry_checks
 from runner.judgement.reading import load_evidence
-from runner.lab.folder import RunFolder, seals, write_json
+from runner.lab.folder import RunFolder, seals, write_json, write_text
 from runner.lab.where import Lab, cache_root, state_root
 from runner.model.outcome import TABLE
 from runner.model.plan import ExecutionPlan, Plan
@@ -159,10 +160,16 @@ async def _carry_out(run: Run, adjust: Adjust, *, cancel: bool = False) -> Runne
     except Exception as error:
         message = f"{type(error).__name__}: {error}"
         trouble = error if isinstance(error, RunnerError) else BrokenPromise(message, do="please report it, with this folder")
-        trouble.__cause__ = error
+        _keep_traceback(run, error)
     run.note("run_ended", ending=ending, **({"error": str(trouble)} if trouble else {}))
     run.log.close()
     return trouble
+
+
+def _keep_traceback(run: Run, error: Exception) -> None:
+    """Our own bug, as whoever mends it must see it. The folder is what people are asked to send."""
+    with contextlib.suppress(RunnerError):
+        write_text(run.folder.log("coordinator", run.clock.wall_ns()), "".join(traceback.format_exception(error)))
 
 
 @step("folder")

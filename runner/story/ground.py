@@ -63,11 +63,15 @@ class Ground:
         standing = await self.standing()
         for each in standing:
             self.say(f"taken back: {_left_behind(each)}")
+        await self.settle()
+        return standing
+
+    async def settle(self) -> None:
+        """Nothing is armed, and the device is what it was before the last fault, whoever put it there; else LabError, and quarantine."""
         await self.take_back()
         expected = self.leases.expected(self.identity)
         if expected is not None:
             await self.compare(health.read(expected[1]))
-        return standing
 
     async def found(self, interface: str) -> Row:
         """The fingerprint before a fault over `interface`, kept where whoever comes next finds it, should we be killed.

@@ -81,8 +81,7 @@ async def impose(run: Run, plan: ExecutionPlan) -> None:
     if not plan.links:
         return
     assert run.session
-    await _ground(run).take_back()  # what a link that broke in the middle of this has left
-    await _as_found(run)
+    await _look(run)
     made, probe = _programs(run, plan), _probe(run, plan.name)
     before = await at_rest(probe)
     if not before["echoes"]:
@@ -107,9 +106,7 @@ async def impose_again(run: Run, plan: ExecutionPlan) -> None:
     if not plan.links:
         return
     assert run.session
-    await _ground(run).take_back()
-    run.as_found = None  # another boot
-    await _as_found(run)
+    await _look(run)
     await start_light(_probe(run, plan.name), expected_of(plan.links))
     begun = _stages_begun(run, plan)
     for program in _programs(run, plan):
@@ -197,12 +194,14 @@ def _ground(run: Run) -> Ground:
     return Ground(run.plan.device, run.plan.identity, run.session, run.lease.leases, run.token, run.say)
 
 
-async def _as_found(run: Run) -> None:
-    """The fingerprint from before the first fault, once in a boot."""
+async def _look(run: Run) -> None:
+    """The fingerprint from right before a fault, each time: what an execution before this one left, or a link that broke in the middle of
+    this, is taken back and compared first; a device that was started meanwhile is another one."""
     assert run.plan.data_link
-    if run.as_found is None:
-        run.as_found = await _ground(run).found(run.plan.data_link.interface)
-        run.note("as_found", fingerprint=run.as_found)
+    ground = _ground(run)
+    await ground.settle()
+    run.as_found = await ground.found(run.plan.data_link.interface)
+    run.note("as_found", fingerprint=run.as_found)
 
 
 def _programs(run: Run, plan: ExecutionPlan) -> tuple[Program, ...]:

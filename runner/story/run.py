@@ -102,7 +102,7 @@ class Run:
     target: Target | None = None
     session: Session | None = None
     far_end: FarEnd | None = None  # of the data link, while something of this run crosses it
-    as_found: dict[str, Any] | None = None  # the device's fingerprint from before the first link fault
+    as_found: dict[str, Any] | None = None  # the device's fingerprint from before the last link fault
     endings: list[str] = field(default_factory=list)  # how each execution ended, in order
     completed: bool = False  # every planned step was made
     superseded: bool = False  # the device was lent again while this run was not looked after; all that it wrote is mirrored

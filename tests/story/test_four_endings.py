@@ -79,6 +79,19 @@ def test_a_device_that_cannot_go_on_blocks_and_is_gone_on_with(run_edge_002: Run
     assert asyncio.run(resume(folder, lab, lambda event, **facts: None)).outcome.status == "completed"
 
 
+def test_a_bug_of_ours_is_said_to_be_one_and_can_be_mended_from_the_folder(run_edge_002: Run) -> None:
+    """No verdict over anybody; unwound, and the folder that people are asked to send has the traceback."""
+
+    def buggy(target: Target) -> None:
+        raise KeyError("planted")
+
+    conclusion = run_edge_002(("train", "after_ack"), adjust=buggy)
+    assert ending(conclusion.folder) == ("failed", "none", 4, {"failures": 0, "errors": 1})
+    assert str(conclusion.trouble) and "please report it, with this folder" in conclusion.trouble.complaints[0].do
+    (log,) = conclusion.folder.logs.glob("run_coordinator_*.log")
+    assert "in buggy" in log.read_text() and "KeyError: 'planted'" in log.read_text()
+
+
 def test_one_that_is_interrupted(run_edge_002: Run) -> None:
     """^C while the power is cut: unwound, an error, no finding, no verdict."""
     conclusion = run_edge_002(("screen", "started"), adjust=interrupted_at_the_first_cut)

@@ -239,6 +239,34 @@ def test_what_a_killed_run_left_is_taken_back_and_told(run: Any, device: Device)
         asyncio.run(links.clear(run))
 
 
+@pytest.mark.parametrize("booted", [False, True])
+def test_each_execution_is_compared_with_what_was_right_before_it(run: Any, device: Device, booted: bool) -> None:
+    """The second of a run as the first, also where a power cut of one without link faults came between: what was there before is
+    refused, what is left behind it quarantines, and whoever comes next knows of it meanwhile."""
+    asyncio.run(links.impose(run, execution(OFFLINE)))
+    asyncio.run(links.lift(run, execution(OFFLINE)))
+    device.boot = "c" * 32 if booted else device.boot
+    device.firewall = ["table inet somebody_elses"]
+    with pytest.raises(LabError, match="somebody else has the data link"):
+        asyncio.run(links.impose(run, execution(OFFLINE)))
+    device.firewall = []
+    asyncio.run(links.impose(run, execution(OFFLINE)))
+    expected = run.lease.leases.expected("pi-04")
+    assert expected is not None
+    assert expected[0] == device.boot
+    device.firewall = ["table inet planted"]
+    with pytest.raises(LabError, match=r"quarantined: \+ firewall: table inet planted"):
+        asyncio.run(links.lift(run, execution(OFFLINE)))
+
+
+def test_what_a_link_that_broke_while_a_fault_was_imposed_has_left_is_compared_with_what_was_before_it(run: Any, device: Device) -> None:
+    """Imposed again, the look is anew; a change from in between is not taken for what was before."""
+    asyncio.run(links.impose(run, execution(OFFLINE)))
+    device.firewall = ["table inet planted"]
+    with pytest.raises(LabError, match=r"quarantined: \+ firewall: table inet planted"):
+        asyncio.run(links.impose(run, execution(OFFLINE)))
+
+
 def test_a_device_that_was_booted_since_must_only_not_bear_our_tags(run: Any, device: Device) -> None:
     """Its own state may be another one after a boot; ours may not be there at all."""
     run.lease.leases.expect("pi-04", "a" * 32, {**health.read(device._fingerprint()["fields"]), "boot_id": "a" * 32})
