@@ -40,7 +40,7 @@ from runner.story.execution import HOPELESS, linked, run_execution
 from runner.story.left import end_as, give_up_own, set_aside, settle
 from runner.story.links import clear, far_end, impose, lift, served
 from runner.story.live import collect_evidence, live_target
-from runner.story.plan import missing_cuts, more_cuts, once_more
+from runner.story.plan import missing_cuts, more_cuts, once_more, refuse_unsupported
 from runner.story.prove import prove_disk
 from runner.story.run import Emit, Run, past_of, token_of
 from runner.story.steps import step
@@ -139,6 +139,7 @@ async def _carry_out(run: Run, adjust: Adjust, *, cancel: bool = False) -> Runne
     ending = "bug"
     try:
         async with live_target(run, adjust):
+            _refuse_unsupported(run)
             await linked(run, lambda: clear(run))
             await linked(run, lambda: settle(run))
             if cancel:
@@ -164,6 +165,12 @@ async def _carry_out(run: Run, adjust: Adjust, *, cancel: bool = False) -> Runne
     run.note("run_ended", ending=ending, **({"error": str(trouble)} if trouble else {}))
     run.log.close()
     return trouble
+
+
+def _refuse_unsupported(run: Run) -> None:
+    """Raises AskError for a fault that this very device cannot have, by its own word."""
+    assert run.session
+    refuse_unsupported(run.plan, run.lab, [str(word) for word in run.session.hello.get("capabilities") or ()])
 
 
 def _keep_traceback(run: Run, error: Exception) -> None:
