@@ -42,7 +42,7 @@ class Campaign:
 
     def _chains_of_shots(self, seed: int) -> Iterator[list[Shot]]:
         for turn in range(1 + self.count // 20):
-            if self.device != "local":
+            if self.device != "local" and turn == 0:
                 yield from board_shots()
                 continue
             supply = iter(shots(seed + turn, VICTIMS[self.device]))
