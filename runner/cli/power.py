@@ -24,13 +24,13 @@ LONGEST_S = 24 * 3600
 @click.command("power")
 @click.argument("name")
 @click.argument("verb", type=click.Choice(["status", "on", "off", "cut"]), default="status")
-@click.option("--for", "duration", default="10m", show_default=True, metavar="TIME", help="How long a board stays on: 90s, 30m, 2h.")
+@click.option("--for", "duration", default="10m", show_default=True, metavar="TIME", help="How long a board stays on: 90 (seconds), 90s, 30m, 2h.")
 @click.pass_obj
 def device_power(output: Output, name: str, verb: str, duration: str) -> int:
     """Whether device NAME is on (status, which only looks), or put it on, off in order, or cut its power at once."""
     import asyncio
 
-    duration_s = seconds(duration)
+    duration_s = seconds(duration, "to stay on", "runner help device power")
     device = known_device(output, name)
     if verb == "status":
         value = asyncio.run(status(device))
@@ -39,12 +39,13 @@ def device_power(output: Output, name: str, verb: str, duration: str) -> int:
     return output.result({"device": name, **value}, f"{name}: {said}")
 
 
-def seconds(text: str) -> float:
-    """`90s`, `30m`, `2h` in seconds. Raises AskError for anything else, and for more than a day."""
-    found = re.fullmatch(r"([0-9]{1,5})([smh])", text)
-    duration_s = int(found[1]) * UNITS_S[found[2]] if found else 0
+def seconds(text: str, purpose: str, do: str) -> float:
+    """`90`, `90s`, `30m`, `2h` in seconds. Raises AskError for anything else, and for more than a day; `purpose` says what the time is
+    for ("to stay on"), `do` where the command's option is explained."""
+    found = re.fullmatch(r"([0-9]{1,5})([smh]?)", text)
+    duration_s = int(found[1]) * UNITS_S[found[2] or "s"] if found else 0
     if not 0 < duration_s <= LONGEST_S:
-        raise AskError(f"{text!r} is no time to stay on", expected="90s, 30m, 2h; at most 24h", where="--for", do="runner help devices")
+        raise AskError(f"{text!r} is no time {purpose}", expected="seconds (90), or 90s, 30m, 2h; at most 24h", where="--for", do=do)
     return float(duration_s)
 
 
