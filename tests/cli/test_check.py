@@ -184,6 +184,33 @@ def test_what_a_dead_run_left_is_taken_back_first(runner: Runner, device: FakeDe
     assert said.json["found"] == said.json["quarantine"]["differences"] == [sentence]
 
 
+@pytest.mark.parametrize("boot", ["", "b0"], ids=["nothing expected", "another boot"])
+@pytest.mark.parametrize(
+    ("left", "lines", "sentence"),
+    [
+        (["x"], {}, "a fault could not be taken back, its guard still sees: x"),
+        ([], {"qdiscs": ["qdisc tbf 5f10: dev data0 root"]}, "left by a fault of ours: qdisc tbf 5f10: dev data0 root"),
+    ],
+    ids=["its guard says so", "our tag"],
+)
+def test_what_stays_of_ours_quarantines_a_device_that_nothing_was_known_of(
+    runner: Runner, device: FakeDevice, leases: Leases, boot: str, left: list[str], lines: dict[str, list[str]], sentence: str
+) -> None:
+    """Neither an earlier quarantine nor a fingerprint to compare with is needed for that; it says why, and is lent to no run."""
+    if boot:
+        leases.expect("pi-04", boot, seen(boot))
+    device.revert, device.now = {"reverted": [], "left": left}, seen(**lines)
+    said = runner("device", "check", "pi-04")
+    assert said.exit_code == 3
+    assert f"pi-04: quarantined\n  {sentence}\n  do: " in said.out
+    found = leases.quarantined("pi-04")
+    assert found is not None
+    assert found.differences == (sentence,)
+    device.revert, device.now = {"reverted": [], "left": []}, seen()
+    assert runner("device", "check", "pi-04").exit_code == 0
+    assert leases.quarantined("pi-04") is None
+
+
 @pytest.mark.parametrize("revert", [{}, {"reverted": "text"}, {"left": {"a": 1}}], ids=["nothing", "text", "no lists"])
 def test_a_supervisor_that_answers_otherwise_has_nothing_to_take_back(runner: Runner, device: FakeDevice, revert: dict[str, Any]) -> None:
     """One that answers nonsense: the fingerprint decides."""
