@@ -123,6 +123,12 @@ def _concluded(device: KnownDevice, lease: Lease, looked: Looked, accept: bool) 
         said += [f"{device.name}: accepted as it is now, by your word", *(f"  {each}" for each in found)]
     else:
         verdict = "quarantined" if after else "not as it should be"
-        do = f"put it right and check again, start it anew, or take it as it is: runner device check {device.name} --accept"
-        said += [f"{device.name}: {verdict}", *(f"  {each}" for each in found), f"  do: {do}"]
+        said += [f"{device.name}: {verdict}", *(f"  {each}" for each in found), f"  do: {_mending(device)}"]
     return value, "\n".join(said)
+
+
+def _mending(device: KnownDevice) -> str:
+    """How one gets at a device that is not as it should be: a check leaves one that was off switched off again."""
+    on = "" if device.is_this_machine else f"runner device power {device.name} on, "
+    there = f"{on}runner device shell {device.name}"
+    return f"look at it ({there}), put it right, check again; or take it as it is: runner device check {device.name} --accept"

@@ -113,7 +113,8 @@ def test_a_device_that_differs_is_quarantined_with_the_difference(runner: Runner
     device.now = seen(firewall=["table inet foo"])
     said = runner("device", "check", "pi-04")
     assert said.exit_code == 3
-    assert "pi-04: quarantined\n  + firewall: table inet foo\n  - firewall: table inet own\n  do: " in said.out
+    assert "pi-04: quarantined\n  + firewall: table inet foo\n  - firewall: table inet own\n  do: look at it (" in said.out
+    assert ("runner device power pi-04 on" in said.out, "runner device shell pi-04" in said.out) == (False, True)  # it is this machine
     assert "runner device check pi-04 --accept" in said.out
     found = leases.quarantined("pi-04")
     assert found is not None
@@ -122,6 +123,17 @@ def test_a_device_that_differs_is_quarantined_with_the_difference(runner: Runner
     said = runner("device", "check", "pi-04")
     assert said.exit_code == 0
     assert said.out.endswith("pi-04: it is as it was before its last fault\nit may be lent again\n")
+
+
+def test_the_way_to_a_board_that_is_off_again_is_named(
+    runner: Runner, device: FakeDevice, make_lab: Callable[..., Path], leases: Leases
+) -> None:
+    """To put it on and to get there, as commands that can be copied: the check leaves it off."""
+    make_lab({"inventory.yaml": "devices: {board: {type: qemu-arm64}}\n"})
+    device.revert = {"reverted": [], "left": ["x"]}
+    said = runner("device", "check", "board")
+    assert (said.exit_code, device.done[-1]) == (3, "down")
+    assert "do: look at it (runner device power board on, runner device shell board), put it right, check again; or " in said.out
 
 
 def test_an_operator_may_take_it_as_it_is(runner: Runner, device: FakeDevice, leases: Leases) -> None:
@@ -270,15 +282,14 @@ def test_a_held_device_is_not_checked(runner: Runner, device: FakeDevice, leases
     assert "runner device power pi-04" in said.err
 
 
-def test_a_quarantined_device_is_lent_to_no_run_and_no_hand(runner: Runner, lab: Path, leases: Leases) -> None:
-    """Both say since when and why, and which command to run; nothing was made for the run."""
+def test_a_quarantined_device_is_lent_to_no_run(runner: Runner, lab: Path, leases: Leases) -> None:
+    """It says since when and why, and which command to run; nothing was made for the run."""
     leases.quarantine("local", "t1", FOUND)
-    for words in (("exec", "EDGE-002", "--device", "local", "--quick"), ("device", "power", "local", "off")):
-        said = runner(*words)
-        assert said.exit_code == 3
-        assert "local is quarantined since " in said.err
-        assert f"{FOUND[0]} (and 1 more)" in said.err
-        assert "do: runner device check" in said.err
+    said = runner("exec", "EDGE-002", "--device", "local", "--quick")
+    assert said.exit_code == 3
+    assert "local is quarantined since " in said.err
+    assert f"{FOUND[0]} (and 1 more)" in said.err
+    assert "do: runner device check local" in said.err
     assert not (lab / "runs").exists() or not list((lab / "runs").glob("EDGE-002*"))
 
 

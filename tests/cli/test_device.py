@@ -397,6 +397,28 @@ def test_power_by_hand(
 
 
 @pytest.mark.parametrize("verb", ["on", "off", "cut"])
+def test_a_quarantined_device_obeys_a_hand(runner: Runner, board: dict[str, Any], power: list[FakePower], verb: str) -> None:
+    """It is off behind every check, and somebody has to look at it. It stays quarantined, which is said; a run is refused as before."""
+    leases, found = Leases(state_root()), ("+ firewall: table inet foo",)
+    leases.quarantine("qemu-pi", "t1", found)
+    said = runner("device", "power", "qemu-pi", verb)
+    assert (said.exit_code, power[-1].done[0]) == (0, verb)
+    assert "qemu-pi: still quarantined since " in said.out
+    assert said.out.endswith("next: runner device check qemu-pi\n")
+    assert runner("--json", "device", "power", "qemu-pi", verb).json["quarantine"]["differences"] == list(found)
+    assert runner("exec", "EDGE-002", "--device", "qemu-pi").exit_code == 3
+    assert leases.quarantined("qemu-pi") is not None
+
+
+def test_a_look_at_the_power_says_that_a_device_is_quarantined(runner: Runner, board: dict[str, Any]) -> None:
+    """And since when; of one that nothing stands against, no word."""
+    assert "quarantine" not in runner("device", "power", "qemu-pi").out
+    assert runner("--json", "device", "power", "qemu-pi").json["quarantine"] is None
+    Leases(state_root()).quarantine("qemu-pi", "t1", ["+ firewall: table inet foo"])
+    assert "qemu-pi: still quarantined since " in runner("device", "power", "qemu-pi").out
+
+
+@pytest.mark.parametrize("verb", ["on", "off", "cut"])
 def test_a_device_that_somebody_holds_is_left_alone(runner: Runner, board: dict[str, Any], power: list[FakePower], verb: str) -> None:
     """Exit 3 at once, naming the holder and how to look; looking itself says who it is."""
 

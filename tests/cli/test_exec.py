@@ -110,14 +110,14 @@ def test_a_device_in_use_is_refused_before_a_folder_is_made(run_python: Callable
     assert not (tmp_path / "runs").exists()
 
 
-@pytest.mark.parametrize("words", [("exec", "EDGE-002"), ("profile", "try", "steady"), ("device", "power", "yard", "off")], ids=" ".join)
+@pytest.mark.parametrize("words", [("exec", "EDGE-002"), ("profile", "try", "steady")], ids=" ".join)
 def test_a_quarantined_device_is_refused_with_the_check_of_that_very_device(
     runner: Runner, make_lab: Callable[..., Path], words: tuple[str, ...]
 ) -> None:
     """Exit 3, why, and a command that can be copied as it stands; nothing was made."""
     lab = make_lab({"inventory.yaml": "devices: {yard: {type: qemu-arm64}}\n"})
     Leases(state_root()).quarantine(DeviceLine(type="qemu-arm64").identity("yard"), "t1", ["+ firewall: table inet foo"])
-    said = runner("--json", "--lab", str(lab), *words, *(("--device", "yard") if words[0] != "device" else ()))
+    said = runner("--json", "--lab", str(lab), *words, "--device", "yard")
     error = said.json["error"]
     assert (said.exit_code, error["do"]) == (3, "runner device check yard")
     assert "+ firewall: table inet foo" in error["found"]
