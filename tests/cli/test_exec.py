@@ -13,11 +13,12 @@ from typing import Any
 
 import pytest
 
-from runner.cli.exec import exit_code
+from runner.cli.exec import HOLDING, WAITS, exit_code
 from runner.farm.lease import Leases, lent
 from runner.lab.folder import RunFolder, read_json
 from runner.lab.where import builtin_root, state_root
 from runner.model.device import DeviceLine
+from runner.story.steps import STEPS
 
 REPOSITORY = Path(__file__).parents[2]
 Runner = Callable[..., Any]
@@ -149,6 +150,13 @@ def test_a_device_in_use_is_waited_for(tmp_path: Path) -> None:
     assert f"waiting: {identity} is held by" in said
     assert code == 3
     assert [read_json(run.findings)["metadata"]["status"] for run in RunFolder.every(tmp_path / "runs")] == ["blocked"]
+
+
+def test_every_step_that_lasts_says_what_is_waited_for() -> None:
+    """Also the last two, for which no device is needed. A lease says itself for whom it waits; a folder and a cut are made at once."""
+    assert [name for name in STEPS if name not in WAITS] == ["lease", "folder", "cut"]
+    assert set(WAITS) <= set(STEPS)
+    assert set(HOLDING) <= set(WAITS)
 
 
 @pytest.mark.parametrize(
