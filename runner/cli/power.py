@@ -28,7 +28,7 @@ LONGEST_S = 24 * 3600
 @click.command("power")
 @click.argument("name")
 @click.argument("verb", type=click.Choice(["status", "on", "off", "cut"]), default="status")
-@click.option("--for", "duration", default="10m", show_default=True, metavar="TIME", help="How long a board stays on: 90 (seconds), 90s, 30m, 2h.")
+@click.option("--for", "duration", default="10m", show_default=True, metavar="TIME", help="How long a board stays on: 90 or 90s, 30m, 2h.")
 @click.pass_obj
 def device_power(output: Output, name: str, verb: str, duration: str) -> int:
     """Whether device NAME is on (status, which only looks), or put it on, off in order, or cut its power at once."""
