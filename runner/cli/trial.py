@@ -17,7 +17,7 @@ HEAD = ("", "asked", "measured", "tolerance", "")
 @click.command("try")
 @click.argument("names", metavar="NAME…", nargs=-1, required=True)
 @click.option("--device", default="qemu-pi", show_default=True, help="A device of the inventory that has a data link.")
-@click.option("--for", "duration", default="10s", show_default=True, metavar="TIME", help="How long: 30, 30s, 5m; to measure may take longer.")
+@click.option("--for", "duration", default="10s", show_default=True, metavar="TIME", help="How long: 30, 30s, 5m; measuring may go on.")
 @click.option("--seed", type=int, default=1, show_default=True, help="Chooses the times of what happens by chance.")
 @click.pass_obj
 def profile_try(output: Output, names: tuple[str, ...], device: str, duration: str, seed: int) -> int:
