@@ -17,7 +17,7 @@ HEAD = ("", "asked", "measured", "tolerance", "")
 @click.command("try")
 @click.argument("names", metavar="NAME…", nargs=-1, required=True)
 @click.option("--device", default="qemu-pi", show_default=True, help="A device of the inventory that has a data link.")
-@click.option("--for", "duration", default="10s", show_default=True, metavar="TIME", help="How long: 30s, 5m; to measure may take longer.")
+@click.option("--for", "duration", default="10s", show_default=True, metavar="TIME", help="How long: 30, 30s, 5m; measuring may go on.")
 @click.option("--seed", type=int, default=1, show_default=True, help="Chooses the times of what happens by chance.")
 @click.pass_obj
 def profile_try(output: Output, names: tuple[str, ...], device: str, duration: str, seed: int) -> int:
@@ -28,7 +28,7 @@ def profile_try(output: Output, names: tuple[str, ...], device: str, duration: s
     from runner.lab.load import Reader
     from runner.story.trial import links_of, try_out
 
-    known, for_s = known_device(output, device), seconds(duration)
+    known, for_s = known_device(output, device), seconds(duration, "to hold a profile for", "runner help profile try")
     link = known.line.data_link or known.type.data_link
     asked = links_of(names, Reader(output.lab(quiet=True)), link)
     if link is None:  # not reached: links_of has complained

@@ -311,9 +311,11 @@ async def _execution(run: Run, execution: ExecutionPlan) -> str:
 
 
 def _finish(folder: RunFolder, lab: Lab, emit: Emit, clock: Clock, trouble: RunnerError | None, token: str) -> Conclusion:
+    emit("step", name="judge")
     failpoints.reached("judge.before")
     conclusion = conclude(folder, iso(clock.wall_ns()))
     failpoints.reached("judge.after")
+    emit("step", name="report")
     failpoints.reached("report.before")
     report.write(folder, conclusion)
     try:
