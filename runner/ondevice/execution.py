@@ -20,6 +20,9 @@ which only a first life can meet, and where any further flush would hide what it
     created         the journal and its first record are durable and mirrored (no stage)
     during_resume   the journal is verified; `restored` is written but not flushed (no stage)
 
+An execution under link faults stands after a restart, too, before any pipeline goes on: the restart took the faults back, and only the
+coordinator arms them again. For how long is in `host_ready`, and is no part of the restart.
+
 At every hold something unflushed lies behind the promise (the held record itself, or else a sample), already on
 its way to the disk: so a cut there shows both that what was promised stays and that what was not goes.
 """
@@ -64,6 +67,7 @@ class Execution:
         self._folder, self._store, self._publish, self._life_began_ns = folder, store, publish, life_began_ns
         self._spec: dict[str, Any] = journal.records[0].payload
         self._proceed = threading.Event()
+        self._under_faults = threading.Event()  # what a restart took off the link is on again
         self._held: dict[str, Any] | None = None
         self._hosts: list[subprocess.Popen[bytes]] = []  # one process per pipeline
         self._done = 0  # pipelines that came to their end
@@ -140,6 +144,10 @@ class Execution:
     def proceed(self) -> None:
         """Lets a held execution go on."""
         self._proceed.set()
+
+    def under_faults(self) -> None:
+        """The link faults of this execution, which the restart took back, are armed again: its pipelines may go on."""
+        self._under_faults.set()
 
     def mirrored(self, sequence: int) -> None:
         """The coordinator has every record up to `sequence` on its own disk."""
@@ -317,7 +325,8 @@ class Execution:
             after_ack = None
             answer: dict[str, Any] = {"ack": True}
             if said == "ready":
-                self._write("host_ready", message)
+                stood = {"stood_s": self._await_faults()} if lives and self._spec.get("under_faults") else {}
+                self._write("host_ready", {**message, **stood})
                 if sorted(message["stages"]) != sorted(planned):
                     wrong = f"the pipeline's stages are {', '.join(message['stages'])}; planned: {', '.join(planned)}"
                     self._end("failed", {"error": wrong})
@@ -439,6 +448,13 @@ class Execution:
         self._publish({"event": "held", **self._held})
         self._alone = not self._proceed.wait(HOLD_LIMIT_S)
         self._held = None
+
+    def _await_faults(self) -> float:
+        """Stands until the link faults are armed again, or nobody comes to do that; for how many seconds."""
+        began = time.monotonic()
+        while not (self._under_faults.wait(0.5) or self._stopped or self._alone):
+            self._alone = time.monotonic() - began > HOLD_LIMIT_S
+        return round(time.monotonic() - began, 3)
 
     def _await_mirror(self, record: Record) -> None:
         deadline = time.monotonic() + HOLD_LIMIT_S

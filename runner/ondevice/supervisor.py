@@ -227,6 +227,11 @@ class Supervisor:
             self.execution.proceed()
         return {}
 
+    def do_under_faults(self, client: Client) -> dict[str, Any]:
+        if self.execution is not None:
+            self.execution.under_faults()
+        return {}
+
     def do_abandon(self, client: Client, reason: str) -> dict[str, Any]:
         if self.execution is not None and not self.execution.ended:
             self.execution.abandon(reason)

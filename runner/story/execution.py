@@ -22,7 +22,7 @@ from runner.ondevice.journal import Record
 from runner.ondevice.results import ENDS
 from runner.story.damage import LostAlready, damage, locate
 from runner.story.left import catch_up, drain, lent_again, noting
-from runner.story.links import impose_again
+from runner.story.links import impose_again, still_imposed
 from runner.story.run import Run, stage_durations
 from runner.story.steps import step
 from runner.target.mirror import Diverged, Mirror
@@ -301,6 +301,7 @@ async def _recover(run: Run, plan: ExecutionPlan, cut: CutPlan) -> bool:
 async def _reattach(run: Run, plan: ExecutionPlan, mirror: Mirror, why: LinkLost) -> dict[str, Any] | None:
     """A new session, and the mirror read on from its end; the hold at which the device stands, if any."""
     await relink(run, str(why), execution=plan.name)
+    await still_imposed(run, plan)
     return await _follow(run, plan, mirror, "after a broken link")
 
 
@@ -396,5 +397,6 @@ def _spec(run: Run, plan: ExecutionPlan) -> dict[str, Any]:
         "environment": {"tree": run.bundle.environment_tree},
         "witness": run.target.home.witness.path_on_device,
         "stage_timeout_s": run.plan.type.stage_timeout_s,
+        "under_faults": bool(plan.links),
         "settings": run.plan.settings(plan.name),
     }

@@ -102,7 +102,8 @@ async def impose(run: Run, plan: ExecutionPlan) -> None:
 
 
 async def impose_again(run: Run, plan: ExecutionPlan) -> None:
-    """After a restart of the device, which has taken everything back: armed again, with what is left of it. May be done again."""
+    """After a restart of the device, which has taken everything back: armed again, with what is left of it; its pipelines stand until then.
+    May be done again."""
     if not plan.links:
         return
     assert run.session
@@ -117,6 +118,13 @@ async def impose_again(run: Run, plan: ExecutionPlan) -> None:
         await arm(run.session, run.token, (program,), _cap_s(plan), elapsed_s)
         if since or not program.stage:
             await run.session.ask("start_program", name=program.name)
+    await run.session.ask("under_faults")
+
+
+async def still_imposed(run: Run, plan: ExecutionPlan) -> None:
+    """After a broken link, behind which the supervisor may have been started anew: in the same boot its faults are what they were."""
+    if plan.links and run.session and run.as_found and run.session.hello["boot_id"] == run.as_found["boot_id"]:
+        await run.session.ask("under_faults")
 
 
 @step("lift")

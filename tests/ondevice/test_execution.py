@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -285,3 +286,26 @@ def test_a_fault_that_waits_for_a_stage_learns_that_it_has_begun(device: Device)
     assert not execution.has_reached("ingest", "end") and not execution.has_reached("train", "start")
     execution.ended = True
     assert not execution.has_reached("ingest", "start")
+
+
+# ---- under link faults -------------------------------------------------------------------------------------------------
+
+
+def test_it_stands_until_its_faults_are_armed_again(device: Device) -> None:
+    """After a restart; the time goes into the journal, because it is the coordinator's and not the restart's."""
+    execution = device.create(under_faults=True)
+    timer = threading.Timer(0.2, execution.under_faults)
+    timer.start()
+    assert 0.1 < execution._await_faults() < 5
+    assert execution._await_faults() < 0.1, "they are on from then on"
+
+
+def test_nobody_who_arms_them_is_waited_for_without_an_end(device: Device, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The device works on its own: it gives up, and waits at no later hold either; an abandoned one does not wait at all."""
+    monkeypatch.setattr(execution_module, "HOLD_LIMIT_S", 0.1)
+    execution = device.create(under_faults=True)
+    assert execution._await_faults() < 5
+    assert execution._alone
+    other = device.restart()
+    other.abandon("the run is over")
+    assert other._await_faults() < 5

@@ -38,7 +38,7 @@ class Device:
         self.armed: dict[str, dict[str, Any]] = {}
         self.begun: list[str] = []
         self.elapsed: dict[str, float] = {}
-        self.hello = {"capabilities": ["netem", "tbf", "ifb", "nft"]}
+        self.hello: dict[str, Any] = {"capabilities": ["netem", "tbf", "ifb", "nft"]}
         self.firewall: list[str] = []
         self.qdiscs: list[str] = []
         self.boot, self.obeys, self.lets_go, self.mirror = boot, True, True, None
@@ -225,6 +225,27 @@ def test_after_a_power_cut_what_is_left_of_each_is_armed_again(
     assert device.begun == ["recovery-1.jamming-1", "recovery-1.bandwidth-1"]
     assert run.as_found["boot_id"] == "c" * 32  # what it was before is looked at anew in each boot
     assert device.elapsed["recovery-1.jamming-1"] == pytest.approx(20, abs=2) and device.elapsed["recovery-1.bandwidth-2"] == 0
+
+
+def test_pipelines_stand_after_a_restart_until_the_faults_are_armed_again(run: Any, device: Device) -> None:
+    """A fast device has begun its next stage long before a coordinator is back: the word that lets it go on is the last one."""
+    plan = execution(OFFLINE)
+    asyncio.run(links.impose(run, plan))
+    assert "under_faults" not in device.asked
+    device.boot, device.begun = "c" * 32, []
+    device.asked.clear()
+    asyncio.run(links.impose_again(run, plan))
+    assert device.asked[-3:] == ["arm", "start_program", "under_faults"]
+
+
+def test_behind_a_broken_link_it_goes_on_in_the_same_boot_alone(run: Any, device: Device) -> None:
+    """A supervisor that was started anew stands; its guard has not, and the faults are on. In another boot they are off."""
+    asyncio.run(links.impose(run, execution(OFFLINE)))
+    for boot, said in (("b" * 32, True), ("c" * 32, False)):
+        device.hello["boot_id"] = boot
+        device.asked.clear()
+        asyncio.run(links.still_imposed(run, execution(OFFLINE)))
+        assert ("under_faults" in device.asked) is said
 
 
 def test_what_a_killed_run_left_is_taken_back_and_told(run: Any, device: Device) -> None:
