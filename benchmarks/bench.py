@@ -43,9 +43,13 @@ class Bench:
 
     @cached_property
     def installed(self) -> Path:
-        """The product as an installer leaves it: a copy, compiled. From a checkout it may be compiled anew at every start."""
-        folder = self.scratch / "installed"
-        shutil.copytree(ROOT / "runner", folder / "runner", ignore=shutil.ignore_patterns("__pycache__"))
+        """The product as an installer leaves it: a copy with its built-in lab, compiled. From a checkout it may be compiled anew at
+        every start."""
+        folder, but_caches = self.scratch / "installed", shutil.ignore_patterns("__pycache__")
+        shutil.copytree(ROOT / "runner", folder / "runner", ignore=but_caches)
+        for name in ("devices", "profiles", "pipelines"):
+            shutil.copytree(ROOT / name, folder / "runner" / "builtin" / name, ignore=but_caches)
+        shutil.copy(ROOT / "inventory.yaml", folder / "runner" / "builtin")
         compileall.compile_dir(folder, quiet=1)
         return folder
 

@@ -3,6 +3,7 @@
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit 1
 REPOSITORY=$PWD
+unset PYTHONDONTWRITEBYTECODE # thousands of processes are started by tests and measurements: compiled once, each needs half of its time
 
 say() { if [ -t 2 ] && [ -z "${NO_COLOR:-}" ]; then printf '\033[1m%s\033[0m\n' "$*" >&2; else printf '%s\n' "$*" >&2; fi; }
 

@@ -12,6 +12,8 @@ import click
 import pytest
 
 from runner.cli.main import COMMANDS, cli
+from runner.farm.lease import MARGIN_S
+from tests.kills.campaign import SUPERSEDED_EVERY
 
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "runner"
@@ -25,6 +27,30 @@ every_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.re
 def code(text: str) -> list[str]:
     """What stands in a page as code: lines of blocks, and spans."""
     return [line for block in BLOCK.findall(text) for line in block.splitlines()] + re.findall(r"`([^`\n]+)`", BLOCK.sub("", text))
+
+
+# ---- figures ------------------------------------------------------------------------------------------------------------
+
+
+ORDINALS = {2: "second", 3: "third", 4: "fourth", 5: "fifth"}
+
+
+@every_page
+def test_the_margin_of_a_lease_is_the_one_in_the_code(page: Path) -> None:
+    """Wherever a page gives it in seconds: whoever writes a power driver keeps below it."""
+    said = re.findall(r"margin of (\d+) s", page.read_text(encoding="utf-8"))
+    assert {float(one) for one in said} <= {MARGIN_S}
+
+
+def test_a_page_gives_the_margin_of_a_lease() -> None:
+    """So that the test above looks at something."""
+    assert "margin of" in (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+
+
+def test_how_often_another_run_takes_the_device_is_what_the_campaign_does() -> None:
+    """In the page on kills, as an ordinal."""
+    text = " ".join((ROOT / "docs" / "surviving.md").read_text(encoding="utf-8").split())
+    assert f"in every {ORDINALS[SUPERSEDED_EVERY]} chain another run takes the device" in text
 
 
 # ---- commands -----------------------------------------------------------------------------------------------------------

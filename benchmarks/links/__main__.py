@@ -31,8 +31,10 @@ from runner.story.trial import Bench, bench, hold_one
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 RESULTS, PAGE, CHART = ROOT / "benchmarks" / "links" / "results.json", ROOT / "docs" / "links.md", ROOT / "docs" / "images" / "links.svg"
-LONGEST_S = 20.0  # of one train: slow links are judged by fewer packets than `profile try` takes
+LONGEST_S = 35.0  # of one train: slow links are judged by fewer packets than `profile try` takes, but 2 % of loss still shows at 9.6 kbit/s
 WATCHED_S, WINDOWS = 60.0, 3  # of what comes and goes: so long, or so many times
+ONCE_S = 150.0  # an end within so long is waited for
+AFTER_S = 5.0  # behind an end: what comes then says how much was sent before
 NOT_YET = "nobody has measured it yet: `scripts/links` goes on where it was left"
 ATTEMPTS, LONGEST_ATTEMPT_S = 2, 100.0  # as before an execution; what takes longer is measured once
 
@@ -83,11 +85,13 @@ def not_alone(profile: Profile) -> str:
 
 
 def watched_s(links: tuple[Link, ...]) -> float:
-    """How long what comes and goes is watched: for its first times, and never longer than WATCHED_S; 0 for what is measured at once."""
+    """How long what comes and goes is watched: for its first times, not longer than WATCHED_S, but once to an end within ONCE_S; 0 for what
+    is measured at once."""
     if arming.constant(links):
         return 0.0
-    ends = [end for link in links for _, end in link.windows[:WINDOWS]]
-    return min(WATCHED_S, max((WATCHED_S if end is None else end + 5.0 for end in ends), default=WATCHED_S))
+    ends = [[WATCHED_S if end is None else end + AFTER_S for _, end in link.windows[:WINDOWS]] or [WATCHED_S] for link in links]
+    firsts = [first for first in map(min, ends) if first <= ONCE_S]
+    return max([min(WATCHED_S, max(map(max, ends))), *firsts])
 
 
 async def _measure(known: KnownDevice, profiles: dict[str, Profile], kept: Row, until: float) -> None:

@@ -1,7 +1,8 @@
 """`runner exec` on an up-to-date device: from the start of its process to the first stage body, and how soon a killed device is back.
 
-Nothing is watched from here: the witness line of the first stage carries the device's boot-time clock, and the restart clocks are
-read from the run's own journals, as its report reads them. The floor is Stageflow by itself: import the pipeline, build it.
+Nothing is watched from here: the witness line of the first stage carries the device's boot-time clock, which the run's own hello
+relates to ours, and the restart clocks are read from its journals, as its report reads them. The floor is Stageflow by itself:
+import the pipeline, build it. A board is on, and has booted, when `exec` begins; `exec` proves its disk first, by a power cut.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from benchmarks.children import timed, told
 from benchmarks.values import Case, Contender
 from runner.judgement.conclude import cut_rows
 from runner.judgement.reading import load_evidence
+from runner.judgement.timeline import Timeline
 from runner.lab.folder import RunFolder
 
 WORDS = ("exec", "EDGE-002", "--quick", "--scenario", "recovery")
@@ -36,6 +38,8 @@ def _cases_on(bench: Bench, device: str) -> Iterator[Case]:
     done: list[RunFolder] = []
 
     def first_stage_ms() -> float:
+        if device != "local":
+            timed([*runner(), "--lab", str(lab), "device", "power", device, "on"], bench.our_env, bench.log)
         began_ns = boottime_ns()
         done.append(execute(bench, lab, device))
         return (first_line_ns(done[-1]) - began_ns) / 1e6
@@ -65,9 +69,13 @@ def execute(bench: Bench, lab: Path, device: str) -> RunFolder:
     return list(RunFolder.every(lab / "runs"))[-1]
 
 
-def first_line_ns(folder: RunFolder) -> int:
-    """When the first stage body announced itself, by the boot-time clock."""
-    return int(json.loads(folder.witness.read_text().splitlines()[0])["boottime_ns"])
+def first_line_ns(folder: RunFolder) -> float:
+    """When the first stage body announced itself, by this machine's boot-time clock."""
+    evidence = load_evidence(folder)
+    first = json.loads(folder.witness.read_text().splitlines()[0])
+    at_s = Timeline(evidence).device_s(first["boot"], int(first["boottime_ns"]))
+    assert at_s is not None, "the boot in which the first stage ran said hello"
+    return evidence.coordinator[0].boottime_ns + at_s * 1e9
 
 
 def restart_ms(folder: RunFolder, clock: str) -> float:

@@ -4,11 +4,13 @@
                                                                                  └─► not: it says what differs, exit 3
 
 What is expected is the fingerprint from before the first fault of the run that did not come to its end. A device that was started
-since is not compared with it: then nothing of ours may be left, and nothing of others' be where our faults act.
+since is not compared with it: then nothing of ours may be left, and nothing of others' be where our faults act. What stays of ours
+quarantines a device, whatever it was compared with; that somebody else is there, too, does not.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -52,15 +54,29 @@ async def _check(output: Output, device: KnownDevice, accept: bool) -> tuple[dic
         with output.waiting(f"{device.name} to answer"):
             async with held as (_, session, lease):
                 with output.waiting(f"{device.name} to be looked at"):
-                    taken_back, compared, found = await _looked(output, device, session, lease)
-                return _concluded(device, lease, taken_back, compared, found, accept)
+                    looked = await _looked(output, device, session, lease)
+                return _concluded(device, lease, looked, accept)
     except Taken as error:
         do = f"wait until that has ended; to look: runner device power {device.name}"
         raise LabError(error.complaints[0].found, expected="a free device", do=do) from error
 
 
-async def _looked(output: Output, device: KnownDevice, session: Session, lease: Lease) -> tuple[list[str], str, list[str]]:
-    """What of a dead run's was taken back, with what the device was compared, and what is wrong with it."""
+@dataclass(frozen=True)
+class Looked:
+    """What was seen of a device."""
+
+    taken_back: list[str]  # of a dead run's
+    compared: str  # with what: a key of _COMPARED
+    ours: list[str]  # that stays of a fault of ours
+    otherwise: list[str]  # that is not as it was, or is somebody else's
+
+    @property
+    def found(self) -> list[str]:
+        """Everything that is wrong, a sentence each."""
+        return [*self.ours, *self.otherwise]
+
+
+async def _looked(output: Output, device: KnownDevice, session: Session, lease: Lease) -> Looked:
     from runner.farm import health
     from runner.story.ground import Ground
 
@@ -71,13 +87,11 @@ async def _looked(output: Output, device: KnownDevice, session: Session, lease: 
     expected = lease.leases.expected(device.identity)
     link = device.line.data_link or device.type.data_link
     if expected is not None and expected[0] == now["boot_id"]:
-        compared, found = "fingerprint", health.differences(health.read(expected[1]), now)
-    else:
-        compared, found = "another boot" if expected else "nothing", health.left_of_ours(now)
-        quarantine = lease.leases.quarantined(device.identity)
-        found += health.still(quarantine.differences if quarantine else (), now)
-        found += health.foreign(now, link.interface) if link else []
-    return taken_back, compared, [*left, *found]
+        return Looked(taken_back, "fingerprint", left, health.differences(health.read(expected[1]), now))
+    quarantine = lease.leases.quarantined(device.identity)
+    otherwise = health.still(quarantine.differences if quarantine else (), now)
+    otherwise += health.foreign(now, link.interface) if link else []
+    return Looked(taken_back, "another boot" if expected else "nothing", [*left, *health.left_of_ours(now)], otherwise)
 
 
 _COMPARED = {
@@ -87,16 +101,14 @@ _COMPARED = {
 }
 
 
-def _concluded(
-    device: KnownDevice, lease: Lease, taken_back: list[str], compared: str, found: list[str], accept: bool
-) -> tuple[dict[str, Any], str]:
+def _concluded(device: KnownDevice, lease: Lease, looked: Looked, accept: bool) -> tuple[dict[str, Any], str]:
     """Lifts the quarantine, or says why not; a device of which more is known to be wrong than that somebody else is there, too, is
     quarantined from here on."""
-    leases = lease.leases
+    leases, found, compared, taken_back = lease.leases, looked.found, looked.compared, looked.taken_back
     before = leases.quarantined(device.identity)
     if not found or accept:
         leases.absolve(device.identity)
-    elif before or compared == "fingerprint":
+    elif before or looked.ours or compared == "fingerprint":
         leases.quarantine(device.identity, "", found)
     after = leases.quarantined(device.identity)
     value = {
@@ -111,6 +123,12 @@ def _concluded(
         said += [f"{device.name}: accepted as it is now, by your word", *(f"  {each}" for each in found)]
     else:
         verdict = "quarantined" if after else "not as it should be"
-        do = f"put it right and check again, start it anew, or take it as it is: runner device check {device.name} --accept"
-        said += [f"{device.name}: {verdict}", *(f"  {each}" for each in found), f"  do: {do}"]
+        said += [f"{device.name}: {verdict}", *(f"  {each}" for each in found), f"  do: {_mending(device)}"]
     return value, "\n".join(said)
+
+
+def _mending(device: KnownDevice) -> str:
+    """How one gets at a device that is not as it should be: a check leaves one that was off switched off again."""
+    on = "" if device.is_this_machine else f"runner device power {device.name} on, "
+    there = f"{on}runner device shell {device.name}"
+    return f"look at it ({there}), put it right, check again; or take it as it is: runner device check {device.name} --accept"

@@ -158,7 +158,7 @@ def _topics(place: _Place) -> Iterable[str]:
 Names = Callable[[_Place], Iterable[str]]
 # What an option's value, and what the argument of a command, is a name of; `dir` and `file` are left to the shell.
 OPTIONS: dict[str, Names | str] = {
-    "--device": _devices, "--scenario": _scenarios, "--entry": _entries, "--lab": "dir", "--output": "file",
+    "--device": _devices, "--profile": _profiles, "--scenario": _scenarios, "--entry": _entries, "--lab": "dir", "--output": "file",
 }  # fmt: skip
 ARGUMENTS: dict[str, Names | str] = {
     "exec": _entries_here, "run": _runs, "report": _runs, "finding": _findings, "entry": _entries, "device": _devices,

@@ -71,7 +71,7 @@ def _held() -> dict[str, Held]:
 
 
 def _quarantined() -> dict[str, Quarantine]:
-    """The devices that are lent to nobody before they are checked, by identity; to look makes no lease file."""
+    """The devices that are lent to no run before they are checked, by identity; to look makes no lease file."""
     from runner.farm.lease import Leases
     from runner.lab.where import state_root
 

@@ -39,7 +39,10 @@ WAITS = {  # step → what is waited for while it lasts
     "drain": "the log of the pipeline",
     "lift": "the data link of {device} to be as it was",
     "unwind": "everything on {device} to be undone",
+    "judge": "the run to be judged",
+    "report": "the run's report to be written",
 }
+HOLDING = ("judge", "report")  # the event loop: no timer ticks while they last
 
 
 @click.command("exec")
@@ -175,7 +178,7 @@ class Progress:
     def _step(self, name: str) -> None:
         if name in WAITS:
             limit_s = self._plan.type.boot_limit_s if name == "recover" else None  # `open` may also install, and has more limits than one
-            self._output.wait(WAITS[name].format(device=self._plan.device), limit_s)
+            self._output.wait(WAITS[name].format(device=self._plan.device), limit_s, at_once=name in HOLDING)
 
     def _say(self, text: str) -> None:
         self.tell(f"  {text}")

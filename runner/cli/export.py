@@ -37,13 +37,16 @@ def run_export(output: Output, name: str, form: str, file: str) -> int:
     if file == "-" and form not in TEXT and sys.stdout.isatty():
         raise AskError(f"{form} is nothing to look at", expected="--output FILE, or a pipe")
     folder = RunFolder.find(lab.runs, name)
-    pieces = export(conclude(folder, folder.completed_at), form)
+    with output.waiting(f"{folder.run_id} to be judged"):
+        conclusion = conclude(folder, folder.completed_at)
+    pieces = export(conclusion, form)
     if file == "-":
         for piece in pieces:
             sys.stdout.buffer.write(piece)
         sys.stdout.buffer.flush()
         return 0
-    written = _write(Path(file), pieces)
+    with output.waiting(f"{file} to be written"):
+        written = _write(Path(file), pieces)
     return output.result({"run_id": folder.run_id, "format": form, "file": file, "bytes": written}, f"{written} bytes of {form} in {file}")
 
 

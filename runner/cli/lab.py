@@ -56,8 +56,8 @@ def init(ctx: click.Context, folder: str | None) -> int:
             (root / name).mkdir(parents=True, exist_ok=True)
         shutil.copyfile(builtin_root() / "inventory.yaml", root / "inventory.yaml")
     except OSError as error:
-        do = "grant the place, or name another: runner init FOLDER"
-        raise AskError(f"{root} cannot be written: {error.strerror}", expected="a folder that may be written", do=do) from error
+        found, do = f"{error.filename or root} cannot be written: {error.strerror}", "grant the place, or name another: runner init FOLDER"
+        raise AskError(found, expected="a folder that may be written", do=do) from error
     follow = f"cd {shlex.quote(str(root))} && runner device list && runner exec EDGE-002"
     return output.result({"lab": str(root)}, f"a lab in {root}\nnext: {follow}")
 

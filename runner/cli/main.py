@@ -128,7 +128,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if said.__cause__ is error:  # our bug: nothing else has a traceback
             import traceback
 
-            traceback.print_exception(error)
+            output.note("".join(traceback.format_exception(error)).rstrip())  # made plain: it may hold a device's words
         output.fail(said)
         sys.exit(said.exit_code)
 

@@ -52,9 +52,14 @@ class Output:
         finally:
             STATUS.show(before)
 
-    def wait(self, what: str = "", limit_s: float | None = None) -> None:
-        """The same for faces of events: from now on `what` is waited for instead of anything else; without a word, nothing is."""
+    def wait(self, what: str = "", limit_s: float | None = None, *, at_once: bool = False) -> None:
+        """The same for faces of events: from now on `what` is waited for instead of anything else; without a word, nothing is.
+
+        A terminal says it `at_once` where whatever is waited for holds the event loop, so that nobody would draw it later.
+        """
         STATUS.begin(what, limit_s) if what else STATUS.show(None)
+        if at_once:
+            STATUS.redraw()
 
     def note(self, text: str) -> None:
         """What must not stand among a command's own output, whoever reads that: a sentence on standard error."""

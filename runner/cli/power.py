@@ -1,7 +1,8 @@
 """`device power`: is it on, and on, off, cut by hand.
 
     status          looks, and changes nothing
-    on, off, cut    under the device's lease, so never while a run holds it; taken, done, given back
+    on, off, cut    under the device's lease, so never while a run holds it; taken, done, given back. A quarantined device obeys,
+                    too: how else could somebody look at it? It stays quarantined, and that is said
 
 A board that was put on stays on for as long as it was told to (`--for`); then its keeper ends, and the board with it.
 """
@@ -9,13 +10,16 @@ A board that was put on stays on for as long as it was told to (`--for`); then i
 from __future__ import annotations
 
 import re
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from runner.cli.known_device import KnownDevice, known_device
 from runner.cli.output import Output
 from runner.errors import AskError, LabError
+
+if TYPE_CHECKING:
+    from runner.farm.lease import Quarantine
 
 UNITS_S = {"s": 1, "m": 60, "h": 3600}
 LONGEST_S = 24 * 3600
@@ -24,27 +28,34 @@ LONGEST_S = 24 * 3600
 @click.command("power")
 @click.argument("name")
 @click.argument("verb", type=click.Choice(["status", "on", "off", "cut"]), default="status")
-@click.option("--for", "duration", default="10m", show_default=True, metavar="TIME", help="How long a board stays on: 90s, 30m, 2h.")
+@click.option("--for", "duration", default="10m", show_default=True, metavar="TIME", help="How long a board stays on: 90 or 90s, 30m, 2h.")
 @click.pass_obj
 def device_power(output: Output, name: str, verb: str, duration: str) -> int:
     """Whether device NAME is on (status, which only looks), or put it on, off in order, or cut its power at once."""
     import asyncio
 
-    duration_s = seconds(duration)
+    from runner.cli.check import shown
+
+    duration_s = seconds(duration, "to stay on", "runner help device power")
     device = known_device(output, name)
     if verb == "status":
         value = asyncio.run(status(device))
-        return output.result({"device": name, **value, "held_by": held_by(device)}, status_text(device, value))
-    value, said = asyncio.run(_act(output, device, verb, duration_s))
-    return output.result({"device": name, **value}, f"{name}: {said}")
+        value, text = {**value, "held_by": held_by(device)}, status_text(device, value)
+    else:
+        value, said = asyncio.run(_act(output, device, verb, duration_s))
+        text = f"{name}: {said}"
+    if stays := quarantine_of(device):
+        text += f"\n{name}: still {stays}\nnext: runner device check {name}"
+    return output.result({"device": name, **value, "quarantine": shown(stays)}, text)
 
 
-def seconds(text: str) -> float:
-    """`90s`, `30m`, `2h` in seconds. Raises AskError for anything else, and for more than a day."""
-    found = re.fullmatch(r"([0-9]{1,5})([smh])", text)
-    duration_s = int(found[1]) * UNITS_S[found[2]] if found else 0
+def seconds(text: str, purpose: str, do: str) -> float:
+    """`90`, `90s`, `30m`, `2h` in seconds. Raises AskError for anything else, and for more than a day; `purpose` says what the time is
+    for ("to stay on"), `do` where the command's option is explained."""
+    found = re.fullmatch(r"([0-9]{1,5})([smh]?)", text)
+    duration_s = int(found[1]) * UNITS_S[found[2] or "s"] if found else 0
     if not 0 < duration_s <= LONGEST_S:
-        raise AskError(f"{text!r} is no time to stay on", expected="90s, 30m, 2h; at most 24h", where="--for", do="runner help devices")
+        raise AskError(f"{text!r} is no time {purpose}", expected="seconds (90), or 90s, 30m, 2h; at most 24h", where="--for", do=do)
     return float(duration_s)
 
 
@@ -100,6 +111,15 @@ def held_by(device: KnownDevice) -> str:
     return next((described(held) for identity, held in leases.every() if identity == device.identity and held.alive), "")
 
 
+def quarantine_of(device: KnownDevice) -> Quarantine | None:
+    """Why the device is lent to no run; None where nothing stands against it."""
+    from runner.farm.lease import Leases
+    from runner.lab.where import state_root
+
+    leases = Leases(state_root())
+    return leases.quarantined(device.identity) if leases.path.exists() else None  # to look must not make it
+
+
 async def _act(output: Output, device: KnownDevice, verb: str, duration_s: float) -> tuple[dict[str, Any], str]:
     """Does it under the lease; what is known afterwards, and the same in words. Raises LabError, naming the holder of a taken device."""
     from runner.farm.lease import Taken, lent
@@ -113,7 +133,7 @@ async def _act(output: Output, device: KnownDevice, verb: str, duration_s: float
     if verb == "cut" and not (await status(device))["on"]:
         raise LabError(f"{name} is off, so its power cannot be cut", expected="a device that is on", do=f"runner device power {name} on")
     try:
-        async with lent(state_root(), device.identity, f"device power {name} {verb}", wait=False, name=name) as lease:
+        async with lent(state_root(), device.identity, f"device power {name} {verb}", wait=False, for_check=True, name=name) as lease:
             power = (await make_target(device.request(output.say, holding=lease))).power
             with output.waiting(f"{name} to go {'on' if verb == 'on' else 'off'}"):
                 if verb == "cut":

@@ -81,7 +81,8 @@ def run_show(output: Output, name: str) -> int:
     if not folder.final_report.is_file():
         name = f"{folder.root.parent.name}/{folder.run_id}"
         raise AskError(f"{name} has no report", expected=str(folder.final_report), do=f"runner report {name}")
-    conclusion = conclude(folder, folder.completed_at)
+    with output.waiting(f"{folder.run_id} to be judged"):
+        conclusion = conclude(folder, folder.completed_at)
     return output.result({"run": conclusion.as_json()}, folder.final_report.read_text(encoding="utf-8", errors="replace"))
 
 
@@ -96,8 +97,9 @@ def run_verify(output: Output, name: str) -> int:
     from runner.lab.folder import RunFolder
 
     folder = RunFolder.find(output.lab().runs, name)
-    damaged = damage(folder)
-    held = verify(folder, iso(SystemClock().wall_ns()))
+    with output.waiting(f"{folder.run_id} to be held against every rule"):
+        damaged = damage(folder)
+        held = verify(folder, iso(SystemClock().wall_ns()))
     broken, idle = [one for one in held if one.problems], [one.rule.name for one in held if one.problems is None]
     lines = []
     for one in broken:
@@ -128,7 +130,9 @@ def run_archive(output: Output, names: tuple[str, ...], older_than: str, restore
     runs, now = output.lab().runs, SystemClock().wall_ns()
     if restore:
         return _restore(output, _chosen(runs, names) if names else [], dry_run)
-    fates = archiving.plan_archive(runs, _chosen(runs, names), now, archiving.parse_age(older_than))
+    age_s = archiving.parse_age(older_than)
+    with output.waiting("the runs to be looked at"):
+        fates = archiving.plan_archive(runs, _chosen(runs, names), now, age_s)
     return _carry_out(output, fates, dry_run, "archive", lambda fate: archiving.archive(fate.run, fate.files, now))
 
 
@@ -148,7 +152,9 @@ def run_prune(output: Output, names: tuple[str, ...], older_than: str, damaged: 
     if damaged:
         return put_aside(output, _chosen(runs, names) if names else [], dry_run)
     tell(output, _chosen(runs, names))
-    fates = archiving.plan_prune(runs, _chosen(runs, names), now, archiving.parse_age(older_than))
+    age_s = archiving.parse_age(older_than)
+    with output.waiting("the runs to be looked at"):
+        fates = archiving.plan_prune(runs, _chosen(runs, names), now, age_s)
     return _carry_out(output, fates, dry_run, "delete", lambda fate: archiving.prune(fate.run, now))
 
 
@@ -174,7 +180,10 @@ def _carry_out(output: Output, fates: list[Fate], dry_run: bool, verb: str, act:
     said = f"would {verb}" if dry_run else f"{verb}d"
     for fate in fates:
         name = f"{fate.run.root.parent.name}/{fate.run.run_id}"
-        done = None if dry_run or fate.left else act(fate)
+        done = None
+        if not (dry_run or fate.left):
+            with output.waiting(f"{name} to be {verb}d"):
+                done = act(fate)
         if fate.left:
             lines.append(f"{name}: left: {fate.left}")
         else:
@@ -193,7 +202,10 @@ def _restore(output: Output, chosen: list[RunFolder], dry_run: bool) -> int:
 
     if not chosen:
         raise AskError("no run is named", expected="runner run archive --restore RUN", do="runner run list")
-    back = {folder: sorted(contents(folder.archive)) if dry_run and folder.archive.is_file() else restore(folder) for folder in chosen}
+    back = {}
+    for folder in chosen:
+        with output.waiting(f"{folder.root.parent.name}/{folder.run_id} to be restored"):
+            back[folder] = sorted(contents(folder.archive)) if dry_run and folder.archive.is_file() else restore(folder)
     rows = [{"run_dir": str(folder.root), "restored": names} for folder, names in back.items()]
     said = [
         f"{folder.root.parent.name}/{folder.run_id}: {'would be ' * dry_run}restored: {len(names)} files" for folder, names in back.items()
@@ -218,7 +230,7 @@ def report(output: Output, name: str) -> int:
         gone = not folder.archive.exists()
         do = "leave it as it is: what the report was made from is gone" if gone else f"runner run archive --restore {name}"
         raise AskError(f"{folder.run_id} is archived, and its report is made from logs, too", expected="a whole folder", do=do)
-    with folder.alone():
+    with folder.alone(), output.waiting(f"{folder.run_id} to be judged, and its report to be written"):
         conclusion = conclude(folder, iso(SystemClock().wall_ns()))
         writer.write(folder, conclusion)
     announce(conclusion, os.environ, output.say)

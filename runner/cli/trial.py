@@ -17,7 +17,7 @@ HEAD = ("", "asked", "measured", "tolerance", "")
 @click.command("try")
 @click.argument("names", metavar="NAME…", nargs=-1, required=True)
 @click.option("--device", default="qemu-pi", show_default=True, help="A device of the inventory.")
-@click.option("--for", "duration", metavar="TIME", help="How long: 30s, 5m; to measure may take longer. [default: 10s; heat: its own day]")
+@click.option("--for", "duration", metavar="TIME", help="How long: 30, 30s, 5m; measuring may go on. [default: 10s; heat: its own day]")
 @click.option("--seed", type=int, default=1, show_default=True, help="Chooses the times of what happens by chance.")
 @click.pass_obj
 def profile_try(output: Output, names: tuple[str, ...], device: str, duration: str | None, seed: int) -> int:
@@ -30,8 +30,7 @@ def profile_try(output: Output, names: tuple[str, ...], device: str, duration: s
     from runner.story.scarce_trial import try_scarce
     from runner.story.trial import faults_of, try_out
 
-    known = known_device(output, device)
-    for_s = seconds(duration or "10s")
+    known, for_s = known_device(output, device), seconds(duration or "10s", "to hold a profile for", "runner help profile try")
     link = known.line.data_link or known.type.data_link
     request = known.request(output.say)
     asked = faults_of(names, Reader(output.lab(quiet=True)), request, link)

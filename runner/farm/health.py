@@ -1,4 +1,4 @@
-"""Is a device as it was? Fingerprints compared, and what a link fault would fight with; pure, nothing is asked or touched.
+"""Is a device as it was? Fingerprints compared, and what a fault would fight with; pure, nothing is asked or touched.
 
     the device's word ─► read: bounded ─► differences(before, after)   one sentence for each change
                                        ├► foreign(now, interface)      somebody else's, which we leave alone and do not fight with
@@ -116,9 +116,23 @@ def left_of_ours(now: dict[str, Any]) -> list[str]:
     """What bears our tags, a sentence each: something that nobody took back, when no program is armed."""
     qdiscs = [line for line in _known(now["qdiscs"]) if re.match(rf"qdisc \S+ {OUR_HANDLE} ", line)]
     tables = [line for line in _known(now["firewall"]) if re.fullmatch(rf"table inet {OUR_TABLES}\S+", line)]
-    groups = [line for line in _known(now["cgroups"]) if "/runner-scarce-" in line.split(" ")[0]]
-    disks = [line for line in _known(now["mounts"]) if re.match(r"\S+/scarce / ext4 /dev/(loop|dm-)\d+ ", line)]
+    groups = [line for line in _known(now["cgroups"]) if _is_group(line)]
+    disks = [line for line in _known(now["mounts"]) if _is_small_disk(line)]
     return [f"left by a fault of ours: {line}" for line in (*qdiscs, *tables, *_ifb(now), *groups, *disks)]
+
+
+def without_scarcity(now: dict[str, Any]) -> dict[str, Any]:
+    """A fingerprint without the control group and the small disk of an execution that is under way: they come and go with it."""
+    groups = [line for line in now["cgroups"] if not _is_group(line)]
+    return {**now, "cgroups": groups, "mounts": [line for line in now["mounts"] if not _is_small_disk(line)]}
+
+
+def _is_group(line: str) -> bool:
+    return "/runner-scarce-" in line.split(" ")[0]
+
+
+def _is_small_disk(line: str) -> bool:
+    return bool(re.match(r"\S+/scarce / ext4 /dev/(loop|dm-)\d+ ", line))
 
 
 def _ifb(now: dict[str, Any]) -> list[str]:

@@ -70,12 +70,12 @@ class Taken(LabError):
 
 
 class Quarantined(LabError):
-    """The device was not found as it had been: it is lent to nobody but who comes to check it."""
+    """The device was not found as it had been: it is lent to no run, and to nobody but who comes to look at it, or to put it right."""
 
 
 @dataclass(frozen=True)
 class Quarantine:
-    """Why a device is lent to nobody: since when (wall clock), which run found it, and what it found, a sentence each."""
+    """Why a device is lent to no run: since when (wall clock), which run found it, and what it found, a sentence each."""
 
     since: str
     token: str
@@ -168,8 +168,8 @@ class Leases:
     # ---- devices that are not as they were -----------------------------------------------------------------
 
     def quarantine(self, identity: str, token: str, differences: Sequence[str]) -> None:
-        """From here on the device is granted to nobody but a check. Since when and by whose run stays as it was first said; what
-        `expected` says stays, too, for the check to compare with. The holder of the moment keeps its lease."""
+        """From here on the device is granted for a check, or by hand, and to no run. Since when and by whose run stays as it was first
+        said; what `expected` says stays, too, for the check to compare with. The holder of the moment keeps its lease."""
         row = (identity, iso(self.clock.wall_ns()), token, json.dumps(list(differences)))
         with self._write() as db:
             said = "ON CONFLICT (identity) DO UPDATE SET differences = excluded.differences"
@@ -217,7 +217,8 @@ class Leases:
     def attempt(self, identity: str, id: str, holder: dict[str, Any], *, for_check: bool = False, name: str = "") -> Lease | Place:
         """The lease, if it is this asker's turn. Looks first without writing, because most who ask have to wait.
 
-        Raises Quarantined, held or not, unless it is `for_check`; `name` is what the lab at hand calls the device.
+        Raises Quarantined, held or not, unless it is `for_check` (to look at the device, or to put it right); `name` is what the lab
+        at hand calls the device.
         """
         with self._read() as db:
             _refuse_quarantined(db, identity, for_check, name)
@@ -442,9 +443,9 @@ async def lent(
     """Holds the device for the length of the block; whoever is before us is waited for, and named with `say`.
 
     Raises Taken, naming the holder, when it is held and `wait` is false; Quarantined, naming what was found, when it is to be
-    checked first and this is not `for_check`, also when that becomes so while it is waited for; `name` is what the lab at hand calls
-    the device, for what is to be typed then. The caller renews. Afterwards neither lease nor place in the queue remains, whatever
-    happened; after a kill, both end with the process.
+    checked first and this is not `for_check` (a check, a revert, power by hand), also when that becomes so while it is waited for;
+    `name` is what the lab at hand calls the device, for what is to be typed then. The caller renews. Afterwards neither lease nor
+    place in the queue remains, whatever happened; after a kill, both end with the process.
     """
     leases = Leases(state, clock)
     id = uuid.uuid4().hex

@@ -86,6 +86,20 @@ def compose(
     return Composed(what, links, warm, scarce, severs), tuple(dict.fromkeys(problems))
 
 
+def without_heat(profiles: Sequence[tuple[str, Profile]], capabilities: Collection[str]) -> tuple[Problem, ...]:
+    """What of the profiles is heat that a device with these `capabilities`, which nobody outside slows down, cannot make for itself."""
+    if "cgroup-cpu" in capabilities:
+        return ()
+    found = "nobody outside can slow this device down, and it has no cgroup-cpu to do so by itself"
+    do = "an emulated board, or a supervisor that runs as root"
+    return tuple(
+        Problem(name, ("faults", place), found, "a device that can be slowed down", do)
+        for name, profile in profiles
+        for place, fault in enumerate(profile.faults)
+        if isinstance(fault, Thermal)
+    )
+
+
 def programs_of(
     links: Sequence[Link | Scarcity | Steady],
     link: DataLink,

@@ -23,7 +23,7 @@ class Clocks(NamedTuple):
 
     board_boot_s: float | None  # power on → supervisor's process start
     restored_s: float | None  # supervisor's process start → `restored` flushed
-    running_again_s: float | None  # supervisor's process start → the next stage body announced itself
+    running_again_s: float | None  # supervisor's process start → the next stage body announced itself, less what it stood for its faults
 
 
 def clocks(execution: Execution, cut: Cut) -> Clocks:
@@ -36,10 +36,12 @@ def clocks(execution: Execution, cut: Cut) -> Clocks:
     following = lives[life] if life < len(lives) else len(execution.records) + 1
     resumed = next((r for r in execution.of_kind("resumed") if cut.restored.sequence < r.sequence < following), None)
     again = next((line for line in execution.witnessed if line.life == life and line.boot == cut.restored.boot_id), None)
+    took_s = (again.boottime_ns - started) / 1e9 if again else None
+    stood_s = _longest_within(took_s, _least_said(_life_after(execution, cut), "host_ready", "stood_s"))
     return Clocks(
         boot,
         (max(resumed.payload["restored_flushed_ns"], resumed.boottime_ns) - started) / 1e9 if resumed else None,
-        (again.boottime_ns - started) / 1e9 if again else None,
+        None if took_s is None else took_s - (stood_s or 0.0),
     )
 
 
@@ -62,15 +64,21 @@ def host_waits(evidence: Evidence, execution: Execution, cut: Cut) -> HostWaits:
         return HostWaits(said, said)
     if device.get("transport") != "local" or cut.restored is None:
         return HostWaits(None, None)
-    life = list(itertools.takewhile(lambda record: record.kind != "restored", execution.records[cut.restored.sequence :]))
+    life = _life_after(execution, cut)
     supervisor, pipeline = _least_said(life, "resumed"), _least_said(life, "host_ready")
     took = clocks(execution, cut)
     return HostWaits(_longest_within(took.restored_s, supervisor), _longest_within(took.running_again_s, supervisor, pipeline))
 
 
-def _least_said(life: list[Record], kind: str) -> float | None:
+def _life_after(execution: Execution, cut: Cut) -> list[Record]:
+    """What the device noted from the restart after a cut to the next one."""
+    assert cut.restored
+    return list(itertools.takewhile(lambda record: record.kind != "restored", execution.records[cut.restored.sequence :]))
+
+
+def _least_said(life: list[Record], kind: str, what: str = "waited_s") -> float | None:
     """Of pipelines that run at once: the one that waited least."""
-    said = [_seconds(record.payload.get("waited_s")) for record in life if record.kind == kind]
+    said = [_seconds(record.payload.get(what)) for record in life if record.kind == kind]
     return min((one for one in said if one is not None), default=None)
 
 

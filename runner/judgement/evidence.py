@@ -26,6 +26,7 @@ from runner.ondevice.journal import Record
 from runner.ondevice.results import finished_stages, has_shape
 
 BY_THE_OPERATOR = "the operator"  # who ended a killed run, in the note `superseded`
+BOOT_DIGITS = 16  # of a boot id, in a probe's packet
 SET_ASIDE, AGAIN = "set_aside", "-again"  # an execution that a resume could not go on with, and the name of the one in its place
 
 
@@ -221,6 +222,17 @@ class Evidence:
         """When packets came that the far end had no room for, and that may have been this execution's light ones."""
         who = self._who(execution)
         return [line for line in self.unlogged if line.get("who") in (None, "", *who)]
+
+    def sent_by(self, execution: str) -> list[dict[str, Any]]:
+        """By the device's journal: how many light packets (`sent`) a life of its probe (`boot`, `started_ms`) had sent by `at_ns`."""
+        who, shape = self._who(execution), {"who": str, "started_ms": int, "sent": int}
+        found = []
+        for record in next((each.records for each in self.executions if each.name == execution), []):
+            said = record.payload.get("link_probe") if record.kind == "sample" else None
+            if isinstance(said, dict) and has_shape(said, shape) and said["who"] in who:
+                life = {"boot": record.boot_id[:BOOT_DIGITS], "started_ms": said["started_ms"]}
+                found.append({**life, "sent": said["sent"], "at_ns": record.boottime_ns})
+        return found
 
     def _who(self, execution: str) -> set[str]:
         return {r.payload["who"] for r in self.coordinator if r.kind == "link_began" and r.payload["execution"] == execution}

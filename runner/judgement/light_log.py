@@ -3,7 +3,8 @@
     numbers      3 4 5 . . 8 9        6 and 7 were sent, at the pace of their neighbours, and did not come
     echoes       2 3 4 . . 5 7        one echo between 5 and 8, for 5; two between 8 and 9, of which one can be for 8
 
-Behind the last packet of a boot nothing is known. Where the far end had no room for what came, nothing is known either.
+Behind the last packet of a boot only the device's journal knows how many were sent, and for the last seconds before a cut nobody does.
+Where the far end had no room for what came, nothing is known either.
 """
 
 from __future__ import annotations
@@ -24,12 +25,14 @@ NEAR = 1_000  # lines around a gap in which its pace is looked for
 class LightLog:
     """What the far end's log tells: each packet that was sent and whether it came, and what came back of those that did."""
 
-    def __init__(self, lines: list[Row], unlogged: Sequence[Row]) -> None:
+    def __init__(self, lines: list[Row], unlogged: Sequence[Row], journaled: Sequence[Row] = ()) -> None:
+        """`journaled`: how many packets a life of the probe had sent (`sent_by` in evidence.py)."""
         self._lacking = _lacking(lines, unlogged)
         self._last_ns = dict[str, int]()
         for line in lines:
             self._last_ns[line["boot"]] = max(line["sent_ns"], self._last_ns.get(line["boot"], 0))
         self.packets = [each for each in packets_sent(lines) if not self._lacks(each[0], each[1], each[1])]
+        self.never_came = [each for each in sent_behind(lines, journaled) if not self._lacks(each[0], each[1], each[1])]
         self.back = [each for each in echoes_told(lines) if not self._lacks(*each[:3])]
 
     def whole(self, spans: list[Window]) -> list[Window]:
@@ -98,6 +101,32 @@ def packets_sent(lines: list[Row]) -> list[tuple[str, int, bool]]:
             step = min(pace, room) if pace else room
             first = begun[1] + (step if place else 0)
             found += [(boot, first + each * step, False) for each in range(missing)]
+    return found
+
+
+def sent_behind(lines: list[Row], journaled: Sequence[Row]) -> list[tuple[str, int, bool]]:
+    """The packets that a life of the probe had sent behind the last of it that came, by the device's journal; none of them came.
+
+    Some may still have been on their way when the power went, so they say something only where nothing was to pass.
+    """
+    came: dict[tuple[str, int], tuple[int, int]] = {}
+    for line in lines:
+        life = (str(line.get("boot", "")), int(line.get("started_ms", 0)))
+        came[life] = max(came.get(life, (-1, 0)), (line["sequence"], line["sent_ns"]))
+    last: dict[tuple[str, int], tuple[int, int]] = {}
+    for each in journaled:
+        life = (str(each["boot"]), int(each["started_ms"]))
+        last[life] = max(last.get(life, (0, 0)), (each["sent"], each["at_ns"]))
+    found: list[tuple[str, int, bool]] = []
+    left = MAX_MISSING
+    for (boot, started_ms), (sent, at_ns) in last.items():
+        number, from_ns = came.get((boot, started_ms), (-1, started_ms * 1_000_000))
+        missing = min(sent - number - 1, MAX_GAP, left)
+        if missing <= 0 or at_ns <= from_ns:
+            continue
+        left -= missing
+        step = (at_ns - from_ns) // missing
+        found += [(boot, from_ns + each * step, False) for each in range(1, missing + 1)]
     return found
 
 

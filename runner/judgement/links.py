@@ -44,7 +44,7 @@ def rows(evidence: Evidence, execution: Execution) -> list[Row]:
         held = [program for program, link in asked.items() if constant(link)]
         found += [_missing(f"{program}, measured at once", "nobody did") for program in held]
     lines, unlogged = evidence.link(execution.name), evidence.not_logged(execution.name)
-    found += from_link_log(changes, lines, asked, before, unlogged)
+    found += from_link_log(changes, lines, asked, before, unlogged, evidence.sent_by(execution.name))
     after = measured_of(lifted["after"]) if lifted else None
     found += reached.restored(before, after) if after else [_missing("the link afterwards", "nobody measured it")]
     return found

@@ -36,47 +36,56 @@ SILENCING = ("offline", "jamming")
 
 
 def from_link_log(
-    faults: list[Row], lines: list[Row], asked: dict[str, Row], before: Row | None = None, unlogged: Sequence[Row] = ()
+    faults: list[Row], lines: list[Row], asked: dict[str, Row], before: Row | None = None, unlogged: Sequence[Row] = (),
+    journaled: Sequence[Row] = (),
 ) -> list[Row]:
     """Rows for faults that come and go, and for those that silence a link, from the light probe's packets at the far end.
 
     `faults` are the changes of each program in order (`changes` in guard_journal.py), `lines` those of link.jsonl: both
     on the device's boot-time clock: they say when. `asked` are the faults by program (`named`), which say what: how strictly one is
     judged is never the device's word. `before` is what was measured without any. `unlogged` says when packets came that were not
-    logged: a window that has some of them inside is not measured.
+    logged: a window that has some of them inside is not measured. `journaled` is what the device noted of how many it had sent.
 
     What was sent and did not come is known from the numbers around it; when it was sent, from the pace at which its neighbours
-    were. Behind the last packet of a boot nothing is known. What came down is known from the echoes that the packets tell of.
+    were; behind the last packet of a boot, from `journaled`. What came down is known from the echoes that the packets tell of.
     """
-    log = LightLog(lines, unlogged)
+    log = LightLog(lines, unlogged, journaled)
     spans = {program: windows([change for change in faults if change["program"] == program]) for program in sorted(asked)}
     silent = {program: found for program, found in spans.items() if asked[program]["fault"] in SILENCING and found}
-    quiet = [window for found in silent.values() for window in found]
+    quiet = [window for program, found in silent.items() if not _reactive(asked[program]) for window in found]
+    jammed = any(_reactive(asked[program]) for program in silent)
     timed = {program: link for program, link in sorted(asked.items()) if not constant(link)}
     rows = []
     for program, found in silent.items():
         rows += _silenced(program, asked[program], found, log)
     for program, link in timed.items():
         if link["fault"] == "bandwidth" and spans[program]:
-            around = _Around(spans[program], quiet, [window for each in [program, *silent] for window in spans[each]], before or {})
+            around = _Around(spans[program], quiet, [*spans[program], *quiet], jammed, before or {})
             rows += _shaped(program, link, around, log)
         if link["fault"] == "external":
             was_on = bool(spans[program])
             rows.append(compared(f"{program}, while it was on", str(link["name"]), "nobody measures it", "that it was on", was_on))
     outside = [came for boot, sent_ns, came in log.packets if not any(touches(window, boot, sent_ns) for window in quiet)]
     if quiet and len(outside) >= FEWEST:
-        lossy = any(found and program not in silent for program, found in spans.items())
+        lossy = jammed or any(found and program not in silent for program, found in spans.items())
         rows.append(passes("the link, while nothing silenced it", len(outside), sum(outside), lossy))
     return rows
 
 
 class _Around(NamedTuple):
-    """The windows of one fault, those in which nothing passed anyway, all of them; and the link before there was any."""
+    """The windows of one fault, those in which nothing passed anyway, all of them; whether a jammer answers what is sent, which loses
+    packets by itself; and the link before there was any."""
 
     windows: list[Window]
     silent: list[Window]
     every: list[Window]
+    jammed: bool
     before: Row
+
+
+def _reactive(link: Row) -> bool:
+    """A jammer that answers what is sent silences nothing for good."""
+    return bool(link.get("jammer") == "reactive")
 
 
 # ---- what silences ------------------------------------------------------------------------------------------------------------
@@ -86,11 +95,12 @@ def _silenced(program: str, link: Row, spans: list[Window], log: LightLog) -> li
     """That nothing came up while it was on; or of a jammer that answers, that something did not. What comes down is not known from
     the log: the far end only answers."""
     what, whole = f"{program}, while it was on", log.whole(spans)
-    reactive, deceptive = (link.get("jammer") == jammer for jammer in ("reactive", "deceptive"))
+    reactive, deceptive = _reactive(link), link.get("jammer") == "deceptive"
     asked = "some are jammed" if reactive else "nothing passes"
     if not whole:
         return [compared(what, asked, "not measured: packets came and were not logged", "all are logged", False)]
-    measured = _counted([came for boot, sent_ns, came in log.packets if any(deep_in(each, boot, sent_ns, sent_ns) for each in whole)])
+    sent = [*log.packets, *log.never_came]
+    measured = _counted([came for boot, sent_ns, came in sent if any(deep_in(each, boot, sent_ns, sent_ns) for each in whole)])
     if reactive:
         return [_reacted(program, measured)]
     row = nothing_passes(what, measured)
@@ -127,7 +137,7 @@ def _shaped(program: str, link: Row, around: _Around, log: LightLog) -> list[Row
     rows: list[Row] = []
     told = False  # whether anything was measured that tells this link from another
     for way, (inside, outside) in seen.items():
-        found, tells = _loss_then(f"loss {way}", link[way], inside, outside)
+        found, tells = _loss_then(f"loss {way}", link[way], inside, outside, around.jammed)
         rows, told = rows + found, told or tells
     trips, trips_outside = ([ms for *_, ms in found if ms is not None] for found in (back, others))
     found, tells = _round_trip_then(link, around.before, trips, trips_outside)
@@ -164,16 +174,18 @@ def _or_before(outside: Row, before: Row | None) -> Row:
     return outside if outside["sent"] >= FEWEST or not before else before
 
 
-def _loss_then(what: str, asked: Row, inside: Row, outside: Row) -> tuple[list[Row], bool]:
-    """A row for a loss inside of windows; and whether it tells this link from one that loses nothing."""
-    loss, full = asked_loss(asked), mean_rates(asked) is not None
+def _loss_then(what: str, asked: Row, inside: Row, outside: Row, jammed: bool) -> tuple[list[Row], bool]:
+    """A row for a loss inside of windows; and whether it tells this link from one that loses nothing. Where a jammer answers what is
+    sent, more may be lost than is asked, as where a queue is full."""
+    loss, full = asked_loss(asked), jammed or mean_rates(asked) is not None
     (sent, lost), (sent_outside, lost_outside) = lost_of(inside), lost_of(outside)
     otherwise = lost_outside / sent_outside if sent_outside else 0.0
     if loss >= 1:
-        off = passes(f"{what}, while it was off", sent_outside, sent_outside - lost_outside, lossy=False)
+        off = passes(f"{what}, while it was off", sent_outside, sent_outside - lost_outside, lossy=jammed)
         return [nothing_passes(what, inside), off], sent >= FEWEST and sent_outside > 0
     if loss <= 0 and full:
-        return [compared(what, "none", share_of(lost, sent), "not judged: a queue that is full drops, too", True)], False
+        why = "a jammer answers what is sent" if jammed else "a queue that is full drops, too"
+        return [compared(what, "none", share_of(lost, sent), f"not judged: {why}", True)], False
     if loss <= 0:
         return [hardly_lost(what, "none", sent, lost, otherwise)], False
     said, seen = f"{100 * loss:.3g} %", share_of(lost, sent)

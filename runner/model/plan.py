@@ -67,6 +67,11 @@ class ExecutionPlan(Value):
     heat: HeatPlan | None = None
     lanes: int = 1  # this many pipelines at once; with more than one, a stage is called "name@lane"
 
+    @property
+    def under_faults(self) -> bool:
+        """Whether something is on while it runs that a restart takes back."""
+        return bool(self.links or self.scarcities or self.heat)
+
 
 class Plan(Value):
     """`runner exec` as data."""

@@ -17,11 +17,17 @@ class Channel:
         self._waiting: list[frames.Frame] = []
 
     def tell(self, message: dict[str, Any]) -> None:
-        self._sock.sendall(frames.encode_json(message))
+        try:
+            self._sock.sendall(frames.encode_json(message))
+        except ConnectionError as error:
+            raise EOFError("the other end closed the channel") from error
 
     def hear(self) -> dict[str, Any]:
         while not self._waiting:
-            data = self._sock.recv(65536)
+            try:
+                data = self._sock.recv(65536)
+            except ConnectionResetError:  # it had not read all that it was told
+                data = b""
             if not data:
                 raise EOFError("the other end closed the channel")
             self._waiting.extend(self._decoder.feed(data))

@@ -20,6 +20,9 @@ which only a first life can meet, and where any further flush would hide what it
     created         the journal and its first record are durable and mirrored (no stage)
     during_resume   the journal is verified; `restored` is written but not flushed (no stage)
 
+An execution under faults (of its link, of what it may have, heat) stands after a restart, too, before any pipeline goes on: the restart
+took them back, and only the coordinator arms them again. For how long is in `host_ready`, and is no part of the restart.
+
 At every hold something unflushed lies behind the promise (the held record itself, or else a sample), already on
 its way to the disk: so a cut there shows both that what was promised stays and that what was not goes.
 """
@@ -38,7 +41,8 @@ from typing import Any, Callable
 
 from .channel import Channel
 from .facts import waited_s
-from .journal import FILE_HEADER, Journal, Record, boot_id, boottime_ns, find_record, fsync_file, fsync_folder, read
+from .journal import Journal, Record, boot_id, boottime_ns, fsync_folder
+from .kept import point_to, refuse
 from .results import ENDS, damage, finished_stages, state_hash
 from .sampler import Sampler, sample
 from .scarcity import Scarce, sectors_written
@@ -59,23 +63,25 @@ class Execution:
         self.journal = journal
         self.changed = threading.Condition()
         self.on_stage: Callable[[str, str], None] = lambda stage, edge: None  # a stage starts, or its end is flushed: "start", "end"
+        self.beside_samples: Callable[[], dict[str, Any]] = dict  # what else the supervisor knows once a second, by its name in the record
         self.mirrored_sequence = 0
         self._folder, self._store, self._publish, self._life_began_ns = folder, store, publish, life_began_ns
         self._spec: dict[str, Any] = journal.records[0].payload
         self._proceed = threading.Event()
+        self._under_faults = threading.Event()  # what a restart took back is on again
         self._held: dict[str, Any] | None = None
         self._hosts: list[subprocess.Popen[bytes]] = []  # one process per pipeline
         self._done = 0  # pipelines that came to their end
         self._turn = threading.Lock()  # one hold at a time
         self._together = threading.Barrier(len(lanes(self._spec)))  # pipelines that run at once begin at once
-        self._sampler = Sampler(folder, self._write_sample, self._flush)
+        self._sampler = Sampler(folder, self._write_sample, self._flush, lambda: self.beside_samples())
         self.scarce = scarce_of(folder, self._spec)
-        self.in_effect: Callable[[list[str]], bool] = lambda programs: True  # whether the guard has these on
         self._sectors: dict[str, int | None] = {}  # by stage: what the disk had been given when it began
         self._stopped = False  # somebody abandoned it
         self._alone = False  # a hold was given up: nobody is there, and no further hold waits for anybody
         self.ended = any(record.kind in ENDS for record in journal.records)
         self.over = False  # its thread is done, whether the journal could say how or not
+        self.broken = ""  # why this supervisor cannot go on, where the device is to blame and not the pipeline: the journal has no end then
         self._opened_ns = boottime_ns()
 
     @classmethod
@@ -116,6 +122,7 @@ class Execution:
             "flushed": self.journal.flushed_sequence,
             "held": self._held,
             "ended": self.ended,
+            "broken": self.broken,
         }
 
     def has_reached(self, stage: str, edge: str) -> bool:
@@ -140,6 +147,10 @@ class Execution:
     def proceed(self) -> None:
         """Lets a held execution go on."""
         self._proceed.set()
+
+    def under_faults(self) -> None:
+        """The faults of this execution, which the restart took back, are armed again: its pipelines may go on."""
+        self._under_faults.set()
 
     def mirrored(self, sequence: int) -> None:
         """The coordinator has every record up to `sequence` on its own disk."""
@@ -182,7 +193,7 @@ class Execution:
         except Over:
             pass  # a coordinator ended it meanwhile
         except Exception as error:
-            self._say_what_broke(f"{type(error).__name__}: {error}")
+            self._say_what_broke(error, lanes(self._spec)[0])
         finally:
             self._sampler.stop()
             self._kill_hosts()
@@ -196,8 +207,8 @@ class Execution:
         except (threading.BrokenBarrierError, Over):
             pass  # another pipeline, or a coordinator, ended the execution meanwhile
         except Exception as error:
-            self._say_what_broke(f"{type(error).__name__}: {error}")
-        if self.ended:
+            self._say_what_broke(error, lane)
+        if self.ended or self.broken:
             self._together.abort()
             self._kill_hosts()
 
@@ -206,12 +217,25 @@ class Execution:
             host.kill()
             host.wait()
 
-    def _say_what_broke(self, error: str) -> None:
-        """In the journal, where that still works; aloud where it does not, because then nothing can be promised any more."""
-        try:
-            self._end("failed", {"error": f"supervisor: {error}"})
-        except OSError:
-            self._publish({"event": "broken", "error": error})
+    def _say_what_broke(self, error: Exception, lane: str) -> None:
+        """A pipeline process that is gone, or a mistake of ours, is the execution's end.
+
+        A device that cannot (no memory, no processes, a disk that is full or fails) is not: the journal has no end then, coordinators hear
+        why, and the next supervisor goes on.
+        """
+        said = f"{type(error).__name__}: {error}"
+        if not isinstance(error, (OSError, MemoryError)):
+            what = f"supervisor: {said}"
+            if isinstance(error, EOFError):
+                what = f"the pipeline process ended early: {self._host_status(lane)}{self.scarce.killed_for_memory()}"
+            try:
+                self._end("failed", {"error": what})
+                return
+            except OSError as unwritable:
+                said = f"{type(unwritable).__name__}: {unwritable}"
+        if not (self.ended or self._stopped):
+            self.broken = said
+            self._publish({"event": "broken", "error": said})
 
     def _spawn_host(self, lane: str, witness: int) -> socket.socket:
         spec = self._spec
@@ -238,7 +262,10 @@ class Execution:
             "stage_timeout_s": spec["stage_timeout_s"],
             "settings": {**spec.get("settings", {}), **self.scarce.settings()},
         }
-        Channel(ours).tell(task)
+        try:  # noqa: SIM105 - contextlib costs a slow board 50 ms of every restart
+            Channel(ours).tell(task)
+        except EOFError:
+            pass  # gone already: whoever listens to it hears that, too
         return ours
 
     def _pipeline_differs(self) -> bool:
@@ -301,23 +328,17 @@ class Execution:
         lives = sum(record.kind == "restored" for record in self.journal.records)
         attempt = {"run": self._spec["run"], "execution": self._spec["execution"], "life": lives, "boot": boot_id()}
         while True:
-            try:
-                message = channel.hear()
-            except (EOFError, OSError):
-                error = f"the pipeline process ended early: {self._host_status(lane)}{self.scarce.killed_for_memory()}"
-                self._end("failed", {"error": error})
-                return
+            message = channel.hear()
             said = message.pop("say")
             after_ack = None
             answer: dict[str, Any] = {"ack": True}
             if said == "ready":
-                self._write("host_ready", message)
+                stood = {"stood_s": self._await_faults()} if lives and self._spec.get("under_faults") else {}
+                self._write("host_ready", {**message, **stood})
                 if sorted(message["stages"]) != sorted(planned):
                     wrong = f"the pipeline's stages are {', '.join(message['stages'])}; planned: {', '.join(planned)}"
                     self._end("failed", {"error": wrong})
                     return
-                if lives:
-                    self.scarce.await_effect(self.in_effect, lambda: self.ended or self._stopped)
                 self._together.wait()
                 channel.tell({"attempt": attempt, "replays": len(replay)})
                 for stage, result in replay.items():  # one frame each: together they may be larger than a frame
@@ -440,6 +461,13 @@ class Execution:
         self._alone = not self._proceed.wait(HOLD_LIMIT_S)
         self._held = None
 
+    def _await_faults(self) -> float:
+        """Stands until the faults are armed again, or nobody comes to do that; for how many seconds."""
+        began = time.monotonic()
+        while not (self._under_faults.wait(0.5) or self._stopped or self._alone):
+            self._alone = time.monotonic() - began > HOLD_LIMIT_S
+        return round(time.monotonic() - began, 3)
+
     def _await_mirror(self, record: Record) -> None:
         deadline = time.monotonic() + HOLD_LIMIT_S
         with self.changed:
@@ -470,8 +498,8 @@ class Execution:
                 said = self.scarce.figures()
                 if said:
                     self.journal.write("confined", said)
-                self.ended = True
                 self._promise(kind, payload)
+                self.ended = True
 
     def _write(self, kind: str, payload: dict[str, Any]) -> Record:
         with self.journal.lock:
@@ -500,52 +528,8 @@ class Execution:
         self._publish({"event": "progress", "stage": stage, "written": written, "flushed": flushed})
 
 
-class Kept:
-    """A journal that nobody writes any more: what of it is whole, flushed when this is made, and no more than looked at."""
-
-    def __init__(self, journal: Journal) -> None:
-        self.journal = journal
-        self.changed = threading.Condition()
-        self.over = True
-
-    @classmethod
-    def open(cls, path: str) -> Kept | None:
-        """None when there is no journal at `path`. The file is left as it is."""
-        try:
-            fd = os.open(path, os.O_RDONLY)
-        except FileNotFoundError:
-            return None
-        with os.fdopen(fd, "rb") as file:
-            fsync_file(fd)
-            return cls(Journal(path, -1, read(file.read()), 0))
-
-    def state(self) -> dict[str, Any]:
-        return {"ended": any(record.kind in ENDS for record in self.journal.records), "held": None}
-
-
-class JournalRefused(Exception):
-    """A journal that must not go on, and why."""
-
-
 class Over(Exception):
     """The execution has ended: what its pipelines still say is not part of it."""
-
-
-def refuse(data: bytes, records: list[Record], name: str) -> None:
-    """Raises JournalRefused for a journal that is not that of `name` ("run/execution"), or that is damaged *before* its end.
-
-    A power cut tears the last records off, never one that whole records follow.
-    """
-    if data[: len(FILE_HEADER)] != FILE_HEADER:
-        raise JournalRefused("the journal does not begin as journals do")
-    end = len(FILE_HEADER) + sum(len(record.raw) for record in records)
-    behind = find_record(data, end + 1, len(records) + 1) if len(data) > end else None
-    if behind is not None:
-        raise JournalRefused(
-            f"the journal is damaged at byte {end}, behind record {len(records)}: record {behind.sequence} after it is whole"
-        )
-    if records and name != f"{records[0].payload.get('run')}/{records[0].payload.get('execution')}":
-        raise JournalRefused(f"the journal is that of {records[0].payload.get('run')}/{records[0].payload.get('execution')}")
 
 
 def scarce_of(folder: str, spec: dict[str, Any]) -> Scarce:
@@ -560,22 +544,3 @@ def lanes(spec: dict[str, Any]) -> list[str]:
 
 def lane_of(stage: str) -> str:
     return stage.partition("@")[2]
-
-
-def point_to(runs: str, execution: str) -> None:
-    """Durably notes which execution is the current one. No clock is asked: a board may boot in 1970."""
-    with open(os.path.join(runs, "current.new"), "w") as file:
-        file.write(execution)
-        file.flush()
-        fsync_file(file.fileno())
-    os.rename(os.path.join(runs, "current.new"), os.path.join(runs, "current"))
-
-
-def find_current(runs: str) -> str | None:
-    """The folder of the current execution, or None when there is none or its journal is not there."""
-    try:
-        with open(os.path.join(runs, "current")) as file:
-            folder = os.path.join(runs, file.read())
-    except OSError:
-        return None
-    return folder if os.path.exists(os.path.join(folder, "journal")) else None

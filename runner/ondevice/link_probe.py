@@ -202,6 +202,11 @@ class LinkProbe:
         self._thread = None
         return {"sent": self._sent, "echoes": self._echoes}
 
+    def standing(self) -> dict[str, Any]:
+        """How many light packets this life of the probe has sent, and whose it is: for a journal, because a power cut takes this memory."""
+        who, _, started_ms = self._life
+        return {"who": who.hex(), "started_ms": started_ms, "sent": self._sent}
+
     def _run(self, sock: socket.socket, to: tuple[str, int], interval_s: float, size: int, stopped: threading.Event) -> None:
         who, boot, started_ms = self._life
         due, rtt_us, highest = time.monotonic(), 0, self._sent - 1

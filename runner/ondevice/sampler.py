@@ -81,18 +81,20 @@ def _thermal() -> dict[str, float]:
 
 
 class Sampler(threading.Thread):
-    """Calls `write` with a sample each second and `flush` every FLUSH_INTERVAL_S, until `stop`."""
+    """Calls `write` each second with a sample and what `beside` says, and `flush` every FLUSH_INTERVAL_S, until `stop`."""
 
-    def __init__(self, folder: str, write: Callable[[dict[str, Any]], None], flush: Callable[[], None]) -> None:
+    def __init__(
+        self, folder: str, write: Callable[[dict[str, Any]], None], flush: Callable[[], None], beside: Callable[[], dict[str, Any]] = dict
+    ) -> None:
         super().__init__(daemon=True, name="sampler")
-        self._folder, self._write, self._flush = folder, write, flush
+        self._folder, self._write, self._flush, self._beside = folder, write, flush, beside
         self._stopped = threading.Event()
 
     def run(self) -> None:
         flushed = time.monotonic()
         while not self._stopped.wait(SAMPLE_INTERVAL_S):
             try:
-                self._write({"metrics": sample(self._folder)})
+                self._write({"metrics": sample(self._folder), **self._beside()})
                 if time.monotonic() - flushed >= FLUSH_INTERVAL_S:
                     self._flush()
                     flushed = time.monotonic()

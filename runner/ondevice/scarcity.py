@@ -1,10 +1,10 @@
 """What an execution has too little of, as its supervisor sees to it: a group to run in, a small disk, and what both say of themselves.
 
-    spec["scarcity"] = {"confined": bool, "disk": {"size_mib", "few_inodes", "mapped"} | None, "await": [names of programs]}
+    spec["scarcity"] = {"confined": bool, "disk": {"size_mib", "few_inodes", "mapped"} | None}
 
 Made here, without any limit, before a host runs; limited and spoilt by the guard's programs (`cgroup.py`, `small_disk.py`). Where the
-execution is over, or its guard has nothing more to take back, it is removed here. `await` are the programs without which no stage may run
-after a restart: a cut takes every limit away, and it takes a coordinator to put it there again.
+execution is over, or its guard has nothing more to take back, it is removed here. A cut takes every limit away: after a restart it is made
+again, without a limit, and no stage runs before a coordinator says that the limits are there again (`execution.py`).
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ from typing import Any, Callable
 
 from .say import say
 
-AWAITED_S = 120.0  # then it goes on by itself; the judge sees that nothing was there
 PROBE_S, WORK_S = 60.0, 0.4
 _HOG = "import sys\nheld = []\nfor _ in range(int(sys.argv[1])):\n    held.append(bytearray(1 << 20))\n"
 _SPIN = (
@@ -54,7 +53,6 @@ class Scarce:
 
             self.group = Group(state) if asked.get("confined") else None
             self.disk = SmallDisk(state) if asked.get("disk") else None
-        self.awaited = [str(name) for name in asked.get("await") or ()]
 
     def prepare(self) -> None:
         """Group and disk are there. Raises OSError."""
@@ -70,11 +68,6 @@ class Scarce:
 
     def settings(self) -> dict[str, str]:
         return {} if self.disk is None else {"SCARCE_FOLDER": self.disk.place}
-
-    def await_effect(self, in_effect: Callable[[list[str]], bool], given_up: Callable[[], bool]) -> None:
-        deadline = time.monotonic() + AWAITED_S
-        while self.awaited and not given_up() and time.monotonic() < deadline and not in_effect(self.awaited):
-            time.sleep(0.1)
 
     def figures(self) -> dict[str, Any]:
         """What group and disk say right now; {} where there is neither."""

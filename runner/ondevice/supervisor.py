@@ -27,9 +27,10 @@ from typing import Any, Callable
 
 from . import facts, frames
 from .claim import Claims, NotYours
-from .execution import Execution, JournalRefused, Kept, find_current, scarce_of
+from .execution import Execution, scarce_of
 from .guarded import Guarded, GuardGone
 from .journal import GENESIS, fsync_folder
+from .kept import JournalRefused, Kept, find_current
 from .results import finished_stages
 from .say import say, say_what_was_raised
 from .store import WHOLE, Store, locate
@@ -74,10 +75,17 @@ class Supervisor:
             if self.execution and self.execution.ended:
                 self.execution.over = True
             elif self.execution:
-                self.execution.on_stage, self.execution.in_effect = self.stage, self.in_effect
+                self._attend(self.execution)
                 for stage in finished_stages(self.execution.journal.records) if self.guarded.armed() else ():
                     self.stage(stage, "end")  # whoever was killed may not have said so any more
                 self.execution.start(restore=True)
+
+    def _attend(self, execution: Execution) -> None:
+        """What an execution tells this supervisor, and asks of it, while it lives."""
+        execution.on_stage, execution.beside_samples = self.stage, self._beside_samples
+
+    def _beside_samples(self) -> dict[str, Any]:
+        return {"link_probe": self._probe.standing()} if self._probe is not None else {}
 
     def stage(self, stage: str, edge: str) -> None:
         """A stage of the pipeline starts or has ended: programs whose time begins with it begin. A guard that is gone stops no pipeline."""
@@ -87,14 +95,6 @@ class Supervisor:
                 say(f"programs at the {edge} of {stage}: {failed}")
         except (OSError, ValueError) as error:
             say(f"programs at the {edge} of {stage}: {error}")
-
-    def in_effect(self, names: list[str]) -> bool:
-        """Whether each of these programs is armed here, and on."""
-        try:
-            said = (self.guarded.ask_if_armed("programs", heard=False) or {}).get("programs", [])
-        except (OSError, ValueError):
-            return False
-        return set(names) <= {each["name"] for each in said if each["on"]}
 
     def publish(self, event: dict[str, Any]) -> None:
         for client in list(self._clients):
@@ -200,7 +200,7 @@ class Supervisor:
         scarce_of(folder, spec).prepare()
         self.execution, self.refused = Execution.create(folder, spec, self.store, self.publish), None
         client.follow(self.execution, 1)
-        self.execution.on_stage, self.execution.in_effect = self.stage, self.in_effect
+        self._attend(self.execution)
         self.execution.start(restore=False)
         return {}
 
@@ -231,6 +231,11 @@ class Supervisor:
     def do_proceed(self, client: Client) -> dict[str, Any]:
         if self.execution is not None:
             self.execution.proceed()
+        return {}
+
+    def do_under_faults(self, client: Client) -> dict[str, Any]:
+        if self.execution is not None:
+            self.execution.under_faults()
         return {}
 
     def do_abandon(self, client: Client, reason: str) -> dict[str, Any]:

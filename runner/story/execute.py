@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import shutil
+import traceback
 import uuid
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -29,18 +30,18 @@ from runner.judgement.conclude import Conclusion, conclude
 from runner.judgement.evidence import SET_ASIDE, Evidence
 from runner.judgement.judge import entry_checks
 from runner.judgement.reading import load_evidence
-from runner.lab.folder import RunFolder, seals, write_json
+from runner.lab.folder import RunFolder, seals, write_json, write_text
 from runner.lab.where import Lab, cache_root, state_root
 from runner.model.outcome import TABLE
 from runner.model.plan import ExecutionPlan, Plan
 from runner.ondevice import failpoints
 from runner.ondevice.journal import Journal, boot_id
-from runner.story import heat, scarcity
+from runner.story import faults, heat
 from runner.story.execution import HOPELESS, linked, run_execution
 from runner.story.left import end_as, give_up_own, set_aside, settle
-from runner.story.links import clear, far_end, impose, lift, served
+from runner.story.links import clear, far_end, served
 from runner.story.live import collect_evidence, live_target
-from runner.story.plan import missing_cuts, more_cuts, once_more
+from runner.story.plan import missing_cuts, more_cuts, once_more, refuse_unsupported
 from runner.story.prove import prove_disk
 from runner.story.run import Emit, Run, past_of, token_of
 from runner.story.steps import step
@@ -139,6 +140,7 @@ async def _carry_out(run: Run, adjust: Adjust, *, cancel: bool = False) -> Runne
     ending = "bug"
     try:
         async with live_target(run, adjust):
+            _refuse_unsupported(run)
             await linked(run, lambda: clear(run))
             await heat.clear(run)
             await linked(run, lambda: settle(run))
@@ -161,10 +163,23 @@ async def _carry_out(run: Run, adjust: Adjust, *, cancel: bool = False) -> Runne
     except Exception as error:
         message = f"{type(error).__name__}: {error}"
         trouble = error if isinstance(error, RunnerError) else BrokenPromise(message, do="please report it, with this folder")
-        trouble.__cause__ = error
+        _keep_traceback(run, error)
     run.note("run_ended", ending=ending, **({"error": str(trouble)} if trouble else {}))
     run.log.close()
     return trouble
+
+
+def _refuse_unsupported(run: Run) -> None:
+    """Raises AskError for a fault that this very device cannot have, by its own word."""
+    assert run.session
+    capabilities = [str(word) for word in run.session.hello.get("capabilities") or ()]
+    refuse_unsupported(run.plan, run.lab, capabilities, heats=bool(run.target and run.target.power.heats))
+
+
+def _keep_traceback(run: Run, error: Exception) -> None:
+    """Our own bug, as whoever mends it must see it. The folder is what people are asked to send."""
+    with contextlib.suppress(RunnerError):
+        write_text(run.folder.log("coordinator", run.clock.wall_ns()), "".join(traceback.format_exception(error)))
 
 
 @step("folder")
@@ -281,34 +296,34 @@ async def _execution(run: Run, execution: ExecutionPlan) -> str:
     that had too little of something: nobody renewed it meanwhile, so the device has taken it back. Each is set aside, and made again.
     """
     damaging = any(cut.tamper for cut in execution.cuts)
-    if (damaging or execution.links or execution.scarcities or execution.heat) and execution.name in run.past.begun:
+    if (damaging or execution.under_faults) and execution.name in run.past.begun:
         await set_aside(run, execution)
     if run.past.ended.get(execution.name) == SET_ASIDE:
         return await _execution(run, once_more(execution))
     if execution.name in run.past.lost and execution.name in run.past.begun:
         end_as(run, execution, "not_recovered")  # a result, whose coordinator was killed before it had noted the end
     if execution.name not in run.past.ended:
-        await linked(run, lambda: impose(run, execution))
-        await linked(run, lambda: scarcity.impose(run, execution))
-        await linked(run, lambda: heat.impose(run, execution))
+        assert run.session
+        run.imposed_in = str(run.session.hello["boot_id"]) if execution.under_faults else ""
+        for impose in faults.IMPOSE:
+            await linked(run, lambda: impose(run, execution))  # noqa: B023 - awaited at once
         async with heat.watched(run, execution):
             run.past.ended[execution.name] = await run_execution(run, execution)
         await served(run)
         if damaging and run.past.ended[execution.name] not in HOPELESS:
             await linked(run, lambda: unpack(run))
-    if execution.name not in run.past.cooled and run.past.ended[execution.name] not in HOPELESS:
-        await linked(run, lambda: heat.lift(run, execution))
-    if execution.name not in run.past.relieved and run.past.ended[execution.name] not in HOPELESS:
-        await linked(run, lambda: scarcity.lift(run, execution))
-    if execution.name not in run.past.lifted and run.past.ended[execution.name] not in HOPELESS:
-        await linked(run, lambda: lift(run, execution))  # also of one that ended in an earlier life of this run
+    for lift, done in zip(faults.LIFT, (run.past.cooled, run.past.relieved, run.past.lifted), strict=True):
+        if execution.name not in done and run.past.ended[execution.name] not in HOPELESS:
+            await linked(run, lambda: lift(run, execution))  # noqa: B023 - awaited at once; also of one of an earlier life of this run
     return run.past.ended[execution.name]
 
 
 def _finish(folder: RunFolder, lab: Lab, emit: Emit, clock: Clock, trouble: RunnerError | None, token: str) -> Conclusion:
+    emit("step", name="judge")
     failpoints.reached("judge.before")
     conclusion = conclude(folder, iso(clock.wall_ns()))
     failpoints.reached("judge.after")
+    emit("step", name="report")
     failpoints.reached("report.before")
     report.write(folder, conclusion)
     try:

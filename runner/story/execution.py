@@ -20,15 +20,14 @@ from runner.model.plan import CutPlan, ExecutionPlan
 from runner.ondevice import failpoints
 from runner.ondevice.journal import Record
 from runner.ondevice.results import ENDS
-from runner.story import heat, scarcity
+from runner.story import faults, heat, scarcity
 from runner.story.damage import LostAlready, damage, locate
 from runner.story.left import catch_up, drain, lent_again, noting
-from runner.story.links import impose_again
 from runner.story.run import Run, stage_durations
 from runner.story.steps import step
 from runner.target.mirror import Diverged, Mirror
 from runner.target.session import RemoteError, holds_shape
-from runner.target.transports.base import LinkLost
+from runner.target.transports.base import LinkLost, words
 
 Result = TypeVar("Result")
 
@@ -109,9 +108,7 @@ async def _live(run: Run, plan: ExecutionPlan, mirror: Mirror) -> str:
         await _cut(run, plan, cut, await _standing(run, plan, cut, mirror))
         if not await _recover(run, plan, cut):
             return "not_recovered"
-        await linked(run, lambda: impose_again(run, plan))
-        await linked(run, lambda: scarcity.impose_again(run, plan))
-        await linked(run, lambda: heat.impose_again(run, plan))
+        await linked(run, lambda: faults.impose_again(run, plan))
         held = await linked(run, lambda: _follow(run, plan, mirror, f"after the cut at {cut.hold}"))  # noqa: B023 - awaited at once
     end = held or await _next(run, plan, mirror)
     if isinstance(end, dict):
@@ -170,8 +167,7 @@ def _stands_again(plan: ExecutionPlan, held: dict[str, Any]) -> RunnerError:
 async def _next(run: Run, plan: ExecutionPlan, mirror: Mirror) -> Record | dict[str, Any] | None:
     """What comes next: the last record, a hold that was reached, or None when the time is up.
 
-    A link that breaks meanwhile is joined again. Raises LabError when it cannot be, and when the device says
-    that its journal cannot be written.
+    A link that breaks meanwhile is joined again. Raises LabError when it cannot be, and when the device says that it cannot go on.
     """
     for _ in range(MAX_REATTACHMENTS):
         assert run.session
@@ -192,7 +188,7 @@ async def _next(run: Run, plan: ExecutionPlan, mirror: Mirror) -> Record | dict[
             for task in waiting:
                 task.cancel()
         if found and isinstance(found[0], dict) and found[0]["event"] == "broken":
-            raise LabError(f"the device's journal cannot be written: {found[0]['error']}", do="look at the device's disk")
+            raise _cannot_go_on(found[0]["error"])
         return found[0] if found else None
     raise LabError(f"the link to the device broke {MAX_REATTACHMENTS} times in one wait")
 
@@ -305,6 +301,7 @@ async def _recover(run: Run, plan: ExecutionPlan, cut: CutPlan) -> bool:
 async def _reattach(run: Run, plan: ExecutionPlan, mirror: Mirror, why: LinkLost) -> dict[str, Any] | None:
     """A new session, and the mirror read on from its end; the hold at which the device stands, if any."""
     await relink(run, str(why), execution=plan.name)
+    await faults.still_imposed(run, plan)
     return await _follow(run, plan, mirror, "after a broken link")
 
 
@@ -315,6 +312,8 @@ async def _follow(run: Run, plan: ExecutionPlan, mirror: Mirror, when: str) -> d
     state = await run.session.follow(run.token, plan.name, mirror)
     if state.get("refused"):
         raise ExecutionRefused(str(state["refused"])[:500])
+    if state.get("broken"):
+        raise _cannot_go_on(state["broken"])
     if not state["agrees"]:
         known, now = mirror.sequence, state["written"]
         raise Diverged(f"{when}: the {known} records that were acknowledged are not what the device's journal ({now} now) begins with")
@@ -322,6 +321,12 @@ async def _follow(run: Run, plan: ExecutionPlan, mirror: Mirror, when: str) -> d
         raise Diverged(f"{when}: the device does not go on with {plan.name}, and has not come to its end")
     held: dict[str, Any] | None = state.get("held")
     return held
+
+
+def _cannot_go_on(error: object) -> LabError:
+    """Not how the pipeline ended: the device itself has failed, and goes on when it is started anew."""
+    do = "look at the device's disk and memory; then: runner run resume"
+    return LabError(f"the device's supervisor cannot go on: {words(str(error))}", do=do)
 
 
 def _listen(run: Run, plan: ExecutionPlan, mirror: Mirror) -> None:
@@ -393,6 +398,7 @@ def _spec(run: Run, plan: ExecutionPlan) -> dict[str, Any]:
         "environment": {"tree": run.bundle.environment_tree},
         "witness": run.target.home.witness.path_on_device,
         "stage_timeout_s": run.plan.type.stage_timeout_s,
+        "under_faults": plan.under_faults,
         "settings": run.plan.settings(plan.name),
         **scarcity.spec_of(run, plan),
     }

@@ -1,4 +1,4 @@
-"""A device before and after something was done to its link: what stands on it, what it was, and what becomes of one that is not as it was.
+"""A device before and after something was done to it or its link: what stands on it, what it was, and what becomes of one that is not.
 
     clear ─► found: whose is the link? ─► … a fault, armed and taken back … ─► compare: as it was?
       │            └► expected, in the lease file, should we be killed              └► not: quarantined, with the difference
@@ -34,9 +34,11 @@ class Ground:
     leases: Leases
     run: str
     say: Callable[[str], None]
+    scarce: bool = False  # an execution is under way, and what its supervisor made for it (a group, a small disk) is nobody's leftover
 
     async def fingerprint(self) -> Row:
-        return health.read((await self.session.ask("fingerprint", timeout_s=120))["fields"])
+        now = health.read((await self.session.ask("fingerprint", timeout_s=120))["fields"])
+        return health.without_scarcity(now) if self.scarce else now
 
     async def standing(self) -> list[Row]:
         """What is armed on the device, by its own word; what is no program is not shown, and is taken back with the rest."""
@@ -63,22 +65,30 @@ class Ground:
         standing = await self.standing()
         for each in standing:
             self.say(f"taken back: {_left_behind(each)}")
+        await self.settle()
+        return standing
+
+    async def settle(self) -> None:
+        """Nothing is armed, and the device is what it was before the last fault, whoever put it there; else LabError, and quarantine."""
         await self.take_back()
         expected = self.leases.expected(self.identity)
         if expected is not None:
             await self.compare(health.read(expected[1]))
-        return standing
 
-    async def found(self, interface: str) -> Row:
-        """The fingerprint before a fault over `interface`, kept where whoever comes next finds it, should we be killed.
+    async def found(self, interface: str = "") -> Row:
+        """The fingerprint before a fault over `interface` ("" where it is none of the link's), kept where whoever comes next finds it,
+        should we be killed.
 
-        Raises LabError where somebody else has the link; nothing was touched then, and nothing is expected of the device.
+        Raises LabError where somebody else has the link, or something of ours is left; nothing was touched then, and nothing is expected
+        of the device.
         """
         now = await self.fingerprint()
-        foreign = [*health.foreign(now, interface), *health.left_of_ours(now)]
-        if foreign:
+        foreign = health.foreign(now, interface) if interface else []
+        left = health.left_of_ours(now)
+        if foreign or left:
+            found = f"somebody else has the data link of {self.name}" if interface else f"{self.name} is not as it should be"
             do = "take it away there, or choose another device; nothing was touched"
-            raise LabError(f"somebody else has the data link of {self.name}: {foreign[0]}", do=do)
+            raise LabError(f"{found}: {[*foreign, *left][0]}", do=do)
         self.expect(now)
         return now
 

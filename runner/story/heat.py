@@ -25,7 +25,7 @@ from runner.ondevice.journal import Record
 from runner.story.arming import RENEW_S, arm, begin
 from runner.story.ground import Ground
 from runner.story.left import mirror_guard
-from runner.story.links import cap_s
+from runner.story.links import cap_s, look
 from runner.story.run import Run
 from runner.story.scarcity import revert
 from runner.story.steps import step
@@ -84,7 +84,7 @@ class Heating:
     async def tell(self) -> None:
         """The device can be slowed down, is at its full clock, and reads its sensors. Raises LabError; nothing is slower then."""
         if self.own:
-            asked: Row = {"confined": True, "disk": None, "await": []}
+            asked: Row = {"confined": True, "disk": None}
             await self.session.ask("prepare_scarcity", run=self.token, execution=self.execution, scarcity=asked, timeout_s=120)
         else:
             await self.power.heat({**self.plan.told, "waits": True, **self._limits})
@@ -182,7 +182,8 @@ async def impose(run: Run, plan: ExecutionPlan) -> None:
     assert run.session
     heating = heating_of(run, plan)
     await heating.cool(run.ground)
-    await _as_found(run)
+    if not (plan.links or plan.scarcities):  # else it was looked at before those came on
+        await look(run, plan)
     rest = await at_rest(run.session, heating.by)
     programs = [heating.program.model_dump(mode="json")]
     run.note("heat_began", execution=plan.name, told=plan.heat.told, by=heating.by, programs=programs, rest=rest)
@@ -203,7 +204,8 @@ async def impose_again(run: Run, plan: ExecutionPlan) -> None:
     run.heating.session = run.session
     standing = {str(each.get("name")) for each in await run.ground.standing() if each.get("state") in ("armed", "begun")}
     if run.heating.name not in standing:  # else a process was killed, and not the device
-        await _as_found(run)
+        if not (plan.links or plan.scarcities):
+            await look(run, plan)
         await run.heating.begin()
     await run.heating.said()
 
@@ -275,7 +277,7 @@ async def lift(run: Run, plan: ExecutionPlan) -> None:
     run.note("heat_lifted", execution=plan.name, rows=rows, after=after, left=left)
     if left:
         run.ground.quarantine([f"it is slowed down by {path}" for path in left])
-    if not plan.links and run.as_found is not None:  # else it is compared when the link is lifted
+    if not (plan.links or plan.scarcities) and run.as_found is not None:  # else it is compared when those are taken back
         await run.ground.compare(run.as_found)
     wrong = [row for row in rows if not row["within"]]
     if wrong:
@@ -325,14 +327,4 @@ def spec_of(run: Run, plan: ExecutionPlan, spec: Row) -> Row:
         return spec
     heating = heating_of(run, plan)
     spec = {**spec, "settings": {**spec["settings"], **thermal.settings(heating.paths)}}
-    return {**spec, "scarcity": {"disk": None, "await": [], **spec.get("scarcity", {}), "confined": True}} if heating.own else spec
-
-
-async def _as_found(run: Run) -> None:
-    """The fingerprint from before the first fault of this boot; of a machine that others work on there is none."""
-    assert run.session
-    if run.plan.type.shared or (run.as_found is not None and run.as_found["boot_id"] == run.session.hello["boot_id"]):
-        return
-    run.as_found = await run.ground.fingerprint()
-    run.ground.expect(run.as_found)
-    run.note("as_found", fingerprint=run.as_found)
+    return {**spec, "scarcity": {"disk": None, **spec.get("scarcity", {}), "confined": True}} if heating.own else spec

@@ -131,7 +131,7 @@ async def _drain_all(session: Session, token: str, old: RunFolder, log: Journal)
             mirror.close()
         whole = whole and ending not in ("diverged", "stuck")
         note(log, "execution_ended", {"execution": name, "ending": ending, "mirrored": mirror.sequence, "chain": mirror.chain})
-    if any(record.kind == "link_began" for record in log.records):
+    if any(record.kind in ("link_began", "scarcity_began", "heat_began") for record in log.records):
         await mirror_guard(session, token, old, log)
     return whole
 

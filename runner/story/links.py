@@ -13,6 +13,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 from runner.errors import LabError, RunnerError
@@ -79,9 +80,8 @@ async def impose(run: Run, plan: ExecutionPlan) -> None:
     """
     if not plan.links:
         return
-    assert run.session
-    await run.ground.take_back()  # what a link that broke in the middle of this has left
-    await _as_found(run)
+    assert run.session and run.plan.data_link
+    await look(run, plan)
     made, probe = _programs(run, plan), _probe(run, plan.name)
     before = await at_rest(probe)
     if not before["echoes"]:
@@ -106,9 +106,7 @@ async def impose_again(run: Run, plan: ExecutionPlan) -> None:
     if not plan.links:
         return
     assert run.session
-    await run.ground.take_back()
-    run.as_found = None  # another boot
-    await _as_found(run)
+    await look(run, plan)
     await start_light(_probe(run, plan.name), expected_of(plan.links))
     await arm_again(run, plan, _programs(run, plan))
 
@@ -144,14 +142,14 @@ async def take_back(run: Run) -> None:
 
 async def clear(run: Run) -> None:
     """What a run that was killed left on the link is taken back before anything new begins; then the link must be as that run found it."""
-    standing = await run.ground.clear()
+    standing = await replace(run.ground, scarce=True).clear()  # its execution may be under way on the device
     if standing:
         run.note("made_safe_link", programs=standing)
 
 
 async def let_go(run: Run) -> None:
     """Whatever ended the run: nothing of ours stays on the link, if the device can still be told. Its guard does it otherwise."""
-    if run.session is None or run.as_found is None:
+    if run.session is None or not (run.as_found or run.imposed_in):
         return
     with contextlib.suppress(RunnerError):
         await take_back(run)
@@ -183,12 +181,19 @@ async def proof(probe: Probe, links: Sequence[Link], asked: Expected, before: Ro
 # ---- inside -------------------------------------------------------------------------------------------------------------
 
 
-async def _as_found(run: Run) -> None:
-    """The fingerprint from before the first fault, once in a boot."""
-    assert run.plan.data_link
-    if run.as_found is None:
-        run.as_found = await run.ground.found(run.plan.data_link.interface)
-        run.note("as_found", fingerprint=run.as_found)
+async def look(run: Run, plan: ExecutionPlan) -> None:
+    """The fingerprint from right before a fault, each time: what an execution before this one left, or a link that broke in the middle of
+    this, is taken back and compared first; a device that was started meanwhile is another one.
+
+    Its group and its small disk, which a device that was started meanwhile has made again by itself, are no part of it.
+    """
+    if run.plan.type.shared and not plan.links:  # of others' machines only what bears our tags is ours to answer for
+        return
+    ground = replace(run.ground, scarce=True)
+    await ground.settle()
+    interface = run.plan.data_link.interface if plan.links and run.plan.data_link else ""
+    run.as_found = await ground.found(interface)
+    run.note("as_found", fingerprint=run.as_found)
 
 
 def _programs(run: Run, plan: ExecutionPlan) -> tuple[Program, ...]:

@@ -46,7 +46,7 @@ async def live_target(run: Run, adjust: Callable[[Target], None]) -> AsyncIterat
             await _open(run, target)
             yield
     finally:
-        async with lease_kept(run.lease, run.clock, on_lost=lost, say=run.say):
+        async with lease_kept(run.lease, target, run.clock, on_lost=lost, say=run.say):
             await _to_the_end(_unwind(run, target))
 
 

@@ -194,9 +194,10 @@ def _of_ip_packets(rate_kbit_s: float | None, size: int) -> float | None:
 
 
 async def _train(probe: Probe, duration_s: float, rate_kbit_s: float, size: int, round_trip_ms: float, *, echo: bool) -> dict[str, Any]:
+    waited_s = 4 * round_trip_ms / 1000 + 60  # for the last packet, and twice as long for one that is lost; jitter makes it more
     return await probe.session.ask(
         "probe_train", far_end=probe.address, port=PORT, who=probe.who, duration_s=duration_s, rate_kbit_s=rate_kbit_s, size=size,
-        echo=echo, timeout_s=duration_s + round_trip_ms / 1000 + 60,
+        echo=echo, timeout_s=duration_s + waited_s,
     )  # fmt: skip
 
 

@@ -65,8 +65,7 @@ def make_plan(asked: Asked, lab: Lab) -> Plan:
     if entry.far_end and data_link is None:
         reader.complain(f"{asked.device} has no data link, and {entry.id} talks to a far end", *_WITH_DATA_LINK)
     for name, named in profiles.items():
-        for problem in compose.compose(list(named.items()), data_link, entry.scenarios[name].stages)[1]:
-            reader.complain(problem.found, problem.expected, reader.profile_source(problem.profile).where(problem.path), problem.do)
+        _complain(reader, compose.compose(list(named.items()), data_link, entry.scenarios[name].stages)[1])
         for profile_name, profile in named.items():
             refuse_a_shared_clock(reader, profile_name, profile, asked.device, device_type)
     heats = {name: heat_of(reader, named, device_type, asked.device) for name, named in profiles.items()}
@@ -101,6 +100,28 @@ def make_plan(asked: Asked, lab: Lab) -> Plan:
         pipeline_folder=folder_name(entry.id),
         pipeline_source=str(reader.entry_folder(entry.id)),
     )
+
+
+def refuse_unsupported(plan: Plan, lab: Lab, capabilities: Iterable[str], *, heats: bool = False) -> None:
+    """Raises AskError, with each profile's file and line, for what a device with these `capabilities` cannot be made to do. Only the
+    device itself knows them, so that it must be asked: the first thing when it is at hand, before anything of the run is on it.
+
+    `heats`: something outside of the device slows it down; else it must be able to do so by itself.
+    """
+    reader, known_words = Reader(lab), frozenset(capabilities)
+    for scenario in plan.scenarios.values():
+        named = [(name, plan.profiles[name]) for name in scenario.profiles]
+        problems = compose.compose(named, plan.data_link, scenario.stages, known_words)[1]
+        problems += () if heats else compose.without_heat(named, known_words)
+        for problem in problems:
+            reader.profile(problem.profile, plan.command)  # for the file and the line
+        _complain(reader, problems)
+    reader.finish()
+
+
+def _complain(reader: Reader, problems: Iterable[compose.Problem]) -> None:
+    for problem in problems:
+        reader.complain(problem.found, problem.expected, reader.profile_source(problem.profile).where(problem.path), problem.do)
 
 
 def executions_of(

@@ -112,7 +112,8 @@ class Run:
     target: Target | None = None
     session: Session | None = None
     far_end: FarEnd | None = None  # of the data link, while something of this run crosses it
-    as_found: dict[str, Any] | None = None  # the device's fingerprint from before the first link fault
+    as_found: dict[str, Any] | None = None  # the device's fingerprint from before the last fault
+    imposed_in: str = ""  # the boot of the device in which the faults of the execution under way are on
     scarce_hello: dict[str, Any] | None = None  # what the device said of itself before its clock, too, may be wrong
     heating: Heating | None = None  # the heat over the execution that is under way
     endings: list[str] = field(default_factory=list)  # how each execution ended, in order

@@ -44,7 +44,7 @@ async def try_scarce(
         before = await scarcity.state(session)
         tried = Tried(words=[program.steps[0].word for program in programs] or ["nothing"], measured={"before": before})
         tell("before", now(before))
-        asked = scarcity.asked_of(faults, programs)
+        asked = scarcity.asked_of(faults)
         try:
             await session.ask("prepare_scarcity", run=token, execution=NAME, scarcity=asked, timeout_s=120)
             await arm(session, token, programs, for_s + SPARE_S)

@@ -15,7 +15,6 @@ from typing import Any
 
 from runner.clock import Clock
 from runner.errors import LabError, RunnerError
-from runner.farm import health
 from runner.faults.compose import ANYWHERE, programs_of
 from runner.faults.kernel import Before
 from runner.faults.resources import limits
@@ -26,7 +25,7 @@ from runner.model.program import Program
 from runner.story.arming import anchored, arm, begin, constant
 from runner.story.ground import Ground
 from runner.story.left import mirror_guard
-from runner.story.links import arm_again, cap_s
+from runner.story.links import arm_again, cap_s, look
 from runner.story.run import Run
 from runner.story.steps import step
 from runner.target.session import Session
@@ -37,18 +36,17 @@ TRIES, CALM_S = 5, 5.0  # of a proof, and how long a busy machine is given betwe
 DRIFT_LOOK_S = 5.0  # between two looks at a clock that drifts
 
 
-def asked_of(faults: Sequence[Scarcity], programs: Sequence[Program]) -> Row:
-    """What the device is told of an execution beforehand: what to make, and what to wait for after a restart."""
+def asked_of(faults: Sequence[Scarcity]) -> Row:
+    """What the device is told of an execution beforehand: what to make."""
     disk = next((fault for fault in faults if isinstance(fault, Disk)), None)
     few = disk is not None and disk.what == "no_inodes"
     said = {"size_mib": disk.size_mib, "few_inodes": few, "mapped": disk.what == "io_errors"} if disk else None
-    held = [program.name for fault, program in zip(faults, programs, strict=True) if constant([fault])]
-    return {"confined": any(isinstance(fault, Resources) for fault in faults), "disk": said, "await": held}
+    return {"confined": any(isinstance(fault, Resources) for fault in faults), "disk": said}
 
 
 def spec_of(run: Run, plan: ExecutionPlan) -> Row:
     """The part of an execution's spec that is about this; {} for one that has enough of everything."""
-    return {"scarcity": asked_of(plan.scarcities, _programs(run, plan))} if plan.scarcities else {}
+    return {"scarcity": asked_of(plan.scarcities)} if plan.scarcities else {}
 
 
 def programs_for(faults: Sequence[Scarcity], execution: str, seed: int, hello: Row) -> tuple[Program, ...]:
@@ -71,9 +69,11 @@ async def impose(run: Run, plan: ExecutionPlan) -> None:
     programs = _programs(run, plan)
     await revert(run.ground, programs)
     await run.session.ask("clear_scarcity", timeout_s=60)
+    if not plan.links:  # else its link was looked at, and the device with it
+        await look(run, plan)
     before = await state(run.session)
     run.note("scarcity_began", execution=plan.name, programs=[each.model_dump(mode="json") for each in programs], before=before)
-    asked = asked_of(plan.scarcities, programs)
+    asked = asked_of(plan.scarcities)
     await run.session.ask("prepare_scarcity", run=run.token, execution=plan.name, scarcity=asked, timeout_s=120)
     await arm(run.session, run.token, programs, cap_s(plan))
     await begin(run.session, programs)
@@ -93,6 +93,8 @@ async def impose_again(run: Run, plan: ExecutionPlan) -> None:
     if not plan.scarcities:
         return
     assert run.session
+    if not plan.links and run.session.hello["boot_id"] != (run.scarce_hello or {}).get("boot_id"):
+        await look(run, plan)  # a device that was started, and not a process that was killed
     run.scarce_hello = dict(run.session.hello)
     programs = _programs(run, plan)
     kept = {str(each.get("name")) for each in await run.ground.standing() if each.get("state") in ("armed", "begun")}
@@ -121,10 +123,8 @@ async def lift(run: Run, plan: ExecutionPlan) -> None:
     wrong = [row for row in rows if not row["within"]]
     if wrong:
         run.ground.quarantine([side_by_side.said(row) for row in wrong])
-    if not run.plan.type.shared:  # of others' machines only what bears our tags is ours to answer for
-        left = health.left_of_ours(await run.ground.fingerprint())
-        if left and not plan.links:
-            run.ground.quarantine(left)
+    if not plan.links and run.as_found is not None:  # else it is compared when the link is lifted
+        await run.ground.compare(run.as_found)
 
 
 async def state(session: Session) -> Row:

@@ -77,15 +77,17 @@ async def signs_of_life(
 
 
 @contextlib.asynccontextmanager
-async def lease_kept(lease: Lease, clock: Clock, *, on_lost: Callable[[LabError], None], say: Callable[[str], None]) -> AsyncIterator[None]:
-    """Signs of life towards the lease file alone, while a block undoes things; it is never cancelled, and hears of a loss by `on_lost`."""
+async def lease_kept(
+    lease: Lease, target: Target, clock: Clock, *, on_lost: Callable[[LabError], None], say: Callable[[str], None]
+) -> AsyncIterator[None]:
+    """Signs of life towards lease file and keeper, while a block undoes things on the device.
 
-    async def nobody_else() -> None:
-        pass
+    The block is never cancelled, and hears of a loss by `on_lost`. Nobody speaks to the device itself: it is being let go.
+    """
 
     async def renew() -> None:
         try:
-            await _renewed(lease, clock, say, nobody_else)
+            await _renewed(lease, clock, say, lambda: _said(target.power.renew(LEASE_S)))
         except LOST as error:
             on_lost(error)
         except Exception as error:

@@ -113,7 +113,8 @@ def test_a_device_that_differs_is_quarantined_with_the_difference(runner: Runner
     device.now = seen(firewall=["table inet foo"])
     said = runner("device", "check", "pi-04")
     assert said.exit_code == 3
-    assert "pi-04: quarantined\n  + firewall: table inet foo\n  - firewall: table inet own\n  do: " in said.out
+    assert "pi-04: quarantined\n  + firewall: table inet foo\n  - firewall: table inet own\n  do: look at it (" in said.out
+    assert ("runner device power pi-04 on" in said.out, "runner device shell pi-04" in said.out) == (False, True)  # it is this machine
     assert "runner device check pi-04 --accept" in said.out
     found = leases.quarantined("pi-04")
     assert found is not None
@@ -122,6 +123,17 @@ def test_a_device_that_differs_is_quarantined_with_the_difference(runner: Runner
     said = runner("device", "check", "pi-04")
     assert said.exit_code == 0
     assert said.out.endswith("pi-04: it is as it was before its last fault\nit may be lent again\n")
+
+
+def test_the_way_to_a_board_that_is_off_again_is_named(
+    runner: Runner, device: FakeDevice, make_lab: Callable[..., Path], leases: Leases
+) -> None:
+    """To put it on and to get there, as commands that can be copied: the check leaves it off."""
+    make_lab({"inventory.yaml": "devices: {board: {type: qemu-arm64}}\n"})
+    device.revert = {"reverted": [], "left": ["x"]}
+    said = runner("device", "check", "board")
+    assert (said.exit_code, device.done[-1]) == (3, "down")
+    assert "do: look at it (runner device power board on, runner device shell board), put it right, check again; or " in said.out
 
 
 def test_an_operator_may_take_it_as_it_is(runner: Runner, device: FakeDevice, leases: Leases) -> None:
@@ -184,6 +196,33 @@ def test_what_a_dead_run_left_is_taken_back_first(runner: Runner, device: FakeDe
     assert said.json["found"] == said.json["quarantine"]["differences"] == [sentence]
 
 
+@pytest.mark.parametrize("boot", ["", "b0"], ids=["nothing expected", "another boot"])
+@pytest.mark.parametrize(
+    ("left", "lines", "sentence"),
+    [
+        (["x"], {}, "a fault could not be taken back, its guard still sees: x"),
+        ([], {"qdiscs": ["qdisc tbf 5f10: dev data0 root"]}, "left by a fault of ours: qdisc tbf 5f10: dev data0 root"),
+    ],
+    ids=["its guard says so", "our tag"],
+)
+def test_what_stays_of_ours_quarantines_a_device_that_nothing_was_known_of(
+    runner: Runner, device: FakeDevice, leases: Leases, boot: str, left: list[str], lines: dict[str, list[str]], sentence: str
+) -> None:
+    """Neither an earlier quarantine nor a fingerprint to compare with is needed for that; it says why, and is lent to no run."""
+    if boot:
+        leases.expect("pi-04", boot, seen(boot))
+    device.revert, device.now = {"reverted": [], "left": left}, seen(**lines)
+    said = runner("device", "check", "pi-04")
+    assert said.exit_code == 3
+    assert f"pi-04: quarantined\n  {sentence}\n  do: " in said.out
+    found = leases.quarantined("pi-04")
+    assert found is not None
+    assert found.differences == (sentence,)
+    device.revert, device.now = {"reverted": [], "left": []}, seen()
+    assert runner("device", "check", "pi-04").exit_code == 0
+    assert leases.quarantined("pi-04") is None
+
+
 @pytest.mark.parametrize("revert", [{}, {"reverted": "text"}, {"left": {"a": 1}}], ids=["nothing", "text", "no lists"])
 def test_a_supervisor_that_answers_otherwise_has_nothing_to_take_back(runner: Runner, device: FakeDevice, revert: dict[str, Any]) -> None:
     """One that answers nonsense: the fingerprint decides."""
@@ -243,15 +282,14 @@ def test_a_held_device_is_not_checked(runner: Runner, device: FakeDevice, leases
     assert "runner device power pi-04" in said.err
 
 
-def test_a_quarantined_device_is_lent_to_no_run_and_no_hand(runner: Runner, lab: Path, leases: Leases) -> None:
-    """Both say since when and why, and which command to run; nothing was made for the run."""
+def test_a_quarantined_device_is_lent_to_no_run(runner: Runner, lab: Path, leases: Leases) -> None:
+    """It says since when and why, and which command to run; nothing was made for the run."""
     leases.quarantine("local", "t1", FOUND)
-    for words in (("exec", "EDGE-002", "--device", "local", "--quick"), ("device", "power", "local", "off")):
-        said = runner(*words)
-        assert said.exit_code == 3
-        assert "local is quarantined since " in said.err
-        assert f"{FOUND[0]} (and 1 more)" in said.err
-        assert "do: runner device check" in said.err
+    said = runner("exec", "EDGE-002", "--device", "local", "--quick")
+    assert said.exit_code == 3
+    assert "local is quarantined since " in said.err
+    assert f"{FOUND[0]} (and 1 more)" in said.err
+    assert "do: runner device check local" in said.err
     assert not (lab / "runs").exists() or not list((lab / "runs").glob("EDGE-002*"))
 
 

@@ -8,13 +8,14 @@ import shutil
 import stat
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
 
-from runner.cli.completion import SHELLS, offered
+from runner.cli.completion import ARGUMENTS, OPTIONS, SHELLS, offered
 from runner.cli.main import COMMANDS, cli
 from runner.lab.where import builtin_root
 
@@ -62,6 +63,13 @@ def test_commands_are_offered_without_importing_any(monkeypatch: pytest.MonkeyPa
         ("exec FIN-001 --device=pi-05", ["pi-05"]),
         ("exec FIN-001 --scenario ", ["baseline", "recovery", "storm"]),
         ("exec --scenario st", ["stress", "storm"]),
+        ("exec FIN-001 --profile he", ["heat"]),
+        ("exec FIN-001 --profile heat --profile stead", ["steady"]),
+        ("exec FIN-001 --profile=hea", ["heat"]),
+        ("profile try he", ["heat"]),
+        ("profile try heat stead", ["steady"]),
+        ("profile try heat --device ", ["pi-04", "pi-05"]),
+        ("device revert pi-05", ["pi-05"]),
         ("exec FIN-001 --fail-on cr", ["critical"]),
         ("exec FIN-001 --dr", ["--dry-run"]),
         ("run show FIN", ["FIN-001/run-2026-11-21-001", "FIN-001/run-2026-11-20-001"]),
@@ -85,6 +93,31 @@ def test_commands_are_offered_without_importing_any(monkeypatch: pytest.MonkeyPa
 def test_names_come_from_the_lab_at_hand(lab: Path, line: str, names: list[str]) -> None:
     """Though its files are full of mistakes: what can be read of them is offered."""
     assert tab(line) == names
+
+
+def every_command(command: click.Command, words: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], click.Command]]:
+    """The whole tree: the words that lead to a command, and the command."""
+    if not isinstance(command, click.Group):
+        yield words, command
+        return
+    context = click.Context(command)
+    for name in command.list_commands(context):
+        found = command.get_command(context, name)
+        assert found
+        yield from every_command(found, (*words, name))
+
+
+def test_whatever_names_a_thing_of_the_lab_is_completed() -> None:
+    """Every option that is called after one, and every argument that is no choice, and no command of a device's own."""
+    nouns = {f"--{noun}" for noun in ("device", "profile", "scenario", "entry", "run", "finding")}
+    commands = list(every_command(cli))
+    options = {name for _, command in commands for parameter in command.params for name in parameter.opts} & nouns
+    assert options == {"--device", "--profile", "--scenario", "--entry"}  # a new one is looked at here
+    assert options <= set(OPTIONS)
+    for words, command in commands:
+        for parameter in command.params:
+            if isinstance(parameter, click.Argument) and not isinstance(parameter.type, click.Choice) and parameter.name != "command":
+                assert " ".join(words) in ARGUMENTS or words[0] in ARGUMENTS, (words, parameter.name)
 
 
 def test_the_lab_that_is_named_on_the_line_counts(lab: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -382,6 +382,7 @@ def power(monkeypatch: pytest.MonkeyPatch) -> list[FakePower]:
     [
         (("on",), ["on", "renew 600"], "on for 600 s"),
         (("on", "--for", "2h"), ["on", "renew 7200"], "on for 7200 s"),
+        (("on", "--for", "60"), ["on", "renew 60"], "on for 60 s"),
         (("off",), ["off"], "qemu-pi: off"),
         (("cut",), ["cut"], "cut: by hand; 3 unflushed writes lost"),
     ],
@@ -393,6 +394,28 @@ def test_power_by_hand(
     for round_number in (1, 2):
         assert said in runner("device", "power", "qemu-pi", *words).out
         assert (power[-1].done, power[-1].holding.fence) == (done, round_number)
+
+
+@pytest.mark.parametrize("verb", ["on", "off", "cut"])
+def test_a_quarantined_device_obeys_a_hand(runner: Runner, board: dict[str, Any], power: list[FakePower], verb: str) -> None:
+    """It is off behind every check, and somebody has to look at it. It stays quarantined, which is said; a run is refused as before."""
+    leases, found = Leases(state_root()), ("+ firewall: table inet foo",)
+    leases.quarantine("qemu-pi", "t1", found)
+    said = runner("device", "power", "qemu-pi", verb)
+    assert (said.exit_code, power[-1].done[0]) == (0, verb)
+    assert "qemu-pi: still quarantined since " in said.out
+    assert said.out.endswith("next: runner device check qemu-pi\n")
+    assert runner("--json", "device", "power", "qemu-pi", verb).json["quarantine"]["differences"] == list(found)
+    assert runner("exec", "EDGE-002", "--device", "qemu-pi").exit_code == 3
+    assert leases.quarantined("qemu-pi") is not None
+
+
+def test_a_look_at_the_power_says_that_a_device_is_quarantined(runner: Runner, board: dict[str, Any]) -> None:
+    """And since when; of one that nothing stands against, no word."""
+    assert "quarantine" not in runner("device", "power", "qemu-pi").out
+    assert runner("--json", "device", "power", "qemu-pi").json["quarantine"] is None
+    Leases(state_root()).quarantine("qemu-pi", "t1", ["+ firewall: table inet foo"])
+    assert "qemu-pi: still quarantined since " in runner("device", "power", "qemu-pi").out
 
 
 @pytest.mark.parametrize("verb", ["on", "off", "cut"])
@@ -430,16 +453,17 @@ def test_this_machine_cannot_be_put_on_before_a_run_installed_anything(runner: R
     assert "do: runner exec EDGE-002 --device local" in said.err
 
 
-@pytest.mark.parametrize(("text", "duration_s"), [("90s", 90), ("30m", 1800), ("24h", 86400)])
-def test_times_have_units(text: str, duration_s: float) -> None:
-    assert seconds(text) == duration_s
+@pytest.mark.parametrize(("text", "duration_s"), [("60", 60), ("90s", 90), ("30m", 1800), ("24h", 86400), ("86400", 86400)])
+def test_a_time_has_a_unit_or_is_in_seconds(text: str, duration_s: float) -> None:
+    """A plain number is one of seconds."""
+    assert seconds(text, "to stay on", "runner help") == duration_s
 
 
-@pytest.mark.parametrize("text", ["", "10", "0s", "25h", "-1m", "1.5h", "1d", "٣m", "9999999999s"])
+@pytest.mark.parametrize("text", ["", "s", "0", "0s", "25h", "86401", "-1m", "1.5h", "1d", "٣m", "9999999999s"])
 def test_a_time_without_sense_is_refused(text: str) -> None:
-    """Nothing, no unit, none at all, more than a day, digits of other scripts."""
+    """Nothing, a unit alone, no time at all, more than a day, digits of other scripts."""
     with pytest.raises(AskError, match="is no time to stay on"):
-        seconds(text)
+        seconds(text, "to stay on", "runner help")
 
 
 @pytest.mark.parametrize("name", ["local", "qemu-pi", "pi-04"])

@@ -13,11 +13,12 @@ from typing import Any
 
 import pytest
 
-from runner.cli.exec import exit_code
+from runner.cli.exec import HOLDING, WAITS, exit_code
 from runner.farm.lease import Leases, lent
 from runner.lab.folder import RunFolder, read_json
 from runner.lab.where import builtin_root, state_root
 from runner.model.device import DeviceLine
+from runner.story.steps import STEPS
 
 REPOSITORY = Path(__file__).parents[2]
 Runner = Callable[..., Any]
@@ -110,14 +111,14 @@ def test_a_device_in_use_is_refused_before_a_folder_is_made(run_python: Callable
     assert not (tmp_path / "runs").exists()
 
 
-@pytest.mark.parametrize("words", [("exec", "EDGE-002"), ("profile", "try", "steady"), ("device", "power", "yard", "off")], ids=" ".join)
+@pytest.mark.parametrize("words", [("exec", "EDGE-002"), ("profile", "try", "steady")], ids=" ".join)
 def test_a_quarantined_device_is_refused_with_the_check_of_that_very_device(
     runner: Runner, make_lab: Callable[..., Path], words: tuple[str, ...]
 ) -> None:
     """Exit 3, why, and a command that can be copied as it stands; nothing was made."""
     lab = make_lab({"inventory.yaml": "devices: {yard: {type: qemu-arm64}}\n"})
     Leases(state_root()).quarantine(DeviceLine(type="qemu-arm64").identity("yard"), "t1", ["+ firewall: table inet foo"])
-    said = runner("--json", "--lab", str(lab), *words, *(("--device", "yard") if words[0] != "device" else ()))
+    said = runner("--json", "--lab", str(lab), *words, "--device", "yard")
     error = said.json["error"]
     assert (said.exit_code, error["do"]) == (3, "runner device check yard")
     assert "+ firewall: table inet foo" in error["found"]
@@ -149,6 +150,13 @@ def test_a_device_in_use_is_waited_for(tmp_path: Path) -> None:
     assert f"waiting: {identity} is held by" in said
     assert code == 3
     assert [read_json(run.findings)["metadata"]["status"] for run in RunFolder.every(tmp_path / "runs")] == ["blocked"]
+
+
+def test_every_step_that_lasts_says_what_is_waited_for() -> None:
+    """Also the last two, for which no device is needed. A lease says itself for whom it waits; a folder and a cut are made at once."""
+    assert [name for name in STEPS if name not in WAITS] == ["lease", "folder", "cut"]
+    assert set(WAITS) <= set(STEPS)
+    assert set(HOLDING) <= set(WAITS)
 
 
 @pytest.mark.parametrize(

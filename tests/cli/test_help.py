@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +30,10 @@ def test_without_a_word_every_topic_is_listed_in_one_line(runner: Runner) -> Non
     assert [row["topic"] for row in runner("--json", "help").json["topics"]] == list(TOPICS)
 
 
-@pytest.mark.parametrize("name", ["exit-codes", "labs", "leases", "resume", "power-cuts", "findings", "verdicts", "environment", "ci"])
+WANTED = ("exit-codes", "labs", "leases", "links", "resume", "power-cuts", "findings", "verdicts", "environment", "ci")
+
+
+@pytest.mark.parametrize("name", WANTED)
 def test_what_people_ask_for_is_there(name: str) -> None:
     """The topics that nobody may take away."""
     assert name in TOPICS
@@ -83,6 +86,42 @@ def wrong_in(text: str) -> list[str]:
 def test_every_command_that_a_topic_shows_exists(name: str) -> None:
     """With each of its options."""
     assert wrong_in(TOPICS[name].read_text(encoding="utf-8")) == []
+
+
+def shown_by(texts: Iterable[str]) -> set[str]:
+    """The commands that these texts show, each as the words that lead to it."""
+    found = set()
+    for words in (words for text in texts for words in command_lines(text)):
+        command: click.Command = cli
+        for place, word in enumerate(words, 1):
+            inner = command.get_command(click.Context(command), word) if isinstance(command, click.Group) else None
+            if inner is None:
+                break
+            command = inner
+            found.add(" ".join(words[:place]))
+    return found
+
+
+def test_every_command_on_a_device_or_a_profile_is_in_a_topic() -> None:
+    """Those that somebody needs in a hurry are found by `runner help` alone; a text that shows none is seen through."""
+    shown = shown_by(path.read_text(encoding="utf-8") for path in TOPICS.values())
+    for group in ("device", "profile"):
+        command = cli.get_command(click.Context(cli), group)
+        assert isinstance(command, click.Group)
+        assert {f"{group} {name}" for name in command.list_commands(click.Context(command)) if name != "show"} <= shown
+    assert shown_by(["A title.\n\nNo command.\n"]) == set()
+
+
+@pytest.mark.parametrize("word", ["profile", "guard", "quarantine", "revert", "check", "bandwidth", "offline", "jamming"])
+def test_the_topic_of_links_speaks_of(runner: Runner, word: str) -> None:
+    """What a fault over a link is, who takes it back, and what becomes of a device that is not as it was."""
+    assert word in runner("help", "links").out
+
+
+@pytest.mark.parametrize("command", ["runner device revert ", "runner device check "])
+def test_the_topic_of_devices_names_the_way_back(runner: Runner, command: str) -> None:
+    """Of a device that a dead run has left its fault on."""
+    assert command in runner("help", "devices").out
 
 
 @pytest.mark.parametrize("line", ["    runner exce EDGE-002", "say `runner run verfy RUN`", "    runner device power x --force    at once"])

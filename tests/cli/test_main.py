@@ -170,6 +170,19 @@ def test_every_failure_has_its_exit_status_and_its_object(
     assert runner("run", "list").out == ""
 
 
+def test_a_bug_in_a_devices_words_moves_no_cursor(runner: Runner, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The traceback is shown whole, its escapes made plain, as everything else is."""
+
+    def fails(name: str) -> None:
+        raise RuntimeError("the device said \x1b[2J\x1b]0;owned\x07")
+
+    monkeypatch.setattr(module, "import_module", fails)
+    said = runner("run", "list")
+    assert (said.exit_code, "Traceback (most recent call last):\n" in said.err) == (4, True)
+    assert "RuntimeError: the device said �[2J�]0;owned�\n" in said.err
+    assert said.err.replace("\n", "").isprintable()
+
+
 def test_a_reader_that_went_away_is_no_error(runner: Runner, monkeypatch: pytest.MonkeyPatch) -> None:
     """`runner … | head` ends quietly."""
 

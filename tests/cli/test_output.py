@@ -339,6 +339,22 @@ def test_an_event_loop_ticks_by_itself(capsys: pytest.CaptureFixture[str], now: 
     assert capsys.readouterr().err == "".join(f"waiting for pi-04, {n} s\n" for n in (2, 4, 8))
 
 
+@pytest.mark.parametrize("at_once", [True, False])
+def test_what_holds_the_event_loop_is_said_before_it_does(
+    terminal: Callable[..., tuple[Terminal, Terminal]], now: list[float], at_once: bool
+) -> None:
+    """No timer ticks then: the line of what was waited for before would stand there until the end."""
+    _, err = terminal()
+
+    async def judges() -> None:
+        output = Output(False, None)
+        output.wait("pi-04")
+        output.wait("the run to be judged", at_once=at_once)
+
+    asyncio.run(judges())
+    assert ("waiting for the run to be judged, 0 s" in err.getvalue()) == at_once
+
+
 def test_a_failure_takes_the_line_away(terminal: Callable[..., tuple[Terminal, Terminal]], now: list[float]) -> None:
     """Whoever waited and however: the sentence stands alone."""
     _, err = terminal()

@@ -24,7 +24,7 @@ Runner = Callable[..., Any]
         (("gprs", "narrow-64k"), "profiles/narrow-64k.yaml:6: bandwidth wants 'ingress data0', and so does bandwidth of gprs"),
         (("gprs", "--device", "local"), "bandwidth acts on a data link, and the device has none"),
         (("gprs", "--device", "qemu-py"), "no device is called 'qemu-py' (did you mean 'qemu-pi'?)"),
-        (("gprs", "--for", "soon"), "'soon' is no time"),
+        (("gprs", "--for", "soon"), "'soon' is no time to hold a profile for"),
     ],
     ids=lambda each: " ".join(each) if isinstance(each, tuple) else "",
 )
@@ -32,6 +32,35 @@ def test_what_cannot_be_tried_is_refused_before_anything_moves(runner: Runner, w
     """One sentence that says where, and exit status 2."""
     done = runner("profile", "try", *words)
     assert (done.exit_code, said in done.err) == (2, True), done.err
+
+
+def test_a_plain_number_is_a_time_in_seconds(runner: Runner, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As `--for 60` is typed everywhere else; it comes to the trial as it was meant."""
+    asked: list[float] = []
+
+    async def try_out(request: Any, identity: str, link: Any, faults: Any, for_s: float, *_: Any) -> trial.Tried:
+        asked.append(for_s)
+        return trial.Tried()
+
+    monkeypatch.setattr(trial, "try_out", try_out)
+    runner("profile", "try", "gprs", "--for", "60")
+    assert asked == [60.0]
+
+
+@pytest.mark.parametrize(
+    ("words", "purpose", "do"),
+    [
+        (("profile", "try", "gprs"), "to hold a profile for", "runner help profile try"),
+        (("device", "power", "qemu-pi", "on"), "to stay on", "runner help device power"),
+    ],
+    ids=["try", "power"],
+)
+def test_a_wrong_time_is_answered_in_the_words_of_the_command(runner: Runner, words: tuple[str, ...], purpose: str, do: str) -> None:
+    """What the time is for, and where this command's option is explained: not another's."""
+    said = runner("--json", *words, "--for", "soon")
+    error = said.json["error"]
+    assert (said.exit_code, error["found"], error["do"]) == (2, f"'soon' is no time {purpose}", do)
+    assert runner(*do.split()[1:]).exit_code == 0
 
 
 def test_a_profile_that_also_cuts_the_power_is_not_tried(runner: Runner, make_lab: Callable[..., Any]) -> None:

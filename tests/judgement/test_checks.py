@@ -197,6 +197,16 @@ def test_each_clock_has_a_wait_of_its_own(forger: Any) -> None:
     assert first_restart(forger)["running_again_host_wait_s"] == row["restored_s"] / 4
 
 
+def test_what_it_stood_for_its_faults_is_no_part_of_the_restart(forger: Any) -> None:
+    """The coordinator arms them again; a claim of more than there was excuses nothing."""
+    took_s = first_restart(forger)["running_again_s"]
+    forger.change(forger.recovery, "host_ready", 0, stood_s=took_s / 2)
+    assert first_restart(forger)["running_again_s"] == pytest.approx(took_s / 2, abs=0.01)
+    for claim in (took_s + 1, -1.0, True, "long", None):
+        forger.change(forger.recovery, "host_ready", 0, stood_s=claim)
+        assert first_restart(forger)["running_again_s"] == pytest.approx(took_s, abs=0.01), claim
+
+
 def first_restart(forger: Any) -> dict[str, Any]:
     return cut_rows(conclude(forger.run, "now").evidence)[0]
 

@@ -89,6 +89,38 @@ def test_what_a_power_cut_hides_is_not_measured() -> None:
     assert [row["within"] for row in from_link_log(again, lines, OFFLINE)] == [True, True]
 
 
+def test_what_a_power_cut_hides_is_known_from_the_devices_journal() -> None:
+    """Its last sample says how many were sent; so what went into the window is counted, and lost. What came is not counted twice."""
+    cut = [change("x.offline-1", 10, True), change("x.offline-1", 3, False, boot=OTHER)]
+    lines = probe_log(lambda at_s: at_s < 10, seconds=30)
+    journaled = [{"boot": BOOT[:16], "started_ms": 0, "sent": sent, "at_ns": at_s * S} for sent, at_s in ((40, 8), (100, 20), (95, 19))]
+    (row, *_) = from_link_log(cut, lines, OFFLINE, journaled=journaled)
+    assert row["within"]
+    assert row["measured"].startswith("45 of 45 lost"), "from a second after the first step to the sample"
+    for other in ({"sent": 50}, {"boot": OTHER[:16]}, {"at_ns": 10 * S}):
+        (row, *_) = from_link_log(cut, lines, OFFLINE, journaled=[{**journaled[1], **other}])
+        assert not row["within"], f"nothing of it was sent into the window: {other}"
+
+
+def test_a_packet_that_the_power_caught_on_its_way_is_not_lost_by_the_link() -> None:
+    """What a slow link still held when the power went says nothing about the link: only where nothing was to pass is it counted."""
+    lines = probe_log(lambda at_s: at_s < 10, seconds=30)
+    journaled = [{"boot": BOOT[:16], "started_ms": 0, "sent": 100, "at_ns": 20 * S}]
+    asked = {NAME: bandwidth({"loss_percent": 0.0, "delay_ms": 5000.0}, for_s=60.0)}
+    for known in ((), journaled):
+        rows = from_link_log([change(NAME, 0, True, fault="bandwidth")], lines, asked, BEFORE, journaled=known)
+        assert any(row["what"].endswith("loss up") and row["measured"].startswith("0 of ") for row in rows), rows
+
+
+def test_a_life_of_the_probe_of_which_nothing_came_is_counted_from_its_start() -> None:
+    """A boot that began and ended inside of an outage."""
+    dark = [change("x.offline-1", 10, True), change("x.offline-1", 3, False, boot=OTHER)]
+    lines = probe_log(lambda at_s: at_s < 5, seconds=5) + probe_log(lambda at_s: True, 20, OTHER, from_s=2)
+    journaled = [{"boot": BOOT[:16], "started_ms": 12_000, "sent": 40, "at_ns": 20 * S}]
+    (row, *_) = from_link_log(dark, lines, OFFLINE, journaled=journaled)
+    assert row["measured"].startswith("40 of 40 lost")
+
+
 def test_under_another_fault_that_loses_packets_any_will_do() -> None:
     """Between two windows a link that loses nine of ten is as it must be; one that passes nothing is not."""
     lossy = [change("x.bandwidth-1", 0, True, word="90 % lost", fault="bandwidth"), *GONE]
@@ -158,6 +190,25 @@ def played_inside(windows: Any, asked: Row, seed: int) -> Any:
 def judged(windows: Any, link: Row, up: Any, down: Any, **more: Any) -> dict[str, Row]:
     rows = from_link_log(fault_of(NAME, *windows), told_log(up, down, **more), {NAME: link}, BEFORE)
     return {row["what"].removeprefix(f"{NAME}, while it was on: "): row for row in rows}
+
+
+@pytest.mark.parametrize(
+    ("down", "wrong"),
+    [
+        (lambda at_s: not in_any(FIVE, at_s), []),
+        (lambda at_s: True, ["loss down"]),
+        (lambda at_s: False, ["loss down, while it was off"]),
+    ],
+    ids=["as asked", "never on", "never off"],
+)
+def test_answers_that_are_not_heard_are_counted_while_a_jammer_answers_what_is_sent(down: Any, wrong: list[str]) -> None:
+    """Two profiles at once: a third of the packets is jammed all along, and of those that come the answers are lost in the windows."""
+    link = bandwidth({}, {"loss_percent": 100.0}, at_s=1, for_s=2, every_s=4, times=5, stage="send")
+    jammer = {"fault": "jamming", "jammer": "reactive", "probability_percent": 33.0}
+    on = [change("x.jamming-1", 0, True, fault="jamming"), *fault_of(NAME, *FIVE), change("x.jamming-1", 60, False, fault="jamming")]
+    rows = from_link_log(on, told_log(lambda at_s: int(at_s * 5) % 3 != 0, down), {NAME: link, "x.jamming-1": jammer}, BEFORE)
+    assert [row["what"].removeprefix(f"{NAME}, while it was on: ") for row in rows if not row["within"]] == wrong
+    assert any(row["tolerance"] == "not judged: a jammer answers what is sent" for row in rows)
 
 
 @pytest.mark.parametrize("seed", range(20))

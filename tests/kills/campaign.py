@@ -42,7 +42,7 @@ class Campaign:
 
     def _chains_of_shots(self, seed: int) -> Iterator[list[Shot]]:
         for turn in range(1 + self.count // 20):
-            if self.device != "local":
+            if self.device != "local" and turn == 0:
                 yield from board_shots()
                 continue
             supply = iter(shots(seed + turn, VICTIMS[self.device]))
@@ -91,7 +91,7 @@ def one_chain(chain: Chain, mine: list[Shot], *, superseded: bool) -> list[str]:
             problems.append(f"{shot}: exit status {status}")
     old = chain.run
     if superseded:
-        status = chain.command("exec", "KILL-001", "--device", chain.device, "--quick")
+        status = chain.command(*chain.exec_words, "--quick")
         if status != 0:  # nobody shot at this one
             problems.append(f"the next exec ended with {status}")
         if old and not load_evidence(old).over:

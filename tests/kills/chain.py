@@ -46,6 +46,7 @@ class Chain:
     root: Path
     device: str
     kill: Callable[[Chain, str], bool]  # ends a victim that is not the coordinator; False when there is none to end
+    more_words: tuple[str, ...] = ()  # of `runner exec`
     fired: list[Shot] = field(default_factory=list)
     missed: list[Shot] = field(default_factory=list)  # points that this run never reached, or where the victim did not live
     said: list[str] = field(default_factory=list)  # the end of what each command printed
@@ -59,6 +60,11 @@ class Chain:
         return self.root / "state"
 
     @property
+    def exec_words(self) -> list[str]:
+        """A new run on the chain's device."""
+        return ["exec", "KILL-001", "--device", self.device, *self.more_words]
+
+    @property
     def run(self) -> RunFolder | None:
         """The newest run."""
         return max(RunFolder.every(self.root / "runs"), key=lambda run: run.run_id, default=None)
@@ -66,7 +72,7 @@ class Chain:
     def shoot(self, shot: Shot) -> int:
         """Begins or goes on with the run, with one shot at it. The command's exit status; -9 where it was the victim."""
         run = self.run
-        words = ["run", "resume", run.run_id] if run and not _concluded(run) else ["exec", "KILL-001", "--device", self.device]
+        words = ["run", "resume", run.run_id] if run and not _concluded(run) else self.exec_words
         plan = self.root / "failpoint"
         plan.write_text(shot.line)
         process = self._start(words, RUNNER_FAILPOINT=str(plan))
@@ -82,7 +88,7 @@ class Chain:
         status = 3
         for _ in range(4):
             run = self.run
-            status = self.command("run", "resume", run.run_id) if run else self.command("exec", "KILL-001", "--device", self.device)
+            status = self.command("run", "resume", run.run_id) if run else self.command(*self.exec_words)
             if status in (0, 1) or (self.run and load_evidence(self.run).over):
                 break
         return status

@@ -21,6 +21,7 @@ LIVES = {  # where a victim is there to be hurt
     "supervisor": (*ATTACHED, "cut.before", "recover.after", "unwind.before"),
     "link": (*ATTACHED, "cut.before", "recover.after", "unwind.before"),
     "host": ("start.after", "hold.before", "hold.after", "cut.before"),
+    "keeper": ("open.after", *ATTACHED, "prove.after", "cut.before", "cut.after", "recover.after", "unwind.before"),
 }
 
 

@@ -12,7 +12,7 @@ from runner.lab.folder import RunFolder
 from runner.ondevice import journal
 from runner.story.steps import STEPS
 
-from .campaign import Campaign, one_chain
+from .campaign import VICTIMS, Campaign, one_chain
 from .chain import Chain, figures, kill_local, left_behind, untrue
 from .shots import AT_STEPS, IN_WRITES, Shot, board_shots, shots
 
@@ -27,6 +27,8 @@ def test_every_step_and_every_write_is_shot_at() -> None:
     assert {point.partition(".")[0] for point in AT_STEPS} == set(STEPS)
     assert {shot.victim for shot in fired} == {"coordinator", "supervisor", "host", "link"}
     assert sum(len(chain) for chain in board_shots()) >= 20
+    at_keeper = {shot.point.partition(".")[0] for shot in shots(1, VICTIMS["qemu-pi"]) if shot.victim == "keeper"}
+    assert at_keeper == {"open", "make_safe", "prove", "push", "environment", "start", "hold", "cut", "recover", "drain", "unwind"}
 
 
 @pytest.mark.real

@@ -77,9 +77,10 @@ def test_a_pairwise_set_has_every_pair(lists: tuple[Any, ...]) -> None:
 def test_what_ci_runs_is_pairwise_over_the_ways_in_which_the_kernel_is_told() -> None:
     """Every pair of its own faults, and what it leaves out is said by how much it covers."""
     assert {cell[1:] for cell in ci_cells()} == set(itertools.product(VICTIMS, PHASES))
-    assert {cell[:2] for cell in ci_cells()} == set(itertools.product(WAYS, VICTIMS))
+    assert {cell[:2] for cell in ci_cells()} >= set(itertools.product(WAYS, VICTIMS))
+    assert {cell.fault for cell in ci_cells()} == set(FAULTS)
     assert covered(pairwise_cells()).startswith("60 cells: 60 of 60 pairs of fault and victim, 40 of 40 of fault and phase, 24 of 24 ")
-    assert covered(ci_cells()).startswith("24 cells: 24 of 60 pairs of fault and victim, ")
+    assert covered(ci_cells()).startswith("30 cells: 30 of 60 pairs of fault and victim, ")
 
 
 # ---- their programs ---------------------------------------------------------------------------------------------------

@@ -75,7 +75,7 @@ def test_a_limit_that_is_not_in_force_is_said(tmp_path: Path, second: Path, monk
     """What the kernel says counts, and not that it took the word."""
     group = Group(str(tmp_path / "state"), mounts=str(tmp_path / "mountinfo"))
     group.make()
-    monkeypatch.setattr(cgroup, "_write", lambda path, value: None)
+    monkeypatch.setattr(cgroup, "put", lambda path, value: None)
     (second / group.name / "memory.max").write_text("max\n")
     assert group.limit({"memory_bytes": 64 << 20}) == [f"memory_limit_bytes: asked {64 << 20}, found None"]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,8 +11,9 @@ from typing import Any
 import pytest
 
 from runner.ondevice import execution as execution_module
-from runner.ondevice.execution import Execution, find_current, point_to
+from runner.ondevice.execution import Execution
 from runner.ondevice.journal import GENESIS, read_file
+from runner.ondevice.kept import find_current, point_to
 from runner.ondevice.results import hash_files, state_hash
 from runner.ondevice.store import Store
 
@@ -77,7 +79,40 @@ def test_a_new_execution_is_durable_up_to_its_folders_name(device: Device, monke
     assert (device.kinds(), execution.journal.flushed_sequence) == (["began"], 1)
     assert execution.journal.records[0].payload == device.spec
     assert set(flushed) == {str(device.folder), str(device.folder.parent), str(device.folder.parent.parent)}
-    assert execution.state() == {"run": "R", "execution": "recovery-1", "written": 1, "flushed": 1, "held": None, "ended": False}
+    stands = {"written": 1, "flushed": 1, "held": None, "ended": False, "broken": ""}
+    assert execution.state() == {"run": "R", "execution": "recovery-1", **stands}
+
+
+@pytest.mark.parametrize(
+    ("raised", "kinds", "broken"),
+    [
+        (OSError(28, "No space left on device"), ["began"], "OSError: [Errno 28] No space left on device"),
+        (MemoryError("no room"), ["began"], "MemoryError: no room"),
+        (KeyError("stage"), ["began", "failed"], ""),
+    ],
+)
+def test_a_device_that_cannot_is_no_end_and_a_mistake_of_ours_is(device: Device, raised: Exception, kinds: list[str], broken: str) -> None:
+    """Whoever attaches later hears of the first by the state; the journal is open for the next supervisor."""
+    execution = device.create()
+    execution._say_what_broke(raised, "")
+    assert (device.kinds(), execution.state()["broken"], execution.ended) == (kinds, broken, not broken)
+    assert [event["event"] for event in device.events if event["event"] == "broken"] == ["broken"] * bool(broken)
+
+
+def test_a_journal_that_takes_no_end_is_the_devices_trouble(device: Device) -> None:
+    """A full disk: what ended the execution cannot be written, so it has not ended."""
+    execution = device.create()
+    execution.journal.close()
+    execution._say_what_broke(KeyError("stage"), "")
+    assert "is closed" in execution.broken
+
+
+def test_what_breaks_behind_the_end_or_an_abandoning_is_nobodys_trouble(device: Device) -> None:
+    """A killed pipeline's socket, a closed journal: it is over already."""
+    execution = device.create()
+    execution.abandon("the run is over")
+    execution._say_what_broke(OSError("whatever"), "")
+    assert (execution.broken, device.kinds()[-1]) == ("", "abandoned")
 
 
 def test_holds_are_met_as_stages_come_and_a_resume_is_cut_at_its_turn(device: Device) -> None:
@@ -251,3 +286,26 @@ def test_a_fault_that_waits_for_a_stage_learns_that_it_has_begun(device: Device)
     assert not execution.has_reached("ingest", "end") and not execution.has_reached("train", "start")
     execution.ended = True
     assert not execution.has_reached("ingest", "start")
+
+
+# ---- under link faults -------------------------------------------------------------------------------------------------
+
+
+def test_it_stands_until_its_faults_are_armed_again(device: Device) -> None:
+    """After a restart; the time goes into the journal, because it is the coordinator's and not the restart's."""
+    execution = device.create(under_faults=True)
+    timer = threading.Timer(0.2, execution.under_faults)
+    timer.start()
+    assert 0.1 < execution._await_faults() < 5
+    assert execution._await_faults() < 0.1, "they are on from then on"
+
+
+def test_nobody_who_arms_them_is_waited_for_without_an_end(device: Device, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The device works on its own: it gives up, and waits at no later hold either; an abandoned one does not wait at all."""
+    monkeypatch.setattr(execution_module, "HOLD_LIMIT_S", 0.1)
+    execution = device.create(under_faults=True)
+    assert execution._await_faults() < 5
+    assert execution._alone
+    other = device.restart()
+    other.abandon("the run is over")
+    assert other._await_faults() < 5

@@ -18,8 +18,9 @@ import pytest
 
 from runner.ondevice import frames, journal
 from runner.ondevice.claim import Claims
-from runner.ondevice.execution import Execution, JournalRefused, point_to, refuse
+from runner.ondevice.execution import Execution
 from runner.ondevice.journal import FILE_HEADER, Record, encode, find_record, read
+from runner.ondevice.kept import JournalRefused, point_to, refuse
 from runner.ondevice.store import Store, locate
 from runner.ondevice.supervisor import LOG_LIMIT_BYTES, Client, Supervisor
 

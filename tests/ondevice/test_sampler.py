@@ -88,6 +88,22 @@ def test_the_sampler_ends_with_its_journal(tmp_path: Path, monkeypatch: pytest.M
     assert set(written[0]["metrics"]) >= EVERYWHERE
 
 
+def test_what_the_supervisor_knows_stands_beside_each_sample(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As it is at that moment."""
+    monkeypatch.setattr(sampler, "SAMPLE_INTERVAL_S", 0.001)
+    written: list[dict[str, Any]] = []
+
+    def write(payload: dict[str, Any]) -> None:
+        written.append(payload)
+        if len(written) == 2:
+            thread.stop()
+
+    thread = Sampler(str(tmp_path), write, lambda: None, lambda: {"link_probe": {"sent": len(written)}})
+    thread.start()
+    thread.join(10)
+    assert [each["link_probe"] for each in written] == [{"sent": 0}, {"sent": 1}]
+
+
 def test_samples_are_flushed_within_the_declared_bound(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """After FLUSH_INTERVAL_S a flush follows the sample; with 0 it follows each one."""
     monkeypatch.setattr(sampler, "SAMPLE_INTERVAL_S", 0.001)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from pathlib import Path
 from xml.etree import ElementTree as ET
 
 import pytest
@@ -18,7 +19,9 @@ from runner.judgement import report
 from runner.judgement.conclude import Conclusion, conclude
 from runner.judgement.report import junit
 from runner.lab.folder import RunFolder, read_json
+from runner.lab.where import Lab, builtin_root
 from runner.model.finding import Findings
+from runner.story.execute import resume
 from runner.target.target import Target
 
 from . import sabotage
@@ -60,6 +63,33 @@ def test_one_that_is_blocked_by_a_planted_fault_of_the_lab(run_edge_002: Run) ->
     conclusion = run_edge_002(("screen", "after_flush"), adjust=sabotage.using(impatient))
     assert ending(conclusion.folder) == ("blocked", "none", 3, {"failures": 0, "errors": 1})
     assert conclusion.findings == []
+
+
+@pytest.mark.parametrize("raised", ["OSError(5, 'Input/output error')", "MemoryError('no room for another process')"])
+def test_a_device_that_cannot_go_on_blocks_and_is_gone_on_with(run_edge_002: Run, tmp_path: Path, raised: str) -> None:
+    """No memory, no processes, a failing disk: the device's trouble, and not how the pipeline ended. Well again, the same run goes on."""
+    log = """        with open(os.path.join(self._folder, "host.log"), "ab") as log:\n"""
+    weak = sabotage.supervisor_with(("execution.py", log, f"        raise {raised}\n{log}"))
+    folder = run_edge_002(("train", "after_ack"), adjust=sabotage.using(weak)).folder
+    assert ending(folder) == ("blocked", "none", 3, {"failures": 0, "errors": 1})
+    reason = conclude(folder, "2026-11-21T20:00:00.000Z").reason
+    assert reason.startswith(f"the device's supervisor cannot go on: {raised.partition('(')[0]}"), reason
+
+    lab = Lab(builtin_root(), tmp_path / "runs", builtin=True)
+    assert asyncio.run(resume(folder, lab, lambda event, **facts: None)).outcome.status == "completed"
+
+
+def test_a_bug_of_ours_is_said_to_be_one_and_can_be_mended_from_the_folder(run_edge_002: Run) -> None:
+    """No verdict over anybody; unwound, and the folder that people are asked to send has the traceback."""
+
+    def buggy(target: Target) -> None:
+        raise KeyError("planted")
+
+    conclusion = run_edge_002(("train", "after_ack"), adjust=buggy)
+    assert ending(conclusion.folder) == ("failed", "none", 4, {"failures": 0, "errors": 1})
+    assert str(conclusion.trouble) and "please report it, with this folder" in conclusion.trouble.complaints[0].do
+    (log,) = conclusion.folder.logs.glob("run_coordinator_*.log")
+    assert "in buggy" in log.read_text() and "KeyError: 'planted'" in log.read_text()
 
 
 def test_one_that_is_interrupted(run_edge_002: Run) -> None:

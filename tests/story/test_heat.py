@@ -115,9 +115,9 @@ def run(power: Power, tmp_path: Path, clock: Any, monkeypatch: pytest.MonkeyPatc
 
     clock.sleep = sleep
     return FakeRun(
-        session=Board(power), plan=plan, token="EDGE-001.x", target=target, heating=None, as_found=None, clock=clock, lease=lease, log=log,
-        folder=None, said=said, say=said.append, emit=lambda *_, **__: None, note=lambda kind, /, **facts: log.append(kind, facts),
-        past=SimpleNamespace(marks=None),
+        session=Board(power), plan=plan, token="EDGE-001.x", target=target, heating=None, as_found=None, imposed_in="", clock=clock,
+        lease=lease, log=log, folder=None, said=said, say=said.append, emit=lambda *_, **__: None,
+        note=lambda kind, /, **facts: log.append(kind, facts), past=SimpleNamespace(marks=None),
     )  # fmt: skip
 
 
@@ -274,7 +274,7 @@ def test_a_device_that_heats_itself_slows_its_pipelines(run: Any, power: Power) 
     """They run in their group, and read sensors that lie in files of their own."""
     power.heats = False
     spec = heat.spec_of(run, execution(), {"settings": {"A": "1"}})
-    assert spec["scarcity"] == {"disk": None, "await": [], "confined": True}
+    assert spec["scarcity"] == {"disk": None, "confined": True}
     assert spec["settings"] == {
         "A": "1",
         "SENSOR_TEMPERATURE": "/data/runner/heater/sensor/temp",

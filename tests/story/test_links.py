@@ -45,8 +45,9 @@ class Device:
         self.armed: dict[str, dict[str, Any]] = {}
         self.begun: list[str] = []
         self.elapsed: dict[str, float] = {}
-        self.hello = {"capabilities": ["netem", "tbf", "ifb", "nft"]}
+        self.hello: dict[str, Any] = {"capabilities": ["netem", "tbf", "ifb", "nft"]}
         self.firewall: list[str] = []
+        self.lines: dict[str, list[str]] = {}  # of its fingerprint, by field
         self.qdiscs: list[str] = []
         self.boot, self.obeys, self.lets_go, self.mirror = boot, True, True, None
 
@@ -57,7 +58,7 @@ class Device:
         return answer
 
     def _fingerprint(self) -> dict[str, Any]:
-        lines: dict[str, Any] = {name: [] for name in FIELDS}
+        lines: dict[str, Any] = {**{name: [] for name in FIELDS}, **self.lines}
         return {"fields": {**lines, "firewall": self.firewall, "qdiscs": self.qdiscs, "clock": 0, "boottime_s": 1, "boot_id": self.boot}}
 
     def _arm(self, program: dict[str, Any], elapsed_s: float, **_: Any) -> dict[str, Any]:
@@ -109,11 +110,12 @@ def run(device: Device, tmp_path: Path, clock: Any, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(links, "mirror_guard", mirrored)
     log = Journal.create(str(tmp_path / "coordinator.journal"), "run_began", {})
     lease = SimpleNamespace(leases=Leases(tmp_path / "state"))
-    plan = SimpleNamespace(data_link=LINK, device="pi-04", seed=1, identity="pi-04")
+    plan = SimpleNamespace(data_link=LINK, device="pi-04", seed=1, identity="pi-04", type=SimpleNamespace(shared=False))
     folder = SimpleNamespace(device_journal=lambda name: tmp_path / f"device-{name}.journal")
     said: list[str] = []
     return FakeRun(
-        session=device, plan=plan, token="EDGE-003.x", far_end=object(), as_found=None, clock=clock, lease=lease, log=log, folder=folder,
+        session=device, plan=plan, token="EDGE-003.x", far_end=object(), as_found=None, imposed_in="", clock=clock, lease=lease,
+        log=log, folder=folder,
         said=said, say=said.append, emit=lambda *_, **__: None, note=lambda kind, /, **facts: log.append(kind, facts),
     )  # fmt: skip
 
@@ -244,6 +246,34 @@ def test_what_a_killed_run_left_is_taken_back_and_told(run: Any, device: Device)
     device.firewall = ["table inet planted"]
     with pytest.raises(LabError, match="not as it was before"):
         asyncio.run(links.clear(run))
+
+
+@pytest.mark.parametrize("booted", [False, True])
+def test_each_execution_is_compared_with_what_was_right_before_it(run: Any, device: Device, booted: bool) -> None:
+    """The second of a run as the first, also where a power cut of one without link faults came between: what was there before is
+    refused, what is left behind it quarantines, and whoever comes next knows of it meanwhile."""
+    asyncio.run(links.impose(run, execution(OFFLINE)))
+    asyncio.run(links.lift(run, execution(OFFLINE)))
+    device.boot = "c" * 32 if booted else device.boot
+    device.firewall = ["table inet somebody_elses"]
+    with pytest.raises(LabError, match="somebody else has the data link"):
+        asyncio.run(links.impose(run, execution(OFFLINE)))
+    device.firewall = []
+    asyncio.run(links.impose(run, execution(OFFLINE)))
+    expected = run.lease.leases.expected("pi-04")
+    assert expected is not None
+    assert expected[0] == device.boot
+    device.firewall = ["table inet planted"]
+    with pytest.raises(LabError, match=r"quarantined: \+ firewall: table inet planted"):
+        asyncio.run(links.lift(run, execution(OFFLINE)))
+
+
+def test_what_a_link_that_broke_while_a_fault_was_imposed_has_left_is_compared_with_what_was_before_it(run: Any, device: Device) -> None:
+    """Imposed again, the look is anew; a change from in between is not taken for what was before."""
+    asyncio.run(links.impose(run, execution(OFFLINE)))
+    device.firewall = ["table inet planted"]
+    with pytest.raises(LabError, match=r"quarantined: \+ firewall: table inet planted"):
+        asyncio.run(links.impose(run, execution(OFFLINE)))
 
 
 def test_a_device_that_was_booted_since_must_only_not_bear_our_tags(run: Any, device: Device) -> None:

@@ -13,10 +13,12 @@ from typing import Any
 import pytest
 
 from runner.cli.exec import exec_
+from runner.errors import AskError
+from runner.faults.kernel import EVERY_CAPABILITY
 from runner.judgement.findings import command_again
 from runner.lab.where import Lab, builtin_root
 from runner.model.plan import Plan
-from runner.story.plan import Asked, make_plan, may_count, missing_cuts, more_cuts
+from runner.story.plan import Asked, make_plan, may_count, missing_cuts, more_cuts, refuse_unsupported
 
 LAB = Lab(builtin_root(), Path("runs"), builtin=True)
 SCENARIOS = ("baseline", "recovery", "stress", "chaos", "adversarial")
@@ -138,3 +140,20 @@ def test_missing_cuts_are_made_up_for_with_plain_ones_only(plans: Plans) -> None
             assert sum(len(execution.cuts) for execution in extra if execution.scenario == scenario) == count
         assert all(may_count(execution, cut, plan.scenarios) for execution in extra for cut in execution.cuts)
         assert not {execution.name for execution in extra} & {execution.name for execution in plan.executions}
+
+
+def test_a_fault_that_the_very_device_cannot_have_is_refused_by_the_profiles_line() -> None:
+    """Nobody knows before the device is asked; then it is said as any other complaint about a profile, all of them at once."""
+    plan = make_plan(Asked("EDGE-003", device="qemu-pi"), LAB)
+    refuse_unsupported(plan, LAB, EVERY_CAPABILITY)
+    with pytest.raises(AskError) as refused:
+        refuse_unsupported(plan, LAB, ())
+    files = {Path(each.where.partition(":")[0]).name for each in refused.value.complaints}
+    assert files >= {"edge-003-away.yaml", "edge-003-gone.yaml"}
+    assert all(each.where.rpartition(":")[2].isdigit() for each in refused.value.complaints)
+    assert all(each.found.startswith("the device has no nft") for each in refused.value.complaints)
+
+
+def test_what_leaves_the_link_alone_is_supported_by_every_device() -> None:
+    """A device that says nothing of its kernel runs everything else."""
+    refuse_unsupported(make_plan(Asked("EDGE-002"), LAB), LAB, ())

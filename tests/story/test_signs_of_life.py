@@ -12,7 +12,7 @@ import pytest
 
 from runner.errors import LabError
 from runner.farm.lease import LEASE_S, LeaseLost
-from runner.story.signs_of_life import RENEW_EVERY_S, signs_of_life
+from runner.story.signs_of_life import RENEW_EVERY_S, lease_kept, signs_of_life
 from runner.target.session import NotOurs
 
 LIMIT_S = 20.0
@@ -41,11 +41,21 @@ class Device:
         assert do == "renew"
         self.hear("device")
 
-    async def held(self, block: Callable[[], Any]) -> None:
+    @property
+    def lent(self) -> Any:
         lease, target = SimpleNamespace(renew=lambda: self.hear("lease")), SimpleNamespace(power=SimpleNamespace(renew=self.keeper))
-        held: Any = (lease, target, self.clock, lambda: self)
-        async with asyncio.timeout(LIMIT_S), signs_of_life(*held, on_lost=self.lost.append):
+        return lease, target, self.clock
+
+    async def held(self, block: Callable[[], Any]) -> None:
+        async with asyncio.timeout(LIMIT_S), signs_of_life(*self.lent, lambda: self, on_lost=self.lost.append):
             await block()
+
+    async def let_go(self, block: Callable[[], Any]) -> list[str]:
+        """What was said meanwhile."""
+        said: list[str] = []
+        async with asyncio.timeout(LIMIT_S), lease_kept(*self.lent, on_lost=self.lost.append, say=said.append):
+            await block()
+        return said
 
 
 def held(clock: Any, **errors: Exception) -> Device:
@@ -177,5 +187,46 @@ def test_a_block_that_is_cancelled_by_others_is_just_cancelled(clock: Any) -> No
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
+
+    asyncio.run(go())
+
+
+# ---- while a run is unwound -----------------------------------------------------------------------------------------------------------
+
+
+def test_while_it_is_let_go_lease_and_keeper_hear_of_its_holder_and_the_device_does_not(clock: Any) -> None:
+    """Draining over a slow link takes minutes: the board must not be switched off meanwhile, and the device is being let go."""
+
+    async def go() -> None:
+        device = Device(clock)
+        assert await device.let_go(device.enough.wait) == []
+        assert (len(device.heard["lease"]), len(device.heard["device"])) == (4, 0)
+        assert len(device.heard["keeper"]) >= 3
+
+    asyncio.run(go())
+
+
+@pytest.mark.parametrize(
+    ("who", "error", "lost", "said"),
+    [
+        ("lease", LeaseLost("lent again"), True, []),
+        ("keeper", LeaseLost("lent again"), True, []),
+        ("lease", LabError("busy"), False, ["the lease could not be renewed: busy"]),
+        ("keeper", LabError("off already"), False, []),
+        ("lease", RuntimeError("ours"), False, ["the lease is not renewed any more: RuntimeError: ours"]),
+    ],
+)
+def test_letting_go_is_never_cut_short(clock: Any, who: str, error: Exception, lost: bool, said: list[str]) -> None:
+    """Whatever becomes of the renewal, the block goes on to its end; a loss is told to whoever unwinds."""
+
+    async def go() -> None:
+        device = Device(clock, **{who: error})
+
+        async def block() -> None:
+            for _ in range(50):
+                await asyncio.sleep(0.002)
+
+        assert await device.let_go(block) == said
+        assert device.lost == ([error] if lost else [])
 
     asyncio.run(go())
