@@ -88,9 +88,9 @@ def compose(
 
 def without_heat(profiles: Sequence[tuple[str, Profile]], capabilities: Collection[str]) -> tuple[Problem, ...]:
     """What of the profiles is heat that a device with these `capabilities`, which nobody outside slows down, cannot make for itself."""
-    if "cgroup-cpu" in capabilities:
+    if {"cgroup-cpu", "cpufreq"} & set(capabilities):
         return ()
-    found = "nobody outside can slow this device down, and it has no cgroup-cpu to do so by itself"
+    found = "nobody outside can slow this device down, and it has neither cpufreq nor cgroup-cpu to do so by itself"
     do = "an emulated board, or a supervisor that runs as root"
     return tuple(
         Problem(name, ("faults", place), found, "a device that can be slowed down", do)

@@ -24,7 +24,7 @@ from runner.model.program import OUR_HANDLE, OUR_IFB, OUR_TABLES, OUR_TUN, Act, 
 HANDLE, IFB, TUN = OUR_HANDLE, OUR_IFB, OUR_TUN
 EVERY_CAPABILITY = frozenset({
     "netem", "tbf", "htb", "ifb", "nft", "ethtool", "tun",
-    "cgroup-memory", "cgroup-cpu", "cgroup-pids", "loop", "device-mapper", "clock",
+    "cgroup-memory", "cgroup-cpu", "cgroup-pids", "loop", "device-mapper", "clock", "cpufreq",
 })  # fmt: skip
 MAX_STEPS = 2000
 HORIZON_S = 3600.0  # how far what goes on and on is planned, where no end is said; then it stays as it is

@@ -14,8 +14,10 @@ from typing import Any
 
 from runner.model.device import Thermal as Body
 from runner.model.plan import HeatPlan
-from runner.model.program import Act, Program, Sign, Step
+from runner.model.program import Act, Hot, Program, Sign, Step
 
+HARD_ABORT_C, HARD_ABORT_BELOW_CRITICAL_K = 85.0, 5.0
+Clocks = Mapping[str, Any]
 PORT, MOUNT = "sensors", "runner-sensors"
 THROTTLED = f"/run/{MOUNT}/throttled"  # where a device has no such file of its own
 MOUNTED = Sign(argv=("cat", "/proc/self/mounts"), contains=f"{MOUNT} ")
@@ -36,20 +38,37 @@ def sensors_program(plan: HeatPlan, name: str) -> Program:
     )
 
 
-def own_program(plan: HeatPlan, name: str, state: str, limits: Mapping[str, Any]) -> Program:
-    """Heat that a device makes for itself, where nobody outside can: the loop in a process of its own, its sensors in files of its own."""
-    told = {**own_paths(state), "says": says(plan), "heat": {**plan.told, "waits": True, **limits}}
+def own_program(plan: HeatPlan, name: str, state: str, limits: Mapping[str, Any], clocks: Clocks | None = None) -> Program:
+    """Heat that a device makes for itself, where nobody outside can: the loop in a process of its own, its sensors in files of its own.
+
+    `clocks` is what a board of its own says of its clocks before (`runner/ondevice/frequency.py`): they are limited then, and put back by
+    what was read; while that goes on the guard looks at the board's real sensor, and takes all of it back at 85 °C, or 5 K below what is
+    critical. Without it, the pipelines' group has a quota.
+    """
+    told: dict[str, Any] = {**own_paths(state), "says": says(plan), "heat": {**plan.told, "waits": True, **limits}}
     told["sensor"] = told.pop("temperature")
+    undo, signs = [Act(argv=("@supervisor", "heater", "stop"))], [Sign(argv=("@supervisor", "heater", "shown"), contains="heater ")]
+    if clocks:
+        told["clocks"] = clocks
+        before = tuple(f"{policy}={said['limit_khz']}" for policy, said in sorted(clocks["before"].items()))
+        undo.append(Act(argv=("@supervisor", "frequency", "back", clocks["folder"], *before)))
+        signs.append(Sign(argv=("@supervisor", "frequency", "shown", clocks["folder"], *before), contains="limited "))
     return Program(
         name=name,
         fault="thermal",
         interface="",
-        resources=("sensors", "cpu of pipelines"),
-        needs=("cgroup-cpu",),
+        resources=("sensors", "clocks" if clocks else "cpu of pipelines"),
+        needs=("cpufreq" if clocks else "cgroup-cpu",),
         steps=(Step(at_s=0.0, acts=(Act(argv=("@supervisor", "heater", "start"), input=json.dumps(told)),), word=figures(plan), on=True),),
-        undo=(Act(argv=("@supervisor", "heater", "stop")),),
-        signs=(Sign(argv=("@supervisor", "heater", "shown"), contains="heater "),),
+        undo=tuple(undo),
+        signs=tuple(signs),
+        hot=Hot(sensor=plan.body.sensor, at_milli_c=hard_abort_milli_c(plan.body)) if clocks else None,
     )
+
+
+def hard_abort_milli_c(body: Body) -> int:
+    """Here a real board is let go, whatever was planned."""
+    return round(1000 * min(HARD_ABORT_C, body.critical_c - HARD_ABORT_BELOW_CRITICAL_K))
 
 
 def own_paths(state: str) -> dict[str, str]:

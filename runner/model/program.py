@@ -39,6 +39,14 @@ class Sign(Value):
     contains: str = Field(min_length=1)
 
 
+class Hot(Value):
+    """The guard takes the program back when the device is as hot as this, by its own sensor (a file in thousandths of a degree), or when
+    that sensor says nothing. It looks once a second, from before the first step on."""
+
+    sensor: str = Field(min_length=1)
+    at_milli_c: int
+
+
 class Program(Value):
     """One fault over one interface. `undo` may be done at any time and any number of times: what is not there is no error,
     because it is the `signs` that say whether anything is left."""
@@ -54,6 +62,7 @@ class Program(Value):
     undo: tuple[Act, ...]
     signs: tuple[Sign, ...]
     lasts_s: float | None = None  # its own end, counted as the steps are; None: until it is told to end
+    hot: Hot | None = None  # a hard abort
     stage: str = ""  # its time begins with this stage; "" with the execution
     edge: str = "start"  # … with the stage's "start" or "end"
     severs_data: bool = False  # for some time nothing passes the data link, or nothing longer than a message: no connection holds

@@ -42,6 +42,11 @@ if sys.argv[1:2] == ["clock"]:
 
     sys.exit(wrong_clock.main(sys.argv[2:]))
 
+if sys.argv[1:2] == ["frequency"]:
+    from ondevice import frequency
+
+    sys.exit(frequency.main(sys.argv[2:]))
+
 from ondevice.supervisor import main  # type: ignore[import-not-found]
 
 sys.exit(main(sys.argv[1:]))

@@ -65,13 +65,14 @@ _known: list[str] | None = None
 
 
 def capabilities() -> list[str]:
-    """What can be done to this device: to its link, and what it can have too little of (`scarcity.capabilities`)."""
+    """What can be done to this device: to its link, what it can have too little of (`scarcity.capabilities`), whether its own clocks
+    can be limited (`frequency.capabilities`)."""
     global _known
     if _known is None:  # asked on every connection; what is installed while this process lives is seen by the next one
-        from . import scarcity
+        from . import frequency, scarcity
 
         has = _modules()
-        _known = [*_of_the_link(has), *scarcity.capabilities(has)]
+        _known = [*_of_the_link(has), *scarcity.capabilities(has), *frequency.capabilities()]
     return _known
 
 

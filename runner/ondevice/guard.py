@@ -120,6 +120,8 @@ class Guard:
             "cap_s": cap_s, "elapsed_s": elapsed_s, "confirm_s": confirm_s, "escalate": escalate,
         }  # fmt: skip
         watch = Watch(self.around, kept)
+        if hot := watch.too_hot():
+            raise ValueError(f"{watch.program_name} is not armed: {hot}")
         with self.around.changed:
             self.around.changed.wait_for(lambda: getattr(self._find(watch.program_name), "state", "") != REVERTED, 5)
             self._refuse_a_second(watch)

@@ -1,9 +1,11 @@
 """Heat that a device makes for itself, where nobody outside of it can: a process of our own that the guard's program starts.
 
     @supervisor heater start ──► loop (heater.py) ──► quota of the group that pipelines run in (cgroup.py): a board of one core
+                                   │              or, told "clocks", what its own clocks may be (frequency.py): a real board
                                    │             └──► files below STATE/heater, which the environment names; labelled, and over nobody's own
                                    └──► STATE/heater/heat.jsonl
-    @supervisor heater stop  ──► the process ends, the group has no quota; whether it is renewed is the guard's business
+    @supervisor heater stop  ──► the process ends, the group has no quota; whether it is renewed is the guard's business, and so is
+                                 looking at a real board's own sensor (`Program.hot`)
 
 Who holds the lock in the folder is the process. Killed, it leaves the quota as it was: the program's undo takes it off.
 """
@@ -136,10 +138,11 @@ def _run(told: dict[str, Any], state: str, folder: str, shown: int) -> None:
             log.write(json.dumps(line) + "\n")
             log.flush()
 
-        loop = Loop(told["heat"], Confined(state), write, boottime_ns())  # type: ignore[arg-type]
+        groups, cores = _limited(told, state)
+        loop = Loop(told["heat"], groups, write, boottime_ns())
         try:
             while not why:
-                sensors.show(loop.tick(boottime_ns(), ONE_CORE))
+                sensors.show(loop.tick(boottime_ns(), cores))
                 if shown >= 0:
                     os.write(shown, b"+")
                     os.close(shown)
@@ -154,6 +157,15 @@ def _run(told: dict[str, Any], state: str, folder: str, shown: int) -> None:
             why.append(f"a failure: {error}")
         finally:
             loop.end((why or ["a failure"])[0], boottime_ns())
+
+
+def _limited(told: dict[str, Any], state: str) -> tuple[Any, tuple[int, list[int]]]:
+    """What is limited, and of how many cores: the pipelines' group, or where it is told the clocks of this board themselves."""
+    if told.get("clocks") is None:
+        return Confined(state), ONE_CORE
+    from .frequency import Clocks
+
+    return Clocks(told["clocks"]["before"], told["clocks"]["folder"]), (0, list(range(os.cpu_count() or 1)))
 
 
 def stop(state: str) -> int:

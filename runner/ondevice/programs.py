@@ -3,7 +3,7 @@
     armed ──begin──► begun: steps, each at its time ──► reverting ──► nothing of it is seen: gone
       │                                                 ▲     │ └───► … and it had cut the only path: reverted, gone when somebody comes
       │                                                 │     └─────► something is seen: revert_failed, tried again ──┐
-      └── asked · its end · nobody renewed it · hard cap · another boot · guard restarted · a step failed ────────────┘
+      └── asked · its end · nobody renewed it · hard cap · another boot · guard restarted · a step failed · too hot ──┘
 
 A program is the JSON form of `runner.model.program.Program`. Times are those of the boot-time clock, which counts while a
 device sleeps; a program of another boot has no time left at all.
@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 ASKED, ITS_END, NOT_RENEWED, HARD_CAP = "asked", "its end", "nobody renewed it", "hard cap"
 ANOTHER_BOOT, RESTARTED, STEP_FAILED = "another boot", "guard restarted", "a step failed"
 SUPERVISOR = "the supervisor asked"
+TOO_HOT, NO_SENSOR = "too hot", "nobody knows how hot it is"
 
 ARMED, BEGUN, REVERTING, FAILED, REVERTED = "armed", "begun", "reverting", "revert_failed", "reverted"
 STANDING = (ARMED, BEGUN)  # it may be renewed, and its end is still to come
@@ -102,6 +103,15 @@ def passed_over(program: dict[str, Any], elapsed_s: float) -> int:
     return max((number for number, end in enumerate(ends, 1) if end), default=0)
 
 
+def too_hot(hot: dict[str, Any], said: str) -> str:
+    """Why a device may not go on, by what its own sensor says, or ""; one that says nothing is no reason to go on."""
+    said = said.strip()
+    if not said.lstrip("-").isdigit():
+        return f"{NO_SENSOR}: {hot['sensor']} says {said[:40]!r}"
+    limit = hot["at_milli_c"]
+    return f"{TOO_HOT}: {int(said) / 1000:.1f} °C, and {limit / 1000:.1f} °C are too many" if int(said) >= limit else ""
+
+
 def _all_of(acts: list[dict[str, Any]]) -> list[tuple[list[str], str]]:
     return [(act["argv"], act.get("input", "")) for act in acts]
 
@@ -120,6 +130,7 @@ def check(program: Any, *, renew_s: Any, cap_s: Any, elapsed_s: Any, confirm_s: 
     times = [step["at_s"] for step in program["steps"]]
     _expect(times == sorted(times), "steps: expected them in the order of their times")
     _expect(program.get("lasts_s") is None or _is_time(program["lasts_s"]), "lasts_s: expected seconds")
+    _expect(program.get("hot") is None or _is_hot(program["hot"]), "hot: expected a sensor, and thousandths of a degree")
     _expect(program.get("edge", "start") in ("start", "end"), 'edge: expected "start" or "end"')
     _expect(isinstance(program.get("stage", ""), str), "stage: expected a string")
     _expect(isinstance(program.get("severs_management", False), bool), "severs_management: expected true or false")
@@ -152,6 +163,11 @@ def _is_word(value: Any) -> bool:
 
 def _is_argv(value: Any) -> bool:
     return isinstance(value, list) and 0 < len(value) <= MAX_PARTS and all(map(_is_word, value)) and bool(value[0])
+
+
+def _is_hot(value: Any) -> bool:
+    limit = value.get("at_milli_c") if isinstance(value, dict) else None
+    return isinstance(limit, int) and not isinstance(limit, bool) and _is_word(value.get("sensor")) and bool(value["sensor"])
 
 
 def _is_act(value: Any) -> bool:

@@ -294,6 +294,12 @@ class Supervisor:
             own_heat.warm(self._state)
         return own_heat.said(self._state)
 
+    def do_frequency(self, client: Client) -> dict[str, Any]:
+        """What this board's own clocks may be and could be, and where that is limited; no policy where there is nothing to limit."""
+        from . import frequency
+
+        return {"folder": frequency.FOLDER, "before": frequency.read()}
+
     def do_sensed(self, client: Client, paths: dict[str, Any]) -> dict[str, Any]:
         """What sensors say, as any program here would read it."""
         from .work import sensed

@@ -19,6 +19,7 @@ from . import failpoints, programs
 from .acts import Acts
 from .guarded import FOLDER, MARKS, read_json
 from .journal import boottime_ns, fsync_file, fsync_folder
+from .kernel_files import text
 from .notes import Notes
 from .programs import ARMED, BEGUN, FAILED, REVERTED, REVERTING, STANDING
 from .say import say, say_what_was_raised
@@ -186,6 +187,11 @@ class Watch(threading.Thread):
     def takes(self) -> set[str]:
         return set(self._program["resources"])
 
+    def too_hot(self) -> str:
+        """Why the device is too hot for this, by its own sensor at this moment, or ""; asked of programs alone that want to know it."""
+        hot = self._program.get("hot")
+        return programs.too_hot(hot, text(hot["sensor"])) if hot else ""
+
     def standing(self) -> programs.Standing:
         return programs.Standing(
             self._kept["boot"], self._kept["armed_ns"], self.renewed_ns, self._kept["renew_s"], self._kept["cap_s"],
@@ -211,7 +217,10 @@ class Watch(threading.Thread):
         if self.state == REVERTED:
             self._await_somebody()
             return
+        hot = self.too_hot() if self.state in STANDING else ""
         with self._around.changed:
+            if hot:
+                self.asked = self.asked or hot
             next = self._next()
             if next.do == "wait":
                 self._around.changed.wait(min(LOOK_S, max(0.0, (next.at_ns - boottime_ns()) / 1e9)))

@@ -45,7 +45,8 @@ CALM, CALM_TRIES = 1.15, 4  # times of two measurements that are alike
 class Heating:
     """Heat over one device at hand. `name` is that of its program, `state` its supervisor's folder there.
 
-    `own`: nobody outside can slow it down, so it does that by itself, to its pipelines alone.
+    `own`: nobody outside can slow it down, so it does that by itself: by its own clocks, where `clocks` is what they were before
+    (`look_at_clocks`), else by a quota, to its pipelines alone.
     """
 
     power: Power
@@ -58,12 +59,24 @@ class Heating:
     token: str
     execution: str
     samples: list[Row] = field(default_factory=list)
+    clocks: Row = field(default_factory=dict)
     _warming: asyncio.Future[None] | None = None
 
     @property
     def by(self) -> str:
-        """What the device's work is timed in: processors that are slowed down from outside do not know, and count on."""
-        return "duration_s" if self.own else "cpu_s"
+        """What the device's work is timed in: processors that are slowed down from outside do not know, and count on, and those whose
+        clock is lower work for longer."""
+        return "duration_s" if self.confined else "cpu_s"
+
+    @property
+    def confined(self) -> bool:
+        """Whether only the pipelines' group is slow."""
+        return self.own and not self.clocks
+
+    async def look_at_clocks(self, *, shared: bool) -> None:
+        """Whether the device has clocks that may be limited, and what they are before anything is done. Not on machines of others."""
+        can = "cpufreq" in (self.session.hello.get("capabilities") or ())
+        self.clocks = await self.session.ask("frequency") if self.own and can and not shared else {}
 
     @property
     def _limits(self) -> Row:
@@ -73,7 +86,7 @@ class Heating:
     @property
     def program(self) -> Program:
         if self.own:
-            return thermal.own_program(self.plan, self.name, self.state, self._limits)
+            return thermal.own_program(self.plan, self.name, self.state, self._limits, self.clocks)
         return thermal.sensors_program(self.plan, self.name)
 
     @property
@@ -83,10 +96,10 @@ class Heating:
 
     async def tell(self) -> None:
         """The device can be slowed down, is at its full clock, and reads its sensors. Raises LabError; nothing is slower then."""
-        if self.own:
+        if self.confined:
             asked: Row = {"confined": True, "disk": None}
             await self.session.ask("prepare_scarcity", run=self.token, execution=self.execution, scarcity=asked, timeout_s=120)
-        else:
+        elif not self.own:
             await self.power.heat({**self.plan.told, "waits": True, **self._limits})
         await self.begin()
 
@@ -122,7 +135,7 @@ class Heating:
         """Nothing slows the device down when this returns, or what does. Raises LabError, and quarantines, where its program stays."""
         left = [str(path) for path in (await self.power.cool()).get("left") or ()]
         await revert(ground, (self.program,))
-        if self.own:
+        if self.confined:
             await self.session.ask("clear_scarcity", timeout_s=60)
         return left
 
@@ -131,7 +144,7 @@ class Heating:
         before = await self.said()
         read = await self.session.ask("sensed", paths=self.paths, timeout_s=60)
         behind = await self.said()
-        timed = await timed_work(self.session, confined=self.own)
+        timed = await timed_work(self.session, confined=self.confined)
         then = await self.said()
         clocks = {each["mhz"] for each in (before, behind, then)}
         said = [{key: each[key] for key in ("die_c", "mhz", "flags", "model_s")} for each in (before, behind)]
@@ -182,6 +195,7 @@ async def impose(run: Run, plan: ExecutionPlan) -> None:
     assert run.session
     heating = heating_of(run, plan)
     await heating.cool(run.ground)
+    await heating.look_at_clocks(shared=run.plan.type.shared)
     if not (plan.links or plan.scarcities):  # else it was looked at before those came on
         await look(run, plan)
     rest = await at_rest(run.session, heating.by)
@@ -263,7 +277,7 @@ async def lift(run: Run, plan: ExecutionPlan) -> None:
     full = next((record.payload["sample"] for record in reversed(notes) if record.kind == "heat_full"), None)
     if full is not None and not any(record.kind == "heat_proof" for record in notes):
         await _late(heating)
-        rows = slowed.compare(began["told"], full, heating.samples, heating.by)
+        rows = slowed.compare(began["told"], full, heating.samples, str(began["by"]))
         run.note("heat_proof", execution=plan.name, rows=rows, samples=heating.samples)
         run.emit("link_proof", rows=rows)
     try:
@@ -272,8 +286,8 @@ async def lift(run: Run, plan: ExecutionPlan) -> None:
         run.heating = None
         with contextlib.suppress(RunnerError):
             await mirror_guard(run.session, run.token, run.folder, run.log)
-    after = await at_rest(run.session, heating.by)
-    rows = slowed.restored(began["rest"], after, left, heating.by)
+    after = await at_rest(run.session, str(began["by"]))
+    rows = slowed.restored(began["rest"], after, left, str(began["by"]))
     run.note("heat_lifted", execution=plan.name, rows=rows, after=after, left=left)
     if left:
         run.ground.quarantine([f"it is slowed down by {path}" for path in left])
@@ -325,6 +339,6 @@ def spec_of(run: Run, plan: ExecutionPlan, spec: Row) -> Row:
     """The spec of an execution, with where it finds its sensors; and in the pipelines' group where that is what is slowed down."""
     if plan.heat is None:
         return spec
-    heating = heating_of(run, plan)
+    heating = run.heating or heating_of(run, plan)
     spec = {**spec, "settings": {**spec["settings"], **thermal.settings(heating.paths)}}
-    return {**spec, "scarcity": {"disk": None, **spec.get("scarcity", {}), "confined": True}} if heating.own else spec
+    return {**spec, "scarcity": {"disk": None, **spec.get("scarcity", {}), "confined": True}} if heating.confined else spec

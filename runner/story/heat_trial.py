@@ -59,6 +59,7 @@ async def try_heat(request: Request, identity: str, plan: HeatPlan, for_s: float
 
         await ground.clear()
         await heating.cool(ground)
+        await heating.look_at_clocks(shared=request.type.shared)
         found = None if request.type.shared else await ground.fingerprint()
         if found is not None:
             ground.expect(found)
@@ -68,7 +69,7 @@ async def try_heat(request: Request, identity: str, plan: HeatPlan, for_s: float
         try:
             await heating.tell()
             full = await heating.full()
-            await session.ask("burn", for_s=for_s + STILL_S, confined=own)
+            await session.ask("burn", for_s=for_s + STILL_S, confined=heating.confined)
             await heating.warm()
             until = request.clock.boottime_ns() + int(for_s * 1e9)
             while request.clock.boottime_ns() < until:
