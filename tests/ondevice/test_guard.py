@@ -1080,3 +1080,68 @@ def test_a_supervisor_that_was_killed_before_it_told_of_an_end_tells_it_when_it_
         monkeypatch.setattr(again.guarded, "ask", ask)
         again.restore()
         assert told == [{"do": "stage", "heard": False, "stage": "ingest", "edge": "end"}] * len(armed)
+
+
+# ---- a device that is too hot -------------------------------------------------------------------------------------------
+
+
+def hot(device: Device, milli_c: int | str) -> dict[str, Any]:
+    """A program that is to end at 85 °C of a sensor that says `milli_c`; a file stands for a real board's sensor."""
+    sensor = device.place.parent / "temp"
+    sensor.write_text(f"{milli_c}\n")
+    return program(device.place, "thermal-1", hot={"sensor": str(sensor), "at_milli_c": 85_000})
+
+
+@pytest.mark.parametrize(
+    ("milli_c", "why"),
+    [
+        (85_000, "too hot: 85.0 °C, and 85.0 °C are too many"),
+        (91_234, "too hot: 91.2 °C"),
+        ("", "nobody knows how hot it is"),
+        ("?", "says '?'"),
+    ],
+)
+def test_the_guard_itself_looks_how_hot_it_is_and_takes_everything_back(device: Device, milli_c: int | str, why: str) -> None:
+    """Without any process of the fault's: whoever makes the heat may hang. A sensor that says nothing any more is no reason to go on."""
+    guard = device.guard()
+    begun(guard, device, hot(device, 84_999))
+    assert "thermal-1.0" in device.effect
+    hot(device, milli_c)
+    said = device.wait_for("reverted")
+    assert why in said["why"]
+    until(device.clean)
+
+
+def test_a_device_that_is_too_hot_already_is_not_armed(device: Device) -> None:
+    """Nothing of it is on its disk then; nor is one whose sensor is not there."""
+    guard = device.guard()
+    with pytest.raises(ValueError, match=r"thermal-1 is not armed: too hot: 86\.0 °C"):
+        arm(guard, hot(device, 86_000))
+    missing = {**hot(device, 1), "hot": {"sensor": str(device.place / "nothing"), "at_milli_c": 85_000}}
+    with pytest.raises(ValueError, match="nobody knows how hot it is"):
+        arm(guard, missing)
+    assert device.clean()
+
+
+def test_one_that_is_armed_only_is_taken_back_too(device: Device) -> None:
+    """It would come on with a stage, on a device that is too hot by then."""
+    guard = device.guard()
+    arm(guard, {**hot(device, 40_000), "stage": "b"})
+    hot(device, 99_000)
+    assert "too hot" in device.wait_for("reverted")["why"]
+
+
+def test_a_guard_that_was_killed_is_replaced_by_one_that_looks(device: Device) -> None:
+    """The limit is on the disk, with the undo."""
+    begun(device.guard(), device, hot(device, 40_000))
+    device.guard("killed")
+    hot(device, 88_000)
+    assert "too hot" in device.wait_for("reverted")["why"]
+    until(device.clean)
+
+
+@pytest.mark.parametrize("wrong", [{}, {"sensor": "", "at_milli_c": 1}, *({"sensor": "x", "at_milli_c": each} for each in (1.5, True)), 85])
+def test_a_limit_that_nobody_could_look_at_is_refused(device: Device, wrong: Any) -> None:
+    """A file, and whole thousandths of a degree."""
+    with pytest.raises(ValueError, match="hot: expected a sensor"):
+        arm(device.guard(), program(device.place, hot=wrong))

@@ -11,6 +11,7 @@ import pytest
 
 from runner.errors import LabError
 from runner.farm.lease import Leases
+from runner.faults import thermal
 from runner.model.device import Thermal as Body
 from runner.model.device import ThrottleStep
 from runner.model.plan import ExecutionPlan, HeatPlan
@@ -283,3 +284,66 @@ def test_a_device_that_heats_itself_slows_its_pipelines(run: Any, power: Power) 
     }
     power.heats = True
     assert heat.spec_of(run, execution(), {"settings": {}})["settings"]["SENSOR_TEMPERATURE"] == BODY.sensor
+
+
+
+CLOCKS = {
+    "folder": "/sys/devices/system/cpu/cpufreq",
+    "before": {"policy0": {"limit_khz": 1_500_000, "most_khz": 1_500_000, "least_khz": 600_000, "steps_khz": []}},
+}
+
+
+@pytest.fixture
+def by_its_clocks(run: Any, power: Power, monkeypatch: pytest.MonkeyPatch) -> Board:
+    """The run's board has clocks that it may limit by itself, and nobody outside slows it down: its loop says what the power does else."""
+    board: Board = run.session
+    board.hello["capabilities"] = ["cpufreq", "cgroup-cpu"]
+    power.heats = False
+
+    def heat(warm: bool = False) -> dict[str, Any]:
+        power.told, power.warmed = ({} if board.armed else None), (power.warmed or warm) and bool(board.armed)
+        said = {"die_c": 80.0, "mhz": power.mhz, "flags": 0x40004 if power.mhz < 1500 else 0, "model_s": 1.0, "nr_throttled": 9}
+        return {**said, "powered": True, "on": bool(board.armed), "ended": ""}
+
+    monkeypatch.setattr(Board, "_heat", lambda _, **words: heat(**words), raising=False)
+    monkeypatch.setattr(Board, "_frequency", lambda _: CLOCKS, raising=False)
+    monkeypatch.setattr(Power, "mhz", property(lambda self: 600.0 if self.warmed and self.told is not None else 1500.0))
+    return board
+
+
+def test_a_board_with_clocks_of_its_own_is_slowed_down_by_them(run: Any, by_its_clocks: Board, power: Power) -> None:
+    """Its pipelines are in no group; undo and signs say what each clock might before, and the guard is told when it is too hot."""
+    programs: list[dict[str, Any]] = []
+
+    async def story() -> None:
+        await heat.impose(run, execution())
+        programs.append(by_its_clocks.armed["stress-1.thermal-1"])
+        assert heat.spec_of(run, execution(), {"settings": {}}).get("scarcity") is None
+        async with heat.watched(run, execution()):
+            async with asyncio.timeout(30):
+                while len(run.heating.samples) < heat.TIMES:
+                    await asyncio.sleep(0.001)
+        await heat.lift(run, execution())
+
+    asyncio.run(story())
+    assert "prepare_scarcity" not in by_its_clocks.asked and power.done == ["cool", "cool"]
+    (program,) = programs
+    assert program["undo"][1]["argv"] == ["@supervisor", "frequency", "back", "/sys/devices/system/cpu/cpufreq", "policy0=1500000"]
+    assert program["signs"][1]["argv"][1:3] == ["frequency", "shown"]
+    assert program["hot"] == {"sensor": BODY.sensor, "at_milli_c": 85_000}
+    assert notes(run, "heat_began")[0]["by"] == "cpu_s"
+    assert all(row["within"] for row in notes(run, "heat_proof")[0]["rows"])
+
+
+@pytest.mark.parametrize(("critical_c", "milli_c"), [(95.0, 85_000), (103.0, 85_000), (88.0, 83_000)])
+def test_it_is_let_go_at_85_degrees_or_5_below_what_is_critical(critical_c: float, milli_c: int) -> None:
+    """Whichever comes first."""
+    assert thermal.hard_abort_milli_c(BODY.model_copy(update={"critical_c": critical_c})) == milli_c
+
+
+def test_the_clocks_of_a_machine_that_others_work_on_are_left_alone(run: Any, by_its_clocks: Board) -> None:
+    """There the pipelines alone get a quota."""
+    run.plan.type.shared = True
+    asyncio.run(heat.impose(run, execution()))
+    assert "frequency" not in by_its_clocks.asked and "prepare_scarcity" in by_its_clocks.asked
+    assert by_its_clocks.armed["stress-1.thermal-1"]["hot"] is None
