@@ -6,7 +6,7 @@ import dataclasses
 import functools
 import itertools
 import shlex
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
@@ -152,6 +152,30 @@ def test_a_fault_that_the_very_device_cannot_have_is_refused_by_the_profiles_lin
     assert files >= {"edge-003-away.yaml", "edge-003-gone.yaml"}
     assert all(each.where.rpartition(":")[2].isdigit() for each in refused.value.complaints)
     assert all(each.found.startswith("the device has no nft") for each in refused.value.complaints)
+
+
+@pytest.mark.parametrize(
+    ("entry", "heats", "capabilities", "found"),
+    [
+        ("EDGE-001", False, (), "nobody outside can slow this device down"),
+        ("EDGE-001", False, ("cgroup-cpu",), ""),
+        ("EDGE-001", False, ("cpufreq",), ""),
+        ("EDGE-001", True, (), ""),
+        ("EDGE-005", True, ("loop", "device-mapper"), "the device has no cgroup-memory"),
+        ("EDGE-005", False, EVERY_CAPABILITY, ""),
+    ],
+)
+def test_so_is_heat_where_nobody_can_slow_it_down_and_scarcity_without_its_means(
+    entry: str, heats: bool, capabilities: Collection[str], found: str
+) -> None:
+    """By the profile's line, before anything of the run is on the device."""
+    plan = make_plan(Asked(entry, device="qemu-pi"), LAB)
+    if not found:
+        refuse_unsupported(plan, LAB, capabilities, heats=heats)
+        return
+    with pytest.raises(AskError, match=found) as refused:
+        refuse_unsupported(plan, LAB, capabilities, heats=heats)
+    assert all(each.where.rpartition(":")[2].isdigit() for each in refused.value.complaints)
 
 
 def test_what_leaves_the_link_alone_is_supported_by_every_device() -> None:
