@@ -167,6 +167,7 @@ class Bench:
         self.before: dict[str, Any] = {}
         self.scale = 1.0  # of every time in a cell: a busy machine makes a slow board, and this becomes larger
         self.capabilities: list[str] = []
+        self.hello: dict[str, Any] = {}  # of this boot, before anything was done to its clock
         self._coordinator: Coordinator | None = None
         self._eye: Eye | None = None
         self._far_end: FarEnd | None = None
@@ -227,6 +228,7 @@ class Bench:
             said = await self._coordinator.ask("connect", endpoint=where, timeout_s=150)
             self._coordinator.connected = True
             self.capabilities, self._tree = said["capabilities"], said["tree"]
+            self.hello = said
         return self._coordinator
 
     async def eye(self) -> Eye:

@@ -14,15 +14,18 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+from runner.faults import thermal
 from runner.faults.compose import programs_of
 from runner.faults.kernel import Before
 from runner.lab.load import Reader
 from runner.lab.where import Lab, builtin_root
 from runner.model.device import DataLink
-from runner.model.profile import Bandwidth, Direction, Jamming, Link, Offline, Pace, Steady
+from runner.model.plan import HeatPlan
+from runner.model.profile import Bandwidth, Direction, Disk, Jamming, Link, Offline, Pace, Resources, Scarcity, Steady, Thermal, WrongClock
 from runner.model.program import Act, Program
+from runner.story.scarcity import asked_of
 
 COORDINATOR, SUPERVISOR, GUARD, BOTH_GUARDS = "coordinator", "supervisor", "guard", "guard and twin"
 LINK, POWER, CAP = "SSH cut", "power cut", "hard cap"
@@ -36,6 +39,9 @@ WIDE_S, WIDER_S = 4.0, 12.0  # how long the sleeping act keeps a phase open; the
 CAP_S = {ARMING: 6.0, APPLYING: 8.0, HOLDING: 9.0, REVERTING: 10.0}  # since before it was armed, which takes a slow board seconds
 LONG_CAP_S = 600.0
 LEAST_ON_S = 60.0  # of the random jammer's first time on
+
+
+Fault = Link | Steady | Scarcity | HeatPlan
 
 
 class Cell(NamedTuple):
@@ -74,7 +80,14 @@ def _traced() -> Link:
     return Bandwidth(fault="bandwidth", up=way, down=way)
 
 
-FAULTS: dict[str, Callable[[], Link | Steady]] = {
+def _heat() -> HeatPlan:
+    """As warm as it gets: what is armed on the board for it is its sensors."""
+    board = Reader(Lab(builtin_root(), Path("runs"), builtin=True)).thermal("raspberry-pi-4", "the matrix")
+    assert board
+    return HeatPlan(asked=Thermal(fault="thermal", ambient_c=60.0, starts_at_c=90.0), body=board)
+
+
+FAULTS: dict[str, Callable[[], Fault]] = {
     "gprs": _gprs,
     "trace": _traced,
     "drop": lambda: Offline(fault="offline"),
@@ -85,9 +98,16 @@ FAULTS: dict[str, Callable[[], Link | Steady]] = {
     "jam reactive": lambda: Jamming(fault="jamming", jammer="reactive", probability_percent=100.0, answer_ms=500.0),
     "steady": lambda: Steady(fault="steady"),
     ONLY_PATH: lambda: Offline(fault="offline", for_s=ONLY_PATH_S),
+    "caps": lambda: Resources(fault="resources", memory_mib=64, cpu_share=0.5, processes=50),
+    "full disk": lambda: Disk(fault="disk", what="full"),
+    "bad disk": lambda: Disk(fault="disk", what="io_errors"),
+    "clock jump": lambda: WrongClock(fault="clock", jump_s=-3600.0),
+    "clock drift": lambda: WrongClock(fault="clock", drift_ppm=20_000.0),
+    "heat": _heat,
 }
 WAYS = ("gprs", "link down", "jam reactive", ONLY_PATH)  # queues, the interface, a table that answers, one that only drops
-SILENT = frozenset(FAULTS) - {"gprs", "trace", "steady"}  # nothing of what the board sends arrives at the far end
+ON_THE_DEVICE = ("caps", "full disk", "bad disk", "clock jump", "clock drift", "heat")  # the link is left alone
+SILENT = frozenset(FAULTS) - {"gprs", "trace", "steady", *ON_THE_DEVICE}  # nothing of what the board sends arrives at the far end
 
 
 def every_cell() -> list[Cell]:
@@ -138,6 +158,12 @@ def ci_cells() -> list[Cell]:
 # ---- the program of a cell ------------------------------------------------------------------------------------------------
 
 
+def made_for(cell: Cell) -> dict[str, Any] | None:
+    """What a supervisor makes for an execution that has too little of something, before anything is armed; None for any other."""
+    fault = FAULTS[cell.fault]()
+    return asked_of([fault]) if isinstance(fault, Scarcity) else None
+
+
 def program_of(cell: Cell, link: DataLink, capabilities: Collection[str], before: Before, scale: float = 1.0) -> Program:
     """The fault's own program with the cell's phase made wide. `scale`: wider, where a busy machine has missed it."""
     if cell.fault == ONLY_PATH:
@@ -161,8 +187,10 @@ def looks_at(program: Program) -> set[tuple[str, ...]]:
     return {sign.argv for sign in program.signs}
 
 
-def _with_a_long_first_window(settings: Link | Steady, link: DataLink, capabilities: Collection[str], before: Before) -> Program:
+def _with_a_long_first_window(settings: Fault, link: DataLink, capabilities: Collection[str], before: Before) -> Program:
     """What happens by chance is seeded so that the first thing that happens lasts for longer than any cell."""
+    if isinstance(settings, HeatPlan):
+        return thermal.sensors_program(settings, "matrix.thermal-1")
     for seed in range(1000):
         (program,) = programs_of([settings], link, "matrix", seed, capabilities, before)
         if program.fault != "jamming" or len(program.steps) == 1 or program.steps[1].at_s >= LEAST_ON_S:

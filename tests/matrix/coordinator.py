@@ -56,12 +56,16 @@ class Coordinator:
         transport, power = SshTransport(lambda: found), OnAlready()
         self._target = Target("qemu-pi", self._type, transport, power, home, SystemClock(), supervisor=self._archive)  # type: ignore[arg-type]
         self._session = await self._target.bring_up(lambda text: None)
-        return {"capabilities": self._session.hello.get("capabilities"), "tree": str(Path(self._target._script).parent)}
+        hello = {key: self._session.hello[key] for key in ("boot_id", "wall_ns", "boottime_ns")}
+        return {**hello, "capabilities": self._session.hello.get("capabilities"), "tree": str(Path(self._target._script).parent)}
 
     async def do_arm(self, **words: Any) -> dict[str, Any]:
         answer = await self._ask("arm", **words)
         self._renewing = True
         return answer
+
+    async def do_prepare_scarcity(self, run: str, scarcity: dict[str, Any]) -> dict[str, Any]:
+        return await self._ask("prepare_scarcity", run=run, execution="matrix", scarcity=scarcity)
 
     async def do_start_program(self, name: str) -> dict[str, Any]:
         return await self._ask("start_program", name=name)

@@ -21,14 +21,19 @@ SUPERVISOR, GUARD, BOTH_GUARDS = "supervisor", "guard", "guard and twin"
 
 
 class Eye:
-    def __init__(self, state: str, runtime: str) -> None:
-        self._state, self._runtime = state, runtime
+    def __init__(self, tree: str, state: str, runtime: str) -> None:
+        self._tree, self._state, self._runtime = tree, state, runtime
+
+    def _run(self, argv: list[str], text: str = "") -> tuple[int, str]:
+        """As the guard does: an act of the supervisor's own is done by its own code."""
+        ours = [sys.executable, "-S", "-E", self._tree]
+        return run([*ours, *argv[1:]] if argv[0] == "@supervisor" else argv, text, {"RUNNER_STATE": self._state})
 
     def do_look(self, signs: list[dict[str, Any]]) -> dict[str, Any]:
         """What is armed by the disk, how far it has come by its guard's marks, and which signs of it the kernel shows."""
         printed = {tuple(sign["argv"]): "" for sign in signs}
         for argv in printed:
-            printed[argv] = run(list(argv))[1]
+            printed[argv] = self._run(list(argv))[1]
         seen = [sign["contains"] for sign in signs if any(sign["contains"] in line for line in printed[tuple(sign["argv"])].splitlines())]
         armed = self._files(os.path.join(self._state, "guard"))
         return {"now_ns": boottime_ns(), "armed": armed, "marks": self._marks(), "seen": seen}
@@ -62,7 +67,7 @@ class Eye:
 
     def do_acts(self, acts: list[dict[str, Any]]) -> dict[str, Any]:
         """Runs each, whatever becomes of the others; exit status and words of each."""
-        done = [run(act["argv"], act.get("input", "")) for act in acts]
+        done = [self._run(act["argv"], act.get("input", "")) for act in acts]
         return {"done": [[status, said[-300:]] for status, said in done]}
 
     def do_turn_clock(self, by_s: float) -> dict[str, Any]:
@@ -115,10 +120,11 @@ def command_of(pid: int) -> list[str]:
         return []
 
 
-def run(argv: list[str], text: str = "") -> tuple[int, str]:
+def run(argv: list[str], text: str, more: dict[str, str]) -> tuple[int, str]:
     try:
         done = subprocess.run(
-            argv, input=text.encode(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=30, env={"PATH": PLACES, "LC_ALL": "C"}
+            argv, input=text.encode(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=30,
+            env={"PATH": PLACES, "LC_ALL": "C", **more},
         )
         return done.returncode, done.stdout.decode("utf-8", "replace")
     except (OSError, subprocess.SubprocessError) as error:
@@ -131,7 +137,7 @@ def boottime_ns() -> int:
 
 def main(tree: str, state: str, runtime: str) -> None:
     sys.path.insert(0, tree)
-    eye = Eye(state, runtime)
+    eye = Eye(tree, state, runtime)
     for line in sys.stdin:
         asked = json.loads(line)
         try:

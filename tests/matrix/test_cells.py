@@ -13,7 +13,6 @@ import pytest
 
 from runner.faults import table
 from runner.faults.kernel import Before
-from runner.judgement.asked import SCARCE
 from runner.model.device import DataLink
 from runner.target.bundle import make_zip, supervisor_sources
 
@@ -34,30 +33,33 @@ from .cells import (
     Cell,
     ci_cells,
     every_cell,
+    made_for,
     pairs,
     pairwise,
     pairwise_cells,
     program_of,
 )
-from .on_the_board import BOTH_GUARDS, SUPERVISOR
+from .on_the_board import BOTH_GUARDS, SUPERVISOR, Eye
 from .plants import PLANTS
 from .results import CLOSE, OPEN, Results, covered, figures, fill, wrong
 from .trial import BROKEN, GREEN, NOT_AS_BEFORE, Found, phase_of, shows
 
 ONE_NIC = DataLink(interface="data0", far_end="10.77.0.1")
-EVERYTHING = ("netem", "tbf", "htb", "ifb", "nft", "ethtool")
+LINKS = ("netem", "tbf", "htb", "ifb", "nft", "ethtool")
+EVERYTHING = (*LINKS, "cgroup-memory", "cgroup-cpu", "cgroup-pids", "loop", "device-mapper", "clock")
 BEFORE = Before(offloads=("gro",))
 
 
 # ---- which cells ------------------------------------------------------------------------------------------------------
 
 
-def test_every_kind_of_link_fault_has_cells_of_each_victim_and_phase() -> None:
-    """Ten faults of all kinds that the product has, six who are struck, four phases; and guard and twin at one moment."""
+def test_every_kind_of_fault_has_cells_of_each_victim_and_phase() -> None:
+    """Ten faults of a link, five of what a device may have, and heat: all kinds that the product has; six who are struck, four phases; and
+    guard and twin at one moment."""
     cells = every_cell()
-    assert len(set(cells)) == len(cells) == 10 * 6 * 4 + 4
+    assert len(set(cells)) == len(cells) == 16 * 6 * 4 + 4
     made = [program_of(Cell(fault, GUARD, HOLDING), ONE_NIC, EVERYTHING, BEFORE) for fault in FAULTS]
-    assert {program.fault for program in made} == set(table.FAULTS) - set(SCARCE)
+    assert {program.fault for program in made} == {*table.FAULTS, "thermal"}
     reboots = [cell.reboots for cell in cells]
     assert reboots == sorted(reboots)
 
@@ -79,8 +81,8 @@ def test_what_ci_runs_is_pairwise_over_the_ways_in_which_the_kernel_is_told() ->
     assert {cell[1:] for cell in ci_cells()} == set(itertools.product(VICTIMS, PHASES))
     assert {cell[:2] for cell in ci_cells()} >= set(itertools.product(WAYS, VICTIMS))
     assert {cell.fault for cell in ci_cells()} == set(FAULTS)
-    assert covered(pairwise_cells()).startswith("60 cells: 60 of 60 pairs of fault and victim, 40 of 40 of fault and phase, 24 of 24 ")
-    assert covered(ci_cells()).startswith("30 cells: 30 of 60 pairs of fault and victim, ")
+    assert covered(pairwise_cells()).startswith("96 cells: 96 of 96 pairs of fault and victim, 64 of 64 of fault and phase, 24 of 24 ")
+    assert covered(ci_cells()).startswith("36 cells: 36 of 96 pairs of fault and victim, ")
 
 
 # ---- their programs ---------------------------------------------------------------------------------------------------
@@ -212,3 +214,21 @@ def test_the_eye_calls_whom_it_kills_as_the_matrix_does() -> None:
     from . import cells
 
     assert (SUPERVISOR, BOTH_GUARDS) == (cells.SUPERVISOR, cells.BOTH_GUARDS)
+
+
+def test_what_is_made_beforehand_is_made_for_what_needs_it_alone() -> None:
+    """A group for caps, a small disk for one that fails; nothing for a link, a clock, heat."""
+    made = {fault: made_for(Cell(fault, GUARD, HOLDING)) for fault in FAULTS}
+    assert made["caps"] == {"confined": True, "disk": None}
+    assert made["bad disk"] == {"confined": False, "disk": {"size_mib": 16, "few_inodes": False, "mapped": True}}
+    assert made["full disk"] == {"confined": False, "disk": {"size_mib": 16, "few_inodes": False, "mapped": False}}
+    assert made["clock jump"] == {"confined": False, "disk": None}
+    assert made["gprs"] is made["heat"] is made["steady"] is None
+
+
+def test_the_eye_runs_what_the_guard_would_run(tmp_path: Path) -> None:
+    """An act of the supervisor's own by its own code, with the state folder that it is about."""
+    (tmp_path / "__main__.py").write_text("import os, sys\nprint(*sys.argv[1:], os.environ['RUNNER_STATE'])\n")
+    eye = Eye(str(tmp_path), "/data/runner", str(tmp_path))
+    assert eye._run(["@supervisor", "confine", "shown"]) == (0, "confine shown /data/runner\n")
+    assert eye._run(["/bin/echo", "@supervisor"]) == (0, "@supervisor\n")

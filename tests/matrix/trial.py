@@ -13,9 +13,11 @@ from collections.abc import Awaitable, Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from runner.errors import LabError
 from runner.farm import health
+from runner.model.plan import HeatPlan
 from runner.model.program import Program
-from runner.story import links
+from runner.story import arming
 
 from .bench import BOOT_LIMIT_S, Bench, Gone
 from .cells import (
@@ -24,6 +26,7 @@ from .cells import (
     BOTH_GUARDS,
     CAP,
     COORDINATOR,
+    FAULTS,
     GUARD,
     HOLDING,
     LINK,
@@ -37,6 +40,7 @@ from .cells import (
     WIDER_S,
     Cell,
     looks_at,
+    made_for,
     program_of,
 )
 
@@ -44,6 +48,7 @@ GREEN, NOT_AS_BEFORE, BROKEN = "green", "not as it was before", "broken"
 PHASE_LIMIT_S = 20.0
 PATIENCE_S = 20.0  # beyond what a program's own times need
 TRIES = 3
+HEATED_S = 600.0  # longer than any cell
 MOST_SCALE = 2.25  # an act is given up after 30 s
 
 
@@ -108,14 +113,25 @@ class Trial:
     async def carry_out(self) -> None:
         bench, cell = self._bench, self._cell
         coordinator = await bench.coordinator()
-        before = links.before_of(bench.before, bench.link)
+        clock_ns = int(bench.hello["wall_ns"]) - int(bench.hello["boottime_ns"])
+        here = {"boot_id": bench.hello["boot_id"], "clock_ns": clock_ns}
+        before = arming.before_of(bench.before, bench.link).model_copy(update=here)
         program = self._program = program_of(cell, bench.link, bench.capabilities, before, self._scale)
         words = {"renew_s": cell.renew_s(self._scale), "cap_s": cell.cap_s(self._scale)}
+        await self._make_ready()
         await coordinator.ask("arm", program=program.model_dump(mode="json"), run=self._run, **words)
         await self._prove(program, await self._come_to_the_phase(program))
         await self._strike(program)
         await self._becomes_clean(program)
         await self._is_as_before()
+
+    async def _make_ready(self) -> None:
+        """What there is before anything is armed: a group or a small disk that the supervisor makes, heat that comes from outside."""
+        made, fault = made_for(self._cell), FAULTS[self._cell.fault]()
+        if made is not None:
+            await (await self._bench.coordinator()).ask("prepare_scarcity", run=self._run, scarcity=made)
+        if isinstance(fault, HeatPlan):
+            await self._bench.target.power.heat({**fault.told, "renew_s": HEATED_S, "cap_s": HEATED_S})
 
     # ---- the phase --------------------------------------------------------------------------------------
 
@@ -246,6 +262,7 @@ class Trial:
 
     async def _is_as_before(self) -> None:
         """The fingerprint is the one from before, packets go there and come back, and a coordinator that comes again is told of nothing."""
+        await self._cool()
         changed = health.differences(self._bench.before, await self._bench.fingerprint())
         if changed:
             raise NotAsBefore("; ".join(changed))
@@ -257,6 +274,12 @@ class Trial:
 
         await self._until(nothing_armed, "the supervisor still knows of a program")
         await coordinator.ask("forget", run=self._run)
+
+    async def _cool(self) -> None:
+        """What heated the board from outside holds nobody up any more."""
+        left = (await self._bench.target.power.cool()).get("left") if self._cell.fault == "heat" else None
+        if left:
+            raise NotAsBefore(f"the board is slowed down by {left[0]}")
 
     async def _echoed(self) -> bool:
         sent, came = await self._bench.echoes()
@@ -276,10 +299,11 @@ class Trial:
             if self._program is not None:
                 undo = [act.model_dump() for act in self._program.undo if act.argv[0] != "sleep"]
                 await (await bench.eye()).ask("scrub", undo=undo)
+            await bench.target.power.cool()
             await bench.kill_coordinator()
             if not health.differences(bench.before, await bench.fingerprint()):
                 return
-        except Gone:
+        except (Gone, LabError):
             pass
         await bench.cut_power()
         await bench.eye()
