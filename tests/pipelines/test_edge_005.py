@@ -6,8 +6,11 @@ when memory is short. Correct ones are not accused.
 
 from __future__ import annotations
 
+import errno
 import importlib
+import itertools
 import json
+import random
 import resource
 import shutil
 from collections.abc import Callable
@@ -243,13 +246,83 @@ def test_whose_result_changes_when_memory_is_short_is_found(cheating: Callable[.
     assert any("is kept with other bytes" in each for each in found)
 
 
-# ---- each check against evidence that was forged ------------------------------------------------------------------------------
+# ---- fifty that are honest --------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
-def right(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """What an honest station said, once."""
-    return hosted("edge_005", "baseline", tmp_path_factory.mktemp("right") / "work", {})
+def desk(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where an honest station has worked, once."""
+    return tmp_path_factory.mktemp("right") / "work"
+
+
+@pytest.fixture(scope="module")
+def right(desk: Path) -> dict[str, Any]:
+    """What it said."""
+    return hosted("edge_005", "baseline", desk, {})
+
+
+ERRNO = {"full": errno.ENOSPC, "no_inodes": errno.ENOSPC, "read_only": errno.EROFS, "io_errors": errno.EIO}
+PUT_S = 0.5  # of the made time: so long does a segment take
+
+
+def kept_on(what: str, on: range, segments: dict[str, bytes], folder: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """What the station's own store comes to, segment by segment, on a disk that fails so while the segments of `on` are put."""
+    kept, shed, failing = store(folder), list[list[Any]](), [False]
+    real, places = part("store").os.fsync, list[list[Any]]()
+
+    def fsync(fd: int) -> None:
+        if failing[0]:
+            raise OSError(ERRNO[what], "as the disk says")
+        real(fd)
+
+    monkeypatch.setattr(part("store").os, "fsync", fsync)
+    for number, (name, data) in enumerate(segments.items()):
+        failing[0] = number in on
+        sha256, count = kept.put(name, data), data.count(b"\n")
+        if sha256 is None:
+            shed.append([name, count])
+        else:
+            places.append([name, count, sha256])
+    return {"kept": places, "shed": shed, "errors": kept.errors}
+
+
+@pytest.mark.parametrize("seed", range(50))
+def test_an_honest_station_is_never_accused(
+    right: dict[str, Any], desk: Path, seed: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever the disk does and when, room that comes back among it; whatever memory and processor there are; killed for want of memory,
+    too, and that is said. Its own store meets the errors; times, caps and counters around it are made."""
+    chance = random.Random(seed)
+    segments = {row[0]: (desk / "segments" / row[0]).read_bytes() for row in right["keep"]["data"]["kept"]}
+    what, first, last = chance.choice(list(ERRNO)), *sorted(chance.choices(range(len(segments) + 1), k=2))
+    on = chance.choice([range(len(segments)), range(first, last), range(last), range(first, len(segments)), range(0)])
+    told = kept_on(what, on, segments, tmp_path / "segments", monkeypatch)
+    ended = changed(changed(right, "keep", **told), "report", whole=not told["shed"])
+    begun_s, ended_s = 10.0, 10.0 + PUT_S * len(segments)
+    turns = [(begun_s + PUT_S * on.start - (1.0 if on.start == 0 else 0.0), True)] if on else []
+    turns += [(begun_s + PUT_S * on.stop, False)] if on and on.stop < len(segments) else []
+    faults = [{"fault": "disk", "on": turned, "boot_id": BOOT, "boottime_ns": int(at_s * S)} for at_s, turned in turns]
+
+    cap = chance.choice([64, 128, 256]) << 20
+    dies_at = chance.choice([*right, None, None, None])
+    peak = cap if dies_at else chance.randrange(30 << 20, cap + 1)
+    memory = {"memory_limit_bytes": cap, "memory_peak_bytes": peak, "oom_kills": int(bool(dies_at))}
+    sampled = record("sample", 15, metrics={}, confined=memory)
+    changes: dict[str, Any] = {"readings": [record("stage_started", begun_s, stage="keep"), sampled]}
+    if dies_at:
+        ended = dict(itertools.takewhile(lambda stage: stage[0] != dies_at, ended.items()))
+        said = f"the pipeline process ended early: signal SIGKILL, killed for want of memory: it may have {cap >> 20} MiB"
+        changes |= {"finished": False, "ends": [record("failed", ended_s, error=said)]}
+    scarcities = [{"fault": "disk", "what": what}, {"fault": "resources", "memory_mib": cap >> 20, "cpu_share": 0.25}]
+    evidence = evidence_of(ended, "baseline", scarcities=scarcities, faults=faults, **changes)
+    for each in evidence.of("stress")[0].of_kind("stage_finished"):
+        each.boottime_ns = int(ended_s * S)
+        each.payload |= {"duration_ns": chance.randrange(S, 60 * S), "sectors_written": chance.randrange(0, 8000)}
+    names = ["results_true", "never_silent", "under_the_cap", "in_time_or_told", "wear_in_budget"]
+    assert problems(evidence, *names, *([] if dies_at else ["stays_under_the_cap"])) == []
+
+
+# ---- each check against evidence that was forged ------------------------------------------------------------------------------
 
 
 def changed(right: dict[str, Any], stage: str, **data: Any) -> dict[str, Any]:
