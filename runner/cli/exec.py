@@ -32,7 +32,7 @@ WAITS = {  # step → what is waited for while it lasts
     "prove": "the proof that the disk of {device} loses what was not flushed",
     "push": "the pipeline and its packages to be copied to {device}",
     "environment": "the benchmark on {device}",
-    "impose": "the link faults of {device} to be on, and proven",
+    "impose": "the faults of {device} to be on, and proven",
     "start": "the pipeline to begin on {device}",
     "hold": "the pipeline on {device} to come to its next cut, if there is one, or to its end",
     "recover": "{device} to come back after the cut",
