@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -145,3 +146,98 @@ def test_what_a_dead_process_left_is_swept_and_a_living_ones_is_not(run_python: 
 def test_counts_are_summed_and_subtracted_field_by_field() -> None:
     """Nothing else is done with them."""
     assert Counted(5, 4, 3, 2).minus(Counted(1, 1, 1, 1)).plus(Counted(1, 0, 0, 0)) == Counted(5, 3, 2, 1)
+
+
+# ---- version 2, as its files look: a made tree, which keeps whatever is written into it ------------------------------------------
+
+
+class Second:
+    """A made hierarchy of version 2 with a made process of three threads, and what was written to it, in order."""
+
+    def __init__(self, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.root, self.proc, self.written = root / "cgroup", root / "proc", list[tuple[str, str]]()
+        (self.root / "home.slice").mkdir(parents=True)
+        (self.root / "cgroup.subtree_control").write_text("")
+        for tid in (70, 71, 72):
+            (self.proc / "70" / "task" / str(tid)).mkdir(parents=True)
+        (self.proc / "70" / "cgroup").write_text("1:name=systemd:/x\n0::/home.slice\n")
+        self.runs(1)
+        real = quota.put
+
+        def put(path: str, value: str) -> None:
+            self.written.append((os.path.relpath(path, self.root), value))
+            real(path, value)
+
+        monkeypatch.setattr(quota, "put", put)
+        monkeypatch.setattr(quota, "_remove", self._remove)
+        self.tag = quota._own_tag()
+        self.groups = Groups(Hierarchy(2, str(self.root)), str(self.proc))
+
+    def runs(self, seconds: int) -> None:
+        """So long each thread has run, and half as long waited."""
+        for path in (self.proc / "70" / "task").iterdir():
+            (path / "schedstat").write_text(f"{seconds * 10**9} {seconds * 5 * 10**8} 7\n")
+
+    def _remove(self, folder: str) -> bool:
+        """A kernel removes a group though it has files, if no group lies in it."""
+        if not os.path.isdir(folder) or any(entry.is_dir() for entry in os.scandir(folder)):
+            return False
+        shutil.rmtree(folder)
+        return True
+
+    def said(self, name: str) -> list[str]:
+        return [value for path, value in self.written if path.endswith(name)]
+
+
+@pytest.fixture
+def second(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Second:
+    return Second(tmp_path, monkeypatch)
+
+
+def test_version_two_limits_threads_below_a_group_that_their_process_moves_into(second: Second) -> None:
+    """Each group of a thread is threaded before any thread is in it, and limited before its thread is; the process goes in as a whole."""
+    second.groups.take_in(70, [71, 72])
+    base = f"{second.tag}-process"
+    assert second.said("cgroup.type") == ["threaded", "threaded"]
+    assert second.said("cgroup.threads") == ["71", "72"]
+    assert second.said(f"{base}/cgroup.procs") == ["70"] and second.said(f"{base}/cgroup.subtree_control") == ["+cpu"]
+    assert second.written[0] == ("cgroup.subtree_control", "+cpu"), "nobody had given it to the groups of the root"
+    order = [path for path, _ in second.written]
+    assert order.index(f"{base}/{second.tag}-0/cgroup.type") < order.index(f"{base}/cgroup.procs")
+    one = f"{base}/{second.tag}-0"
+    assert order.index(f"{base}/cgroup.procs") < order.index(f"{one}/cpu.max") < order.index(f"{one}/cgroup.threads")
+    second.groups.limit(0.4)
+    assert second.said("cpu.max") == ["max 10000"] * 2 + ["4000 10000"] * 2
+    assert set(second.said("cpu.weight")) == {"800"}
+
+
+def test_version_two_is_counted_in_its_own_words(second: Second) -> None:
+    """In microseconds, and without a second for whoever has not run since."""
+    second.groups.take_in(70, [71, 72])
+    for number in range(2):
+        folder = second.root / f"{second.tag}-process" / f"{second.tag}-{number}"
+        (folder / "cpu.stat").write_text("usage_usec 9\nnr_periods 40\nnr_throttled 30\nthrottled_usec 250000\n")
+    assert second.groups.counted() == (2 * 10**9, 10**9, 60, 500_000_000)
+    assert second.groups.held_ns() == 250_000_000
+    second.runs(3)
+    assert second.groups.counted().ran_ns == 6 * 10**9
+
+
+def test_version_two_is_left_as_it_was(second: Second) -> None:
+    """The process is where it was before, no group of ours is there, and the root's controller, which was lent, is taken back."""
+    second.groups.take_in(70, [71, 72])
+    assert second.groups.release() == []
+    assert (second.root / "home.slice" / "cgroup.procs").read_text() == "70"
+    assert [path.name for path in second.root.iterdir() if path.is_dir()] == ["home.slice"]
+    assert second.said("cgroup.subtree_control")[-1] == "-cpu"
+    assert second.groups.folders == []
+
+
+def test_a_thread_that_is_new_is_taken_in_and_one_that_is_gone_counts_with_what_it_did(second: Second) -> None:
+    """As a board's threads are, which was powered anew. Moving the process moves all threads, so each goes to its group again."""
+    second.groups.take_in(70, [71])
+    second.groups.counted()
+    second.groups.take_in(70, [72])
+    assert second.said("cgroup.threads") == ["71", "72"]
+    assert second.groups.counted().ran_ns == 2 * 10**9
+    assert len(second.groups.folders) == 2, "the base, and the group of one thread"
