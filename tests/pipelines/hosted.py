@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -34,11 +35,12 @@ def environment(stageflow: str, folder: Path) -> Path:
 
 
 def hosted(
-    entry: str, module: str, folder: Path, variables: dict[str, str], *, stageflow: str = "1.2.0", kill_at: str = "", limit_s: float = 120.0
-) -> dict[str, dict[str, Any]]:
+    entry: str, module: str, folder: Path, variables: dict[str, str], *, stageflow: str = "1.2.0", kill_at: str = "",
+    limit_s: float = 120.0, entering: Callable[[list[str]], list[str]] = list,
+) -> dict[str, dict[str, Any]]:  # fmt: skip
     """Each stage's report. With `kill_at`, the host is killed when that stage has begun, and what had ended until then is given.
 
-    `limit_s` is how long a stage may take.
+    `limit_s` is how long a stage may take; `entering` makes the host's command one that goes somewhere first, into a control group.
     """
     folder.mkdir(exist_ok=True)
     wheels = environment(stageflow, folder.parent)
@@ -46,7 +48,7 @@ def hosted(
     ours, theirs = socket.socketpair()
     ended: dict[str, dict[str, Any]] = {}
     with ours, tempfile.TemporaryFile() as witness:
-        command = [sys.executable, "-c", HOST, str(theirs.fileno())]
+        command = entering([sys.executable, "-c", HOST, str(theirs.fileno())])
         child_environment = {**os.environ, "PYTHONPATH": str(root), **variables}
         child = subprocess.Popen(command, pass_fds=(theirs.fileno(), witness.fileno()), env=child_environment, cwd=root)
         theirs.close()

@@ -22,7 +22,10 @@ import pytest
 
 from runner.judgement.judge import entry_checks
 from runner.lab.where import builtin_root
+from runner.ondevice import fingerprint
+from runner.ondevice.cgroup import Group
 from runner.ondevice.results import finished_stages
+from runner.ondevice.small_disk import SmallDisk
 from tests.pipelines.hosted import hosted
 
 FOLDER = builtin_root() / "pipelines" / "edge_005"
@@ -320,6 +323,40 @@ def test_an_honest_station_is_never_accused(
         each.payload |= {"duration_ns": chance.randrange(S, 60 * S), "sectors_written": chance.randrange(0, 8000)}
     names = ["results_true", "never_silent", "under_the_cap", "in_time_or_told", "wear_in_budget"]
     assert problems(evidence, *names, *([] if dies_at else ["stays_under_the_cap"])) == []
+
+
+@pytest.mark.real
+@pytest.mark.long
+@pytest.mark.alone  # a group and a mount are the whole machine's: whoever compares fingerprints meanwhile sees them
+@pytest.mark.skipif(not {"cgroup-memory", "loop"} <= set(fingerprint.capabilities()), reason="needs root, memory groups, loop devices")
+def test_fifty_stations_on_really_too_little_are_not_accused(tmp_path: Path) -> None:
+    """Real caps, and a small disk that is really full, without inodes or read-only, or has room; what the kernel counted is evidence."""
+    chance, seen = random.Random(5), list[str]()
+    group, disk = Group(str(tmp_path / "state")), SmallDisk(str(tmp_path / "state"))
+    for number in range(50):
+        what, cap, share = chance.choice(["full", "no_inodes", "read_only", ""]), chance.choice([64, 128, 256]), chance.choice([0.25, 0.5])
+        folder, image = tmp_path / f"{number}", tmp_path / f"disk-{number}"
+        image.mkdir()
+        try:
+            group.make()
+            assert group.limit({"memory_bytes": cap << 20, "quota_us": round(share * 10_000), "processes": 40}) == []
+            place = disk.make(str(image), 16, what == "no_inodes", False)
+            if what:
+                disk.spoil(what)
+            ended = hosted("edge_005", "baseline", folder, {"SCARCE_FOLDER": place}, entering=group.entering)
+            figures = group.figures()
+        finally:
+            disk.mend()
+            disk.remove()
+            group.remove()
+        faults = [{"fault": "disk", "on": True, "boot_id": BOOT, "boottime_ns": 5 * S}] if what else []
+        planned = [{"fault": "disk", "what": what}] if what else []
+        readings = [*STARTED["readings"], record("confined", 19, confined=figures)]
+        evidence = evidence_of(ended, "baseline", scarcities=planned, faults=faults, readings=readings)
+        assert problems(evidence) == [], (what, cap, share)
+        assert figures["memory_limit_bytes"] == cap << 20 and figures["memory_peak_bytes"] <= cap << 20
+        seen.append(what)
+    assert {*seen} == {"full", "no_inodes", "read_only", ""}
 
 
 # ---- each check against evidence that was forged ------------------------------------------------------------------------------
