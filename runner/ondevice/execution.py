@@ -45,7 +45,7 @@ from .journal import Journal, Record, boot_id, boottime_ns, fsync_folder
 from .kept import point_to, refuse
 from .results import ENDS, damage, finished_stages, state_hash
 from .sampler import Sampler, sample
-from .scarcity import Scarce, sectors_written
+from .scarcity import NOT_ENTERED, Scarce, sectors_written
 from .store import Store
 
 HOLD_LIMIT_S = 120.0  # a hold whose coordinator never comes back is given up, and the run goes on by itself
@@ -223,6 +223,9 @@ class Execution:
         A device that cannot (no memory, no processes, a disk that is full or fails) is not: the journal has no end then, coordinators hear
         why, and the next supervisor goes on.
         """
+        host = lanes(self._spec).index(lane)
+        if isinstance(error, EOFError) and self.scarce.group is not None and self._hosts[host].wait() == NOT_ENTERED:
+            error = OSError("the kernel did not let the pipeline's process into its control group")
         said = f"{type(error).__name__}: {error}"
         if not isinstance(error, (OSError, MemoryError)):
             what = f"supervisor: {said}"

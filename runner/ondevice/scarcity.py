@@ -17,6 +17,7 @@ from typing import Any, Callable
 from .say import say
 
 PROBE_S, WORK_S = 60.0, 0.4
+NOT_ENTERED = 71  # a host ended so: the kernel would not have it in its group, and it was nothing that a pipeline did
 _HOG = "import sys\nheld = []\nfor _ in range(int(sys.argv[1])):\n    held.append(bytearray(1 << 20))\n"
 _SPIN = (
     "import sys, time\nlast = time.perf_counter()\nuntil = float(sys.argv[1])\n"

@@ -6,6 +6,7 @@ import os
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -288,7 +289,18 @@ def test_a_fault_that_waits_for_a_stage_learns_that_it_has_begun(device: Device)
     assert not execution.has_reached("ingest", "start")
 
 
-# ---- under link faults -------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize(("status", "broken"), [(71, True), (1, False), (-9, False)])
+def test_a_host_that_never_was_in_its_group_is_the_devices_fault(device: Device, status: int, broken: bool) -> None:
+    """Then it had not begun to be a pipeline; one that ends by itself, or is killed, has failed."""
+    execution = device.create()
+    execution.scarce.group = SimpleNamespace(entering=list, figures=dict, limits=dict, remove=list)
+    execution._hosts = [SimpleNamespace(wait=lambda: status, kill=lambda: None)]
+    execution._say_what_broke(EOFError("the other end closed the channel"), "")
+    assert (bool(execution.broken), execution.ended) == (broken, not broken)
+    assert not broken or "control group" in execution.broken
+
+
+# ---- under faults -------------------------------------------------------------------------------------------------
 
 
 def test_it_stands_until_its_faults_are_armed_again(device: Device) -> None:
