@@ -78,9 +78,9 @@ class Looked:
 
 async def _looked(output: Output, device: KnownDevice, session: Session, lease: Lease) -> Looked:
     from runner.farm import health
-    from runner.story.ground import Ground
+    from runner.story.ground import Ground, under_way
 
-    ground = Ground(device.name, device.identity, session, lease.leases, "a check", output.say)
+    ground = Ground(device.name, device.identity, session, lease.leases, "a check", output.say, scarce=under_way(session.hello))
     taken_back, stays = await ground.revert()
     left = [f"a fault could not be taken back, its guard still sees: {each}" for each in stays]
     now = await ground.fingerprint()

@@ -114,6 +114,12 @@ class Ground:
         raise LabError(said, do=f"runner device check {self.name}")
 
 
+def under_way(hello: Row) -> bool:
+    """Whether a device that has just said so goes on with somebody's execution, whose group and small disk are then its own."""
+    said = hello.get("execution")
+    return isinstance(said, dict) and not said.get("ended")
+
+
 def _left_behind(program: Row) -> str:
     """A program that stands on a device, as a person is told of it."""
     said = words(str(program.get("word") or program.get("state")), 80)

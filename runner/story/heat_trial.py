@@ -18,7 +18,7 @@ from runner.judgement import slowed
 from runner.lab.load import Reader
 from runner.model.plan import HeatPlan
 from runner.story.arming import SPARE_S
-from runner.story.ground import Ground
+from runner.story.ground import Ground, under_way
 from runner.story.heat import Heating, at_rest
 from runner.story.plan import heat_of
 from runner.story.trial import NAME, IsOn, Tell, Tried, at_hand, nobody_knows
@@ -53,7 +53,7 @@ async def try_heat(request: Request, identity: str, plan: HeatPlan, for_s: float
     """
     held = at_hand(request, identity, f"profile try on {request.name}", wait=True, is_on=is_on)
     async with held as (target, session, lease):
-        ground = Ground(request.name, identity, session, lease.leases, "a trial", request.say)
+        ground = Ground(request.name, identity, session, lease.leases, "a trial", request.say, scarce=under_way(session.hello))
         token, own, state = f"try.{secrets.token_hex(4)}", not target.power.heats, target.home.state
         heating = Heating(target.power, session, plan, f"{NAME}.thermal-1", state, own, for_s + SPARE_S, token, NAME)
 

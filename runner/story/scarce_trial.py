@@ -18,7 +18,7 @@ from runner.judgement import side_by_side
 from runner.model.profile import Scarcity
 from runner.story import scarcity
 from runner.story.arming import SPARE_S, arm
-from runner.story.ground import Ground
+from runner.story.ground import Ground, under_way
 from runner.story.trial import NAME, IsOn, Tell, Tried, at_hand, nobody_knows
 from runner.target.drivers import Request
 from runner.target.session import Session
@@ -37,6 +37,9 @@ async def try_scarce(
     held = at_hand(request, identity, f"profile try on {request.name}", wait=True, is_on=is_on)
     async with held as (_, session, lease):
         ground = Ground(request.name, identity, session, lease.leases, "a trial", request.say)
+        if under_way(session.hello):  # its pipeline is in the very group
+            found = f"{session.hello['execution'].get('run')} left an execution under way on {request.name}"
+            raise LabError(found, do="runner run resume, or runner run cancel")
         await ground.clear()
         await session.ask("clear_scarcity", timeout_s=60)
         token, hello = f"try.{secrets.token_hex(4)}", dict(session.hello)

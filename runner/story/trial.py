@@ -32,7 +32,7 @@ from runner.lab.where import state_root
 from runner.model.device import DataLink
 from runner.model.profile import Link
 from runner.story.arming import SPARE_S, arm, before_of, begin, constant, expected_of
-from runner.story.ground import Ground
+from runner.story.ground import Ground, under_way
 from runner.story.left import DRAIN_LIMIT_S
 from runner.story.links import as_before, namespace_of
 from runner.story.measure import LONGEST_S, Expected, Probe, at_rest, measure, start_light, stop_light
@@ -159,7 +159,7 @@ async def bench(request: Request, identity: str, link: DataLink, tell: Tell, is_
     purpose = f"profile try on {request.name}"
     held = at_hand(request, identity, purpose, wait=True, is_on=is_on)
     async with held as (target, session, lease), _far_end(target, link) as (far_end, evidence):
-        ground = Ground(request.name, identity, session, lease.leases, "a trial", request.say)
+        ground = Ground(request.name, identity, session, lease.leases, "a trial", request.say, scarce=under_way(session.hello))
         await ground.clear()
         found = await ground.found(link.interface)
         probe = Probe(session, far_end, link.far_end, secrets.token_hex(8), request.clock)
@@ -259,7 +259,7 @@ async def revert(request: Request, identity: str, is_on: IsOn = nobody_knows) ->
     device is held: what a living run holds is that run's."""
     held = at_hand(request, identity, f"device revert {request.name}", wait=False, for_check=True, is_on=is_on)
     async with held as (target, session, lease):
-        ground = Ground(request.name, identity, session, lease.leases, "a revert by hand", request.say)
+        ground = Ground(request.name, identity, session, lease.leases, "a revert by hand", request.say, scarce=under_way(session.hello))
         hot = ((await target.power.facts()).get("heat") or {}).get("on")
         left = (await target.power.cool())["left"]
         if left:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from runner.errors import LabError
+from runner.farm import health
 from runner.model.plan import ExecutionPlan
 from runner.model.profile import Resources
 from runner.story import faults, links, scarcity
+from runner.story.ground import under_way
 from tests.story.test_heat import Board, Power, lived
 from tests.story.test_heat import execution as heated
 from tests.story.test_heat import power as power
@@ -171,3 +174,26 @@ def test_a_heat_alone_is_compared_with_what_was_right_before_it(heated_run: Any,
 
     with pytest.raises(LabError, match=r"quarantined: - mounts: /mnt"):
         asyncio.run(planted())
+
+
+@pytest.mark.parametrize(
+    ("execution_said", "quarantined"),
+    [({"run": "EDGE-005.x", "ended": False}, False), ({"run": "EDGE-005.x", "ended": True}, True), (None, True), ("?", True)],
+)
+def test_who_comes_by_hand_takes_what_is_under_way_for_no_leftover(
+    small: Any, device: Device, execution_said: Any, quarantined: bool
+) -> None:
+    """A board that is put on goes on with what a dead run left, in its group: that is quarantined by nobody, or no resume could end it."""
+    device.hello["execution"] = execution_said
+    small.lease.leases.expect("pi-04", "a" * 32, {**small_fingerprint(device), "boot_id": "a" * 32})
+    device.lines = {"cgroups": [GROUP]}
+    ground = replace(small.ground, scarce=under_way(device.hello))
+    if quarantined:
+        with pytest.raises(LabError, match="quarantined"):
+            asyncio.run(ground.clear())
+    else:
+        asyncio.run(ground.clear())
+
+
+def small_fingerprint(device: Device) -> dict[str, Any]:
+    return health.read(device._fingerprint()["fields"])
