@@ -360,8 +360,8 @@ class FakePower:
         self.done.append("cut")
         return {"method": "by hand", "writes_lost": {"count": 3}}
 
-    async def renew(self, duration_s: float) -> None:
-        self.done.append(f"renew {duration_s:g}")
+    async def keep_on(self, duration_s: float) -> None:
+        self.done.append(f"keep on {duration_s:g}")
 
 
 @pytest.fixture
@@ -380,9 +380,9 @@ def power(monkeypatch: pytest.MonkeyPatch) -> list[FakePower]:
 @pytest.mark.parametrize(
     ("words", "done", "said"),
     [
-        (("on",), ["on", "renew 600"], "on for 600 s"),
-        (("on", "--for", "2h"), ["on", "renew 7200"], "on for 7200 s"),
-        (("on", "--for", "60"), ["on", "renew 60"], "on for 60 s"),
+        (("on",), ["on", "keep on 600"], "on for 600 s"),
+        (("on", "--for", "2h"), ["on", "keep on 7200"], "on for 7200 s"),
+        (("on", "--for", "60"), ["on", "keep on 60"], "on for 60 s"),
         (("off",), ["off"], "qemu-pi: off"),
         (("cut",), ["cut"], "cut: by hand; 3 unflushed writes lost"),
     ],

@@ -209,7 +209,7 @@ class Bench:
     async def _renew(self) -> None:
         while True:
             with contextlib.suppress(RunnerError):
-                await self.target.power.renew(KEPT_S)
+                await self.target.power.keep_on(KEPT_S)
             await asyncio.sleep(KEPT_S / 4)
 
     # ---- who there is -----------------------------------------------------------------------------------
