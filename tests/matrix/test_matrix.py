@@ -75,7 +75,7 @@ def processes_of(state: Path) -> list[str]:
     return found
 
 
-@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize("how", [pytest.param(signal.SIGTERM, marks=pytest.mark.long), signal.SIGKILL])
 def test_nothing_is_left_when_the_script_is_ended(tmp_path: Path, how: signal.Signals) -> None:
     """In the middle of a cell: told to end it switches the board off; killed, all that it had started goes by itself."""
     state = tmp_path / "state"
