@@ -79,6 +79,7 @@ def test_a_journal_without_folder_fsync_is_caught(run_edge_002: Run) -> None:
     assert "promises_kept" in failed(conclusion)
 
 
+@pytest.mark.long
 def test_ignoring_the_journal_is_caught_on_a_board_too(run_edge_002: Run) -> None:
     """The witness outside of the board counts stage starts that no disk of the board remembers."""
     broken = sabotage.using(sabotage.supervisor_with(sabotage.SAYS_RESTORED_AND_REPEATS))
