@@ -67,12 +67,12 @@ def on_the_disk(chain: Chain) -> set[str]:
 
 
 def runs_on(disk: Path) -> set[str]:
-    """The names below `runner/runs` of a data disk, as the next boot will find them: its journal is replayed, in a copy."""
+    """The folders below `runner/runs` of a data disk, as the next boot will find them: its journal is replayed, in a copy."""
     tools = {**os.environ, "PATH": SBIN}
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(folder) / DISK
         subprocess.run(["cp", "--sparse=always", str(disk), str(copy)], check=True, timeout=120)
         subprocess.run(["e2fsck", "-fy", str(copy)], env=tools, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, timeout=120)
         said = subprocess.run(["debugfs", "-R", "ls -p /runner/runs", str(copy)], env=tools, capture_output=True, timeout=120, check=True)
-    names = {line.split("/")[5] for line in said.stdout.decode().splitlines() if line.startswith("/")}
-    return names - {".", ".."}
+    rows = [line.split("/") for line in said.stdout.decode().splitlines() if line.startswith("/")]  # /inode/mode/uid/gid/name/size/
+    return {row[5] for row in rows if row[2].startswith("04")} - {".", ".."}  # folders; a file of one word says which run is current

@@ -117,8 +117,10 @@ def test_a_run_that_is_left_on_the_disk_of_a_board_is_found(tmp_path: Path) -> N
     disk = tmp_path / "disk"
     create_data_disk(disk, 64)
     asked = ("mkdir runner", "mkdir runner/runs", "mkdir runner/runs/EDGE-002.run-2026-11-22-001.5904279c")
-    found = []
+    found, tools = [], {**os.environ, "PATH": SBIN}
     for request in asked:
-        subprocess.run(["debugfs", "-w", "-R", request, str(disk)], env={**os.environ, "PATH": SBIN}, check=True, capture_output=True)
+        subprocess.run(["debugfs", "-w", "-R", request, str(disk)], env=tools, check=True, capture_output=True)
         found.append(runs_on(disk))
     assert found == [set(), set(), {"EDGE-002.run-2026-11-22-001.5904279c"}]
+    subprocess.run(["debugfs", "-w", "-R", f"write {__file__} runner/runs/current", str(disk)], env=tools, check=True, capture_output=True)
+    assert runs_on(disk) == found[-1]  # says which run is current, and is none
