@@ -8,9 +8,9 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Awaitable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, TextIO
+from typing import Any, TextIO, TypeVar
 
 from runner.cli.terminal import cells, line_of, painted, painted_complaint, plain, shortened, wants_colour, width
 from runner.cli.waiting import STATUS
@@ -19,6 +19,7 @@ from runner.lab.where import Lab, find_lab
 
 SCHEMA = "stageflow-runner/1"
 LEAST_CELLS = 8  # of a column that is shortened
+Result = TypeVar("Result")
 
 __all__ = ["Output", "columns", "file_text", "plain"]
 
@@ -51,6 +52,11 @@ class Output:
             yield
         finally:
             STATUS.show(before)
+
+    async def awaited(self, what: str, work: Awaitable[Result], limit_s: float | None = None) -> Result:
+        """What `work` gives, waited for as `what`. In the event loop: begun outside of it, the line would never be drawn again."""
+        with self.waiting(what, limit_s):
+            return await work
 
     def wait(self, what: str = "", limit_s: float | None = None, *, at_once: bool = False) -> None:
         """The same for faces of events: from now on `what` is waited for instead of anything else; without a word, nothing is.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from typing import Any
 
@@ -45,6 +46,33 @@ def test_a_plain_number_is_a_time_in_seconds(runner: Runner, monkeypatch: pytest
     monkeypatch.setattr(trial, "try_out", try_out)
     runner("profile", "try", "gprs", "--for", "60")
     assert asked == [60.0]
+
+
+@pytest.mark.parametrize("words", [("profile", "try", "gprs"), ("device", "revert", "qemu-pi")], ids=["try", "revert"])
+def test_a_trial_and_a_revert_say_that_they_wait(runner: Runner, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...]) -> None:
+    """Again and again: a board boots meanwhile, and a slow link takes minutes to be measured."""
+
+    async def slow(*_: Any) -> Any:
+        await asyncio.sleep(0.2)
+        return trial.Tried() if words[0] == "profile" else []
+
+    monkeypatch.setattr("runner.cli.waiting.next_due_s", lambda elapsed_s, rewritten: elapsed_s + 0.01)
+    monkeypatch.setattr(trial, "try_out", slow)
+    monkeypatch.setattr(trial, "revert", slow)
+    assert runner(*words).err.count("waiting for qemu-pi to answer") > 1
+
+
+def test_a_link_that_carries_less_than_before_says_what_to_do(runner: Runner, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The state of the device is as before then, or it would be quarantined: the host may have been busy."""
+
+    async def try_out(*_: Any) -> trial.Tried:
+        return trial.Tried(rows={"during": [{"within": True}], "after": [{"within": False}]})
+
+    monkeypatch.setattr(trial, "try_out", try_out)
+    done = runner("profile", "try", "gprs")
+    assert done.exit_code == 3
+    assert "reached, taken back, and the device's state is as before, but its link DOES NOT CARRY what it did" in done.out
+    assert done.out.endswith("next: runner device check qemu-pi, and try again on a less busy machine\n")
 
 
 @pytest.mark.parametrize(
