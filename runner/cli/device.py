@@ -31,7 +31,15 @@ def device_list(output: Output) -> int:
     """The inventory, and which device is free or quarantined: of the leases of this user on this host."""
     from runner.lab.remembered import remembered
 
-    rows, complaints = remembered(output.lab(), "devices", ("inventory.yaml", "devices/*.yaml"), _rows)
+    lab = output.lab()
+    rows, complaints = remembered(lab, "devices", ("inventory.yaml", "devices/*.yaml"), _rows)
+    others = [row["name"] for row in rows if not row.pop("ours")]
+    if others and not complaints:  # a driver of somebody else may be gone by now
+        from runner.lab.load import Reader
+
+        reader = Reader(lab)
+        _rows(reader)
+        complaints = reader.complaints
     if complaints:
         raise AskError.of(dict.fromkeys(complaints))
     held, quarantined = _held(), _quarantined()
@@ -47,16 +55,18 @@ def device_list(output: Output) -> int:
 
 def _rows(reader: Reader) -> list[dict[str, Any]]:
     """What the lab's files say of each device; who holds it is never in here."""
+    from runner.target.drivers import known_type, ours
+
     found = reader.inventory()
     rows: list[dict[str, Any]] = []
     if not found:
         return rows
     inventory, source = found
     for name, line in inventory.devices.items():
-        device_type = reader.device_type(line.type, source.where(("devices", name, "type")))
+        device_type = known_type(reader, line.type, source.where(("devices", name, "type")))
         if device_type:
             row = {"name": name, "type": line.type, "title": device_type.title, "cut": device_type.loss, "tags": list(line.tags)}
-            rows.append({**row, "identity": line.identity(name)})
+            rows.append({**row, "identity": line.identity(name), "ours": ours(device_type)})
     return rows
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import click
 
-from runner.cli.output import Output
+from runner.cli.output import Output, lose
 from runner.errors import AskError
 from runner.judgement.export import FORMATS, TEXT, export
 
@@ -41,9 +41,12 @@ def run_export(output: Output, name: str, form: str, file: str) -> int:
         conclusion = conclude(folder, folder.completed_at)
     pieces = export(conclusion, form)
     if file == "-":
-        for piece in pieces:
-            sys.stdout.buffer.write(piece)
-        sys.stdout.buffer.flush()
+        try:
+            for piece in pieces:
+                sys.stdout.buffer.write(piece)
+            sys.stdout.buffer.flush()
+        except OSError as error:
+            lose(error, sys.stdout)
         return 0
     with output.waiting(f"{file} to be written"):
         written = _write(Path(file), pieces)

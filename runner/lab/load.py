@@ -38,10 +38,11 @@ class Reader:
 
     def profile_source(self, name: str) -> Source:
         """The file of a profile that was found, as plain data with its lines."""
-        relative = f"profiles/{name}.yaml"
-        path = self.lab.file(relative)
-        assert path is not None
-        return Source(path, self._shown(path, relative))
+        return self._source(f"profiles/{name}.yaml")
+
+    def device_source(self, name: str) -> Source:
+        """The same of a device type."""
+        return self._source(f"devices/{name}.yaml")
 
     def entry(self, entry_id: str, where: str) -> tuple[Entry, Source] | None:
         """The entry with this id, whose folder is the id in lower case with `_`."""
@@ -57,10 +58,7 @@ class Reader:
 
     def entry_source(self, entry_id: str) -> Source:
         """entry.yaml of an entry that has a folder, as plain data: also where it is no `Entry`."""
-        relative = entry_file(entry_id)
-        path = self.lab.file(relative)
-        assert path is not None
-        return Source(path, self._shown(path, relative))
+        return self._source(entry_file(entry_id))
 
     def entry_folder(self, entry_id: str) -> Path:
         """The folder of an entry that was found. A lab's own folder wins as a whole, never file by file."""
@@ -108,6 +106,11 @@ class Reader:
         value = source.validate(model)
         self.complaints.extend(source.complaints)
         return (value, source) if value is not None else None
+
+    def _source(self, relative: str) -> Source:
+        path = self.lab.file(relative)
+        assert path is not None
+        return Source(path, self._shown(path, relative))
 
     def _shown(self, path: Path, relative: str) -> str:
         builtin = not self.lab.builtin and path.is_relative_to(builtin_root()) and self.lab.root != builtin_root()

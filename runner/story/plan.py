@@ -20,7 +20,7 @@ from runner.model.entry import Entry, Scenario, Severity
 from runner.model.plan import CutPlan, ExecutionPlan, Plan
 from runner.model.profile import PowerCut, Profile, Tamper
 from runner.target.bundle import stageflow_versions
-from runner.target.drivers import known
+from runner.target.drivers import known_type
 
 MAX_CUTS = 1000
 _WITH_DATA_LINK = ("a device whose type has a `data_link`", "--device", "runner exec … --device qemu-pi")
@@ -227,14 +227,8 @@ def find_device(asked: Asked, reader: Reader) -> tuple[DeviceLine, DeviceType] |
         wrong = f"no device is called {asked.device!r}{nearest(asked.device, names)}"
         reader.complain(wrong, one_of(names, asked.device, "runner device list"), "--device")
         return None
-    device_type = reader.device_type(line.type, source.where(("devices", asked.device, "type")))
-    if device_type is None:
-        return None
-    for kind, name in (("power", device_type.power), ("transports", device_type.transport)):
-        if name not in known(kind):
-            where = f"devices/{line.type}.yaml"
-            reader.complain(f"no {kind} driver is called {name!r}{nearest(name, known(kind))}", one_of(known(kind)), where)
-    return line, device_type
+    device_type = known_type(reader, line.type, source.where(("devices", asked.device, "type")))
+    return (line, device_type) if device_type else None
 
 
 def _scenarios(asked: Asked, reader: Reader, entry: Entry) -> list[str]:

@@ -12,6 +12,7 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from importlib.metadata import EntryPoint
 from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
@@ -27,6 +28,7 @@ from runner.errors import AskError
 from runner.farm.lease import Leases, lent
 from runner.lab.where import Lab, find_lab, state_root
 from runner.story.plan import Asked, make_plan
+from runner.target import drivers
 from runner.target.conformance import AWKWARD
 from runner.target.transports.base import Endpoint
 
@@ -114,6 +116,30 @@ def test_the_list_says_what_is_free_and_who_holds_the_rest(runner: Runner, lab: 
 
 def rows(runner: Runner) -> dict[str, Any]:
     return {row["name"]: row for row in runner("--json", "device", "list").json["devices"]}
+
+
+@pytest.mark.parametrize("words", [("list",), ("show", "pi-04")], ids=" ".join)
+def test_a_driver_that_nobody_has_is_told_as_any_mistake(runner: Runner, make_lab: Callable[..., Path], words: tuple[str, ...]) -> None:
+    """With the file's line, what may stand there and the nearest, both drivers at once; no transport is imported for it."""
+    wrong = REAL.replace("transport: ssh", "transport: shh").replace("power: process", "power: proces")
+    root = make_lab({"inventory.yaml": "devices:\n  pi-04: { type: big-board }\n", "devices/big-board.yaml": wrong})
+    said = runner("--lab", str(root), "device", *words)
+    assert said.exit_code == 2
+    assert "big-board.yaml:4: no transport driver is called 'shh' (did you mean 'ssh'?)\n  expected: one of local, ssh\n" in said.err
+    assert "big-board.yaml:5: no power driver is called 'proces' (did you mean 'process'?)" in said.err
+
+
+def test_a_list_that_is_remembered_knows_when_somebody_elses_driver_is_gone(
+    runner: Runner, make_lab: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The files are the same as before, and the package that brought the driver was removed."""
+    outside = REAL.replace("transport: ssh", "transport: serial")
+    root = make_lab({"inventory.yaml": "devices:\n  pi-04: { type: big-board }\n", "devices/big-board.yaml": outside})
+    point = EntryPoint("serial", "somewhere:make", "stageflow_runner.transports")
+    with monkeypatch.context() as installed:
+        installed.setattr(drivers, "entry_points", lambda group: [point] if group == point.group else [])
+        assert [runner("--lab", str(root), "device", "list").exit_code for _ in range(2)] == [0, 0]
+    assert "no transport driver is called 'serial'" in runner("--lab", str(root), "device", "list").err
 
 
 # ---- shell ----------------------------------------------------------------------------------------------------------------

@@ -207,3 +207,58 @@ def test_in_a_process_of_its_own_it_is_the_same(runner_process: Callable[..., An
     done = runner_process("exec", "EDGE-02", "--json", cwd=in_empty_folder)
     assert done.returncode == 2
     assert json.loads(done.stdout)["error"]["kind"] == "ask"
+
+
+# ---- standard output that takes no more ------------------------------------------------------------------------------------
+
+AFTER = "import sys; from runner.cli.main import main; {before}; main()"
+
+
+@pytest.mark.parametrize(
+    "words",
+    [("doctor",), ("--json", "doctor"), ("--json", "run", "list"), ("--help",), ("schema", "entry"), ("--json", "--help")],
+    ids=" ".join,
+)
+def test_an_answer_that_cannot_be_written_is_an_error_of_the_lab(run_python: Callable[..., Any], words: tuple[str, ...]) -> None:
+    """Exit 3 and a sentence on standard error, once; never 0, and never the 120 of an interpreter that could not flush."""
+    done = run_python(AFTER.format(before='import os; os.dup2(os.open("/dev/full", os.O_WRONLY), 1)'), *words, PYTHONUNBUFFERED="")
+    assert done.returncode == 3
+    assert done.stderr.count("standard output cannot be written: No space left on device") == 1
+    assert "Traceback" not in done.stderr and "Exception ignored" not in done.stderr
+
+
+def test_a_failure_stays_what_it_is_where_nothing_can_be_written(run_python: Callable[..., Any]) -> None:
+    """What was asked wrongly is exit 2 on a full disk, too."""
+    full = AFTER.format(before='import os; os.dup2(os.open("/dev/full", os.O_WRONLY), 1)')
+    done = run_python(full, "--json", "exec", "EDGE-02")
+    assert done.returncode == 2
+    assert "no entry is called 'EDGE-02'" in done.stderr
+
+
+NOBODY = "import os; r, w = os.pipe(); os.close(r); os.dup2(w, 1); os.dup2(w, 2)"
+
+
+@pytest.mark.parametrize("words", [("doctor",), ("--help",), ("schema", "entry"), ("--json", "--version")], ids=" ".join)
+def test_a_reader_that_has_gone_changes_no_exit_status(run_python: Callable[..., Any], words: tuple[str, ...]) -> None:
+    """Neither click's 1 nor the interpreter's 120: with both streams in a pipe that nobody reads, it is 0."""
+    assert run_python(AFTER.format(before=NOBODY), *words).returncode == 0
+
+
+ENDS_WHILE_IT_WAITS = f"""
+{NOBODY}
+import click
+import runner.cli.main as m
+from runner.cli.waiting import _write
+
+def ends(name):
+    _write("waiting for a device")
+    raise click.exceptions.Exit(130)
+
+m.import_module = ends
+m.main()
+"""
+
+
+def test_interrupted_is_130_also_where_nobody_reads(run_python: Callable[..., Any]) -> None:
+    """The line that says what is waited for lies in the buffer of standard error when the interpreter ends, and stops nothing."""
+    assert run_python(ENDS_WHILE_IT_WAITS, "run", "list", PYTHONUNBUFFERED="").returncode == 130
