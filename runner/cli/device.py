@@ -13,11 +13,12 @@ from runner.cli.output import Output, columns
 from runner.cli.power import device_power
 from runner.cli.shell import device_console, device_shell
 from runner.cli.trial import device_revert
-from runner.errors import AskError
+from runner.errors import AskError, Complaint
 
 if TYPE_CHECKING:
     from runner.farm.lease import Held, Quarantine
     from runner.lab.load import Reader
+    from runner.lab.where import Lab
 
 
 @click.group()
@@ -29,19 +30,9 @@ def device() -> None:
 @click.pass_obj
 def device_list(output: Output) -> int:
     """The inventory, and which device is free or quarantined: of the leases of this user on this host."""
-    from runner.lab.remembered import remembered
-
-    lab = output.lab()
-    rows, complaints = remembered(lab, "devices", ("inventory.yaml", "devices/*.yaml"), _rows)
-    others = [row["name"] for row in rows if not row.pop("ours")]
-    if others and not complaints:  # a driver of somebody else may be gone by now
-        from runner.lab.load import Reader
-
-        reader = Reader(lab)
-        _rows(reader)
-        complaints = reader.complaints
+    rows, complaints = of_the_files(output.lab())
     if complaints:
-        raise AskError.of(dict.fromkeys(complaints))
+        raise AskError.of(complaints)
     held, quarantined = _held(), _quarantined()
     cells = []
     keys = ("name", "type", "cut", "title")
@@ -51,6 +42,21 @@ def device_list(output: Output) -> int:
         row |= {"lease": _shown(held.get(identity)), "quarantine": shown(found)}
         cells.append([*(row[key] for key in keys), row["lease"]["holder"] if row["lease"] else str(found or "free")])
     return output.result({"devices": rows}, columns((*keys, "held by"), cells))
+
+
+def of_the_files(lab: Lab) -> tuple[list[dict[str, Any]], list[Complaint]]:
+    """What the lab's files say of each device, and each complaint about them once."""
+    from runner.lab.remembered import remembered
+
+    rows, complaints = remembered(lab, "devices", ("inventory.yaml", "devices/*.yaml"), _rows)
+    others = [row["name"] for row in rows if not row.pop("ours")]
+    if others and not complaints:  # a driver of somebody else may be gone by now
+        from runner.lab.load import Reader
+
+        reader = Reader(lab)
+        _rows(reader)
+        complaints = reader.complaints
+    return rows, list(dict.fromkeys(complaints))
 
 
 def _rows(reader: Reader) -> list[dict[str, Any]]:

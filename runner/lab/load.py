@@ -27,7 +27,14 @@ class Reader:
         self.complaints: list[Complaint] = []
 
     def inventory(self) -> tuple[Inventory, Source] | None:
-        return self._read("inventory.yaml", Inventory)
+        found = self._read("inventory.yaml", Inventory)
+        if found is None and self.lab.file("inventory.yaml"):  # what it names can be told all the same
+            source = self._source("inventory.yaml")
+            devices = source.data.get("devices") if isinstance(source.data, dict) else None
+            for name, line in devices.items() if isinstance(devices, dict) else ():
+                if isinstance(line, dict) and isinstance(line.get("type"), str):
+                    self.device_type(line["type"], source.where(("devices", name, "type")))
+        return found
 
     def device_type(self, name: str, where: str) -> DeviceType | None:
         do = "take one of these, or write devices/NAME.yaml: runner schema device"
