@@ -35,12 +35,12 @@ def device_list(output: Output) -> int:
         raise AskError.of(complaints)
     held, quarantined = _held(), _quarantined()
     cells = []
-    keys = ("name", "type", "cut", "title")
+    keys = ("name", "type", "cut", "link", "title")
     for row in rows:
         identity = row.pop("identity")
         found = quarantined.get(identity)
         row |= {"lease": _shown(held.get(identity)), "quarantine": shown(found)}
-        cells.append([*(row[key] for key in keys), row["lease"]["holder"] if row["lease"] else str(found or "free")])
+        cells.append([*(row[key] or "-" for key in keys), row["lease"]["holder"] if row["lease"] else str(found or "free")])
     return output.result({"devices": rows}, columns((*keys, "held by"), cells))
 
 
@@ -71,7 +71,9 @@ def _rows(reader: Reader) -> list[dict[str, Any]]:
     for name, line in inventory.devices.items():
         device_type = known_type(reader, line.type, source.where(("devices", name, "type")))
         if device_type:
-            row = {"name": name, "type": line.type, "title": device_type.title, "cut": device_type.loss, "tags": list(line.tags)}
+            row: dict[str, Any] = {"name": name, "type": line.type, "title": device_type.title, "cut": device_type.loss}
+            row["tags"], link = list(line.tags), line.data_link or device_type.data_link
+            row["link"] = link.interface if link else None  # on which link faults act
             rows.append({**row, "identity": line.identity(name), "ours": ours(device_type)})
     return rows
 
