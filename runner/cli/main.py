@@ -159,6 +159,8 @@ def _run(words: list[str], output: Output) -> int:
     if said.getvalue().startswith("{"):  # the word was the value of an option, and the command has answered
         output.write(said.getvalue())
         return status
+    if "--version" in words and not {"-h", "--help"} & set(words):
+        return output.result({"version": __version__}, "", status)
     return output.result({"help": said.getvalue()}, "", status)
 
 

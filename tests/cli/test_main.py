@@ -236,6 +236,8 @@ def test_the_version_is_ours(runner: Runner) -> None:
     from runner import __version__
 
     assert runner("--version").out == f"runner, version {__version__}\n"
+    assert runner("--json", "--version").json == {"schema": SCHEMA, "exit_code": 0, "version": __version__}
+    assert "help" in runner("--json", "--help").json
 
 
 def test_in_a_process_of_its_own_it_is_the_same(runner_process: Callable[..., Any], in_empty_folder: Path) -> None:
