@@ -109,11 +109,20 @@ def device_show(output: Output, name: str) -> int:
     """One device: its line and its type, and why it is quarantined, if it is."""
     found = known_device(output, name)
     known = {**found.line.model_dump(mode="json"), **found.type.model_dump(mode="json"), "type": found.line.type}
-    lines = [f"{key}: {part}" for key, part in known.items() if part not in ("", None, [])]
+    lines = [f"{key}: {_words(part)}" for key, part in known.items() if part not in ("", None, [])]
     why = _quarantined().get(found.identity)
     if why:
         lines += [f"quarantined since {why.since}:", *(f"  {each}" for each in why.differences), f"next: runner device check {name}"]
     return output.result({"device": {"name": name, **known}, "quarantine": shown(why)}, "\n".join([name, *lines]))
+
+
+def _words(part: Any) -> str:
+    """A value of a lab's file as a person says it."""
+    if isinstance(part, dict):
+        return ", ".join(f"{key} {_words(value)}" for key, value in part.items())
+    if isinstance(part, list):
+        return " ".join(map(_words, part))
+    return ("yes" if part else "no") if isinstance(part, bool) else str(part)
 
 
 @device.command("trust")

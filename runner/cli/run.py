@@ -106,7 +106,8 @@ def run_verify(output: Output, name: str) -> int:
     lines = []
     for one in broken:
         (found, where), *more = one.problems or ()
-        lines.append(f"{where}: {found}" + (f" (+{len(more)} more: --json)" if more else "") + f" [{one.rule.name}: {one.rule.sentence}]")
+        told = found if found.startswith(f"{where} ") else f"{where}: {found}"  # some rules name the file in their sentence
+        lines.append(told + (f" (+{len(more)} more: --json)" if more else "") + f" [{one.rule.name}: {one.rule.sentence}]")
     lines.append(
         f"{len(held) - len(broken) - len(idle)} rules hold, {len(broken)} broken, {len(idle)} do not apply: {', '.join(idle) or '-'}"
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -30,6 +31,9 @@ class Reader:
         found = self._read("inventory.yaml", Inventory)
         if found is None and self.lab.file("inventory.yaml"):  # what it names can be told all the same
             source = self._source("inventory.yaml")
+            types = one_of(Path(path).stem for path in self.lab.names("devices", "*.yaml"))
+            lacking = [replace(each, expected=types) if each.found.endswith(".type is missing") else each for each in self.complaints]
+            self.complaints[:] = lacking
             devices = source.data.get("devices") if isinstance(source.data, dict) else None
             for name, line in devices.items() if isinstance(devices, dict) else ():
                 if isinstance(line, dict) and isinstance(line.get("type"), str):

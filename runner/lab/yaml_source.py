@@ -198,7 +198,7 @@ class Source:
             close = nearest(str(problem["input"]), re.findall(r"'([^']+)'", context["expected"]))
             self._complain(keys, f"{name} is {_short(problem['input'])}{close}", context["expected"], do=do)
         else:
-            found = f"{name} is {_short(problem['input'])}"
+            found = f"{name} is empty" if problem["input"] is None else f"{name} is {_short(problem['input'])}"
             if keys and keys[-1] == "[key]":
                 found = f"{'.'.join(_word(key) for key in keys[:-2])} has the key {_short(problem['input'])}"
             self._complain(keys, found, _EXPECTED.get(kind, problem["msg"].removeprefix("Input should be ")).format(**context), do=do)
