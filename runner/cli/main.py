@@ -72,7 +72,7 @@ class Lazy(click.Group):
             from runner.lab.yaml_source import nearest, one_of
 
             found = f"no command is called {args[0]!r}{nearest(args[0], COMMANDS)}"
-            raise AskError(found, expected=one_of(COMMANDS, args[0], "runner --help"))
+            raise AskError(found, expected=one_of(COMMANDS, args[0], "runner --help"), do="runner --help")
         return super().resolve_command(ctx, args)
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
@@ -159,6 +159,8 @@ def _run(words: list[str], output: Output) -> int:
     if said.getvalue().startswith("{"):  # the word was the value of an option, and the command has answered
         output.write(said.getvalue())
         return status
+    if "--version" in words and not {"-h", "--help"} & set(words):
+        return output.result({"version": __version__}, "", status)
     return output.result({"help": said.getvalue()}, "", status)
 
 

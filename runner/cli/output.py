@@ -10,6 +10,7 @@ import os
 import sys
 from collections.abc import Awaitable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from typing import Any, TextIO, TypeVar
 
 from runner.cli.terminal import cells, line_of, painted, painted_complaint, plain, shortened, wants_colour, width
@@ -85,10 +86,13 @@ class Output:
         return exit_code
 
     def fail(self, error: RunnerError) -> None:
-        """A failure: a sentence on standard error, and with --json the one object on standard output."""
+        """A failure: a sentence on standard error, what is to be done about several complaints once; with --json the one object on
+        standard output."""
         STATUS.show(None)
         if not self.as_json:
-            said_plainly = [plain(str(complaint)) for complaint in error.complaints]
+            dos = [complaint.do for complaint in error.complaints]
+            once = [replace(each, do="" if each.do in dos[:place] else each.do) for place, each in enumerate(error.complaints)]
+            said_plainly = [plain(str(complaint)) for complaint in once]
             _write("\n".join(map(painted_complaint, said_plainly) if wants_colour(sys.stderr) else said_plainly), sys.stderr)
             return
         first = error.complaints[0]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -27,7 +28,17 @@ class Reader:
         self.complaints: list[Complaint] = []
 
     def inventory(self) -> tuple[Inventory, Source] | None:
-        return self._read("inventory.yaml", Inventory)
+        found = self._read("inventory.yaml", Inventory)
+        if found is None and self.lab.file("inventory.yaml"):  # what it names can be told all the same
+            source = self._source("inventory.yaml")
+            types = one_of(Path(path).stem for path in self.lab.names("devices", "*.yaml"))
+            lacking = [replace(each, expected=types) if each.found.endswith(".type is missing") else each for each in self.complaints]
+            self.complaints[:] = lacking
+            devices = source.data.get("devices") if isinstance(source.data, dict) else None
+            for name, line in devices.items() if isinstance(devices, dict) else ():
+                if isinstance(line, dict) and isinstance(line.get("type"), str):
+                    self.device_type(line["type"], source.where(("devices", name, "type")))
+        return found
 
     def device_type(self, name: str, where: str) -> DeviceType | None:
         do = "take one of these, or write devices/NAME.yaml: runner schema device"

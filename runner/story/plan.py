@@ -57,10 +57,12 @@ def make_plan(asked: Asked, lab: Lab) -> Plan:
     stageflow = entry.stageflow if asked.stageflow is None else asked.stageflow
     if stageflow not in stageflow_versions():
         where = source.where(("stageflow",)) if asked.stageflow is None else "--stageflow"
-        reader.complain(f"Stageflow {stageflow} is not pinned here", one_of(stageflow_versions()), where)
+        do = "take one of these, or leave --stageflow out: the entry's own is taken then" if asked.stageflow is not None else ""
+        found_ = f"Stageflow {stageflow} is not pinned here{nearest(stageflow, stageflow_versions())}"
+        reader.complain(found_, one_of(stageflow_versions()), where, do or "take one of these")
     count = asked.cuts if asked.cuts is not None else entry.cuts.quick if asked.quick else entry.cuts.default
     if not 1 <= count <= MAX_CUTS:
-        reader.complain(f"{count} cuts", f"1 to {MAX_CUTS}", "--cuts")
+        reader.complain(f"{count} cuts", f"1 to {MAX_CUTS}", "--cuts", "leave --cuts out: the entry's own number is taken then")
     data_link = line.data_link or device_type.data_link
     if entry.far_end and data_link is None:
         reader.complain(f"{asked.device} has no data link, and {entry.id} talks to a far end", *_WITH_DATA_LINK)
@@ -215,8 +217,8 @@ def once_more(execution: ExecutionPlan) -> ExecutionPlan:
     return execution.model_copy(update={"name": name, "cuts": cuts})
 
 
-def find_device(asked: Asked, reader: Reader) -> tuple[DeviceLine, DeviceType] | None:
-    """The inventory line and its type, or None with the complaint noted in `reader`."""
+def find_device(asked: Asked, reader: Reader, where: str = "--device") -> tuple[DeviceLine, DeviceType] | None:
+    """The inventory line and its type, or None with the complaint noted in `reader`; `where` is where the device was named."""
     found = reader.inventory()
     if found is None:
         return None
@@ -225,7 +227,7 @@ def find_device(asked: Asked, reader: Reader) -> tuple[DeviceLine, DeviceType] |
     if line is None:
         names = list(inventory.devices)
         wrong = f"no device is called {asked.device!r}{nearest(asked.device, names)}"
-        reader.complain(wrong, one_of(names, asked.device, "runner device list"), "--device")
+        reader.complain(wrong, one_of(names, asked.device, "runner device list"), where, "runner device list")
         return None
     device_type = known_type(reader, line.type, source.where(("devices", asked.device, "type")))
     return (line, device_type) if device_type else None
@@ -236,5 +238,5 @@ def _scenarios(asked: Asked, reader: Reader, entry: Entry) -> list[str]:
     for name in asked.scenarios:
         if name not in entry.scenarios:
             names, listed = list(entry.scenarios), f"runner entry show {entry.id}"
-            reader.complain(f"no scenario is called {name!r}{nearest(name, names)}", one_of(names, name, listed), "--scenario")
+            reader.complain(f"no scenario is called {name!r}{nearest(name, names)}", one_of(names, name, listed), "--scenario", listed)
     return [name for name in entry.scenarios if name == "baseline" or not asked.scenarios or name in asked.scenarios]

@@ -142,6 +142,14 @@ def test_a_list_that_is_remembered_knows_when_somebody_elses_driver_is_gone(
     assert "no transport driver is called 'serial'" in runner("--lab", str(root), "device", "list").err
 
 
+def test_a_device_is_shown_in_words(runner: Runner, lab: Path) -> None:
+    """Nothing of it is Python; a program gets the values."""
+    said = runner("device", "show", "qemu-pi").out
+    assert "data_link: interface data0, far_end 10.77.0.1, one_path no\n" in said
+    assert not set("{}[]'") & set(said.partition("\n")[2])
+    assert runner("--json", "device", "show", "qemu-pi").json["device"]["data_link"]["one_path"] is False
+
+
 # ---- shell ----------------------------------------------------------------------------------------------------------------
 
 
