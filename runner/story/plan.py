@@ -58,8 +58,8 @@ def make_plan(asked: Asked, lab: Lab) -> Plan:
     if stageflow not in stageflow_versions():
         where = source.where(("stageflow",)) if asked.stageflow is None else "--stageflow"
         do = "take one of these, or leave --stageflow out: the entry's own is taken then" if asked.stageflow is not None else ""
-        found_ = f"Stageflow {stageflow} is not pinned here{nearest(stageflow, stageflow_versions())}"
-        reader.complain(found_, one_of(stageflow_versions()), where, do or "take one of these")
+        unpinned = f"Stageflow {stageflow} is not pinned here{nearest(stageflow, stageflow_versions())}"
+        reader.complain(unpinned, one_of(stageflow_versions()), where, do or "take one of these")
     count = asked.cuts if asked.cuts is not None else entry.cuts.quick if asked.quick else entry.cuts.default
     if not 1 <= count <= MAX_CUTS:
         reader.complain(f"{count} cuts", f"1 to {MAX_CUTS}", "--cuts", "leave --cuts out: the entry's own number is taken then")
