@@ -23,12 +23,13 @@ class RunGroup(click.Group):
     """Knows that people type `runner run EDGE-002` and mean `runner exec EDGE-002`."""
 
     def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:
-        from runner.lab.yaml_source import nearest
+        if args and args[0] not in self.commands and not args[0].startswith("-"):
+            from runner.lab.yaml_source import nearest
 
-        if args and args[0] not in self.commands and not args[0].startswith("-") and not nearest(args[0], self.commands):
-            do = f"runner exec {' '.join(args)}"
-            others = ", ".join(name for name in self.commands if name not in ("list", "show"))
-            raise AskError(f"`runner run` has no command {args[0]!r}", expected=f"list or show; also {others}", do=do)
+            if not nearest(args[0], self.commands):
+                do = f"runner exec {' '.join(args)}"
+                others = ", ".join(name for name in self.commands if name not in ("list", "show"))
+                raise AskError(f"`runner run` has no command {args[0]!r}", expected=f"list or show; also {others}", do=do)
         return super().resolve_command(ctx, args)
 
 
