@@ -61,7 +61,7 @@ def of_the_files(lab: Lab) -> tuple[list[dict[str, Any]], list[Complaint]]:
 
 def _rows(reader: Reader) -> list[dict[str, Any]]:
     """What the lab's files say of each device; who holds it is never in here."""
-    from runner.target.drivers import known_type, ours
+    from runner.target.drivers import known_line, ours
 
     found = reader.inventory()
     rows: list[dict[str, Any]] = []
@@ -69,7 +69,7 @@ def _rows(reader: Reader) -> list[dict[str, Any]]:
         return rows
     inventory, source = found
     for name, line in inventory.devices.items():
-        device_type = known_type(reader, line.type, source.where(("devices", name, "type")))
+        device_type = known_line(reader, source, name, line)
         if device_type:
             row: dict[str, Any] = {"name": name, "type": line.type, "title": device_type.title, "cut": device_type.loss}
             row["tags"], link = list(line.tags), line.data_link or device_type.data_link

@@ -20,7 +20,7 @@ from runner.model.entry import Entry, Scenario, Severity
 from runner.model.plan import CutPlan, ExecutionPlan, Plan
 from runner.model.profile import PowerCut, Profile, Tamper
 from runner.target.bundle import stageflow_versions
-from runner.target.drivers import known_type
+from runner.target.drivers import known_line
 
 MAX_CUTS = 1000
 _WITH_DATA_LINK = ("a device whose type has a `data_link`", "--device", "runner exec … --device qemu-pi")
@@ -229,7 +229,7 @@ def find_device(asked: Asked, reader: Reader, where: str = "--device") -> tuple[
         wrong = f"no device is called {asked.device!r}{nearest(asked.device, names)}"
         reader.complain(wrong, one_of(names, asked.device, "runner device list"), where, "runner device list")
         return None
-    device_type = known_type(reader, line.type, source.where(("devices", asked.device, "type")))
+    device_type = known_line(reader, source, asked.device, line)
     return (line, device_type) if device_type else None
 
 

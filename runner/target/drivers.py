@@ -21,6 +21,7 @@ from runner.target.holding import Alone, Holding
 
 if TYPE_CHECKING:
     from runner.lab.load import Reader
+    from runner.lab.yaml_source import Source
     from runner.model.device import DeviceLine, DeviceType
     from runner.target.target import Target
 
@@ -81,6 +82,16 @@ def known_type(reader: Reader, name: str, where: str) -> DeviceType | None:
         if driver not in known(kind):
             wrong = f"no {key} driver is called {driver!r}{nearest(driver, known(kind))}"
             reader.complain(wrong, one_of(known(kind)), reader.device_source(name).where((key,)), "take one of these")
+    return found
+
+
+def known_line(reader: Reader, source: Source, name: str, line: DeviceLine) -> DeviceType | None:
+    """The type of the inventory's line `name`, as `known_type`; an address on a line that nobody would ever go to is complained of."""
+    found = known_type(reader, line.type, source.where(("devices", name, "type")))
+    if found and found.transport == "local" and line.address:
+        do = "take it out, or a type with another transport"
+        where = source.where(("devices", name, "address"))
+        reader.complain(f"{name} has an address, and its type {line.type!r} is this machine", "no address", where, do)
     return found
 
 

@@ -129,6 +129,15 @@ def test_a_driver_that_nobody_has_is_told_as_any_mistake(runner: Runner, make_la
     assert "big-board.yaml:5: no power driver is called 'proces' (did you mean 'process'?)" in said.err
 
 
+@pytest.mark.parametrize("words", [("list",), ("show", "a")], ids=" ".join)
+def test_an_address_of_this_machine_is_told(runner: Runner, make_lab: Callable[..., Path], words: tuple[str, ...]) -> None:
+    """Somebody who writes one means another machine, and the run would be on this one."""
+    root = make_lab({"inventory.yaml": "devices:\n  a:\n    type: local-process\n    address: 192.0.2.4\n"})
+    said = runner("--lab", str(root), "device", *words)
+    assert said.exit_code == 2
+    assert "inventory.yaml:4: a has an address, and its type 'local-process' is this machine\n  expected: no address\n" in said.err
+
+
 def test_a_list_that_is_remembered_knows_when_somebody_elses_driver_is_gone(
     runner: Runner, make_lab: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
