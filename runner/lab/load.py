@@ -29,16 +29,21 @@ class Reader:
 
     def inventory(self) -> tuple[Inventory, Source] | None:
         found = self._read("inventory.yaml", Inventory)
-        if found is None and self.lab.file("inventory.yaml"):  # what it names can be told all the same
-            source = self._source("inventory.yaml")
-            types = one_of(Path(path).stem for path in self.lab.names("devices", "*.yaml"))
-            lacking = [replace(each, expected=types) if each.found.endswith(".type is missing") else each for each in self.complaints]
-            self.complaints[:] = lacking
-            devices = source.data.get("devices") if isinstance(source.data, dict) else None
-            for name, line in devices.items() if isinstance(devices, dict) else ():
-                if isinstance(line, dict) and isinstance(line.get("type"), str):
-                    self.device_type(line["type"], source.where(("devices", name, "type")))
+        if found is None and self.lab.file("inventory.yaml"):
+            self._what_it_names(self._source("inventory.yaml"))
         return found
+
+    def _what_it_names(self, source: Source) -> None:
+        """Of an inventory that is none, but a mapping of devices: the types that it names, or lacks, can be told all the same."""
+        devices = source.data.get("devices") if isinstance(source.data, dict) else None
+        if not isinstance(devices, dict):
+            return
+        types = one_of(Path(path).stem for path in self.lab.names("devices", "*.yaml"))
+        lacking = [replace(each, expected=types) if each.found.endswith(".type is missing") else each for each in self.complaints]
+        self.complaints[:] = lacking
+        for name, line in devices.items():
+            if isinstance(line, dict) and isinstance(line.get("type"), str):
+                self.device_type(line["type"], source.where(("devices", name, "type")))
 
     def device_type(self, name: str, where: str) -> DeviceType | None:
         do = "take one of these, or write devices/NAME.yaml: runner schema device"
