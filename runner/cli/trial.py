@@ -39,7 +39,8 @@ def profile_try(output: Output, names: tuple[str, ...], device: str, duration: s
     def tell(phase: str, rows: list[dict[str, Any]]) -> None:
         output.say(f"{phase}\n" + table(rows))
 
-    work = try_out(known.request(output.say), known.identity, link, asked, for_s, seed, tell, partial(is_on, known))
+    refuse = partial(links_of, names, Reader(output.lab(quiet=True)), link)
+    work = try_out(known.request(output.say), known.identity, link, asked, for_s, seed, tell, partial(is_on, known), refuse)
     tried = asyncio.run(output.awaited(f"{device} to answer, and its link to be measured", work))
     value: dict[str, Any] = {"device": device, "profiles": list(names), "on": tried.words, "rows": tried.rows}
     value |= {"reached": tried.reached, "reverted": tried.reverted}

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+import contextlib
+from collections.abc import AsyncIterator, Callable
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -46,6 +48,25 @@ def test_a_plain_number_is_a_time_in_seconds(runner: Runner, monkeypatch: pytest
     monkeypatch.setattr(trial, "try_out", try_out)
     runner("profile", "try", "gprs", "--for", "60")
     assert asked == [60.0]
+
+
+@pytest.mark.parametrize("capabilities", [[], None], ids=["none", "not said"])
+def test_what_the_very_device_cannot_do_is_refused_by_the_profiles_line(
+    runner: Runner, monkeypatch: pytest.MonkeyPatch, capabilities: list[str] | None
+) -> None:
+    """Only the device itself knows; it was asked, and nothing of the profile was touched."""
+
+    @contextlib.asynccontextmanager
+    async def bench(*_: Any) -> AsyncIterator[Any]:
+        yield SimpleNamespace(session=SimpleNamespace(hello={"capabilities": capabilities}))
+
+    async def hold_one(*_: Any) -> trial.Tried:
+        raise AssertionError("held")
+
+    monkeypatch.setattr(trial, "bench", bench)
+    monkeypatch.setattr(trial, "hold_one", hold_one)
+    said = runner("profile", "try", "flapping")
+    assert (said.exit_code, "profiles/flapping.yaml:6: " in said.err) == (2, True), said.err
 
 
 @pytest.mark.parametrize("words", [("profile", "try", "gprs"), ("device", "revert", "qemu-pi")], ids=["try", "revert"])
