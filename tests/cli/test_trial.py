@@ -72,12 +72,19 @@ def test_what_the_very_device_cannot_do_is_refused_by_the_profiles_line(
 @pytest.mark.parametrize("words", [("profile", "try", "gprs"), ("device", "revert", "qemu-pi")], ids=["try", "revert"])
 def test_a_trial_and_a_revert_say_that_they_wait(runner: Runner, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...]) -> None:
     """Again and again: a board boots meanwhile, and a slow link takes minutes to be measured."""
+    due: list[float] = []
+
+    def soon(elapsed_s: float, *, rewritten: bool) -> float:
+        due.append(elapsed_s)
+        return elapsed_s + 0.01
 
     async def slow(*_: Any) -> Any:
-        await asyncio.sleep(0.2)
+        async with asyncio.timeout(20):
+            while len(due) < 4:
+                await asyncio.sleep(0.01)
         return trial.Tried() if words[0] == "profile" else []
 
-    monkeypatch.setattr("runner.cli.waiting.next_due_s", lambda elapsed_s, rewritten: elapsed_s + 0.01)
+    monkeypatch.setattr("runner.cli.waiting.next_due_s", soon)
     monkeypatch.setattr(trial, "try_out", slow)
     monkeypatch.setattr(trial, "revert", slow)
     assert runner(*words).err.count("waiting for qemu-pi to answer") > 1

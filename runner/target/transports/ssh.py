@@ -117,14 +117,15 @@ class SshTransport:
     async def _start(self, argv: Sequence[str], **pipes: Any) -> asyncssh.SSHClientProcess[bytes]:
         """The command, started. A server that has refused or closed its channel has started nothing, and is asked again: dropbear
         from 2022.82 to 2024.85 closes a new channel when another command ends at that very moment (mkj/dropbear#321)."""
-        for tries_left in reversed(range(STARTS)):
+        tries = 0
+        while True:
             try:
                 return await self._open().create_process(shlex.join(argv), encoding=None, **pipes)
             except asyncssh.ChannelOpenError as error:
-                if error.code != asyncssh.constants.OPEN_REQUEST_SESSION_FAILED or not tries_left:
+                tries += 1
+                if error.code != asyncssh.constants.OPEN_REQUEST_SESSION_FAILED or tries == STARTS:
                     raise
             await asyncio.sleep(START_AGAIN_S)
-        raise AssertionError("not reached")
 
     async def close(self) -> None:
         connection, self._connection = self._connection, None

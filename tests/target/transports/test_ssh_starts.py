@@ -86,6 +86,7 @@ def test_a_command_that_was_not_started_is_started_once(closes: bool) -> None:
 
 
 def test_a_stream_is_started_again_too() -> None:
+    """It is joined to the command that was started in the end."""
     server = Server(1, closes=True)
 
     async def visit() -> None:
