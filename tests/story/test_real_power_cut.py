@@ -27,7 +27,11 @@ Run = Callable[..., Conclusion]
 
 def test_real_power_cuts_are_survived_and_proven(run_edge_002: Run) -> None:
     """Cuts around each flush and inside a body: what was promised is there, what was not is gone, and the disk proves it; both journals
-    agree on every promise."""
+    agree on every promise.
+
+    Right behind a flush, and while the supervisor looks at what it finds, there may by chance be nothing to lose: the run makes up for such
+    a cut. Ahead of a flush there is always something.
+    """
     points = (("", "created"), ("screen", "before_flush"), ("aggregate", "after_flush"), ("", "during_resume"), ("ledger", "after_ack"))
     conclusion = run_edge_002(*points, device="qemu-pi")
     assert failed(conclusion) == set()
@@ -36,13 +40,15 @@ def test_real_power_cuts_are_survived_and_proven(run_edge_002: Run) -> None:
     proof = evidence.note("disk_proof")
     assert proof
     assert proof["found"] == {"write_cache": "write back", "fsync_arrived": True, "flushed": "new", "unflushed": "old"}
-    assert len({cut.recovered["boot_id"] for cut in evidence.cuts if cut.recovered}) == 5
-    assert all(cut.loss == "power_loss" and (cut.writes_lost or 0) > 0 and not cut.vacuous for cut in evidence.cuts)
+    assert sum(cut.counted for cut in evidence.cuts) == 5
+    assert {cut.point for cut in evidence.cuts if cut.vacuous} <= {"created", "after_flush", "during_resume", "after_ack"}
+    assert all(cut.loss == "power_loss" and (cut.vacuous or (cut.writes_lost or 0) > 0) for cut in evidence.cuts)
+    assert len({cut.recovered["boot_id"] for cut in evidence.cuts if cut.recovered}) == len(evidence.cuts)
     seen = [line.stage for line in evidence.of("recovery")[0].witnessed]
     assert (seen.count("screen"), seen.count("aggregate"), seen.count("ledger")) == (2, 1, 1)
     console = (conclusion.folder.journals / "console.log").read_text(errors="replace")
     assert console.count("recovery complete") >= 5
-    assert (conclusion.folder.journals / "disk.log").read_text().count("Ready") == 7  # power-on, after the proof, after each cut
+    assert (conclusion.folder.journals / "disk.log").read_text().count("Ready") == 2 + len(evidence.cuts)  # power-on, proof
     assert journaled(conclusion) == mirrored(conclusion) != set()
 
 
