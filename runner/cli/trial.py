@@ -12,6 +12,8 @@ from runner.cli.output import Output, columns
 from runner.errors import AskError, LabError
 
 HEAD = ("", "asked", "measured", "tolerance", "")
+# Else the device would be quarantined, and the command have ended with that:
+NOT_AS_FAST = "taken back, and the device's state is as before, but its link DOES NOT CARRY what it did: a busy host makes a slow board"
 
 
 @click.command("try")
@@ -41,21 +43,24 @@ def profile_try(output: Output, names: tuple[str, ...], device: str, duration: s
     def tell(phase: str, rows: list[dict[str, Any]]) -> None:
         output.say(f"{phase}\n" + table(rows))
 
+    refuse = partial(faults_of, names, Reader(output.lab(quiet=True)), request, link)
     held = partial(is_on, known)
-    with output.waiting(f"{device} to answer, and to be measured"):
-        if heat is not None:
-            tried = asyncio.run(try_heat(request, known.identity, heat, for_s if duration else day_s(heat), tell, held))
-        elif asked.scarcities:
-            tried = asyncio.run(try_scarce(request, known.identity, asked.scarcities, for_s, seed, tell, held))
-        else:
-            assert link
-            tried = asyncio.run(try_out(request, known.identity, link, asked.links, for_s, seed, tell, held))
+    if heat is not None:
+        work = try_heat(request, known.identity, heat, for_s if duration else day_s(heat), tell, held, refuse)
+    elif asked.scarcities:
+        work = try_scarce(request, known.identity, asked.scarcities, for_s, seed, tell, held, refuse)
+    else:
+        assert link
+        work = try_out(request, known.identity, link, asked.links, for_s, seed, tell, held, refuse)
+    tried = asyncio.run(output.awaited(f"{device} to answer, and to be measured", work))
     value: dict[str, Any] = {"device": device, "profiles": list(names), "on": tried.words, "rows": tried.rows}
     value |= {"reached": tried.reached, "reverted": tried.reverted}
-    was = "reverted: the device is as it was" if asked.scarcities or heat else "reverted: the link is as it was"
-    said = f"{'reached' if tried.reached else 'NOT REACHED'}, {was if tried.reverted else 'NOT AS IT WAS'}"
+    of_link = not asked.scarcities and heat is None
+    reverted = f"reverted: the {'link' if of_link else 'device'} is as it was"
+    said = f"{'reached' if tried.reached else 'NOT REACHED'}, {reverted if tried.reverted else NOT_AS_FAST if of_link else 'NOT AS IT WAS'}"
     code = 0 if tried.reached and tried.reverted else LabError.exit_code
-    return output.result(value, f"{device}: {'; '.join(tried.words)}\n{said}", code)
+    then = "" if tried.reverted else f"\nnext: runner device check {device}, and try again on a less busy machine"
+    return output.result(value, f"{device}: {'; '.join(tried.words)}\n{said}{then}", code)
 
 
 def table(rows: list[dict[str, Any]]) -> str:
@@ -99,8 +104,8 @@ def device_revert(output: Output, name: str | None, every: bool) -> int:
     for each in names:
         known = known_device(output, each, quiet=bool(rows or failed))
         try:
-            with output.waiting(f"{each} to answer"):
-                done = asyncio.run(revert(known.request(output.say), known.identity, partial(is_on, known)))
+            work = revert(known.request(output.say), known.identity, partial(is_on, known))
+            done = asyncio.run(output.awaited(f"{each} to answer", work))
             stays = Leases(state_root()).quarantined(known.identity)
             rows.append({"device": each, "reverted": [program["name"] for program in done], "quarantine": shown(stays)})
             said.append(f"{each}: {', '.join(rows[-1]['reverted']) or 'nothing was left'}")

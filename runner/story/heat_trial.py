@@ -21,7 +21,7 @@ from runner.story.arming import SPARE_S
 from runner.story.ground import Ground, under_way
 from runner.story.heat import Heating, at_rest
 from runner.story.plan import heat_of
-from runner.story.trial import NAME, IsOn, Tell, Tried, at_hand, nobody_knows
+from runner.story.trial import NAME, IsOn, Refuse, Tell, Tried, at_hand, capabilities_of, nobody_knows
 from runner.target.drivers import Request
 
 Row = dict[str, Any]
@@ -46,13 +46,23 @@ def day_s(plan: HeatPlan) -> float:
     return plan.asked.for_s or (last_s / plan.asked.pace if last_s else 60.0)
 
 
-async def try_heat(request: Request, identity: str, plan: HeatPlan, for_s: float, tell: Tell, is_on: IsOn = nobody_knows) -> Tried:
-    """Heats a device by `plan` for about `for_s` while all of its cores work. Raises LabError where that cannot be done.
+async def try_heat(
+    request: Request,
+    identity: str,
+    plan: HeatPlan,
+    for_s: float,
+    tell: Tell,
+    is_on: IsOn = nobody_knows,
+    refuse: Refuse = lambda capabilities, heats: None,
+) -> Tried:
+    """Heats a device by `plan` for about `for_s` while all of its cores work. Raises LabError where that cannot be done, and what `refuse`
+    raises at what the device can; nothing was touched then.
 
     Afterwards, whatever happened, nothing slows it down, or it is quarantined.
     """
     held = at_hand(request, identity, f"profile try on {request.name}", wait=True, is_on=is_on)
     async with held as (target, session, lease):
+        refuse(capabilities_of(session), heats=bool(target.power.heats))
         ground = Ground(request.name, identity, session, lease.leases, "a trial", request.say, scarce=under_way(session.hello))
         token, own, state = f"try.{secrets.token_hex(4)}", not target.power.heats, target.home.state
         heating = Heating(target.power, session, plan, f"{NAME}.thermal-1", state, own, for_s + SPARE_S, token, NAME)

@@ -19,7 +19,7 @@ from runner.model.profile import Scarcity
 from runner.story import scarcity
 from runner.story.arming import SPARE_S, arm
 from runner.story.ground import Ground, under_way
-from runner.story.trial import NAME, IsOn, Tell, Tried, at_hand, nobody_knows
+from runner.story.trial import NAME, IsOn, Refuse, Tell, Tried, at_hand, capabilities_of, nobody_knows
 from runner.target.drivers import Request
 from runner.target.session import Session
 
@@ -28,14 +28,23 @@ LOOK_S = 1.0
 
 
 async def try_scarce(
-    request: Request, identity: str, faults: Sequence[Scarcity], for_s: float, seed: int, tell: Tell, is_on: IsOn = nobody_knows
+    request: Request,
+    identity: str,
+    faults: Sequence[Scarcity],
+    for_s: float,
+    seed: int,
+    tell: Tell,
+    is_on: IsOn = nobody_knows,
+    refuse: Refuse = lambda capabilities: None,
 ) -> Tried:
-    """Holds `faults` for about `for_s`, and tries them out. Raises LabError where that cannot be done.
+    """Holds `faults` for about `for_s`, and tries them out. Raises LabError where that cannot be done, and what `refuse` raises at what
+    the device can; nothing was touched then.
 
     Afterwards, whatever happened, nothing of it is on the device, or it is quarantined.
     """
     held = at_hand(request, identity, f"profile try on {request.name}", wait=True, is_on=is_on)
     async with held as (_, session, lease):
+        refuse(capabilities_of(session))
         ground = Ground(request.name, identity, session, lease.leases, "a trial", request.say)
         if under_way(session.hello):  # its pipeline is in the very group
             found = f"{session.hello['execution'].get('run')} left an execution under way on {request.name}"

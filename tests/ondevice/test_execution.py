@@ -302,6 +302,21 @@ def test_a_host_that_never_was_in_its_group_is_the_devices_fault(device: Device,
 
 # ---- under faults -------------------------------------------------------------------------------------------------
 
+@pytest.mark.parametrize(
+    ("said", "found"),
+    [(1.5, {"waited_s": 4.0}), (0.0, {"waited_s": 2.5}), (None, {}), ("long", {})],
+    ids=["some", "none", "unknown", "nonsense"],
+)
+def test_a_pipeline_waited_as_long_as_both_processes_one_after_the_other(device: Device, said: Any, found: dict[str, float]) -> None:
+    """The supervisor had waited for a processor before it could start the pipeline's process, which then waited, too."""
+    execution = device.create()
+    assert execution._waited_in_all({"waited_s": said}) == {}, "nothing is added where it was not a restart"
+    execution._waited_before_hosts_s = 2.5
+    assert execution._waited_in_all({"waited_s": said}) == found
+
+
+# ---- under link faults -------------------------------------------------------------------------------------------------
+
 
 def test_it_stands_until_its_faults_are_armed_again(device: Device) -> None:
     """After a restart; the time goes into the journal, because it is the coordinator's and not the restart's."""

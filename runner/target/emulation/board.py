@@ -127,7 +127,7 @@ class Board:
             self._keeper.poll()  # a keeper that we started ourselves must not stay a zombie
 
     async def renew(self, seconds: float) -> None:
-        """Let the lease run `seconds` from now. Nothing else but `start` renews it: the caller must."""
+        """Let the lease run at least `seconds` from now. Nothing else but `start` renews it: the caller must."""
         await self._ask("renew", seconds=seconds)
 
     async def heat(self, told: dict[str, Any]) -> dict[str, Any]:
@@ -144,6 +144,10 @@ class Board:
             return await self._ask("cool")
         except KeeperGone:
             return {"left": [], "heat": {"on": False}}
+
+    async def keep_on(self, seconds: float) -> None:
+        """Let the lease run exactly `seconds` from now."""
+        await self._ask("keep_on", seconds=seconds)
 
     async def facts(self) -> dict[str, Any]:
         """Accelerator and reason, versions, image digest, data NIC, pids, whether it is on, how long the lease runs."""

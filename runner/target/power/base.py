@@ -46,6 +46,9 @@ class Power(Protocol):
     async def cool(self) -> dict[str, Any]:
         """The device is as fast as it was, when this returns; "left" names what stays all the same. Harmless without heat."""
 
+    async def keep_on(self, duration_s: float) -> None:
+        """It stays alive exactly this much longer, unless somebody renews: a person's word, and it replaces an earlier one."""
+
     async def disk(self) -> dict[str, Any]:
         """Requests that the disk under test has seen since power-on ({"writes", "flushes"}); {} if unknown."""
 

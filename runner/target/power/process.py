@@ -104,6 +104,9 @@ class ProcessPower:
     async def cool(self) -> dict[str, Any]:
         return {"left": []}
 
+    async def keep_on(self, duration_s: float) -> None:
+        return None
+
     async def disk(self) -> dict[str, Any]:
         return {}
 

@@ -22,6 +22,7 @@ ACTS: dict[str, Callable[[Fenced], Awaitable[Any]]] = {
     "heat": lambda power: power.heat({}),
     "warm": lambda power: power.warm(),
     "cool": lambda power: power.cool(),
+    "keep_on": lambda power: power.keep_on(60.0),
 }
 
 
@@ -54,6 +55,9 @@ class Relay:
 
     async def cool(self) -> None:
         self._happened.append("cool")
+
+    async def keep_on(self, duration_s: float) -> None:
+        self._happened.append("keep_on")
 
     async def facts(self) -> dict[str, Any]:
         return {"power": "relay"}
