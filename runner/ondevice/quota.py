@@ -195,14 +195,24 @@ class Groups:
 
 
 def sweep(mounts: str = MOUNTS, proc: str = "/proc") -> list[str]:
-    """Groups that a process made which is dead are taken away, if nobody is in them; their paths. Never raises."""
-    gone = []
-    for _, folder in _mounted(mounts):
-        for path in _ours(folder, TAG):
-            words = os.path.basename(path)[len(TAG) :].split("-")
-            if len(words) >= 2 and words[0].isdigit() and born(int(words[0]), proc) != words[1] and _remove(path):
-                gone.append(path)
-    return gone
+    """Groups that a process made which is dead are taken away, if nobody is in them; their paths. Never raises.
+
+    Threads that were killed with their maker may still be on their way out: they get `GOING_S` for it.
+    """
+    gone: list[str] = []
+    deadline = time.monotonic() + GOING_S
+    while True:
+        left = [path for _, folder in _mounted(mounts) for path in _ours(folder, TAG) if _nobodys(path, proc)]
+        gone += [path for path in left if _remove(path)]
+        if len(left) == 0 or time.monotonic() > deadline:
+            return gone
+        time.sleep(0.02)
+
+
+def _nobodys(path: str, proc: str) -> bool:
+    """Whether the process that its name says made it is dead."""
+    words = os.path.basename(path)[len(TAG) :].split("-")
+    return len(words) >= 2 and words[0].isdigit() and born(int(words[0]), proc) != words[1]
 
 
 def born(pid: int, proc: str = "/proc") -> str:

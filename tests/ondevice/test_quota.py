@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -141,6 +143,33 @@ def test_what_a_dead_process_left_is_swept_and_a_living_ones_is_not(run_python: 
         assert os.path.isdir(ours)
     finally:
         os.rmdir(ours)
+
+
+@for_real
+@pytest.mark.parametrize("ends", [True, False], ids=["which ends", "which stays"])
+def test_what_a_dead_process_left_waits_for_who_is_still_on_the_way_out(busy: int, ends: bool) -> None:
+    """A thread that was killed is in its group for a moment longer; one that lives on keeps it, and nobody waits for ever."""
+    found = hierarchy()
+    assert found
+    left = os.path.join(found.folder, f"{quota.TAG}{2**22 + 1}-1-0")  # no process has this number
+    os.mkdir(left)
+    try:
+        with open(os.path.join(left, "cgroup.procs"), "w") as file:
+            file.write(str(busy))
+        if ends:
+            threading.Timer(0.3, os.kill, (busy, signal.SIGKILL)).start()
+        assert (left in sweep(), os.path.isdir(left)) == (ends, not ends)
+    finally:
+        os.kill(busy, signal.SIGKILL)
+        assert eventually(lambda: _removed(left))
+
+
+def _removed(folder: str) -> bool:
+    try:
+        os.rmdir(folder)
+    except OSError:
+        return not os.path.isdir(folder)
+    return True
 
 
 def test_counts_are_summed_and_subtracted_field_by_field() -> None:

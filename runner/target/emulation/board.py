@@ -177,7 +177,11 @@ class Board:
         try:
             writer.write(json.dumps({"verb": verb, "fence": self.fence, **more}).encode() + b"\n")
             line = await asyncio.wait_for(reader.readline(), ANSWER_LIMIT_S)
+            if not line:
+                raise ConnectionResetError("it ended")
             reply: dict[str, Any] = json.loads(line)
+        except ConnectionError as error:  # it was killed at this moment: what it could have answered is gone with it
+            raise KeeperGone(f"{self.name} has no keeper any more ({error})", where=str(self.keeper_log), do=START_IT) from error
         except (OSError, ValueError, TimeoutError) as error:
             raise self._failure(f"{self.name}: no answer to {verb!r} ({error!r})", self.keeper_log) from error
         finally:

@@ -11,6 +11,7 @@ import pytest
 from runner.errors import LabError
 from runner.target.emulation.board import Board, KeeperGone, _make_key
 from runner.target.emulation.machine import ARM64
+from runner.target.emulation.messages import SOCKET
 
 
 def test_a_board_that_was_never_started_says_so(tmp_path: Path) -> None:
@@ -20,6 +21,21 @@ def test_a_board_that_was_never_started_says_so(tmp_path: Path) -> None:
         with pytest.raises(KeeperGone, match="start the board"):
             asyncio.run(ask())
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_keeper_that_is_killed_while_it_is_asked_is_gone(tmp_path: Path) -> None:
+    """Whoever starts the board then starts another one; that it left without a word is no complaint about the board."""
+
+    async def story() -> None:
+        async def without_a_word(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await reader.readline()
+            writer.close()
+
+        async with await asyncio.start_unix_server(without_a_word, tmp_path / SOCKET):
+            with pytest.raises(KeeperGone, match="no keeper any more"):
+                await Board("pi", tmp_path, ARM64, tmp_path / "cache").facts()
+
+    asyncio.run(story())
 
 
 def test_off_is_fine_when_nothing_runs(tmp_path: Path) -> None:
