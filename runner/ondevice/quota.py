@@ -216,9 +216,10 @@ def _nobodys(path: str, proc: str) -> bool:
 
 
 def born(pid: int, proc: str = "/proc") -> str:
-    """When a process started, in the kernel's ticks: with its pid a name that no later process has. "" when it is gone."""
+    """When a process started, in the kernel's ticks: with its pid a name that no later process has. "" when it is gone, also where
+    whoever started it has not heard of that yet."""
     words = text(f"{proc}/{pid}/stat").rpartition(")")[2].split()
-    return words[19] if len(words) > 19 else ""
+    return words[19] if len(words) > 19 and words[0] not in "ZX" else ""
 
 
 # ---- the kernel's files -------------------------------------------------------------------------------------------------

@@ -145,6 +145,15 @@ def test_what_a_dead_process_left_is_swept_and_a_living_ones_is_not(run_python: 
         os.rmdir(ours)
 
 
+def test_a_process_that_nobody_has_heard_the_end_of_is_gone() -> None:
+    """A zombie limits nobody, and what it made is nobody's."""
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as process:
+        assert born(process.pid)
+        process.kill()
+        os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+        assert Path(f"/proc/{process.pid}/stat").exists() and born(process.pid) == ""
+
+
 @for_real
 @pytest.mark.parametrize("ends", [True, False], ids=["which ends", "which stays"])
 def test_what_a_dead_process_left_waits_for_who_is_still_on_the_way_out(busy: int, ends: bool) -> None:
