@@ -42,6 +42,11 @@ def planned(evidence: Evidence, name: str) -> Row | None:
     return heat if isinstance(heat, dict) and isinstance(heat.get("asked"), dict) and isinstance(heat.get("body"), dict) else None
 
 
+def program(name: str) -> str:
+    """The name of the program that heats the execution of this name."""
+    return f"{name}.thermal-1"
+
+
 def to_be_told(heat: Row) -> Row:
     """What a loop is told for a planned heat, but for its limits. `HeatPlan.told` says the same; a test holds one against the other."""
     asked, body = heat["asked"], heat["body"]

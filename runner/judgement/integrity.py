@@ -17,6 +17,7 @@ from runner.judgement.evidence import Evidence
 from runner.judgement.guard_journal import GUARD, not_armed
 from runner.judgement.heat import contradictions as of_heat
 from runner.judgement.heat import planned as heat_for
+from runner.judgement.heat import program as heat_program
 from runner.judgement.links import planned_for
 from runner.judgement.scarcity import planned as scarcities_for
 from runner.lab.folder import RunFolder, archived, seal, seals
@@ -130,7 +131,7 @@ def faults_as_planned(folder: RunFolder, evidence: Evidence) -> list[Problem]:
     names += [r.payload["execution"] for r in evidence.coordinator if r.kind in ("execution_began", "link_began")]
     planned = {program: link for name in names for program, link in named(planned_for(evidence, name), name).items()}
     planned |= {program: each for name in names for program, each in named(scarcities_for(evidence, name), name).items()}
-    planned |= {f"{name}.thermal-1": {"fault": "thermal"} for name in names if heat_for(evidence, name)}
+    planned |= {heat_program(name): {"fault": "thermal"} for name in names if heat_for(evidence, name)}
     problems: list[Problem] = []
     for record in began:
         of, where = record.payload["execution"], f"{folder.coordinator_journal.relative_to(folder.root)}#{record.sequence}"

@@ -1,4 +1,4 @@
-"""What a run says of its heat: on the page, in FINAL_REPORT.md and in a file of its own; and of memory that had a cap."""
+"""What a run says of its heat: on the page, in FINAL_REPORT.md and in a file of its own."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 
 from runner.judgement import report
 from runner.judgement.report import html
-from runner.judgement.report.heat_courses import HeatCourse, heat_courses, memory_courses
+from runner.judgement.report.heat_courses import HeatCourse, heat_courses
 from runner.judgement.timeline import Timeline
 from tests.judgement.made_heat import HOT, STRAIGHT, Bent, MadeHeatRun
 from tests.judgement.made_run import MadeRun
@@ -18,7 +18,6 @@ from tests.judgement.test_html import HOSTILE, Page
 
 STAGES = [(f"{word}_{number}", cool_s) for number in (1, 2, 3) for word, cool_s in (("look", 3.0), ("flow", 5.0))]
 PLANNED = {"stages": [], "cuts": [], "module": "recovery", "durability": "journaled"}
-MIB = 1 << 20
 
 
 def made(root: Path, bent: Bent = STRAIGHT, *, cut_in: str = "") -> MadeHeatRun:
@@ -69,7 +68,7 @@ def test_the_page_draws_heat_and_judges_it(tmp_path: Path) -> None:
     """A section behind Restarts, rows on the common axis, a bar for each stage; what is not within says so in words."""
     text = html.files(made(tmp_path).conclusion())["report.html"]
     assert Page(text)  # every element is closed
-    for words in ("Heat and memory", "recovery-1: die", "recovery-1: clock", "recovery-1: flags", 'id="heat"', "of the full clock, s"):
+    for words in ("<h3>Heat</h3>", "recovery-1: die", "recovery-1: clock", "recovery-1: flags", 'id="heat"', "of the full clock, s"):
         assert words in text, words
     assert text.count('class="stage-time"') == len(STAGES)
     assert "✕ longer than its clock explains" not in text
@@ -95,26 +94,6 @@ def test_everything_measured_is_in_a_file(tmp_path: Path) -> None:
     assert 79 < one["die_c"]["highest"] < 95 and [each["stage"] for each in one["stages"]] == [name for name, _ in STAGES]
 
 
-def test_memory_stands_against_its_cap(tmp_path: Path) -> None:
-    """In percent of it on the axis, whose upper edge is the cap; the peak, and who was killed, in a table. No heat is needed."""
-    run = MadeRun(tmp_path)
-    run.plan["executions"].append({"name": "recovery-1", "scenario": "recovery", **PLANNED})
-    run.begin("recovery-1")
-    for number in range(6):
-        figures = {"memory_limit_bytes": 64 * MIB, "memory_bytes": (10 + 9 * number) * MIB, "memory_peak_bytes": (12 + 10 * number) * MIB}
-        run.device(2.0 + number, "recovery-1", "sample", metrics={}, confined=figures)
-    run.device(9.0, "recovery-1", "confined", confined={"memory_limit_bytes": 64 * MIB, "memory_peak_bytes": 64 * MIB, "oom_kills": 1})
-    run.end(10.0, "recovery-1")
-    run.end(11.0)
-    conclusion = run.conclusion()
-    (memory,) = memory_courses(conclusion.evidence, Timeline(conclusion.evidence))
-    assert (memory.cap_bytes, memory.peak_bytes, memory.oom_kills) == (64 * MIB, 64 * MIB, 1)
-    assert memory.series and memory.series.unit == "%" and memory.series.highest == pytest.approx(100 * 55 / 64)
-    files = report.derived(conclusion)
-    assert "memory, of its cap of 64 MiB" in files["report.html"] and "#### Memory against its cap" in files["FINAL_REPORT.md"]
-    assert json.loads(files["results/metrics/heat.json"])["memory"]["recovery-1"]["oom_kills"] == 1
-
-
 def test_a_run_without_heat_has_nothing_of_it(tmp_path: Path) -> None:
     """No file, no section, no style: as it was before there was any. The negative control of all the above."""
     run = MadeRun(tmp_path)
@@ -126,7 +105,7 @@ def test_a_run_without_heat_has_nothing_of_it(tmp_path: Path) -> None:
     made_files = report.derived(run.conclusion())
     assert "results/metrics/heat.json" not in made_files
     for name in ("FINAL_REPORT.md", "report.html"):
-        assert not re.search(r"#### Heat|stage-time|id=\"heat\"|Heat and memory", made_files[name])
+        assert not re.search(r"#### Heat|stage-time|id=\"heat\"|<h3>Heat", made_files[name])
 
 
 def test_words_of_a_device_stay_words(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from runner.judgement import report
 from runner.judgement.conclude import Conclusion
 from runner.judgement.export.points import streams_of
 from runner.judgement.integrity import faults_as_planned
-from runner.judgement.report import final_report, html, link_page, links, metrics, traces
+from runner.judgement.report import events, final_report, html, link_page, links, metrics, traces
 from runner.judgement.report.charts import Axis
 from runner.judgement.report.link_courses import LinkCourse, chance, figures, link_courses
 from runner.judgement.timeline import Timeline
@@ -366,7 +366,7 @@ def test_what_was_measured_is_json(run: MadeLinkRun) -> None:
 
 def test_the_guards_journal_can_be_read_as_lines(run: MadeLinkRun) -> None:
     """Record by record, in seconds of the run."""
-    lines = links.files(run.conclusion())["results/logs/link_events.txt"].splitlines()
+    lines = events.files(run.conclusion())["results/logs/guard_events.txt"].splitlines()
     assert any(re.match(r" +60\.000 +\d+  step +\{.*\"on\": true", line) for line in lines)
 
 

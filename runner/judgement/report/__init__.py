@@ -22,13 +22,14 @@ from runner.judgement.report import (
     metrics,
     not_part,
     readme,
+    scarcity,
     self_tests,
     traces,
 )
 from runner.lab.folder import RunFolder, read_json, write_json, write_text
 
 # in this order they are written; each has `files(conclusion)`
-PARTS = (findings_json, metrics, links, heat, logs, traces, events, junit, self_tests, not_part, html, final_report, readme)
+PARTS = (findings_json, metrics, links, scarcity, heat, logs, traces, events, junit, self_tests, not_part, html, final_report, readme)
 
 
 def derived(conclusion: Conclusion) -> dict[str, str]:

@@ -13,7 +13,7 @@ from runner.judgement.conclude import Conclusion, cut_rows, profile_of
 from runner.judgement.evidence import Evidence, Execution
 from runner.judgement.findings import command_again
 from runner.judgement.judge import CheckResult
-from runner.judgement.report import heat, links
+from runner.judgement.report import heat, links, scarcity
 from runner.judgement.report.logs import Log, read_logs, silence
 from runner.judgement.report.markdown import NOT_MEASURED, NOT_PART, by_severity, code, link, table, verdict_words, words
 from runner.judgement.report.metrics import percentiles, readings, stage_durations, throughput
@@ -207,7 +207,10 @@ def _planned(plan: dict[str, Any], name: str, scenario: str) -> dict[str, Any]:
 def _results(conclusion: Conclusion, logs: list[Log]) -> list[str]:
     """4.1 to 4.6, each with the checks of its category and what else was measured there; then 4.7."""
     more = {
-        "reliability": ["#### Cuts", "", *cut_table(conclusion), *links.section(conclusion), *heat.section(conclusion)],
+        "reliability": [
+            *("#### Cuts", "", *cut_table(conclusion)),
+            *(line for part in (links, scarcity, heat) for line in part.section(conclusion)),
+        ],
         "performance": _performance(conclusion),
         "observability": _observability(conclusion, logs),
     }

@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from runner.judgement.conclude import Conclusion
-from runner.judgement.judge import one_line
-from runner.judgement.report.heat_courses import HeatCourse, MemoryCourse, heat_courses, memory_courses
+from runner.judgement.report.heat_courses import HeatCourse, heat_courses
+from runner.judgement.report.held_lines import asked_and_measured, when_on
 from runner.judgement.report.markdown import link, table, words
 from runner.judgement.timeline import Timeline
 from runner.lab.folder import json_text
@@ -24,24 +24,18 @@ _LETTERS = {"soft limit": "s", "throttled": "t", "capped": "c"}
 
 
 def files(conclusion: Conclusion) -> dict[str, str]:
-    timeline = Timeline(conclusion.evidence)
-    courses, memories = heat_courses(conclusion.evidence, timeline), memory_courses(conclusion.evidence, timeline)
-    if not courses and not memories:
-        return {}
-    return {"results/metrics/heat.json": json_text(measured(courses, memories))}
+    courses = heat_courses(conclusion.evidence, Timeline(conclusion.evidence))
+    return {"results/metrics/heat.json": json_text(measured(courses))} if courses else {}
 
 
-def measured(courses: Sequence[HeatCourse], memories: Sequence[MemoryCourse]) -> dict[str, Any]:
-    """Everything that was measured of heat and memory, execution by execution."""
-    return {
-        "units": "°C, MHz, s of real time, bytes",
-        "executions": {course.name: _measured(course) for course in courses},
-        "memory": {m.name: {"cap_bytes": m.cap_bytes, "peak_bytes": m.peak_bytes, "oom_kills": m.oom_kills} for m in memories},
-    }
+def measured(courses: Sequence[HeatCourse]) -> dict[str, Any]:
+    """Everything that was measured of heat, execution by execution."""
+    return {"units": "°C, MHz, s of real time", "executions": {course.name: _measured(course) for course in courses}}
 
 
 def _measured(course: HeatCourse) -> dict[str, Any]:
     return {
+        **course.as_json(),
         "pace": course.pace,
         "ended": course.ended,
         **{key: dict(zip(("lowest", "highest"), course.span(key), strict=True)) for key in ("die_c", "board_c", "ambient_c")},
@@ -59,7 +53,6 @@ def _measured(course: HeatCourse) -> dict[str, Any]:
             }
             for each in course.stages
         ],
-        "asked_and_measured": [{key: one_line(v) if isinstance(v, str) else v for key, v in row.items()} for row in course.rows],
     }
 
 
@@ -67,31 +60,15 @@ def _measured(course: HeatCourse) -> dict[str, Any]:
 
 
 def section(conclusion: Conclusion) -> list[str]:
-    """What stands in section 4.2; [] for a run without heat, and without a cap on memory."""
-    timeline = Timeline(conclusion.evidence)
-    courses, memories = heat_courses(conclusion.evidence, timeline), memory_courses(conclusion.evidence, timeline)
-    lines: list[str] = []
-    if courses:
-        said = f"A model of the board, fed with the load that was measured, set the clock; {link(FILE)} has every tick of it, and the judge"
-        lines += ["#### Heat", "", f"{said} has computed each again. The courses are drawn in {link('report.html')}.", ""]
+    """What stands in section 4.2; [] for a run without heat."""
+    courses = heat_courses(conclusion.evidence, Timeline(conclusion.evidence))
+    if not courses:
+        return []
+    said = f"A model of the board, fed with the load that was measured, set the clock; {link(FILE)} has every tick of it, and the judge"
+    lines = ["#### Heat", "", f"{said} has computed each again. The courses are drawn in {link('report.html')}.", ""]
     for course in courses:
-        lines += [f"##### {words(course.name)}", "", *_drawn(course), *_rows(course), *_stages(course)]
-    if memories:
-        rows = [
-            (
-                words(m.name),
-                f"{m.cap_bytes / 2**20:g}",
-                f"{m.peak_bytes / 2**20:.1f}",
-                f"{100 * m.peak_bytes / m.cap_bytes:.0f} %",
-                m.oom_kills,
-            )
-            for m in memories
-        ]
-        lines += [
-            "#### Memory against its cap",
-            "",
-            *table(("execution", "cap, MiB", "peak, MiB", "of the cap", "killed for want of it"), rows),
-        ]
+        lines += [f"##### {words(course.name)}", "", *when_on(course), *_drawn(course)]
+        lines += [*asked_and_measured("of the heat", course.rows), *_stages(course)]
     return lines
 
 
@@ -136,14 +113,6 @@ def _flag(course: HeatCourse, began_s: float, ended_s: float, place: int) -> str
 
 def _short(value: float) -> str:
     return f"{value:.1f}" if abs(value) < 100 else f"{value:.0f}"
-
-
-def _rows(course: HeatCourse) -> list[str]:
-    rows = [
-        (*(words(row[key] or "-") for key in ("what", "asked", "measured", "tolerance")), "yes" if row["within"] else "**no**")
-        for row in course.rows
-    ]
-    return table(("of the heat", "asked", "measured", "tolerance", "within"), rows) if rows else ["Nothing was measured.", ""]
 
 
 def _stages(course: HeatCourse) -> list[str]:

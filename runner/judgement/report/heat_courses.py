@@ -3,10 +3,10 @@
     heat.jsonl        ──► die, board, air, clock, and when which flag was set
     device's journals ──► each stage: from when to when, and what it used of the full clock    (as judgement/heat.py places both in time)
     the baseline      ──► what the same stage took without heat
-    samples           ──► what the pipeline's group had of the memory that it may have
+    held.py           ──► when its program was on
+    judgement/heat    ──► asked and measured
 
-Seconds since the run began. An execution without heat has no course, so nothing of this is in the files of a run without any; memory
-against its cap is there wherever a group had one.
+Seconds since the run began. An execution without heat has no course, so nothing of this is in the files of a run without any.
 """
 
 from __future__ import annotations
@@ -19,14 +19,12 @@ from runner.judgement import heat
 from runner.judgement.evidence import Evidence, Execution
 from runner.judgement.heat_log import Heat, Tick
 from runner.judgement.judge import one_line
+from runner.judgement.report.held import Held, windows_of
 from runner.judgement.report.series import Series, drawn, number
 from runner.judgement.timeline import Timeline
 from runner.ondevice import heat as model
 
-Row = dict[str, Any]
-
 LEAST_GAP_S = 5.0  # between two ticks: from here on a line has a gap
-MEMORY_GAP_S = 10.0
 BASELINE = "baseline"
 
 
@@ -54,22 +52,15 @@ class StageTime(NamedTuple):
 
 
 @dataclass(frozen=True)
-class HeatCourse:
+class HeatCourse(Held):
     """The heat of one execution."""
 
-    execution: Execution
     ticks: list[tuple[float, Tick]]  # when, and what
     pace: float
     full_mhz: float
     ended: str
     spells: list[Spell]
     stages: list[StageTime]
-    rows: list[Row]  # asked and measured
-    end_s: float
-
-    @property
-    def name(self) -> str:
-        return self.execution.name
 
     def series(self) -> list[Series]:
         """Die, board and air in °C, and the clock in MHz; a board without power ends a stretch, its body goes on."""
@@ -107,16 +98,6 @@ class HeatCourse:
         return min(values), max(values)
 
 
-class MemoryCourse(NamedTuple):
-    """What the group of an execution's pipeline had of the memory that it may have."""
-
-    name: str
-    cap_bytes: int
-    peak_bytes: int
-    oom_kills: int
-    series: Series | None
-
-
 def heat_courses(evidence: Evidence, timeline: Timeline) -> list[HeatCourse]:
     """The course of each execution that was heated, in the order in which they began."""
     found = (_course(evidence, timeline, execution) for execution in evidence.executions)
@@ -132,14 +113,15 @@ def _course(evidence: Evidence, timeline: Timeline, execution: Execution) -> Hea
     full_mhz = max(tick.mhz for tick in told.ticks)
     return HeatCourse(
         execution,
+        windows_of(evidence, timeline, execution, [heat.program(execution.name)]),
+        heat.rows(evidence, execution),
+        timeline.end_s,
         ticks,
         number(told.told.get("pace")) or 1.0,
         full_mhz,
         one_line(told.ended),
         list(_spells(ticks)),
         list(_stages(evidence, timeline, execution, told)),
-        heat.rows(evidence, execution),
-        timeline.end_s,
     )
 
 
@@ -191,29 +173,3 @@ def _used(ticks: list[tuple[float, Tick]], began_s: float, ended_s: float) -> fl
         if at_s >= ended_s:
             return used_s
     return used_s + (ended_s - at_s) * quota
-
-
-def memory_courses(evidence: Evidence, timeline: Timeline) -> list[MemoryCourse]:
-    """Memory against its cap, of each execution whose pipeline had one."""
-    found = []
-    for execution in evidence.executions:
-        said = [
-            (record, figures)
-            for record in execution.records
-            if record.kind in ("sample", "confined") and isinstance(figures := record.payload.get("confined"), dict)
-        ]
-        caps = [cap for _, figures in said if (cap := number(figures.get("memory_limit_bytes")))]
-        if not caps:
-            continue
-        cap = min(caps)
-        readings = [
-            (at_s, record.boot_id, 100 * used / cap)
-            for record, figures in said
-            if (at_s := timeline.at(record)) is not None and (used := number(figures.get("memory_bytes"))) is not None
-        ]
-        peak = max((number(figures.get("memory_peak_bytes")) or 0 for _, figures in said), default=0)
-        kills = max((number(figures.get("oom_kills")) or 0 for _, figures in said), default=0)
-        title = f"{execution.name}: memory, of its cap of {cap / 2**20:g} MiB"
-        one = drawn(f"{execution.name} memory.of_cap", title, "%", readings, MEMORY_GAP_S, timeline.end_s)
-        found.append(MemoryCourse(execution.name, int(cap), int(peak), int(kills), one if one.stretches else None))
-    return found

@@ -1,47 +1,43 @@
 """Heat on the page: temperature, clock and flags on the common axis, and how long each stage took beside a run without heat.
 
+    thermal-1   ▒▒▒▒▒▒▒▒▒▒▒        when it was on, and what air there was
     die         ╱‾‾‾‾‾‾╲___        °C of the model, as the sensors showed it
     clock       ‾╲___╱‾‾‾‾‾        MHz, by which the board really was slower
     flags         ▒▒▒▒▒▒           when which was set, and the lowest clock meanwhile
-    memory      ▁▂▅▇▇▇▇            of the cap, which is the upper edge
 
     stage   ──────█│▒▒▒            bar: took; line: without heat; band: up to what the clock explains
 
-A page without heat, and without a cap on memory, has none of this, and no style of it.
+A page without heat has none of this, and no style of it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from runner.judgement.report import charts
+from runner.judgement.report import charts, held_page
 from runner.judgement.report.charts import Axis, moment, percent, short
-from runner.judgement.report.heat_courses import HeatCourse, MemoryCourse, StageTime
+from runner.judgement.report.heat_courses import HeatCourse, StageTime
 from runner.judgement.report.markup import MAX_ROWS, Child, Markup, details, table, tag
 
 MAX_BARS = 120  # of stages; the table has more
 LIMIT = 1.2  # times what the clock explains: where the band ends
 
 
-def rows(axis: Axis, courses: Sequence[HeatCourse], memories: Sequence[MemoryCourse], numbered_from: int) -> Iterator[Markup]:
-    """Each execution's heat, and each one's memory, on the time axis. Series are numbered, because the page finds them so."""
+def rows(axis: Axis, courses: Sequence[HeatCourse], numbered_from: int) -> Iterator[Markup]:
+    """Each execution's heat on the time axis. Series are numbered, because the page finds them so."""
     count = numbered_from
     for course in courses:
+        yield from held_page.program_rows(axis, course)
         for one in course.series():
             yield charts.series_row(count, one)
             count += 1
         yield _flags_row(axis, course)
-    for memory in memories:
-        if memory.series is not None:
-            yield charts.series_row(count, memory.series)
-            count += 1
 
 
-def tables(axis: Axis, courses: Sequence[HeatCourse], memories: Sequence[MemoryCourse]) -> Markup | None:
+def tables(axis: Axis, courses: Sequence[HeatCourse]) -> Markup | None:
     """The same lines as tables."""
     found = [charts.series_table(axis, one) for course in courses for one in course.series()]
-    found += [charts.series_table(axis, memory.series) for memory in memories if memory.series is not None]
-    return details("Heat and memory as tables", found) if found else None
+    return details("Heat as tables", found) if found else None
 
 
 def _flags_row(axis: Axis, course: HeatCourse) -> Markup:
@@ -59,31 +55,12 @@ def _flags_row(axis: Axis, course: HeatCourse) -> Markup:
     return charts.row(title, charts.plot(says, *bands), "lane")
 
 
-def section(courses: Sequence[HeatCourse], memories: Sequence[MemoryCourse]) -> Child:
+def section(courses: Sequence[HeatCourse]) -> Child:
     """Asked against measured, execution by execution, and how long the stages took."""
-    return [
-        [_of_execution(course) for course in courses],
-        table(
-            "Memory against its cap",
-            ("execution", "cap, MiB", "peak, MiB", "of the cap", "killed for want of memory"),
-            [
-                (
-                    m.name,
-                    f"{m.cap_bytes / 2**20:g}",
-                    f"{m.peak_bytes / 2**20:.1f}",
-                    f"{100 * m.peak_bytes / m.cap_bytes:.0f} %",
-                    m.oom_kills,
-                )
-                for m in memories
-            ],
-        )
-        if memories
-        else None,
-    ]
+    return [_of_execution(course) for course in courses]
 
 
 def _of_execution(course: HeatCourse) -> Child:
-    judged = [(r["what"], r["asked"], r["measured"], r["tolerance"] or "–", _within(bool(r["within"]))) for r in course.rows]
     spells = [(s.word, moment(s.began_s), moment(s.ended_s), f"{s.least_mhz:g}") for s in course.spells]
     low, high = course.span("die_c")
     paced = "" if course.pace == 1 else f" The model ran {course.pace:g} seconds in each real one; all times here are real ones."
@@ -92,7 +69,7 @@ def _of_execution(course: HeatCourse) -> Child:
     return [
         tag("h3", course.name),
         tag("p", f"The die was between {low:.1f} and {high:.1f} °C: {clocks}.{paced}"),
-        table(f"Asked and measured of the heat of {course.name}", ("what", "asked", "measured", "tolerance", "within"), judged),
+        held_page.asked_and_measured(f"Asked and measured of the heat of {course.name}", course.rows),
         tag("div", _stage_bars(compared[:MAX_BARS]), class_="panels") if compared else None,
         _stage_table(course) if course.stages else None,
         details(
@@ -101,6 +78,7 @@ def _of_execution(course: HeatCourse) -> Child:
         )
         if spells
         else None,
+        held_page.when_on(course),
     ]
 
 
@@ -139,7 +117,3 @@ def _bar(each: StageTime, top: float) -> Markup:
     sign = " ✕ longer than its clock explains" if over else ""
     caption = [tag("strong", each.stage), " ", tag("span", f"{short(each.took_s)} s, without heat {short(cool_s)} s{sign}", class_="unit")]
     return tag("figure", tag("figcaption", caption), plot)
-
-
-def _within(within: bool) -> Markup:
-    return tag("span", "✓ yes", class_="held") if within else tag("strong", "✕ no", class_="not-held")

@@ -4,7 +4,8 @@
     timeline    power, telemetry and stages on one axis, every cut marked     (over_time.py, charts.py, series.py, bodies.py)
     restarts    the three clocks and the table of cuts, each with the record that says so
     link        asked against measured, where there were link faults     (link_page.py, link_courses.py)
-    heat        the same of heat, and of memory that had a cap           (heat_page.py, heat_courses.py)
+    scarcity    the same of what a device had too little of              (scarcity_page.py, scarcity_courses.py)
+    heat        the same of heat                                         (heat_page.py, heat_courses.py)
     checks      findings (quotes.py)      repeat      environment
 
 Pure: the same conclusion gives the same bytes. Nothing is fetched: the policy in the page's head forbids it, and allows
@@ -23,21 +24,23 @@ from runner.judgement.conclude import Conclusion, cut_rows, profile_of
 from runner.judgement.evidence import Evidence
 from runner.judgement.findings import command_again
 from runner.judgement.judge import CheckResult
-from runner.judgement.report import heat_page, link_page
+from runner.judgement.report import heat_page, link_page, scarcity_page
 from runner.judgement.report.bodies import courses
 from runner.judgement.report.charts import moment
-from runner.judgement.report.heat_courses import heat_courses, memory_courses
+from runner.judgement.report.heat_courses import heat_courses
 from runner.judgement.report.link_courses import link_courses
 from runner.judgement.report.markdown import NOT_MEASURED, verdict_words
 from runner.judgement.report.markup import Child, Markup, commands, details, facts, join, table, tag
 from runner.judgement.report.over_time import over_time, restarts
 from runner.judgement.report.quotes import code, finding_article, plain
+from runner.judgement.report.scarcity_courses import scarcity_courses
 from runner.judgement.timeline import Timeline
 from runner.lab.folder import read_json
 from runner.model.outcome import SEVERITIES, failure_rate_bound
 
 SECTIONS = ("Summary", "Timeline", "Restarts", "Checks", "Findings", "Repeat", "Environment")
-LINK_SECTION, HEAT_SECTION = "Link", "Heat"  # behind Restarts, where there were link faults, and heat or a cap on memory
+FAULT_SECTIONS = LINK, SCARCITY, HEAT = "Link", "Scarcity", "Heat"  # behind Restarts, each where there was something of it
+_STYLES = {"report-faults.css": FAULT_SECTIONS, "report-links.css": (LINK,), "report-heat.css": (HEAT,)}
 _SIGNS = {"PASS": "✓", "PASS_WITH_CONCERNS": "!", "NEEDS_WORK": "✕", "FAIL": "✕"}  # said beside the word, for who sees no colour
 
 
@@ -49,10 +52,7 @@ def _page(conclusion: Conclusion) -> str:
     config = conclusion.evidence.config
     contents = _contents(conclusion)
     style, script = _asset("report.css"), _asset("report.js")
-    if LINK_SECTION in contents:
-        style = join(style, _asset("report-links.css"))
-    if HEAT_SECTION in contents:
-        style = join(style, _asset("report-heat.css"))
+    style = join(style, *(_asset(name) for name, wanted_by in _STYLES.items() if contents.keys() & set(wanted_by)))
     policy = f"default-src 'none'; style-src '{_hash(style)}'; script-src '{_hash(script)}'; base-uri 'none'; form-action 'none'"
     title = f"{config['roadmap_entry_id']} {config['roadmap_entry_title']}"
     head = [
@@ -90,10 +90,10 @@ def _contents(conclusion: Conclusion) -> dict[str, Child]:
     ran = courses(conclusion.evidence, timeline)
     rows = cut_rows(conclusion.evidence)
     on_the_link = link_courses(conclusion.evidence, timeline)
-    heated, capped = heat_courses(conclusion.evidence, timeline), memory_courses(conclusion.evidence, timeline)
+    scarce, heated = scarcity_courses(conclusion.evidence, timeline), heat_courses(conclusion.evidence, timeline)
     found: list[Child] = [
         _summary(conclusion, timeline),
-        over_time(conclusion.evidence, timeline, ran, rows, on_the_link, heated, capped)
+        over_time(conclusion.evidence, timeline, ran, rows, on_the_link, scarce, heated)
         if conclusion.evidence.coordinator
         else tag("p", "The coordinator recorded nothing."),
         restarts(conclusion.evidence, ran, rows),
@@ -103,11 +103,13 @@ def _contents(conclusion: Conclusion) -> dict[str, Child]:
         _environment(conclusion),
     ]
     sections = list(zip(SECTIONS, found, strict=True))
-    if heated or capped:
-        sections.insert(SECTIONS.index("Restarts") + 1, (HEAT_SECTION, heat_page.section(heated, capped)))
-    if on_the_link:
-        sections.insert(SECTIONS.index("Restarts") + 1, (LINK_SECTION, link_page.section(on_the_link, conclusion.evidence.plan["seed"])))
-    return dict(sections)
+    of_faults: list[tuple[str, Child]] = [
+        *([(LINK, link_page.section(on_the_link, conclusion.evidence.plan["seed"]))] if on_the_link else []),
+        *([(SCARCITY, scarcity_page.section(scarce))] if scarce else []),
+        *([(HEAT, heat_page.section(heated))] if heated else []),
+    ]
+    behind = SECTIONS.index("Restarts") + 1
+    return dict([*sections[:behind], *of_faults, *sections[behind:]])
 
 
 def _section(name: str, content: Child) -> Markup:

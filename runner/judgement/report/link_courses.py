@@ -1,12 +1,12 @@
 """What the data link of each execution went through: when what was on, how the link was meanwhile, and what came through it.
 
-    guard's journal   ──► windows        what was on, from when to when, and why it came off
+    held.py           ──► windows        what was on, from when to when, and why it came off
     link.jsonl        ──► round trips and losses of the light probe, over time
     receipts.jsonl    ──► what the far end received, by service
     judgement/links   ──► asked and measured
 
-Seconds since the run began; None where a boot has no place in time. An execution without link faults has no course, so nothing of
-this is in the files of a run without any.
+Seconds since the run began. An execution without link faults has no course, whatever else the guard held of it, so nothing of this
+is in the files of a run without any.
 """
 
 from __future__ import annotations
@@ -16,18 +16,17 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from runner.judgement import light_log, links
-from runner.judgement.asked import asked_loss, delays, mean_rates
+from runner.judgement.asked import asked_loss, delays, mean_rates, named
 from runner.judgement.evidence import Evidence, Execution
 from runner.judgement.judge import one_line
 from runner.judgement.link_notes import measured_of
+from runner.judgement.report.held import Held, Row, windows_of
 from runner.judgement.report.series import Series, drawn
 from runner.judgement.timed import SILENCING
 from runner.judgement.timeline import Timeline
-
-Row = dict[str, Any]
 
 OURS = "ours"  # a program's shaper (runner/model/program.py)
 LEAST_BIN_S, BINS = 2.0, 100  # a loss is one of so many packets: those of a hundredth of the run, or of two seconds
@@ -57,17 +56,6 @@ def means(course: LinkCourse) -> list[tuple[str, str]]:
     return found
 
 
-class Window(NamedTuple):
-    """One time that a fault was on."""
-
-    program: str
-    fault: str
-    word: str
-    began_s: float | None
-    ended_s: float | None
-    ended_by: str  # what came next, in the guard's words; "" where nothing is recorded
-
-
 class Asked(NamedTuple):
     """One figure that was asked for and measured, as numbers."""
 
@@ -81,29 +69,14 @@ class Asked(NamedTuple):
 
 
 @dataclass(frozen=True)
-class LinkCourse:
+class LinkCourse(Held):
     """The data link of one execution."""
 
-    execution: Execution
-    windows: list[Window]
     programs: list[Row]  # as they were armed, by the coordinator's note
     packets: list[tuple[float, str, bool]]  # of the light probe: when it was sent, in which boot, whether it came
     round_trips: list[tuple[float, str, float]]  # when, boot, ms
     receipts: list[tuple[float, str]]  # when, service
-    rows: list[Row]  # asked and measured
     figures: list[Asked]
-    end_s: float
-
-    @property
-    def name(self) -> str:
-        return self.execution.name
-
-    @property
-    def by_program(self) -> dict[str, list[Window]]:
-        found: dict[str, list[Window]] = {}
-        for window in self.windows:
-            found.setdefault(window.program, []).append(window)
-        return found
 
     @property
     def sent(self) -> int:
@@ -112,11 +85,6 @@ class LinkCourse:
     @property
     def came(self) -> int:
         return sum(came for _, _, came in self.packets)
-
-    def on_s(self, program: str) -> float:
-        """How long a program was on, as far as that is known."""
-        spans = [(w.began_s, w.ended_s) for w in self.by_program.get(program, ())]
-        return sum(ended - began for began, ended in spans if began is not None and ended is not None)
 
     def silenced(self, at_s: float) -> bool:
         """Whether something that lets nothing pass was on at that moment."""
@@ -166,42 +134,26 @@ def link_courses(evidence: Evidence, timeline: Timeline) -> list[LinkCourse]:
 
 
 def _course(evidence: Evidence, timeline: Timeline, execution: Execution) -> LinkCourse | None:
-    changes, rows = evidence.faults(execution.name), links.rows(evidence, execution)
+    asked = links.planned(evidence, execution)
     began = links.note(evidence, "link_began", execution.name)
-    if not changes and not rows and began is None:
+    if not asked and began is None:
         return None
+    rows = links.rows(evidence, execution)
     lines = evidence.link(execution.name)
     received = [(timeline.coordinator_s(line["boottime_ns"]), line["service"]) for line in evidence.receipts(execution.name)]
     programs = [each for each in (began or {}).get("programs", []) if isinstance(each, dict)]
     proof = links.note(evidence, "link_proof", execution.name)
     return LinkCourse(
         execution,
-        _windows(changes, timeline),
+        windows_of(evidence, timeline, execution, named(asked, execution.name)),
+        rows,
+        timeline.end_s,
         programs,
         _packets(lines, timeline),
         _round_trips(lines, timeline),
         received,
-        rows,
-        list(figures(links.planned(evidence, execution), measured_of(proof["during"]) if proof else {}, rows)),
-        timeline.end_s,
+        list(figures(asked, measured_of(proof["during"]) if proof else {}, rows)),
     )
-
-
-def _windows(changes: list[Row], timeline: Timeline) -> list[Window]:
-    """From each change to on until the next change of the same program; with the power goes what was on."""
-    found = []
-    for place, change in enumerate(changes):
-        if not change["on"]:
-            continue
-        began_s = timeline.device_s(change["boot_id"], change["boottime_ns"])
-        after = next((each for each in changes[place + 1 :] if each["program"] == change["program"]), None)
-        if after is not None and after["boot_id"] == change["boot_id"]:
-            ended_s, by = timeline.device_s(after["boot_id"], after["boottime_ns"]), str(after["word"])
-        else:
-            gone = [power.at_s for power in timeline.power if not power.on and began_s is not None and power.at_s >= began_s]
-            ended_s, by = (min(gone), "the power went") if gone else (None, "")
-        found.append(Window(change["program"], change["fault"], str(change["word"]), began_s, ended_s, by))
-    return found
 
 
 def _packets(lines: list[Row], timeline: Timeline) -> list[tuple[float, str, bool]]:

@@ -1,6 +1,6 @@
 """The data link on the page: rows on the common axis, and asked against measured as bars and as a table.
 
-    offline-1   ▒▒▒▒▒▒      ▒▒▒▒▒▒        when it was on; what it was stands in it, and in words in the table
+    offline-1   ▒▒▒▒▒▒      ▒▒▒▒▒▒        when it was on (held_page.py)
     received    │ │││           ││        what came to the far end
     round trip  ╱╲__        __╱╲          the light probe, as it is measured elsewhere on the page
 
@@ -12,44 +12,23 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
-from runner.judgement.report import charts
+from runner.judgement.report import charts, held_page
 from runner.judgement.report.charts import Axis, moment, percent, short
-from runner.judgement.report.link_courses import Asked, LinkCourse, Window, chance, means
-from runner.judgement.report.markup import MAX_ROWS, Child, Markup, details, join, table, tag
+from runner.judgement.report.link_courses import Asked, LinkCourse, chance, means
+from runner.judgement.report.markup import Child, Markup, join, table, tag
 from runner.judgement.report.quotes import code
 from runner.judgement.report.series import COLUMNS
-
-LEAST_FOR_WORDS = 0.07  # of the axis: a window that is narrower says its word on a pointer only
-LONGEST_WORD = 60
 
 
 def rows(axis: Axis, courses: Sequence[LinkCourse], numbered_from: int) -> Iterator[Markup]:
     """Each execution's link on the time axis. Series are numbered, because the page finds them so."""
     number = numbered_from
     for course in courses:
-        for name, windows in course.by_program.items():
-            yield _program_row(axis, course, name, windows)
+        yield from held_page.program_rows(axis, course)
         yield _received_row(axis, course)
         for one in course.series():
             yield charts.series_row(number, one)
             number += 1
-
-
-def _program_row(axis: Axis, course: LinkCourse, name: str, windows: list[Window]) -> Markup:
-    bands: list[Child] = []
-    for window in windows[:MAX_ROWS]:
-        if window.began_s is None:
-            continue
-        ended_s = course.end_s if window.ended_s is None else window.ended_s
-        said = f"{window.word}, {moment(window.began_s)} to {moment(window.ended_s)}; then: {window.ended_by or 'not recorded'}"
-        width = axis.width(window.began_s, ended_s)
-        bands.append(tag("rect", tag("title", said), x=axis.x(window.began_s), width=width, y="3", height="20", class_="fault-on"))
-        if (ended_s - window.began_s) / axis.end_s >= LEAST_FOR_WORDS:
-            inside = tag("text", window.word[:LONGEST_WORD], x="4", y="14")
-            bands.append(tag("svg", inside, x=axis.x(window.began_s), width=width, height="26", class_="fault-word"))
-    says = f"{name} in {course.name}: on {len(windows)} times, {course.on_s(name):.1f} s in all; each time in the table of the data link"
-    title = [tag("span", name), tag("span", f"{course.on_s(name):.1f} s on", class_="unit")]
-    return charts.row(title, charts.plot(says, *bands), "lane")
 
 
 def _received_row(axis: Axis, course: LinkCourse) -> Markup:
@@ -77,25 +56,14 @@ def section(courses: Sequence[LinkCourse], seed: int) -> Child:
 
 
 def _of_execution(course: LinkCourse) -> Child:
-    judged = [(r["what"], r["asked"], r["measured"], r["tolerance"] or "–", _within(bool(r["within"]))) for r in course.rows]
-    spans = [
-        (name, window.word, moment(window.began_s), moment(window.ended_s), window.ended_by or "–")
-        for name, windows in course.by_program.items()
-        for window in windows
-    ]
     arrived = [(service, count, meanwhile) for service, (count, meanwhile) in course.services.items()]
     return [
         tag("h3", course.name),
         tag("div", [_bar(figure) for figure in course.figures], class_="panels") if course.figures else None,
-        table(f"Asked and measured of the link of {course.name}", ("what", "asked", "measured", "tolerance", "within"), judged),
+        held_page.asked_and_measured(f"Asked and measured of the link of {course.name}", course.rows),
         tag("p", f"Of the light probe's {course.sent} packets {course.came} came to the far end.", class_="note"),
         table(f"Received from {course.name}", ("service", "receipts", "while nothing should pass"), arrived) if arrived else None,
-        details(
-            f"When something was on: {len(spans)}",
-            table(f"What was on over the link of {course.name}", ("fault", "what was on", "from", "to", "then"), spans),
-        )
-        if spans
-        else None,
+        held_page.when_on(course),
         tag(
             "p",
             "By means of: ",
@@ -105,10 +73,6 @@ def _of_execution(course: LinkCourse) -> Child:
         if course.programs
         else None,
     ]
-
-
-def _within(within: bool) -> Markup:
-    return tag("span", "✓ yes", class_="held") if within else tag("strong", "✕ no", class_="not-held")
 
 
 def _bar(figure: Asked) -> Markup:

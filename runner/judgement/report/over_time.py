@@ -7,21 +7,22 @@ from typing import Any
 
 from runner.judgement.checks import running_again_limit
 from runner.judgement.evidence import Cut, Evidence
-from runner.judgement.report import charts, heat_page, link_page
+from runner.judgement.report import charts, heat_page, link_page, scarcity_page
 from runner.judgement.report.bodies import Course
 from runner.judgement.report.charts import moment
 from runner.judgement.report.clocks import Bar, clock_panel
-from runner.judgement.report.heat_courses import HeatCourse, MemoryCourse
+from runner.judgement.report.heat_courses import HeatCourse
 from runner.judgement.report.link_courses import LinkCourse
 from runner.judgement.report.markup import MAX_ROWS, Child, Markup, details, table, tag
 from runner.judgement.report.quotes import code, quote
+from runner.judgement.report.scarcity_courses import ScarcityCourse
 from runner.judgement.report.series import telemetry
 from runner.judgement.timeline import Timeline
 
 
 def over_time(
     evidence: Evidence, timeline: Timeline, ran: list[Course], rows: list[dict[str, Any]], on_the_link: Sequence[LinkCourse] = (),
-    heated: Sequence[HeatCourse] = (), capped: Sequence[MemoryCourse] = (),
+    scarce: Sequence[ScarcityCourse] = (), heated: Sequence[HeatCourse] = (),
 ) -> Child:  # fmt: skip
     axis, power_loss = charts.Axis(timeline.end_s), bool(evidence.plan["type"]["loss"] == "power_loss")
     off_s = {change.hold: change.at_s for change in timeline.power if not change.on and change.hold}
@@ -30,7 +31,9 @@ def over_time(
     lines = [charts.series_row(number, one) for number, one in enumerate(found.series, start=1)]
     main, more = lines[: sum(one.known for one in found.series)], lines[sum(one.known for one in found.series) :]
     of_links = list(link_page.rows(axis, on_the_link, len(lines) + 1))
-    of_heat = list(heat_page.rows(axis, heated, capped, len(lines) + 1 + sum(len(course.series()) for course in on_the_link)))
+    numbered = len(lines) + 1 + sum(len(course.series()) for course in on_the_link)
+    of_scarcity = list(scarcity_page.rows(axis, scarce, numbered))
+    of_heat = list(heat_page.rows(axis, heated, numbered + sum(len(course.series()) for course in scarce)))
     with_stages = sum(len(course.stages) for course in ran) <= charts.MAX_STAGE_ROWS
     return [
         tag("p", f"Seconds since the run began; device times are right to ± {timeline.error_s * 1000:,.1f} ms."),
@@ -44,7 +47,8 @@ def over_time(
             main or tag("p", "No telemetry was sampled.", class_="note"),
             details(f"{len(more)} more series", tag("div", more, class_="rows")) if more else None,
             [tag("h3", "The data link"), of_links] if on_the_link else None,
-            [tag("h3", "Heat and memory"), of_heat] if of_heat else None,
+            [tag("h3", "Scarcity"), of_scarcity] if of_scarcity else None,
+            [tag("h3", "Heat"), of_heat] if of_heat else None,
             tag("h3", "Stages"),
             [charts.course_rows(axis, course, with_stages=with_stages) for course in ran] or tag("p", "No execution began.", class_="note"),
             charts.axis_row(axis, cuts, numbers=False),
@@ -55,7 +59,8 @@ def over_time(
         details("Power as a table", _power_table(timeline)),
         details("Telemetry as tables", [charts.series_table(axis, one) for one in found.series]) if found.series else None,
         _link_tables(axis, on_the_link),
-        heat_page.tables(axis, heated, capped),
+        scarcity_page.tables(axis, scarce),
+        heat_page.tables(axis, heated),
         tag("p", f"{found.left_out} more series are in the journals.", class_="note") if found.left_out else None,
     ]
 

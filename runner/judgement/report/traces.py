@@ -4,7 +4,7 @@
       coordinator  the execution, and within it each time without power; instants where it cut
       supervisor   each restart, from the process's start to the restored state; instants at holds and promises
       pipeline     each life, and within it the stage bodies; bodies side by side get threads of their own
-      link         where it had faults: each time that one was on, a thread for each; receipts as instants
+      faults       each time that one was on, of link, scarcity and heat, a thread for each; the far end's receipts as instants
       counters     CPU, memory, disk writes, the link's round trips: a point per sample, none where there was none
 
 Microseconds since the run began. A body that a cut killed ends with the power, and says so. What cannot be placed in time
@@ -17,7 +17,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -25,13 +25,16 @@ from runner.judgement.conclude import Conclusion
 from runner.judgement.evidence import Evidence, Execution
 from runner.judgement.judge import one_line
 from runner.judgement.report.bodies import Body, Course, courses
+from runner.judgement.report.heat_courses import heat_courses
+from runner.judgement.report.held import Held
 from runner.judgement.report.link_courses import LinkCourse, link_courses
 from runner.judgement.report.metrics import rates, readings, sampled_lives
+from runner.judgement.report.scarcity_courses import scarcity_courses
 from runner.judgement.timeline import Timeline
 from runner.ondevice.journal import Record
 
 COORDINATOR, SUPERVISOR, PIPELINE = 1, 2, 3  # threads; bodies side by side get 4, 5 …
-RECEIVED, LINK = 10_000, 10_001  # … and what was on over the link 10001, 10002 …
+RECEIVED, ON = 10_000, 10_001  # … and what was on 10001, 10002 …
 GAUGES = {"memory used, bytes": "system.memory.usage{system.memory.state=used}"}
 RATES = {
     "CPU busy, cores": "system.cpu.time{cpu.mode=busy}",
@@ -64,11 +67,12 @@ def trace(evidence: Evidence, scenario: str) -> dict[str, Any]:
     """The whole file of one scenario."""
     timeline = Timeline(evidence)
     mine = [course for course in courses(evidence, timeline) if course.execution.scenario == scenario]
-    on_the_link = {course.name: course for course in link_courses(evidence, timeline)}
+    on: dict[str, list[tuple[str, Held]]] = {}
+    for kind, courses_of in (("link", link_courses), ("scarcity", scarcity_courses), ("heat", heat_courses)):
+        for held in courses_of(evidence, timeline):
+            on.setdefault(held.name, []).append((kind, held))
     events = [
-        event
-        for pid, course in enumerate(mine, 1)
-        for event in _of_execution(timeline, course, pid, on_the_link.get(course.execution.name))
+        event for pid, course in enumerate(mine, 1) for event in _of_execution(timeline, course, pid, on.get(course.execution.name, []))
     ]
     about = {key: one_line(str(evidence.config[key])) for key in ("roadmap_entry_id", "run_id", "started_at", "stageflow_version")}
     error = {"zero": "the run's begin", "device_time_error_s": round(timeline.error_s, 6)}
@@ -84,7 +88,7 @@ def _order(event: Event) -> tuple[Any, ...]:
     return event["ph"] != "M", event.get("ts", 0), event["pid"], event["tid"], -event.get("dur", 0)
 
 
-def _of_execution(timeline: Timeline, course: Course, pid: int, on_the_link: LinkCourse | None) -> list[Event]:
+def _of_execution(timeline: Timeline, course: Course, pid: int, on: Sequence[tuple[str, Held]]) -> list[Event]:
     execution, lives = course.execution, spans_of_lives(course)
     threads = side_by_side(course, lives)
     names = {COORDINATOR: "coordinator", SUPERVISOR: "supervisor", PIPELINE: "pipeline"}
@@ -105,8 +109,10 @@ def _of_execution(timeline: Timeline, course: Course, pid: int, on_the_link: Lin
             name = body.stage if body.ending == "finished" else f"{body.stage} ({body.ending})"
             made.span(PIPELINE + lane, name, "stage", span, {**said, **ending})
     _counters(made, timeline, execution)
-    if on_the_link:
-        _link(made, on_the_link)
+    _on(made, on)
+    for _, held in on:
+        if isinstance(held, LinkCourse):
+            _link(made, held)
     return made.events
 
 
@@ -217,16 +223,21 @@ def _supervisor(made: _Process, timeline: Timeline, execution: Execution) -> Non
             made.instant(SUPERVISOR, name, category, at_s, args)
 
 
-def _link(made: _Process, course: LinkCourse) -> None:
+def _on(made: _Process, on: Sequence[tuple[str, Held]]) -> None:
     """What was on, each program in a thread of its own, because two of them may overlap; what has no place in time is left out."""
-    for number, (name, windows) in enumerate(course.by_program.items()):
-        made.named("thread_name", LINK + number, f"link: {name}")
-        made.named("thread_sort_index", LINK + number, LINK + number)
+    programs = [(kind, held, name, windows) for kind, held in on for name, windows in held.by_program.items()]
+    for tid, (kind, held, name, windows) in enumerate(programs, ON):
+        made.named("thread_name", tid, f"{kind}: {name}")
+        made.named("thread_sort_index", tid, tid)
         for window in windows:
             if window.began_s is not None:
-                ended_s = course.end_s if window.ended_s is None else max(window.ended_s, window.began_s)
-                said = {"stageflow_runner.link.program": name, "stageflow_runner.link.then": window.ended_by}
-                made.span(LINK + number, window.word, "link fault", (window.began_s, ended_s), said)
+                ended_s = held.end_s if window.ended_s is None else max(window.ended_s, window.began_s)
+                said = {f"stageflow_runner.{kind}.program": name, f"stageflow_runner.{kind}.then": window.ended_by}
+                made.span(tid, window.word, f"{kind} fault", (window.began_s, ended_s), said)
+
+
+def _link(made: _Process, course: LinkCourse) -> None:
+    """What came to the far end, and how long the light probe's packets took."""
     if course.receipts:
         made.named("thread_name", RECEIVED, "link: received by the far end")
         made.named("thread_sort_index", RECEIVED, RECEIVED)
