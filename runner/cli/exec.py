@@ -37,7 +37,7 @@ WAITS = {  # step → what is waited for while it lasts
     "hold": "the pipeline on {device} to come to its next cut, if there is one, or to its end",
     "recover": "{device} to come back after the cut",
     "drain": "the log of the pipeline",
-    "lift": "the data link of {device} to be as it was",
+    "lift": "{device} to be as it was before its faults",
     "unwind": "everything on {device} to be undone",
     "judge": "the run to be judged",
     "report": "the run's report to be written",

@@ -389,4 +389,7 @@ _BY_CATEGORY: dict[str, tuple[Check, ...]] = {  # the six of a run's own tests/
     "observability": (every_stage_witnessed,),
 }
 CATEGORIES: dict[str, str] = {check.__name__: category for category, checks in _BY_CATEGORY.items() for check in checks}
+ABOUT_RESTARTS = frozenset(  # those that ask what survives a restart, and how soon it is there again
+    check.__name__ for check in (nothing_repeated, promises_kept, restored_state_true, restored_in_time, running_again_in_time)
+)
 GENERIC: dict[str, Check] = {check.__name__: check for checks in _BY_CATEGORY.values() for check in checks}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from runner.judgement.checks import ABOUT_RESTARTS
 from runner.judgement.evidence import Evidence
 from runner.judgement.judge import CheckResult
 from runner.model.finding import TYPE_CODES, Finding, fingerprint
@@ -18,7 +19,7 @@ _KINDS = {
     "scalability": ("performance", "availability_risk"),
     "observability": ("reliability", "data_risk"),
 }
-_WORKAROUND = {
+_WORKAROUND = {  # of Stageflow by itself, for what a restart loses
     "workaround_available": True,
     "workaround_description": "`durability: journaled` keeps what has finished; the stage in flight still runs again",
 }
@@ -79,16 +80,23 @@ def _finding(evidence: Evidence, result: CheckResult, name: str, now: str, snipp
                 **({"code_snippet": snippet} if snippet else {}),
                 "conditions": f"device {plan['device']} ({plan['type']['title']}), {stageflow}, seed {plan['seed']}",
             },
-            "impact": {risk: "none" if result.severity == "info" else result.severity, **(_WORKAROUND if native else {})},
+            "impact": {risk: "none" if result.severity == "info" else result.severity, **(_WORKAROUND if native and _lost(result) else {})},
             "recommendation": {"summary": _advice(result, native)},
         }
     )
 
 
 def _advice(result: CheckResult, native: bool) -> str:
-    if native:
+    if not native:
+        return f"Make this hold: {result.promise}"
+    if _lost(result):
         return f"Let Stageflow itself persist what a stage finished, so that this holds over a restart: {result.promise}"
-    return f"Make this hold: {result.promise}"
+    return f"Make this hold in Stageflow itself: {result.promise}"
+
+
+def _lost(result: CheckResult) -> bool:
+    """Whether what failed is about restarts, so that a journal mends it. Of an entry's own check nobody knows: nothing is promised."""
+    return result.check in ABOUT_RESTARTS
 
 
 def command_again(plan: dict[str, Any], scenario: str = "") -> str:

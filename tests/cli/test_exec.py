@@ -159,6 +159,13 @@ def test_every_step_that_lasts_says_what_is_waited_for() -> None:
     assert set(HOLDING) <= set(WAITS)
 
 
+@pytest.mark.parametrize("name", ["impose", "lift"])
+def test_what_is_waited_for_is_true_of_every_fault(name: str) -> None:
+    """A link that fails, too little of something, heat: these steps are the same for all of them."""
+    said = WAITS[name].format(device="pi")
+    assert "faults" in said and "pi" in said and "link" not in said
+
+
 @pytest.mark.parametrize(
     ("code", "severities", "fail_on", "expected"),
     [
