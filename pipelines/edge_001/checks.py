@@ -19,6 +19,7 @@ _GOLDEN = Path(__file__).parent / "mocks" / "golden.json"
 LIMIT = 1.2  # times the measured clock ratio
 _SHORTEST_S = 0.2  # in the baseline: of what is over sooner, starting and flushing are the most
 _TICK_S = 0.3  # the clock changed somewhere between two notes of it: then the lower one counts
+_BRISK = "edge-001-brisk"  # there and back within ten seconds, for a fast machine
 _NOW = 0xE  # flags that say that the clock is below what it should be, now
 
 
@@ -94,7 +95,8 @@ def heat_met(evidence, scenario):
         if not throttled:
             problems.append((f"{execution.name}: no stage ran throttled", execution.journal_file))
         elif not again:
-            problems.append((f"{execution.name}: no stage ran with the whole clock again", execution.journal_file))
+            why = _air_still_hot(evidence, execution, rows, spans[-1][2])
+            problems.append((f"{execution.name}: no stage ran with the whole clock again{why}", execution.journal_file))
     return problems
 
 
@@ -185,6 +187,19 @@ def _during(rows, start, end):
     near_ns = 2_000_000_000
     met = inside and inside[0]["boottime_ns"] < end.boottime_ns + near_ns and inside[-1]["boottime_ns"] > start.boottime_ns - near_ns
     return inside if met else []
+
+
+def _air_still_hot(evidence, execution, rows, last):
+    """Why nothing could run with the whole clock again, where colder air was to come when the last stage ended; else ""."""
+    air = evidence.planned(execution.name)["heat"]["asked"]["ambient_c"]
+    coldest_c = min(point["c"] for point in air) if isinstance(air, list) else air
+    until = [row for row in rows if row["on"] and (row["boot_id"] != last.boot_id or row["boottime_ns"] <= last.boottime_ns)]
+    seen_c = min((row["ambient_c"] for row in until), default=coldest_c)
+    if seen_c <= coldest_c:
+        return ""
+    profile = str(evidence.plan["scenarios"][execution.scenario]["profile"])
+    still = f"it was done before the air cooled ({seen_c:g} °C, of {coldest_c:g} to come)"
+    return f": {still}" if _BRISK in profile else f": {still}; --profile {_BRISK} on a fast machine"
 
 
 def _cool(rows):

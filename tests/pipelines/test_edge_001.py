@@ -272,6 +272,20 @@ def test_heat_that_met_no_stage_shows_nothing(tmp_path: Path) -> None:
     assert wrong(made(tmp_path / "hot", planned=hot))["heat_met"] == ["recovery-1: no stage ran with the whole clock again"]
 
 
+def test_a_machine_that_is_done_before_the_air_cools_is_told_what_to_do(tmp_path: Path) -> None:
+    """The profile for it is named, where it was another; not where colder air came, and was of no use."""
+    later = [{"at_s": 0.0, "c": 60.0}, {"at_s": 9000.0, "c": 60.0}, {"at_s": 9060.0, "c": 5.0}]
+    early = {**HOT, "asked": {**HOT["asked"], "ambient_c": later}}
+    (said,) = wrong(made(tmp_path / "early", planned=early))["heat_met"]
+    again = "recovery-1: no stage ran with the whole clock again"
+    assert said == f"{again}: it was done before the air cooled (60 °C, of 5 to come); --profile edge-001-brisk on a fast machine"
+    evidence = made(tmp_path / "brisk", planned=early)
+    evidence.plan["scenarios"]["recovery"]["profile"] = "edge-001-brisk"
+    assert wrong(evidence)["heat_met"] == [f"{again}: it was done before the air cooled (60 °C, of 5 to come)"]
+    came = [{"at_s": 0.0, "c": 62.0}, {"at_s": 1.0, "c": 60.0}]
+    assert wrong(made(tmp_path / "came", planned={**HOT, "asked": {**HOT["asked"], "ambient_c": came}}))["heat_met"] == [again]
+
+
 def test_a_deadline_that_passed_in_silence_is_found(tmp_path: Path) -> None:
     """Stageflow was told, the stage took longer, and it and the pipeline ended as if all was well. One that was kept is not found."""
 
