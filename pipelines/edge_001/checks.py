@@ -198,7 +198,7 @@ def _air_still_hot(evidence, execution, rows, last):
     if seen_c <= coldest_c:
         return ""
     profile = str(evidence.plan["scenarios"][execution.scenario]["profile"])
-    still = f"it was done before the air cooled ({seen_c:g} °C, of {coldest_c:g} to come)"
+    still = f"it was done before the air cooled from {seen_c:g} to {coldest_c:g} °C"
     return f": {still}" if _BRISK in profile else f": {still}; --profile {_BRISK} on a fast machine"
 
 

@@ -97,7 +97,7 @@ def figures(plan: HeatPlan) -> str:
     """The heat in a few words, with its figures."""
     asked = plan.asked
     air = [c for _, c in asked.timeline]
-    said = [f"air of {air[0]:g} °C" if len(air) == 1 else f"air from {air[0]:g} °C, {min(air):g} to {max(air):g} °C"]
+    said = [f"air of {air[0]:g} °C" if len(air) == 1 else f"air of {min(air):g} to {max(air):g} °C, {air[0]:g} at first"]
     said += [f"its way there × {asked.air:g}"] if asked.air != 1 else []
     said += ["the fan failed"] if asked.fan == "failed" else []
     said += [f"{asked.pace:g} s of the model in each real one"] if asked.pace != 1 else []

@@ -41,6 +41,15 @@ def test_a_scale_begins_at_zero_and_ends_round(values: tuple[float, float], low:
     assert all(0 <= int(y) <= 100 for y in re.findall(r"\d+ (\d+)", path))
 
 
+@pytest.mark.parametrize(("values", "low", "high"), [((79.0, 84.0), "75", "85"), ((45.0, 45.0), "45", "50"), ((-3.0, 21.0), "-5", "25")])
+def test_a_scale_of_temperatures_shows_some_kelvin(values: tuple[float, float], low: str, high: str) -> None:
+    """From a multiple of five to another: a die that throttles moves by a few. What never changes has one figure."""
+    drawn = series_row(1, Series("x", "X", "°C", True, [[Column(0, *values, 0.0, 2)]]), [(values[1], "here"), (values[1] + 50, "beyond")])
+    assert f'data-low="{low}" data-high="{high}"' in drawn
+    assert ("45 °C<" in drawn and "45–45" not in drawn) == (values == (45.0, 45.0))
+    assert "here" in drawn and "beyond" not in drawn and drawn.count('class="level"') == 1
+
+
 def test_a_line_of_all_columns_is_drawn_to_its_end() -> None:
     """Two points in each of a thousand columns, whatever the length of the path."""
     columns = [Column(at, float(at % 3), 5.0, 0.0, 2) for at in range(COLUMNS)]

@@ -10,7 +10,7 @@ import pytest
 
 from runner.judgement import report
 from runner.judgement.report import html
-from runner.judgement.report.heat_courses import HeatCourse, heat_courses
+from runner.judgement.report.heat_courses import HeatCourse, StageTime, heat_courses
 from runner.judgement.timeline import Timeline
 from tests.judgement.made_heat import HOT, STRAIGHT, Bent, MadeHeatRun
 from tests.judgement.made_run import MadeRun
@@ -68,11 +68,54 @@ def test_the_page_draws_heat_and_judges_it(tmp_path: Path) -> None:
     """A section behind Restarts, rows on the common axis, a bar for each stage; what is not within says so in words."""
     text = html.files(made(tmp_path).conclusion())["report.html"]
     assert Page(text)  # every element is closed
-    for words in ("<h3>Heat</h3>", "recovery-1: die", "recovery-1: clock", "recovery-1: flags", 'id="heat"', "of the full clock, s"):
+    for words in ("<h3>Heat</h3>", "recovery-1: die", "recovery-1: clock", "flag “capped”", 'id="heat"', "of the full clock, s"):
         assert words in text, words
     assert text.count('class="stage-time"') == len(STAGES)
     assert "✕ longer than its clock explains" not in text
     assert "✕ longer than its clock explains" in html.files(made(tmp_path / "slow", Bent(slower=1.5)).conclusion())["report.html"]
+
+
+def test_a_clock_steps(tmp_path: Path) -> None:
+    """It is drawn as it is: upright where it changes, and level between; it never slides from one clock to the next."""
+    found = course(made(tmp_path))
+    (line,) = [one for one in found.series() if one.unit == "MHz"]
+    clocks = {tick.mhz for _, tick in found.ticks}
+    assert len(clocks) > 1 and {value for column in line.columns for value in (column.first, column.then)} == clocks
+    (stretch,) = line.stretches
+    before = [column.then for column in stretch]
+    assert all(after.first == was for was, after in zip(before, stretch[1:], strict=False))
+
+
+def test_the_throttles_steps_stand_where_the_die_reaches_them(tmp_path: Path) -> None:
+    """Each at its temperature, with its clock, in the die's row and in no other."""
+    page = Page(html.files(made(tmp_path).conclusion())["report.html"])
+    rows = {page.said[row].split("°C")[0]: row for row in page.all("div", **{"class": "row series"})}
+    (die,) = [row for said, row in rows.items() if "recovery-1: die" in said]
+    assert len(page.all("line", **{"class": "level"})) == 2 == len(page.all("line", inside=die, **{"class": "level"}))
+    assert {"80 °C: 1000 MHz", "84 °C: 600 MHz"} <= {page.said[text] for text in page.all("text", inside=die)}
+
+
+def test_what_is_too_short_to_tell_is_not_accused(tmp_path: Path) -> None:
+    """A stage of a tenth of a second is mostly begun and flushed; one of three seconds that took as many times as long is."""
+    told = StageTime("settle", 0.3, 0.3, 0.1)
+    assert told.explained_s == pytest.approx(0.1) and not told.longer
+    assert told._replace(took_s=9.0, used_s=9.0, cool_s=3.0).longer and not told._replace(cool_s=None).longer
+
+
+def test_a_part_in_which_nobody_looked_is_as_it_was(tmp_path: Path) -> None:
+    """A heat of a few ticks has fewer of them than the drawing has characters: that is no time without power."""
+    run = MadeHeatRun(tmp_path)
+    run.begin("recovery-1")
+    run.end(run.heated(2.0, "recovery-1", [("look", 1.0)], HOT))
+    assert len(course(run).ticks) < 60
+    drawn = re.search(r"```text\n(.*?)```", report.derived(run.conclusion())["FINAL_REPORT.md"], re.DOTALL)
+    assert drawn and not [line for line in drawn[1].splitlines()[:3] if " " in line[27:]]
+
+
+def test_the_time_before_the_pipeline_is_told(tmp_path: Path) -> None:
+    """The model stands still until then, and so do its temperatures."""
+    found = course(made(tmp_path))
+    assert found.waited_s == pytest.approx(next(at_s for at_s, tick in found.ticks if tick.model_s > 0) - found.ticks[0][0], abs=0.3)
 
 
 def test_the_report_draws_the_course_in_characters(tmp_path: Path) -> None:

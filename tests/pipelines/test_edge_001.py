@@ -278,10 +278,10 @@ def test_a_machine_that_is_done_before_the_air_cools_is_told_what_to_do(tmp_path
     early = {**HOT, "asked": {**HOT["asked"], "ambient_c": later}}
     (said,) = wrong(made(tmp_path / "early", planned=early))["heat_met"]
     again = "recovery-1: no stage ran with the whole clock again"
-    assert said == f"{again}: it was done before the air cooled (60 °C, of 5 to come); --profile edge-001-brisk on a fast machine"
+    assert said == f"{again}: it was done before the air cooled from 60 to 5 °C; --profile edge-001-brisk on a fast machine"
     evidence = made(tmp_path / "brisk", planned=early)
     evidence.plan["scenarios"]["recovery"]["profile"] = "edge-001-brisk"
-    assert wrong(evidence)["heat_met"] == [f"{again}: it was done before the air cooled (60 °C, of 5 to come)"]
+    assert wrong(evidence)["heat_met"] == [f"{again}: it was done before the air cooled from 60 to 5 °C"]
     came = [{"at_s": 0.0, "c": 62.0}, {"at_s": 1.0, "c": 60.0}]
     assert wrong(made(tmp_path / "came", planned={**HOT, "asked": {**HOT["asked"], "ambient_c": came}}))["heat_met"] == [again]
 

@@ -11,7 +11,7 @@ killed is hatched, what went over a limit says so in words.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -151,8 +151,9 @@ def sample_row(axis: Axis, found: Telemetry) -> Markup:
     return row(join("Telemetry ", tag("span", f"{found.samples} samples", class_="unit")), plot(says, *shapes), "thin")
 
 
-def series_row(number: int, one: Series) -> Markup:
-    """One series as a line, from its own scale's bottom to its top, and as a table for those who cannot see it."""
+def series_row(number: int, one: Series, levels: Sequence[tuple[float, str]] = ()) -> Markup:
+    """One series as a line, from its own scale's bottom to its top, and as a table for those who cannot see it. `levels` are values that
+    mean something, each with its word: a line across, where the scale has it."""
     low, high = _scale(one)
     y = HEIGHT / (high - low)
 
@@ -161,13 +162,19 @@ def series_row(number: int, one: Series) -> Markup:
         return "M" + " ".join(f"{x} {y}" for x, y in points) + ("h0" if len(points) == 1 else "")
 
     line = tag("path", d=Markup("".join(stroke(stretch) for stretch in one.stretches)), class_="line")
-    stretched = tag("svg", line, viewBox=f"0 0 {COLUMNS} {HEIGHT}", preserveAspectRatio="none", y="9%", width="100%", height="82%")
+    stretched = tag("svg", line, viewBox=f"0 0 {COLUMNS} {HEIGHT}", preserveAspectRatio="none", y="9%", width="100%", height="82%", overflow="visible")
     figures = f"lowest {one.lowest:,.2f}, mean {one.mean:,.2f}, highest {one.highest:,.2f} {one.unit}"
     says = f"{one.title}, {one.unit}" if one.unit else one.title
-    name = [tag("span", one.title), tag("span", f"{short(one.lowest)}–{short(one.highest)} {one.unit}", class_="unit"), tag("output")]
+    span = dict.fromkeys((short(one.lowest), short(one.highest)))  # one figure of what never changes
+    name = [tag("span", one.title), tag("span", f"{'–'.join(span)} {one.unit}", class_="unit"), tag("output")]
     marks = [tag("text", short(high), y="11", x="2", class_="mark"), tag("text", short(low), y="100%", dy="-3", x="2", class_="mark")]
-    drawn = plot(says, stretched, marks, description=f"{figures}; {len(one.stretches)} unbroken stretches")
+    across = [_level(f"{9 + 82 * (high - value) / (high - low):.1f}%", says) for value, says in levels if low <= value <= high]
+    drawn = plot(says, across, stretched, marks, description=f"{figures}; {len(one.stretches)} unbroken stretches")
     return row(name, drawn, "series", id=f"series-{number}", data_low=f"{low:.6g}", data_high=f"{high:.6g}", data_unit=one.unit)
+
+
+def _level(y: str, says: str) -> Child:
+    return tag("line", x2="100%", y1=y, y2=y, class_="level"), tag("text", says, x="100%", y=y, dx="-2", dy="-2", text_anchor="end")
 
 
 def series_table(axis: Axis, one: Series) -> Markup:
@@ -186,15 +193,18 @@ def _figures(part: Series) -> tuple[float, float, float, int]:
 
 
 def _scale(one: Series) -> tuple[float, float]:
-    """From zero, or for temperatures and what is below zero from the lowest, up to a round number."""
+    """From zero, or for what is below zero from the lowest, up to a round number; temperatures between those that five divides."""
     if one.unit == "%":
         return 0.0, 100.0
     low, high = one.lowest, one.highest
+    if one.unit == "°C":
+        bottom = 5.0 * math.floor(low / 5)
+        return bottom, max(5.0 * math.ceil(high / 5), bottom + 5)
     if low == high == 0:
         return 0.0, 1.0
     size = 10 ** math.floor(math.log10(max(abs(low), abs(high))))
     top = next(size * step for step in (0, 1, 1.2, 1.5, 2, 2.5, 3, 4, 5, 6, 8, 10) if size * step >= high)
-    bottom = math.floor(low / size) * size if low < 0 or one.unit == "°C" else 0.0
+    bottom = math.floor(low / size) * size if low < 0 else 0.0
     return bottom, top if top > bottom else bottom + size
 
 

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from runner.judgement.conclude import Conclusion
-from runner.judgement.report.heat_courses import HeatCourse, heat_courses
+from runner.judgement.report.heat_courses import LEAST_GAP_S, HeatCourse, heat_courses
 from runner.judgement.report.held_lines import asked_and_measured, when_on
 from runner.judgement.report.markdown import link, table, words
 from runner.judgement.timeline import Timeline
@@ -85,7 +85,8 @@ def _drawn(course: HeatCourse) -> list[str]:
     lines.append(f"{'flags':27}{''.join(_flag(course, began_s, ended_s, place) for place in range(COLUMNS))}")
     legend = "In the flags t is throttled, c capped, s soft limit; where the clock has a gap there was no power."
     clocks = ", ".join(f"{seconds:.1f} s at {mhz:g} MHz" for mhz, seconds in course.at_each_clock())
-    paced = "" if course.pace == 1 else f" {course.pace:g} s of the model in each."
+    paced = "" if course.pace == 1 else f" {course.pace:g} s of the model in each real one."
+    paced += f" For the first {course.waited_s:.1f} s the model stood still: until the pipeline began." if course.waited_s >= 1 else ""
     return ["```text", *lines, "```", "", f"{ended_s - began_s:.1f} s in all: {clocks}.{paced} {legend}", ""]
 
 
@@ -95,6 +96,9 @@ def _parts(course: HeatCourse) -> list[list[Any]]:
     for at_s, tick in course.ticks:
         share = (at_s - began_s) / (ended_s - began_s) if ended_s > began_s else 0.0
         parts[min(COLUMNS - 1, int(share * COLUMNS))].append(tick)
+    for place, part in enumerate(parts):
+        if not part and (ended_s - began_s) / COLUMNS < LEAST_GAP_S:  # nobody looked in so short a time: it is as it was
+            part += parts[place - 1][-1:]
     return parts
 
 

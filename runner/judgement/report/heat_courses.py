@@ -24,6 +24,8 @@ from runner.judgement.report.series import Series, drawn, number
 from runner.judgement.timeline import Timeline
 from runner.ondevice import heat as model
 
+LIMIT = 1.2  # times what the clock explains: from here on a stage took longer than that
+SHORTEST_S = 0.2  # without heat: of what is over sooner, starting and flushing are the most, and a clock explains neither
 LEAST_GAP_S = 5.0  # between two ticks: from here on a line has a gap
 BASELINE = "baseline"
 
@@ -50,6 +52,11 @@ class StageTime(NamedTuple):
         """How long its clock alone lets it take: what it took without heat, by what share of the clock it had."""
         return None if self.cool_s is None or self.used_s <= 0 else self.cool_s * self.took_s / self.used_s
 
+    @property
+    def longer(self) -> bool:
+        """Whether it took longer than its clock explains, and was long enough to tell."""
+        return self.cool_s is not None and self.cool_s >= SHORTEST_S and self.took_s > LIMIT * (self.explained_s or 0.0)
+
 
 @dataclass(frozen=True)
 class HeatCourse(Held):
@@ -58,6 +65,7 @@ class HeatCourse(Held):
     ticks: list[tuple[float, Tick]]  # when, and what
     pace: float
     full_mhz: float
+    steps: list[tuple[float, float, str]]  # of the throttle: from how many °C on which clock, and its flag's word
     ended: str
     spells: list[Spell]
     stages: list[StageTime]
@@ -77,12 +85,22 @@ class HeatCourse(Held):
         return [one for one in made if one.stretches]
 
     def _clock(self) -> Iterator[tuple[float, str, float]]:
-        """When, in which stretch of power, and the clock."""
-        stretch, powered = 0, False
+        """When, in which stretch of power, and the clock. It steps: until a tick it is what it was at the one before."""
+        stretch, before = 0, None
         for at_s, tick in self.ticks:
-            stretch, powered = stretch + (tick.powered and not powered), tick.powered
-            if powered:
-                yield at_s, str(stretch), tick.mhz
+            if not tick.powered:
+                before = None
+                continue
+            stretch += before is None
+            if before not in (None, tick.mhz):
+                yield at_s, str(stretch), before
+            yield at_s, str(stretch), tick.mhz
+            before = tick.mhz
+
+    @property
+    def waited_s(self) -> float:
+        """How long the model stood still at first: until the pipeline began."""
+        return next((at_s for at_s, tick in self.ticks if tick.on), self.ticks[-1][0]) - self.ticks[0][0]
 
     def at_each_clock(self) -> list[tuple[float, float]]:
         """(MHz, for how many seconds), the fastest first; while the board had no power it had no clock."""
@@ -119,10 +137,22 @@ def _course(evidence: Evidence, timeline: Timeline, execution: Execution) -> Hea
         ticks,
         number(told.told.get("pace")) or 1.0,
         full_mhz,
+        _steps(told),
         one_line(told.ended),
         list(_spells(ticks)),
         list(_stages(evidence, timeline, execution, told)),
     )
+
+
+def _steps(told: Heat) -> list[tuple[float, float, str]]:
+    """The throttle's steps as it was told them; what is no step is none."""
+    throttle = told.told.get("throttle")
+    steps = throttle.get("steps") if isinstance(throttle, dict) else None
+    return [
+        (float(step[0]), float(step[1]), one_line(str(step[2])))
+        for step in (steps if isinstance(steps, list) else [])
+        if isinstance(step, list) and len(step) == 3 and number(step[0]) is not None and number(step[1]) is not None
+    ]
 
 
 def _spells(ticks: list[tuple[float, Tick]]) -> Iterator[Spell]:

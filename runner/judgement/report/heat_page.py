@@ -3,7 +3,7 @@
     thermal-1   ▒▒▒▒▒▒▒▒▒▒▒        when it was on, and what air there was
     die         ╱‾‾‾‾‾‾╲___        °C of the model, as the sensors showed it
     clock       ‾╲___╱‾‾‾‾‾        MHz, by which the board really was slower
-    flags         ▒▒▒▒▒▒           when which was set, and the lowest clock meanwhile
+    flag          ▒▒▒▒▒▒           when it was set, and the lowest clock meanwhile; a row for each
 
     stage   ──────█│▒▒▒            bar: took; line: without heat; band: up to what the clock explains
 
@@ -15,12 +15,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from runner.judgement.report import charts, held_page
-from runner.judgement.report.charts import Axis, moment, percent, short
-from runner.judgement.report.heat_courses import HeatCourse, StageTime
+from runner.judgement.report.charts import Axis, moment, percent
+from runner.judgement.report.heat_courses import LIMIT, SHORTEST_S, HeatCourse, StageTime
 from runner.judgement.report.markup import MAX_ROWS, Child, Markup, details, table, tag
 
 MAX_BARS = 120  # of stages; the table has more
-LIMIT = 1.2  # times what the clock explains: where the band ends
 
 
 def rows(axis: Axis, courses: Sequence[HeatCourse], numbered_from: int) -> Iterator[Markup]:
@@ -28,10 +27,11 @@ def rows(axis: Axis, courses: Sequence[HeatCourse], numbered_from: int) -> Itera
     count = numbered_from
     for course in courses:
         yield from held_page.program_rows(axis, course)
+        steps = [(at_c, f"{at_c:g} °C: {mhz:g} MHz") for at_c, mhz, _ in course.steps]
         for one in course.series():
-            yield charts.series_row(count, one)
+            yield charts.series_row(count, one, steps if one.name == f"{course.name} heat.die" else ())
             count += 1
-        yield _flags_row(axis, course)
+        yield from _flag_rows(axis, course)
 
 
 def tables(axis: Axis, courses: Sequence[HeatCourse]) -> Markup | None:
@@ -40,19 +40,26 @@ def tables(axis: Axis, courses: Sequence[HeatCourse]) -> Markup | None:
     return details("Heat as tables", found) if found else None
 
 
-def _flags_row(axis: Axis, course: HeatCourse) -> Markup:
-    """A band for each time that a flag was set, each word in a height of its own."""
-    words = list(dict.fromkeys(spell.word for spell in course.spells))
-    bands = []
-    for spell in course.spells[:MAX_ROWS]:
-        said = f"{spell.word}, {moment(spell.began_s)} to {moment(spell.ended_s)}, down to {spell.least_mhz:g} MHz"
-        place = {"y": str(2 + 8 * words.index(spell.word)), "height": "7"}
-        width = axis.width(spell.began_s, spell.ended_s)
-        bands.append(tag("rect", tag("title", said), x=axis.x(spell.began_s), width=width, **place, class_="hot"))
-    whole_s = sum(spell.ended_s - spell.began_s for spell in course.spells)
-    says = f"flags of {course.name}: {len(course.spells)} times, {', '.join(words) or 'none'}; each time in the table of heat"
-    title = [tag("span", f"{course.name}: flags"), tag("span", f"{', '.join(words) or 'none'}, {whole_s:.1f} s", class_="unit")]
-    return charts.row(title, charts.plot(says, *bands), "lane")
+def _flag_rows(axis: Axis, course: HeatCourse) -> Iterator[Markup]:
+    """A row for each flag that was ever set, with a band for each time."""
+    for word in dict.fromkeys(spell.word for spell in course.spells):
+        mine = [spell for spell in course.spells if spell.word == word]
+        bands = [
+            tag(
+                "rect",
+                tag("title", f"{word}, {moment(spell.began_s)} to {moment(spell.ended_s)}, down to {spell.least_mhz:g} MHz"),
+                x=axis.x(spell.began_s),
+                width=axis.width(spell.began_s, spell.ended_s),
+                y="6",
+                height="12",
+                class_="hot",
+            )
+            for spell in mine[:MAX_ROWS]
+        ]
+        whole_s, least_mhz = sum(spell.ended_s - spell.began_s for spell in mine), min(spell.least_mhz for spell in mine)
+        says = f"the flag {word!r} in {course.name}: {len(mine)} times, {whole_s:.1f} s in all; each time in the table of flags"
+        title = [tag("span", f"{course.name}: flag “{word}”"), tag("span", f"{whole_s:.1f} s, down to {least_mhz:g} MHz", class_="unit")]
+        yield charts.row(title, charts.plot(says, *bands), "lane")
 
 
 def section(courses: Sequence[HeatCourse]) -> Child:
@@ -64,13 +71,14 @@ def _of_execution(course: HeatCourse) -> Child:
     spells = [(s.word, moment(s.began_s), moment(s.ended_s), f"{s.least_mhz:g}") for s in course.spells]
     low, high = course.span("die_c")
     paced = "" if course.pace == 1 else f" The model ran {course.pace:g} seconds in each real one; all times here are real ones."
+    paced += f" For the first {course.waited_s:.1f} s it stood still: until the pipeline began." if course.waited_s >= 1 else ""
     clocks = ", ".join(f"{seconds:.1f} s at {mhz:g} MHz" for mhz, seconds in course.at_each_clock())
     compared = [each for each in course.stages if each.cool_s is not None]
     return [
         tag("h3", course.name),
         tag("p", f"The die was between {low:.1f} and {high:.1f} °C: {clocks}.{paced}"),
         held_page.asked_and_measured(f"Asked and measured of the heat of {course.name}", course.rows),
-        tag("div", _stage_bars(compared[:MAX_BARS]), class_="panels") if compared else None,
+        _stage_bars(compared[:MAX_BARS]) if compared else None,
         _stage_table(course) if course.stages else None,
         details(
             f"When a flag was set: {len(spells)}",
@@ -98,22 +106,30 @@ def _stage_table(course: HeatCourse) -> Markup:
     return details(f"{len(cells)} stages beside a run without heat", table(f"Stage times of {course.name}", head, cells))
 
 
-def _stage_bars(stages: list[StageTime]) -> list[Markup]:
+def _stage_bars(stages: list[StageTime]) -> Child:
     """One figure for all stages of an execution, in their order: what each took, and what it would have without heat."""
     top = 1.05 * max([LIMIT * (each.explained_s or 0.0) for each in stages] + [each.took_s for each in stages])
-    return [_bar(each, top) for each in stages]
+    return [
+        tag(
+            "p",
+            "Each bar is as long as a stage took, its upright line where it would have ended without heat; pale is what its clock "
+            f"explains, and up to {LIMIT - 1:.0%} more. What takes less than {SHORTEST_S:g} s without heat is too short to be told "
+            "longer than its clock explains.",
+            class_="note",
+        ),
+        tag("div", [_bar(each, top) for each in stages], class_="panels"),
+    ]
 
 
 def _bar(each: StageTime, top: float) -> Markup:
     cool_s, explained_s = each.cool_s or 0.0, each.explained_s or 0.0
-    over = each.took_s > LIMIT * explained_s
     says = f"{each.stage}: took {each.took_s:.2f} s, {cool_s:.2f} s without heat, {explained_s:.2f} s by its clock"
     shapes = [
         tag("rect", x=percent(explained_s / top), width=percent((LIMIT - 1) * explained_s / top), y="2", height="16", class_="explained"),
-        tag("rect", width=percent(each.took_s / top), y="5", height="10", class_="over" if over else "took"),
+        tag("rect", width=percent(each.took_s / top), y="5", height="10", class_="over" if each.longer else "took"),
         tag("line", x1=percent(cool_s / top), x2=percent(cool_s / top), y1="0", y2="20", class_="cool"),
     ]
     plot = tag("svg", tag("title", says), tag("desc", "The same stands in the table below."), shapes, class_="stage-time", role="img")
-    sign = " ✕ longer than its clock explains" if over else ""
-    caption = [tag("strong", each.stage), " ", tag("span", f"{short(each.took_s)} s, without heat {short(cool_s)} s{sign}", class_="unit")]
+    sign = " ✕ longer than its clock explains" if each.longer else ""
+    caption = [tag("strong", each.stage), " ", tag("span", f"{each.took_s:.2f} s, without heat {cool_s:.2f} s{sign}", class_="unit")]
     return tag("figure", tag("figcaption", caption), plot)

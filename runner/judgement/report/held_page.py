@@ -15,7 +15,7 @@ from runner.judgement.report.held import Held, Row, Window
 from runner.judgement.report.markup import MAX_ROWS, Child, Markup, details, table, tag
 
 LEAST_FOR_WORDS = 0.07  # of the axis: a window that is narrower says its word on a pointer only
-LONGEST_WORD = 60
+LONGEST_WORD = 120
 
 
 def program_rows(axis: Axis, held: Held) -> Iterator[Markup]:
