@@ -162,7 +162,8 @@ def series_row(number: int, one: Series, levels: Sequence[tuple[float, str]] = (
         return "M" + " ".join(f"{x} {y}" for x, y in points) + ("h0" if len(points) == 1 else "")
 
     line = tag("path", d=Markup("".join(stroke(stretch) for stretch in one.stretches)), class_="line")
-    stretched = tag("svg", line, viewBox=f"0 0 {COLUMNS} {HEIGHT}", preserveAspectRatio="none", y="9%", width="100%", height="82%", overflow="visible")
+    place = {"y": "9%", "width": "100%", "height": "82%", "overflow": "visible"}
+    stretched = tag("svg", line, viewBox=f"0 0 {COLUMNS} {HEIGHT}", preserveAspectRatio="none", **place)
     figures = f"lowest {one.lowest:,.2f}, mean {one.mean:,.2f}, highest {one.highest:,.2f} {one.unit}"
     says = f"{one.title}, {one.unit}" if one.unit else one.title
     span = dict.fromkeys((short(one.lowest), short(one.highest)))  # one figure of what never changes
