@@ -68,7 +68,7 @@ def test_the_page_draws_heat_and_judges_it(tmp_path: Path) -> None:
     """A section behind Restarts, rows on the common axis, a bar for each stage; what is not within says so in words."""
     text = html.files(made(tmp_path).conclusion())["report.html"]
     assert Page(text)  # every element is closed
-    for words in ("<h3>Heat</h3>", "recovery-1: die", "recovery-1: clock", "flag “capped”", 'id="heat"', "of the full clock, s"):
+    for words in ("<h3>Heat</h3>", "recovery-1: die", "recovery-1: clock", "recovery-1: capped", 'id="heat"', "of the full clock, s"):
         assert words in text, words
     assert text.count('class="stage-time"') == len(STAGES)
     assert "✕ longer than its clock explains" not in text

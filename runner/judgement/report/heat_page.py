@@ -58,7 +58,7 @@ def _flag_rows(axis: Axis, course: HeatCourse) -> Iterator[Markup]:
         ]
         whole_s, least_mhz = sum(spell.ended_s - spell.began_s for spell in mine), min(spell.least_mhz for spell in mine)
         says = f"the flag {word!r} in {course.name}: {len(mine)} times, {whole_s:.1f} s in all; each time in the table of flags"
-        title = [tag("span", f"{course.name}: flag “{word}”"), tag("span", f"{whole_s:.1f} s, down to {least_mhz:g} MHz", class_="unit")]
+        title = [tag("span", f"{course.name}: {word}"), tag("span", f"{whole_s:.1f} s, down to {least_mhz:g} MHz", class_="unit")]
         yield charts.row(title, charts.plot(says, *bands), "lane")
 
 
