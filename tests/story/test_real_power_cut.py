@@ -32,8 +32,8 @@ def test_real_power_cuts_are_survived_and_proven(run_edge_002: Run) -> None:
     """Cuts around each flush and inside a body: what was promised is there, what was not is gone, and the disk proves it; both journals
     agree on every promise.
 
-    Right behind a flush, and while the supervisor looks at what it finds, there may by chance be nothing to lose: the run makes up for such
-    a cut. Ahead of a flush there is always something. The disk's proof is tried again where the file system flushed in the middle of it.
+    There may by chance be nothing to lose, most of all while the supervisor looks at what it finds, for the file system flushes by itself
+    every five seconds: the run makes up for such a cut, ahead of a flush. The disk's proof is tried again where that fell into it.
     """
     points = (("", "created"), ("screen", "before_flush"), ("aggregate", "after_flush"), ("", "during_resume"), ("ledger", "after_ack"))
     conclusion = run_edge_002(*points, device="qemu-pi")
@@ -44,11 +44,12 @@ def test_real_power_cuts_are_survived_and_proven(run_edge_002: Run) -> None:
     assert proof
     assert proof["found"] == {"write_cache": "write back", "fsync_arrived": True, "flushed": "new", "unflushed": "old"}
     assert sum(cut.counted for cut in evidence.cuts) == 5
-    assert {cut.point for cut in evidence.cuts if cut.vacuous} <= {"created", "after_flush", "during_resume", "after_ack"}
-    assert all(cut.loss == "power_loss" and (cut.vacuous or (cut.writes_lost or 0) > 0) for cut in evidence.cuts)
+    assert all(cut.loss == "power_loss" and cut.writes_lost is not None for cut in evidence.cuts)
+    assert any(cut.point == "before_flush" and cut.records_lost and cut.writes_lost for cut in evidence.cuts)
     assert len({cut.recovered["boot_id"] for cut in evidence.cuts if cut.recovered}) == len(evidence.cuts)
     seen = [line.stage for line in evidence.of("recovery")[0].witnessed]
-    assert (seen.count("screen"), seen.count("aggregate"), seen.count("ledger")) == (2, 1, 1)
+    (ahead,) = (cut for cut in evidence.of("recovery")[0].cuts if cut.point == "before_flush")
+    assert (seen.count("screen"), seen.count("aggregate"), seen.count("ledger")) == (2 if ahead.records_lost else 1, 1, 1)
     console = (conclusion.folder.journals / "console.log").read_text(errors="replace")
     assert console.count("recovery complete") >= 5
     proofs = sum(record.kind == "disk_proof" for record in evidence.coordinator)
