@@ -10,7 +10,7 @@ A scarcity that was not reached says nothing about the software under test: the 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import datetime
 from typing import Any
 
@@ -89,8 +89,8 @@ def compare(faults: list[Row], before: Row, during: Row) -> list[Row]:
 def _limits(fault: Row, figures: Row) -> list[Row]:
     """The limits of the pipeline's own group, as the kernel says them."""
     return [
-        compared(f"limit of {what}", said_of(asked), said_of(_number(figures.get(key))), "", _number(figures.get(key)) == asked)
-        for what, key, asked, said_of in _asked(fault)
+        compared(f"limit of {what}", said_of(asked), said_of(read(figures)), "", read(figures) == asked)
+        for what, read, asked, said_of in _asked(fault)
     ]
 
 
@@ -217,8 +217,8 @@ def _readings_of_limits(program: str, fault: Row, readings: list[Row]) -> list[R
     if not readings:
         return [compared(f"{program}, readings", "at least one", "none", "", not constant(fault))]
     found = []
-    for what, key, asked, said_of in _asked(fault):
-        other = [value for reading in readings if (value := _number(reading.get(key))) != asked]
+    for what, read, asked, said_of in _asked(fault):
+        other = [value for reading in readings if (value := read(reading)) != asked]
         measured = f"in {len(readings)} readings" if not other else f"{said_of(other[0])} in {len(other)} of {len(readings)} readings"
         found.append(compared(f"{program}, limit of {what}", said_of(asked), measured, "", not other))
     if fault.get("memory_mib") is not None:
@@ -279,22 +279,33 @@ def restored(before: Row, after: Row) -> list[Row]:
 # ---- inside ----------------------------------------------------------------------------------------------------------------------
 
 
-def _asked(fault: Row) -> list[tuple[str, str, int, Any]]:
-    """What is limited: its name, its figure, what is asked of that, and how to say it."""
-    found: list[tuple[str, str, int, Any]] = []
+def _asked(fault: Row) -> list[tuple[str, Callable[[Row], Any], Any, Callable[[Any], str]]]:
+    """What is limited: its name, its figure in a reading, what is asked of that, and how to say it."""
+    found: list[tuple[str, Callable[[Row], Any], Any, Callable[[Any], str]]] = []
     if fault.get("memory_mib") is not None:
-        found.append(("memory", "memory_limit_bytes", fault["memory_mib"] * MIB, _mib))
+        found.append(("memory", lambda said: _number(said.get("memory_limit_bytes")), fault["memory_mib"] * MIB, _mib))
     if fault.get("cpu_share") is not None:
-        found.append(("processor time", "cpu_quota_us", _quota_us(float(fault["cpu_share"])), lambda value: f"{value} us in each period"))
+        found.append(("processor time", _granted, _as_made(float(fault["cpu_share"])), _of_a_core))
     if fault.get("processes") is not None:
-        found.append(("processes", "processes_limit", fault["processes"], str))
+        found.append(("processes", lambda said: _number(said.get("processes_limit")), fault["processes"], str))
     return found
 
 
-def _quota_us(share: float) -> int:
+def _granted(said: Row) -> float | None:
+    """The share of a core that a reading's quota is. Where a period is too short for a slow device to keep up with, its kernel makes
+    quota and period longer by the same factor (`sched_cfs_period_timer`)."""
+    quota, period = _number(said.get("cpu_quota_us")), _number(said.get("cpu_period_us"))
+    return round(quota / period, 4) if quota is not None and period else None
+
+
+def _of_a_core(share: float | None) -> str:
+    return "unknown" if share is None else f"{share:g} of a core"
+
+
+def _as_made(share: float) -> float:
     """As the fault makes it (`runner/faults/resources.py`): the judge is standard library only, and asks nobody."""
     period = 10_000 if share * 10_000 >= 1_000 else min(1_000_000, round(1_000 / share))
-    return max(1_000, round(share * period))
+    return round(max(1_000, round(share * period)) / period, 4)
 
 
 def _part(said: Row, key: str) -> Row:

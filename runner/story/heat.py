@@ -247,8 +247,9 @@ async def watched(run: Run, plan: ExecutionPlan) -> AsyncIterator[None]:
 async def _watch(run: Run, heating: Heating) -> None:
     while True:
         await run.clock.sleep(LOOK_S)
-        if run.session is not None:
-            heating.session = run.session
+        if run.session is None or str(run.session.hello["boot_id"]) != run.imposed_in:
+            continue  # just restarted: its sensors are not there again
+        heating.session = run.session
         with contextlib.suppress(RunnerError, OSError):  # it is being cut, or linked again, or somebody ended the work: the next time
             await heating.look()
 

@@ -18,7 +18,7 @@ S, MIB = 1_000_000_000, 1 << 20
 BOOT = "b" * 32
 SMALL = {"fault": "resources", "memory_mib": 64, "cpu_share": 0.25, "processes": 12}
 BEFORE: dict[str, Any] = {"boot_id": BOOT, "confined": {}, "disk": {}, "clock": {"wall_ns": 1_790_000_100 * S, "boottime_ns": 100 * S}}
-LIMITS = {"memory_limit_bytes": 64 * MIB, "cpu_quota_us": 2500, "processes_limit": 12}
+LIMITS = {"memory_limit_bytes": 64 * MIB, "cpu_quota_us": 2500, "cpu_period_us": 10_000, "processes_limit": 12}
 TRIED: dict[str, Any] = {
     "memory": {"memory_limit_bytes": 64 * MIB, "memory_peak_bytes": 64 * MIB, "oom_kills": 1, "killed": True},
     "cpu": {"before": 0.96, "during": 0.251, "after": 0.93, "throttled_periods": 150},
@@ -51,6 +51,8 @@ def test_caps_that_are_in_force_are_reached() -> None:
         (during(confined={**LIMITS, "memory_limit_bytes": 128 * MIB}), "limit of memory"),
         (during(confined={}), "limit of memory"),
         (during(confined={**LIMITS, "cpu_quota_us": 5000}), "limit of processor time"),
+        (during(confined={**LIMITS, "cpu_period_us": 20_000}), "limit of processor time"),
+        (during(confined={**LIMITS, "cpu_period_us": None}), "limit of processor time"),
         (tried("memory", oom_kills=0, killed=False), "who wants more memory"),
         (tried("memory", killed=False), "who wants more memory"),
         (tried("memory", memory_peak_bytes=90 * MIB), "who wants more memory"),
@@ -148,6 +150,12 @@ def test_readings_in_the_window_show_the_caps() -> None:
     assert figures(reading(12, memory_peak_bytes=0)) == ["stress-1.resources-1, peak of memory"]
 
 
+def test_a_period_that_the_kernel_made_longer_is_the_same_share() -> None:
+    """It does so by itself where a slow device cannot keep up with many short ones, with the quota by the same factor."""
+    assert figures(reading(12), reading(15, cpu_quota_us=5000, cpu_period_us=20_000)) == []
+    assert figures(reading(12), reading(15, cpu_quota_us=5000)) == ["stress-1.resources-1, limit of processor time"]
+
+
 def test_no_reading_at_all_is_not_reached() -> None:
     """For what was to be on all along; a short window may fall between two."""
     assert figures(reading(5)) == ["stress-1.resources-1, readings"]
@@ -189,7 +197,9 @@ def test_nothing_is_left_afterwards(after: dict[str, Any], left: list[str]) -> N
 @pytest.mark.parametrize("share", [0.01, 0.05, 0.1, 0.25, 0.333, 1.0, 4.0])
 def test_the_fault_and_the_judge_mean_the_same_quota(share: float) -> None:
     """Two reckonings, because the judge takes nothing from whom it judges."""
-    assert scarcity._quota_us(share) == resources.quota(share)[0]
+    quota_us, period_us = resources.quota(share)
+    said = {"cpu_quota_us": quota_us, "cpu_period_us": period_us}
+    assert scarcity._as_made(share) == round(quota_us / period_us, 4) == scarcity._granted(said)
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from runner.ondevice import cgroup
+from runner.ondevice import cgroup, scarcity
 from runner.ondevice.cgroup import Group, capabilities, roots
 
 pytestmark = pytest.mark.alone  # groups and mounts are the whole machine's: whoever compares fingerprints meanwhile sees them
@@ -159,3 +159,11 @@ def test_the_acts_find_their_group_by_the_state_folder(tmp_path: Path, group: Gr
     assert not group.exists()
     assert act("limit", text="no JSON").returncode == cgroup.FAILED
     assert act("remove", state="").returncode == cgroup.WRONG
+
+
+def test_a_busy_process_is_timed_from_where_its_work_begins() -> None:
+    """Starting Python takes a slow board longer than the work: it is no part of it."""
+    slow_start = "import time\nwhile time.process_time() < 0.5: pass\n"
+    done = subprocess.run([sys.executable, "-S", "-c", slow_start + scarcity._SPIN, "0.1"], capture_output=True, text=True, check=True)
+    passed_s, used_s = map(float, done.stdout.split())
+    assert 0.1 <= used_s <= passed_s * 1.05

@@ -129,9 +129,15 @@ def execution(asked: Thermal | None = HOT) -> ExecutionPlan:
     )
 
 
+async def imposed(run: Any, plan: ExecutionPlan) -> None:
+    """As a run does it."""
+    await heat.impose(run, plan)
+    run.imposed_in = run.session.hello["boot_id"]
+
+
 async def lived(run: Any, plan: ExecutionPlan) -> None:
     """An execution under heat that lasts as long as a few looks."""
-    await heat.impose(run, plan)
+    await imposed(run, plan)
     async with heat.watched(run, plan):
         async with asyncio.timeout(30):
             while len(run.heating.samples) < heat.TIMES:
@@ -169,6 +175,24 @@ def test_a_board_that_is_not_slowed_down_is_not_reached(run: Any, power: Power) 
     assert rows["speed at 600 MHz"]["within"] is False
 
 
+def test_a_device_whose_sensors_are_not_there_again_is_not_looked_at(run: Any) -> None:
+    """Between its restart and its faults: what it then read would be a reading of nothing."""
+
+    async def story() -> None:
+        await imposed(run, execution())
+        before, run.session.hello["boot_id"] = run.session.hello["boot_id"], "c" * 32
+        async with heat.watched(run, execution()):
+            for _ in range(50):
+                await asyncio.sleep(0)
+            assert run.heating.samples == []
+            run.session.hello["boot_id"] = before
+            async with asyncio.timeout(30):
+                while not run.heating.samples:
+                    await asyncio.sleep(0.001)
+
+    asyncio.run(story())
+
+
 def test_a_mistake_of_the_timing_is_heard(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """Not in the middle of the execution, and not in place of what went wrong there; a device that does not answer is no mistake."""
 
@@ -180,7 +204,7 @@ def test_a_mistake_of_the_timing_is_heard(run: Any, monkeypatch: pytest.MonkeyPa
             raise error
 
         monkeypatch.setattr(Heating, "look", look)
-        await heat.impose(run, execution())
+        await imposed(run, execution())
         async with heat.watched(run, execution()):
             while not tries:
                 await asyncio.sleep(0)
@@ -316,7 +340,7 @@ def test_a_board_with_clocks_of_its_own_is_slowed_down_by_them(run: Any, by_its_
     programs: list[dict[str, Any]] = []
 
     async def story() -> None:
-        await heat.impose(run, execution())
+        await imposed(run, execution())
         programs.append(by_its_clocks.armed["stress-1.thermal-1"])
         assert heat.spec_of(run, execution(), {"settings": {}}).get("scarcity") is None
         async with heat.watched(run, execution()):
