@@ -46,6 +46,7 @@ class FakeDevice:
     def __init__(self) -> None:
         self.now, self.revert, self.done = seen(), {"reverted": [], "left": []}, []  # type: ignore[var-annotated]
         self.on: bool | None = False
+        self.hello: dict[str, Any] = {}
         self.fence = 0
         self.power = self.transport = self
 
