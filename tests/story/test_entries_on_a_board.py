@@ -12,6 +12,7 @@ import pytest
 from runner.judgement import heat, links, scarcity
 from runner.judgement.conclude import Conclusion, conclude
 from runner.lab.folder import RunFolder
+from tests.target.emulation.test_heat_for_real import can_limit
 
 SCENARIO = "recovery"  # of every entry: its fault, and the power in the middle of that
 BLOCKED, TRIES = 3, 2  # an outage that fell into a slow board's restart was not reached: no verdict, and the run is to be made again
@@ -19,7 +20,7 @@ BLOCKED, TRIES = 3, 2  # an outage that fell into a slow board's restart was not
 
 ALONE = (pytest.mark.alone,)  # its link or its speed is measured
 ENTRIES = (
-    pytest.param("EDGE-001", marks=ALONE),
+    pytest.param("EDGE-001", marks=(*ALONE, pytest.mark.skipif(not can_limit(), reason="needs control groups for CPU time"))),
     pytest.param("EDGE-003", marks=ALONE),
     pytest.param("EDGE-004", marks=(*ALONE, pytest.mark.long)),
     pytest.param("EDGE-005"),

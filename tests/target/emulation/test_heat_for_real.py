@@ -21,7 +21,8 @@ from runner.target.emulation.machine import ARM64
 from tests.target.emulation.test_board_for_real import CACHE, eventually, ssh
 
 
-def _can_limit() -> bool:
+def can_limit() -> bool:
+    """Whether this machine lets us hold a board's processors up."""
     try:
         return bool(find())
     except Impossible:
@@ -30,7 +31,7 @@ def _can_limit() -> bool:
 
 pytestmark = [
     pytest.mark.qemu,
-    pytest.mark.skipif(bool(missing_tools(["aarch64"])) or not _can_limit(), reason="needs the tools of an emulated board, and a quota"),
+    pytest.mark.skipif(bool(missing_tools(["aarch64"])) or not can_limit(), reason="needs the tools of an emulated board, and a quota"),
 ]
 
 BODY = {"die_j_k": 3.0, "board_j_k": 40.0, "die_to_board_k_w": 4.0, "board_to_air_k_w": 6.0, "idle_w": 3.0, "busy_w": 3.0}
