@@ -65,7 +65,7 @@ def check_carried(to_far: Noisy, to_near: Noisy, there: int, back: int) -> None:
     check_honest(line, sent, answered)
 
 
-@budgets(quick=40, long=1500)
+@budgets(quick=40, long=400)
 def test_whatever_the_line_does_bytes_arrive_once_and_in_order(examples: int) -> None:
     """Flips, losses, insertions, repeated packets, and values that the line eats or changes, in both directions at once."""
     holds(check_carried, NOISES, NOISES, st.integers(0, 20_000), st.integers(0, 20_000), examples=examples)
@@ -250,7 +250,7 @@ def check_bounded(packets: list[Packet]) -> None:
     assert len(end._pieces) <= reliable.MAX_FLYING and len(end._flying) <= reliable.MAX_FLYING
 
 
-@budgets(quick=100, long=5000)
+@budgets(quick=100, long=2000)
 def test_a_hostile_end_breaks_nothing(examples: int) -> None:
     """Packets with right sums and any content: no exception, and bounded memory."""
     holds(check_bounded, st.lists(PACKETS, max_size=40), examples=examples)
