@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from runner.ondevice import channels
 from runner.ondevice.channels import CLOSE, CREDIT, CREDIT_BYTES, END, ERR, EXITED, IN, OPEN, OUT, REFUSED, Channels, Conversation, Message
 from runner.ondevice.reliable import Reliable
+from runner.target.line_simulator import Noise
 from tests.fuzz.made_up import budgets, holds
-from tests.ondevice.virtual_line import Line, Noisy
+from tests.ondevice.virtual_line import Line
 
 
 class End:
@@ -57,7 +58,7 @@ def joined(**settings: Any) -> Line:
 
 def check_streams(streams: dict[tuple[int, int], int], seed: int, flips: float) -> None:
     """Every stream written in random pieces in turn, over a noisy line; all is there, ends included, and nothing else."""
-    chance, line = random.Random(seed), joined(noise=Noisy(seed, flips=flips))
+    chance, line = random.Random(seed), joined(noise=Noise(seed, flips=flips))
     whole = {key: random.Random(number).randbytes(size) for number, (key, size) in enumerate(streams.items())}
     left = {key: bytearray(data) for key, data in whole.items()}
     while left:

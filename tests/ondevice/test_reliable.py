@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from runner.ondevice import line_packets, reliable
 from runner.ondevice.line_packets import ACK, DATA, NEVER_BARE, PROBE, Escapes, Packet, Packets
 from runner.ondevice.reliable import Reliable
+from runner.target.line_simulator import Noise
 from tests.fuzz.made_up import budgets, holds
-from tests.ondevice.virtual_line import MS, Line, Noise, Noisy
+from tests.ondevice.virtual_line import MS, Damage, Line
 
 EPOCH = b"epoch 1!"
 
@@ -21,7 +22,7 @@ def random_bytes(size: int, seed: int = 5) -> bytes:
     return random.Random(seed).randbytes(size)
 
 
-def joined(to_far: Noise = bytes, to_near: Noise = bytes, **line: int) -> Line:
+def joined(to_far: Damage = bytes, to_near: Damage = bytes, **line: int) -> Line:
     return Line(Reliable(EPOCH, True, 0), Reliable(EPOCH, False, 0), to_far=to_far, to_near=to_near, **line)
 
 
@@ -48,7 +49,7 @@ def check_honest(line: Line, to_far: bytes, to_near: bytes) -> None:
 
 
 NOISES = st.builds(
-    Noisy,
+    Noise,
     seed=st.integers(0, 1 << 32),
     flips=st.sampled_from([0.0, 1e-4, 1e-3, 1e-2]),
     drops=st.sampled_from([0.0, 1e-4, 1e-3, 1e-2]),
@@ -58,7 +59,7 @@ NOISES = st.builds(
 )
 
 
-def check_carried(to_far: Noisy, to_near: Noisy, there: int, back: int) -> None:
+def check_carried(to_far: Noise, to_near: Noise, there: int, back: int) -> None:
     line = joined(to_far, to_near)
     sent, answered = random_bytes(there), random_bytes(back, 6)
     carry(line, sent, answered)
@@ -71,8 +72,8 @@ def test_whatever_the_line_does_bytes_arrive_once_and_in_order(examples: int) ->
     holds(check_carried, NOISES, NOISES, st.integers(0, 20_000), st.integers(0, 20_000), examples=examples)
 
 
-@pytest.mark.parametrize("noise", [Noisy(1, flips=1e-3), Noisy(2, drops=1e-3), Noisy(3, inserts=1e-3), Noisy(4, repeats=0.5)], ids=repr)
-def test_what_a_line_can_carry_is_carried(noise: Noisy) -> None:
+@pytest.mark.parametrize("noise", [Noise(1, flips=1e-3), Noise(2, drops=1e-3), Noise(3, inserts=1e-3), Noise(4, repeats=0.5)], ids=repr)
+def test_what_a_line_can_carry_is_carried(noise: Noise) -> None:
     """A line with one fault in a thousand bytes is slower, and not lost."""
     line, sent = joined(noise, noise), random_bytes(60_000)
     carry(line, sent, sent)
@@ -101,7 +102,7 @@ def _twice_is_twice(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_broken_end_breaks_the_property(monkeypatch: pytest.MonkeyPatch, broken: Callable[[pytest.MonkeyPatch], None]) -> None:
     """The negative control: without sums, without repetition, or when a repeated packet counts twice, it is noticed."""
     broken(monkeypatch)
-    line, sent = joined(Noisy(7, flips=1e-3, repeats=0.1), Noisy(8, flips=1e-3)), random_bytes(30_000)
+    line, sent = joined(Noise(7, flips=1e-3, repeats=0.1), Noise(8, flips=1e-3)), random_bytes(30_000)
     carry(line, sent, limit_s=20)
     with pytest.raises(AssertionError, match="heard"):
         check_honest(line, sent, b"")
@@ -111,7 +112,7 @@ def test_a_broken_end_breaks_the_property(monkeypatch: pytest.MonkeyPatch, broke
 
 
 def share_of_the_line(size: int = 250_000, **noise: float) -> float:
-    line, sent = joined(Noisy(1, **noise), Noisy(2, **noise)), random_bytes(size)
+    line, sent = joined(Noise(1, **noise), Noise(2, **noise)), random_bytes(size)
     carry(line, sent)
     assert line.heard["far"] == sent
     return size / (line.now_ns / 1e9) / (line.baud / 10)
@@ -129,7 +130,7 @@ def test_a_noisy_line_is_used_better_than_by_zmodem() -> None:
 
 def test_packets_are_shorter_on_a_noisy_line_and_long_again_when_it_is_clean() -> None:
     """The length follows the losses, both ways."""
-    noise = Noisy(1, flips=1e-3)
+    noise = Noise(1, flips=1e-3)
     line = joined(noise, bytes)
     carry(line, random_bytes(100_000))
     assert line.near._size() < 300
@@ -165,7 +166,7 @@ def test_a_line_that_changes_nothing_is_learned() -> None:
 )
 def test_what_a_line_changes_stays_escaped(changes: dict[int, bytes]) -> None:
     """Values that never arrive as they are stay escaped, all others do not; and bytes go through unchanged."""
-    line, sent = joined(Noisy(1, changes=changes), Noisy(2, changes=changes)), random_bytes(30_000)
+    line, sent = joined(Noise(1, changes=changes), Noise(2, changes=changes)), random_bytes(30_000)
     carry(line, sent, sent)
     assert line.heard["far"] == line.heard["near"] == sent
     line.run_until(lambda: not (line.near._probes or line.near._flying), limit_s=60)
@@ -226,7 +227,7 @@ def test_packets_of_another_epoch_and_our_own_echo_are_nothing() -> None:
 
 def test_a_goodbye_ends_both() -> None:
     """Its words arrive, even where one of three packets is damaged."""
-    line = joined(Noisy(3, flips=3e-2))
+    line = joined(Noise(3, flips=3e-2))
     carry(line, b"x")
     line.near.bye("no more questions")
     line.run_until(lambda: False, limit_s=5)

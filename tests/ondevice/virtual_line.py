@@ -2,43 +2,12 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
-Noise = Callable[[bytes], bytes]
+Damage = Callable[[bytes], bytes]
 MS = 1_000_000
-
-
-@dataclass
-class Noisy:
-    """What one direction does to each byte, by shares: flips a bit, drops it, puts another one behind it, says it again."""
-
-    seed: int = 0
-    flips: float = 0.0
-    drops: float = 0.0
-    inserts: float = 0.0
-    repeats: float = 0.0  # of what was written at once: a whole packet
-    changes: dict[int, bytes] = field(default_factory=dict)  # value → what arrives in its place, always
-
-    def __post_init__(self) -> None:
-        self._chance = random.Random(self.seed)
-
-    def __call__(self, data: bytes) -> bytes:
-        chance, heard = self._chance.random, bytearray()
-        for value in data:
-            if self.changes and value in self.changes:
-                heard += self.changes[value]
-            elif chance() < self.drops:
-                pass
-            elif chance() < self.flips:
-                heard.append(value ^ 1 << self._chance.randrange(8))
-            else:
-                heard.append(value)
-            if self.inserts and chance() < self.inserts:
-                heard.append(self._chance.randrange(256))
-        return bytes(heard) * (2 if self.repeats and chance() < self.repeats else 1)
 
 
 @dataclass
@@ -48,8 +17,8 @@ class Line:
     near: Any
     far: Any
     baud: int = 115_200
-    to_far: Noise = bytes
-    to_near: Noise = bytes
+    to_far: Damage = bytes
+    to_near: Damage = bytes
     buffer_bytes: int = 4096
     delay_ns: int = 1 * MS
     now_ns: int = 0
