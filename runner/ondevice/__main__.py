@@ -17,6 +17,11 @@ if sys.argv[1:2] == ["shape"]:
 
     sys.exit(shaper.main(sys.argv[2:]))
 
+if sys.argv[1:2] == ["line"]:
+    from ondevice import line
+
+    sys.exit(line.main(sys.argv[2:]))
+
 from ondevice.supervisor import main  # type: ignore[import-not-found]
 
 sys.exit(main(sys.argv[1:]))

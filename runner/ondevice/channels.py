@@ -1,8 +1,8 @@
 """Many commands over one reliable stream: each a channel with input, output and errors of its own. Pure: no I/O, no processes.
 
-    near: OPEN argv ─► IN … END ─►                                     ┌─────────────┬─────────┬────────────┬─────────┐
-                                    far: ◄─ OUT, ERR … END, EXITED     │ channel u16 │ kind u8 │ length u16 │ payload │
-    near: CREDIT ─►                 far: ◄─ CREDIT, or REFUSED         └─────────────┴─────────┴────────────┴─────────┘
+    near: OPEN argv ─► IN … END ─►                                      ┌─────────────┬─────────┬────────────┬─────────┐
+                                    far: ◄─ STARTED, OUT, ERR …, EXITED │ channel u16 │ kind u8 │ length u16 │ payload │
+    near: CREDIT ─►                 far: ◄─ CREDIT, or REFUSED          └─────────────┴─────────┴────────────┴─────────┘
 
 Nobody sends more of a stream than the other end has promised to take, so one command that is not read stops itself and nothing
 else. Of the streams that may send, each has its turn, one short message at a time, and what is no data goes first: a
@@ -21,7 +21,7 @@ from typing import NamedTuple
 
 from .reliable import Reliable
 
-OPEN, IN, OUT, ERR, END, CREDIT, EXITED, REFUSED, CLOSE = range(1, 10)
+OPEN, IN, OUT, ERR, END, CREDIT, STARTED, EXITED, REFUSED, CLOSE = range(1, 11)
 STREAMS = (IN, OUT, ERR)
 CREDIT_BYTES = 32768  # of each stream at its beginning: what the other end may send before it is told that somebody reads
 TOLD_BYTES = CREDIT_BYTES // 4  # what was read is told in no smaller pieces
@@ -223,6 +223,7 @@ def _check(message: Message) -> None:
         END: len(payload) == 1 and payload[0] in STREAMS,
         CREDIT: len(payload) == _CREDIT.size and payload[0] in STREAMS,
         EXITED: len(payload) == _STATUS.size,
+        STARTED: not payload,
         CLOSE: not payload,
     }.get(kind, OPEN <= kind <= CLOSE)
     if not right:

@@ -177,7 +177,7 @@ def test_messages_of_any_shape_break_nothing(examples: int) -> None:
 
 @pytest.mark.parametrize(
     ("kind", "payload"),
-    [(0, b""), (10, b""), (END, b""), (END, b"\x01"), (CREDIT, b"\x03"), (EXITED, b"\x00"), (CLOSE, b"x")],
+    [(0, b""), (11, b""), (END, b""), (END, b"\x01"), (CREDIT, b"\x03"), (EXITED, b"\x00"), (CLOSE, b"x")],
 )
 def test_a_message_that_is_none_is_refused(kind: int, payload: bytes) -> None:
     """Each is a ValueError with the kind in it."""
