@@ -29,6 +29,7 @@ POWER: dict[str, str] = {
 }
 TRANSPORTS: dict[str, str] = {
     "local": "runner.target.transports.local:make",
+    "serial": "runner.target.transports.serial:make",
     "ssh": "runner.target.transports.ssh:make",
 }
 

@@ -25,14 +25,14 @@ import subprocess
 import termios
 import threading
 import time
-import tty
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
 
 TICK_S = 0.005  # how much of a paced line moves at once
 READ_BYTES = 65536
 END_LIMIT_S = 5.0
+AWAY_LOOK_S = 0.02  # how soon it is seen that somebody opens the port
 
 
 @dataclass
@@ -81,7 +81,7 @@ class Noise:
 class _Direction:
     """Bytes from one descriptor to another, at the line's pace."""
 
-    def __init__(self, source: int, target: int, noise: Noise, bytes_per_s: float) -> None:
+    def __init__(self, source: int, target: int, noise: Callable[[bytes], bytes], bytes_per_s: float) -> None:
         self.source, self.target, self.noise = source, target, noise
         self.waiting = bytearray()
         self.carried = 0
@@ -114,7 +114,8 @@ class _Direction:
 class LineSimulator:
     """`far` is the command at the far end, on a terminal of its own; `chatter` is said by a second talker, over and over.
 
-    `baud` 0 does not pace. With `echo` all that the near end says comes back to it as well.
+    `baud` 0 does not pace; else whoever opens the near end at another rate hears, and says, what is no text. With `echo` all that
+    the near end says comes back to it as well.
     """
 
     def __init__(
@@ -131,14 +132,16 @@ class LineSimulator:
         self._argv, self._environment = list(far), environment
         self._echo, self._chatter, self._chatter_interval_s = echo, chatter, chatter_interval_s
         to_far, to_near = noise or Noise(), dataclasses.replace(noise or Noise(), seed=(noise or Noise()).seed + 1)
-        self._near, self._near_tty = pty.openpty()
+        self._near, near_tty = pty.openpty()
         self._far, self._far_tty = pty.openpty()
-        tty.setraw(self._near_tty)
-        self.path = os.ttyname(self._near_tty)
+        self.path = os.ttyname(near_tty)
+        os.close(near_tty)  # so that nobody has the port before you do
+        self._away_until = 0.0  # nobody has it open, as of the last look
+        self._speed = getattr(termios, f"B{baud}") if baud else 0
         for fd in (self._near, self._far):
             os.set_blocking(fd, False)
-        self._to_far = _Direction(self._near, self._far, to_far, baud / 10)
-        self._to_near = _Direction(self._far, self._near, to_near, baud / 10)
+        self._to_far = _Direction(self._near, self._far, self._sampled(to_far), baud / 10)
+        self._to_near = _Direction(self._far, self._near, self._sampled(to_near), baud / 10)
         self._wake_read, self._wake_write = os.pipe()
         self._ended = False
         self._fresh = termios.tcgetattr(self._far_tty)
@@ -158,13 +161,13 @@ class LineSimulator:
         os.write(self._wake_write, b"x")
 
     def hang_up(self) -> None:
-        """The near end's adapter is pulled out: whoever has it open hears that it is gone, and the path is gone."""
+        """The near end's adapter is pulled out: whoever has it open hears that it is gone, and so is the path. Twice is once."""
         self._ended = True
         os.write(self._wake_write, b"x")
         self._thread.join(END_LIMIT_S)
-        for fd in (self._near, self._near_tty):
-            with contextlib.suppress(OSError):
-                os.close(fd)
+        if self._near >= 0:
+            os.close(self._near)
+        self._near = -1
 
     def __enter__(self) -> LineSimulator:
         self._thread.start()
@@ -176,6 +179,16 @@ class LineSimulator:
         self._process.wait(END_LIMIT_S)
         for fd in (self._far, self._far_tty, self._wake_read, self._wake_write):
             os.close(fd)
+
+    def _sampled(self, noise: Noise) -> Callable[[bytes], bytes]:
+        """The noise, and what becomes of bytes that are read at another rate than they were written at."""
+
+        def sampled(data: bytes) -> bytes:
+            if self._speed and termios.tcgetattr(self._near)[5] != self._speed:
+                data = bytes(0x00 if value % 4 == 0 else 0x80 | value * 37 & 0xFF for value in data)
+            return noise(data)
+
+        return sampled
 
     def _start(self) -> subprocess.Popen[bytes]:
         termios.tcsetattr(self._far_tty, termios.TCSANOW, self._fresh)
@@ -199,13 +212,14 @@ class LineSimulator:
             if self._chatter and now >= says_at:
                 self._to_near.put(self._chatter)
                 says_at = now + self._chatter_interval_s
+            away = now < self._away_until
             hungry = [each for each in directions if each.open_at() <= now and len(each.waiting) < READ_BYTES]
             later = [each.open_at() - now for each in directions if each.open_at() > now]
             readable, writable, _ = select.select(
-                [*(each.source for each in hungry), self._wake_read],
+                [*(each.source for each in hungry if not (away and each is self._to_far)), self._wake_read],
                 [each.target for each in directions if each.waiting],
                 [],
-                min([*later, 0.1, *([max(0.0, says_at - now)] if self._chatter else [])]),
+                min([*later, AWAY_LOOK_S if away else 0.1, *([max(0.0, says_at - now)] if self._chatter else [])]),
             )
             if self._wake_read in readable:
                 os.read(self._wake_read, READ_BYTES)
@@ -220,5 +234,7 @@ class LineSimulator:
             if writable:
                 direction.write()
         except OSError as error:
-            if error.errno != errno.EIO:  # nobody has the other side open at the moment
+            if error.errno != errno.EIO:
                 raise
+            self._away_until = time.monotonic() + AWAY_LOOK_S
+            self._to_near.waiting.clear()  # what is said while nobody listens is not kept

@@ -51,7 +51,9 @@ def test_a_local_target_is_put_together_from_its_type(request_: Request) -> None
     assert asyncio.run(target.power.disk()) == {}
 
 
-@pytest.mark.parametrize(("field", "kind", "among"), [("power", "power", "process, qemu"), ("transport", "transports", "local, ssh")])
+@pytest.mark.parametrize(
+    ("field", "kind", "among"), [("power", "power", "process, qemu"), ("transport", "transports", "local, serial, ssh")]
+)
 def test_a_driver_that_is_not_there_is_told_with_those_that_are(request_: Request, field: str, kind: str, among: str) -> None:
     """An error in what was asked, before anything has moved."""
     wrong = dataclasses.replace(request_, type=LOCAL.model_copy(update={field: "nope"}))

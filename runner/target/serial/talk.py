@@ -26,11 +26,13 @@ GOODBYE_LIMIT_S = 1.0
 
 
 class Talk:
-    """`beside` is given whatever is heard that is no packet: a console's words."""
+    """`beside` is given whatever is heard that is no packet: a console's words. `let_go` is called once, when it is over."""
 
-    def __init__(self, fd: int, conversation: Conversation, beside: Callable[[bytes], None]) -> None:
+    def __init__(
+        self, fd: int, conversation: Conversation, beside: Callable[[bytes], None], let_go: Callable[[], None] = lambda: None
+    ) -> None:
         self.conversation = conversation
-        self._fd, self._beside = fd, beside
+        self._fd, self._beside, self._let_go = fd, beside, let_go
         self._loop = asyncio.get_running_loop()
         self._channels: dict[int, NearChannel] = {}
         self._last = 0
@@ -79,7 +81,7 @@ class Talk:
 
     def turn(self) -> None:
         """Writes what is due and as the line takes it, and sees to it that this is called again in time."""
-        if self._turning:  # called by somebody whom a turn has woken
+        if self._turning or self._over.is_set():
             return
         self._turning = True
         try:
@@ -146,6 +148,8 @@ class Talk:
         self.conversation.reliable.lost = self.lost or why
 
     def _end(self) -> None:
+        if self._over.is_set():
+            return
         self._fail("it was closed")
         self._loop.remove_reader(self._fd)
         self._loop.remove_writer(self._fd)
@@ -153,6 +157,7 @@ class Talk:
             self._timer.cancel()
         self._over.set()
         self._wake()
+        self._let_go()
 
     def _next(self) -> int:
         """A number that no open channel has."""
@@ -206,23 +211,23 @@ class NearChannel:
         return data
 
     async def write(self, data: bytes) -> None:
-        """Returns when the bytes are on their way and memory is bounded. Raises LinkLost, also when none is taken for STALLED_S."""
-        channels = self._talk.conversation.channels
-        for start in range(0, len(data), AHEAD_BYTES):
-            if self.ended:
-                raise LinkLost("the command at the other end of the stream has ended")
-            channels.write(self._number, IN, data[start : start + AHEAD_BYTES])
-            self._talk.turn()
-            await self._taken()
+        """Returns when most bytes are on their way. Raises LinkLost, also when none is taken for STALLED_S.
 
-    async def _taken(self) -> None:
+        What two callers write at once is not mixed: each one's bytes stand together.
+        """
+        if self.ended:
+            raise LinkLost("the command at the other end of the stream has ended")
         channels = self._talk.conversation.channels
+        channels.write(self._number, IN, data)
+        self._talk.turn()
         while (left := channels.waiting(self._number, IN)) > AHEAD_BYTES:
             await self.until(
                 lambda left=left: channels.waiting(self._number, IN) < left or self.ended,  # type: ignore[misc]
                 f"{self._name} to take what is written",
                 STALLED_S,
             )
+            if self.ended:
+                raise LinkLost("the command at the other end of the stream has ended")
 
     def end_input(self) -> None:
         self._talk.conversation.channels.end(self._number, IN)

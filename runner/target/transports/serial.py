@@ -14,8 +14,25 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 
 from runner.ondevice.channels import ERR, OUT
+from runner.target.drivers import Request
+from runner.target.power.base import Power
 from runner.target.serial.talk import NearChannel, Talk
 from runner.target.transports.base import Completed, LinkLost, Stream, everything
+
+PIECE_BYTES = 65536  # of a command's input: so much of it is in memory twice
+
+
+def make(request: Request, power: Power) -> SerialTransport:
+    """The transport of an inventory line: its address is the port. Raises AskError for an address that is none."""
+    from runner.target.credentials import find_secret
+    from runner.target.serial.console_log import ConsoleLog, console_folder
+    from runner.target.serial.port import Address
+    from runner.target.serial.reach import Reach
+
+    address = Address.parse(request.line.address)
+    log = ConsoleLog(console_folder(request.state, request.name))
+    password = find_secret(request.name, "serial_password")
+    return SerialTransport(Reach(request.name, address, request.line.user, password, request.say, log))
 
 
 class SerialTransport:
@@ -83,7 +100,8 @@ class SerialStream:
 async def _feed(channel: NearChannel, data: bytes) -> None:
     """All of `data`, then the end; a command that does not want it has its reasons, and its exit status says them."""
     try:
-        await channel.write(data)
+        for start in range(0, len(data), PIECE_BYTES):
+            await channel.write(data[start : start + PIECE_BYTES])
     except LinkLost:
         if not channel.ended:
             raise

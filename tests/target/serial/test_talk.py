@@ -7,6 +7,7 @@ import contextlib
 import os
 import sys
 import time
+import tty
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 
@@ -31,7 +32,10 @@ def far_end(zip_file: Path, noise: Noise | None = None, **settings: int) -> Iter
     """The device's end behind a line; it is started again whenever it has ended."""
     zip_file.write_bytes(supervisor_zip())
     with LineSimulator([sys.executable, str(zip_file), "line", EPOCH.hex()], noise, **settings) as line:
+        listening = os.open(line.path, os.O_RDWR | os.O_NOCTTY)  # what it says as it starts is kept for whoever comes
+        tty.setraw(listening)
         yield line
+        os.close(listening)
 
 
 def reaching(line: LineSimulator, heard: list[bytes] | None = None) -> Callable[[], Awaitable[Talk]]:
@@ -114,6 +118,23 @@ def test_a_command_that_does_not_want_its_input_is_told_by_its_status(tmp_path: 
         with_transport(line, story)
 
 
+def test_what_two_write_at_once_is_not_mixed(tmp_path: Path) -> None:
+    """A coordinator sends a large blob and answers something else meanwhile, on one stream: each one's bytes stand together."""
+
+    async def story(transport: SerialTransport) -> None:
+        stream, large, small = await transport.stream(["cat"]), b"a" * 300_000, b"b" * 1000
+        writing = asyncio.gather(stream.write(large), stream.write(small), stream.write(large))
+        back = b""
+        while len(back) < 2 * len(large) + len(small):
+            back += await stream.read()
+        await writing
+        assert back == large + small + large
+        await stream.close()
+
+    with far_end(tmp_path / "line.zip") as line:
+        with_transport(line, story)
+
+
 def test_an_adapter_that_is_pulled_out_is_a_lost_line_for_everybody(tmp_path: Path) -> None:
     """Whoever reads, and whoever asks afterwards, hears at once what happened."""
 
@@ -143,6 +164,7 @@ def test_what_a_kernel_prints_in_between_is_kept_and_harms_nothing(tmp_path: Pat
     (tmp_path / "line.zip").write_bytes(supervisor_zip())
     far = [sys.executable, str(tmp_path / "line.zip"), "line", EPOCH.hex()]
     with LineSimulator(far, chatter=words, chatter_interval_s=0.05) as line:
+        tty.setraw(os.open(line.path, os.O_RDWR | os.O_NOCTTY))
         with_transport(line, story, heard)
     assert b"new high-speed device" in b"".join(heard)
 

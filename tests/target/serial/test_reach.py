@@ -1,0 +1,276 @@
+"""From a console's login to a conversation, over simulated lines whose far ends are real shells; and what can be wrong on the way."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import pwd
+import shutil
+import stat
+import subprocess
+import sys
+import threading
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from runner.errors import AskError, LabError
+from runner.target.conformance import check_transport
+from runner.target.credentials import Secret
+from runner.target.line_simulator import LineSimulator, Noise
+from runner.target.serial import port
+from runner.target.serial.console_log import ConsoleLog
+from runner.target.serial.port import Address, holders, open_port
+from runner.target.serial.reach import Reach
+from runner.target.transports.base import LinkLost, LinkRefused
+from runner.target.transports.serial import SerialTransport
+
+GETTY = """
+import getpass, os, sys
+while True:
+    user = input("\\nboard login: ")
+    if not user:
+        continue
+    if user == "root" and getpass.getpass("Password: ") == "correct-horse":
+        os.environ["PS1"] = "root@board:~# "
+        os.execvp("sh", ["sh", "-i"])
+    print("\\nLogin incorrect")
+"""
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> dict[str, str]:
+    """The environment of the far end: a home of its own, and this machine's programs, this Python first."""
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "python3").symlink_to(sys.executable)
+    return {"PATH": f"{tmp_path / 'bin'}:/usr/bin:/bin", "HOME": str(tmp_path), "PS1": "# "}
+
+
+def transport(line: LineSimulator, tmp_path: Path, said: list[str] | None = None, password: str | None = None, baud: int = 115_200) -> Any:
+    say = (said if said is not None else []).append
+    secret = Secret(password) if password else None
+    return SerialTransport(Reach("board", Address(line.path, baud), "", secret, say, ConsoleLog(tmp_path)))
+
+
+def opened(transport: SerialTransport, story: Callable[[], Awaitable[None]] | None = None) -> None:
+    async def life() -> None:
+        try:
+            async with asyncio.timeout(200):
+                await transport.open()
+                if story:
+                    await story()
+        finally:
+            await transport.close()
+
+    asyncio.run(life())
+
+
+@pytest.mark.real
+def test_it_conforms_from_a_login_on(tmp_path: Path, home: dict[str, str]) -> None:
+    """A getty with a password, a noisy line, every promise of a transport; only the first of all openings carries the device's end over."""
+    said: list[str] = []
+    with LineSimulator([sys.executable, "-c", GETTY], Noise(seed=5, flips=2e-5), environment=home) as line:
+        asyncio.run(check_transport(lambda: transport(line, tmp_path, said, "correct-horse")))
+    assert len(said) == 1 and "kB through the console of board" in said[0]
+    assert "board login:" in (tmp_path / "console.log").read_text(errors="replace")
+    assert stat.S_IMODE((tmp_path / "console.log").stat().st_mode) == 0o600
+    assert "correct-horse" not in (tmp_path / "console.log").read_text(errors="replace")
+
+
+@pytest.mark.real
+def test_a_damaged_device_end_is_replaced(tmp_path: Path, home: dict[str, str]) -> None:
+    """What is found on the device is run only if it is whole; else it is carried over anew."""
+    said: list[str] = []
+    with LineSimulator(["sh", "-i"], environment=home) as line:
+        opened(transport(line, tmp_path, said))
+        (found,) = (tmp_path / ".cache").glob("stageflow-runner-*/line-*")
+        whole = found.read_bytes()
+        found.write_bytes(whole[:-1] + b"!")
+        opened(transport(line, tmp_path, said))
+        assert found.read_bytes() == whole
+    assert len(said) == 2
+
+
+@pytest.mark.real
+def test_a_transfer_that_broke_off_goes_on_where_it_was(tmp_path: Path, home: dict[str, str]) -> None:
+    """Half of it is there already, and only the other half is announced."""
+    said: list[str] = []
+    with LineSimulator(["sh", "-i"], environment=home) as line:
+        opened(transport(line, tmp_path, said))
+        (found,) = (tmp_path / ".cache").glob("stageflow-runner-*/line-*")
+        whole = found.read_bytes()
+        found.with_name(found.name + ".part").write_bytes(whole[:-3000])
+        found.unlink()
+        opened(transport(line, tmp_path, said))
+    assert "putting 4 kB" in said[1]
+
+
+@pytest.mark.real
+def test_a_device_that_reboots_is_reached_again(tmp_path: Path, home: dict[str, str]) -> None:
+    """Through what a boot prints, close and open lead to a new conversation."""
+    boot = b"\r\nU-Boot 2024.01\r\n" + b"[    0.1] a kernel's words, many of them\r\n" * 200
+
+    async def story() -> None:
+        line.reboot(boot)
+        await way.close()
+        await way.open()
+        assert (await way.run(["printf", "back"])).stdout == b"back"
+
+    with LineSimulator([sys.executable, "-c", GETTY], environment=home) as line:
+        way = transport(line, tmp_path, password="correct-horse")
+        opened(way, story)
+    assert "a kernel's words" in (tmp_path / "console.log").read_text(errors="replace")
+
+
+@pytest.mark.real
+def test_a_device_without_python_says_what_it_is_and_how_it_may_get_one(tmp_path: Path, home: dict[str, str]) -> None:
+    """A POSIX shell is enough to hear that; an old Python is named with its version."""
+    tools = tmp_path / "tools"
+    tools.mkdir()
+    for name in ("sh", "uname", "sed", "df", "tail", "stty"):
+        found = shutil.which(name)
+        assert found
+        (tools / name).symlink_to(found)
+    (tools / "apk").write_text("#!/bin/sh\n")
+    (tools / "apk").chmod(0o755)
+    with LineSimulator(["sh", "-i"], environment={**home, "PATH": str(tools)}) as line:
+        with pytest.raises(LabError, match="board has no Python \\(Linux") as error:
+            opened(transport(line, tmp_path))
+        assert error.value.complaints[0].expected == "Python 3.9 or later"
+        if not any(Path(place).exists() for place in ("/usr/bin/python3", "/usr/local/bin/python3")):
+            assert error.value.complaints[0].do == "apk add python3"
+
+
+@pytest.mark.real
+def test_another_baud_rate_is_named(tmp_path: Path, home: dict[str, str]) -> None:
+    """A device that speaks 57,600 is recognised as such, with the address that is right."""
+    with LineSimulator([sys.executable, "-c", GETTY], baud=57_600, environment=home) as line:
+        with pytest.raises(LinkRefused, match="board speaks 57600 baud, and not 9600") as error:
+            opened(transport(line, tmp_path, baud=9600))
+        assert error.value.complaints[0].do.endswith(f"serial://{line.path}?baud=57600")
+
+
+# ---- the port -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "wrong"),
+    [
+        ("", "no address"), ("pi-04.local", "no address"), ("serial://ttyUSB0", "no address"), ("serial:///dev/x?speed=9", "no address"),
+        ("serial:///dev/x?baud=", "no baud rate"), ("serial:///dev/x?baud=fast", "no baud rate"),
+        ("serial:///dev/x?baud=0", "no baud rate"),
+    ],
+)  # fmt: skip
+def test_an_address_that_is_none_is_refused_with_an_example(text: str, wrong: str) -> None:
+    """Before anything is opened."""
+    with pytest.raises(AskError, match=wrong) as error:
+        Address.parse(text)
+    assert "serial:///dev/serial/by-id/NAME?baud=115200" in str(error.value)
+
+
+def test_an_address_says_port_and_rate() -> None:
+    """The rate is 115,200 unless it is said."""
+    assert Address.parse("serial:///dev/serial/by-id/usb-FTDI_A:1?baud=9600") == Address("/dev/serial/by-id/usb-FTDI_A:1", 9600)
+    assert Address.parse("serial:///dev/ttyUSB0") == Address("/dev/ttyUSB0", 115_200)
+
+
+def test_a_port_in_use_is_said_to_be_so_and_by_whom() -> None:
+    """By a process that locks it, and by one that only has it open: pid and command are in the sentence."""
+    locks = "import fcntl, sys; fcntl.flock(0, fcntl.LOCK_EX)\n"
+    with LineSimulator(["cat"]) as line:
+        for code in (locks, ""):
+            code += "print('here', flush=True); sys.stdin.read()" if code else "import sys; print('here', flush=True); sys.stdin.read()"
+            fd = os.open(line.path, os.O_RDWR | os.O_NOCTTY)
+            other = subprocess.Popen([sys.executable, "-c", code, "minicom"], stdin=fd, stdout=subprocess.PIPE)
+            os.close(fd)
+            try:
+                assert other.stdout and other.stdout.readline() == b"here\n"
+                with pytest.raises(LinkRefused, match=f"is in use by process {other.pid} .*minicom"):
+                    open_port(Address(line.path))
+                assert other.pid in dict(holders(line.path))
+            finally:
+                other.kill()
+                other.wait()
+        open_port(Address(line.path)).close()
+
+
+def test_a_port_that_is_open_here_is_not_opened_twice() -> None:
+    """Two runs of one process do not talk into each other's line."""
+    with LineSimulator(["cat"]) as line:
+        first = open_port(Address(line.path))
+        with pytest.raises(LinkRefused, match="in use by this process, or"):
+            open_port(Address(line.path))
+        first.close()
+        first.close()
+        open_port(Address(line.path)).close()
+
+
+def test_a_port_that_is_not_there_is_said_with_those_that_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """LabError: it may come back. A file that is no port is said to be none."""
+    monkeypatch.setattr(port, "ports", lambda: ["/dev/serial/by-id/usb-A"])
+    with pytest.raises(LabError, match="there is no port") as error:
+        open_port(Address(str(tmp_path / "ttyUSB7")))
+    assert "/dev/serial/by-id/usb-A" in error.value.complaints[0].expected
+    (tmp_path / "file").touch()
+    with pytest.raises(LabError, match="is no serial port"):
+        open_port(Address(str(tmp_path / "file")))
+
+
+def test_a_port_that_we_may_not_open_names_its_group() -> None:
+    """What is asked of the system, and what to type."""
+    if os.geteuid() != 0:
+        pytest.skip("needs root, to be somebody else")
+    with LineSimulator(["cat"]) as line:
+        os.chmod(line.path, 0o660)
+        code = (
+            "import os, sys; os.setgroups([]); os.setuid(int(sys.argv[1]))\n"
+            "from runner.target.serial.port import Address, open_port\n"
+            "open_port(Address(sys.argv[2]))"
+        )
+        nobody = str(pwd.getpwnam("nobody").pw_uid)
+        done = subprocess.run([sys.executable, "-c", code, nobody, line.path], capture_output=True, text=True, check=False, cwd=Path.cwd())
+    if "ModuleNotFoundError" in done.stderr or "Permission denied: '/root" in done.stderr:
+        pytest.skip("another user may not read this checkout")
+    assert "may not be opened by user" in done.stderr and "it is for the group tty" in done.stderr
+    assert "usermod -aG tty" in done.stderr
+
+
+def test_an_adapter_that_returns_under_another_name_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By what it is: vendor, product, serial number; one without a number by its socket."""
+
+    class Adapter:
+        vid, pid, location = 0x0403, 0x6001, "1-1.2"
+
+        def __init__(self, device: str, number: str | None) -> None:
+            self.device, self.serial_number = device, number
+
+    with LineSimulator(["cat"]) as line:
+        monkeypatch.setattr(port, "_comports", lambda: [Adapter("/dev/ttyUSB1", "B2"), Adapter(line.path, "A1")])
+        first = open_port(Address(line.path))
+        assert first.usb == "0403:6001 A1"
+        first.close()
+        again = open_port(Address("/dev/ttyUSB-gone"), first.usb)
+        assert again.path == line.path
+        again.close()
+        with pytest.raises(LabError, match="there is no port"):
+            open_port(Address("/dev/ttyUSB-gone"), "0403:6001 C3")
+        monkeypatch.setattr(port, "_comports", lambda: [Adapter(line.path, None)])
+        assert port.usb_of(line.path) == "0403:6001  at 1-1.2"
+
+
+def test_a_refused_port_leaves_nothing_open(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Five failures to log in, and no descriptor more than before: the port is free again."""
+
+    async def no(self: object, *rest: object) -> None:
+        raise LinkLost("no shell")
+
+    monkeypatch.setattr("runner.target.serial.shell.Console.log_in", no)
+    before, threads = len(os.listdir("/proc/self/fd")), threading.active_count()
+    with LineSimulator(["cat"]) as line:
+        for _ in range(5):
+            with pytest.raises(LinkLost, match="no shell"):
+                opened(transport(line, tmp_path))
+            open_port(Address(line.path)).close()
+    assert (len(os.listdir("/proc/self/fd")), threading.active_count()) == (before, threads)
