@@ -2,7 +2,7 @@
 
     tty, raw ◄─► Conversation ◄─► children with pipes       python3 -m … line EPOCH [SILENCE_LIMIT_S]
 
-It begins with one line of words, `ready_words`, once the terminal is raw: before that, what the coordinator says would be edited,
+It begins with `ready_words`, once the terminal is raw: before that, what the coordinator says would be edited,
 echoed, or taken for ^C. It ends when the other end says goodbye, acknowledges nothing for two minutes, hangs up, or says `STOP` in the
 clear (a new coordinator that does not know the epoch). Then the terminal is as it was, and the login shell is there again.
 """
@@ -245,7 +245,7 @@ def main(argv: list[str]) -> int:
         signal.signal(number, _interrupt)
     try:
         tty.setraw(line)
-        os.write(line, b"\r\n" + ready_words(epoch) + b"\r\n")
+        os.write(line, (b"\r\n" + ready_words(epoch) + b"\r\n") * 3)  # nothing repeats what a line may damage here
         why = Far(line, Conversation(Reliable(epoch, False, time.monotonic_ns(), limit_s))).live()
     finally:
         with contextlib.suppress(OSError, termios.error):

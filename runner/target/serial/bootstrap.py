@@ -48,26 +48,30 @@ LACKS = (
     "for p in apt-get apk opkg dnf yum pacman; do command -v $p; done; df -k / | tail -n 1"
 )
 INSTALLERS = {"apt-get": "apt-get install python3", "apk": "apk add python3", "opkg": "opkg install python3", "pacman": "pacman -S python"}
-# What runs on the device until its end is there. It keeps its files in a folder that nobody else may write to, and begins each
-# answer on a line of its own: a shell's prompts for further lines stand before the first.
-STUB = r"""
-import sys,os,hashlib,zlib,binascii as b,termios as t
-H,N=sys.argv[1:3];P=None
+# Where the device's end lies, on the device: in a folder that nobody else may write to. Each answer stands on a line of its own, for
+# a shell's prompts for further lines stand before the first.
+FIND = r"""
+import sys,os,hashlib
+H=sys.argv[1];P=None
 for r in (os.path.expanduser("~/.cache"),"/var/tmp","/tmp"):
  d=os.path.join(r,"stageflow-runner-%d"%os.getuid())
  try:
   os.makedirs(d,0o700,exist_ok=True);s=os.lstat(d)
   if s.st_uid==os.getuid() and not s.st_mode&0o22 and not os.path.islink(d): open(d+"/.try","w").close();P=d+"/line-"+H[:16];break
  except OSError: pass
-if P is None: print("\nno=place");sys.exit()
 def ok(f):
  try: return hashlib.sha256(open(f,"rb").read()).hexdigest()==H
  except OSError: return False
+"""
+# What runs there until it is there, whole: it takes pieces, and says after each how much it has.
+STUB = FIND + r"""
+import zlib,binascii as b,termios as t
+if P is None: print("\nno=place");sys.exit()
 if ok(P): print("\nat="+P);sys.exit()
 a=t.tcgetattr(0);n=t.tcgetattr(0);n[3]&=~t.ECHO;t.tcsetattr(0,t.TCSANOW,n)
 try:
  with open(P+".part","ab") as f:
-  while f.tell()<int(N):
+  while f.tell()<int(sys.argv[2]):
    print("\nhave=%d"%f.tell(),flush=True)
    w=sys.stdin.readline().split()
    if w[:1]==["stop"]: break
@@ -80,6 +84,7 @@ try:
  else: os.unlink(P+".part");print("\nno=sum")
 finally: t.tcsetattr(0,t.TCSANOW,a)
 """
+START = FIND + 'if P and ok(P): sys.stdout.flush();os.execv(sys.executable,[sys.executable,"-S",P,sys.argv[2]])\n'
 
 
 def line_zip() -> bytes:
@@ -94,12 +99,25 @@ def line_zip() -> bytes:
 
 async def begin(console: Console, name: str, say: Callable[[str], None], talk: Callable[[Conversation], Talk]) -> Talk:
     """From a shell to a conversation. Raises LabError that says what device `name` lacks, LinkLost for a line that broke."""
-    python = await find_python(console, name)
-    path = await put(console, python, line_zip(), name, say)
-    epoch = secrets.token_bytes(8)
-    await console.write(f" {python} {path} {epoch.hex()}\r".encode())
-    await console.until(re.compile(re.escape(ready_words(epoch)) + rb"\r?\n"), START_LIMIT_S, "the device's end of the line to begin")
+    data, epoch = line_zip(), secrets.token_bytes(8)
+    if not await start(console, "python3", data, epoch, name):
+        python = await find_python(console, name)
+        await put(console, python, data, name, say)
+        if not await start(console, python, data, epoch, name):
+            raise LinkLost(f"the device's end of the line does not start on {name}")
     return talk(Conversation(Reliable(epoch, True, time.monotonic_ns(), SILENCE_LIMIT_S)))
+
+
+async def start(console: Console, python: str, data: bytes, epoch: bytes, name: str) -> bool:
+    """Starts the device's end in the shell's place on the terminal, if it is there and whole; whether it began. One start of Python."""
+    await console.write(_typed(f" {python} -S -c '{START}' {sha256(data)} {epoch.hex()}; echo; echo \"no=\"line"))
+    wanted = re.compile(re.escape(ready_words(epoch)) + rb"\r?\n|\nno=line\r?\n")
+    return b"ready" in (await console.until(wanted, START_LIMIT_S, f"the device's end of the line to begin on {name}"))[0]
+
+
+def _typed(command: str) -> bytes:
+    """As somebody would type it: Enter is a carriage return."""
+    return command.replace("\n", "\r").encode() + b"\r"
 
 
 async def find_python(console: Console, name: str) -> str:
@@ -135,7 +153,7 @@ async def put(console: Console, python: str, data: bytes, name: str, say: Callab
 
 
 async def _put(console: Console, python: str, data: bytes, name: str, say: Callable[[str], None]) -> str:
-    await console.write(f" {python} -c '{STUB}' {sha256(data)} {len(data)}; echo; echo \"no=\"stub\r".replace("\n", "\r").encode())
+    await console.write(_typed(f" {python} -S -c '{STUB}' {sha256(data)} {len(data)}; echo; echo \"no=\"stub"))
     what = f"{name} to take the device's end of the line"
     kind, value = await _answer(console, START_LIMIT_S, what)
     if kind == "have":

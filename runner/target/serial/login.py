@@ -80,7 +80,7 @@ class Login:
             return self._type("user", self._user.encode() + b"\r", now_ns)
         if quiet and _PASSWORD.search(self._last_lines):
             return self._at_password(now_ns)
-        if self._typed in ("user", "password") and now_ns - self._typed_ns < ANSWER_NS:
+        if self._typed in ("user", "password") and now_ns - self._typed_ns < ANSWER_NS and not (quiet and self._last_lines):
             return b""  # a login takes its time, and hates to be disturbed
         if self._typed == "question":
             return self._type("wake", self._next_wake(), now_ns) if now_ns - self._typed_ns >= ANSWER_NS else b""

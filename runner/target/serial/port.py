@@ -69,6 +69,8 @@ class Port:
 
     def close(self) -> None:
         """Never raises; safe to call twice."""
+        with contextlib.suppress(OSError, TypeError, ValueError):  # closed by now
+            fcntl.flock(self.fd, fcntl.LOCK_UN)  # a process that is just being forked has the lock, too
         with contextlib.suppress(OSError):
             self._serial.close()
 
