@@ -110,9 +110,9 @@ def device_trust(output: Output, name: str) -> int:
     from runner.target.transports import ssh
 
     line = known_device(output, name).line
-    if not line.address:
+    if not line.address or line.over_serial:
         raise AskError(
-            f"{name} has no `address` in the inventory, so there is no key to pin",
+            f"{name} has no `address` of a network in the inventory, so there is no key to pin",
             expected="a device that is reached over a network; the keys of emulated boards are made here and always checked",
             do="runner device list",
         )

@@ -40,6 +40,13 @@ class KnownDevice:
 
         return state_root() / ("boards" if self.emulated else "local") / self.name
 
+    @property
+    def console_log(self) -> Path:
+        """What it said on its console. It may not be there yet."""
+        from runner.lab.where import state_root
+
+        return state_root() / "consoles" / self.name / "console.log" if self.line.over_serial else self.folder / "console.log"
+
     def request(self, say: Callable[[str], None], **more: Any) -> Request:
         """What the makers of `target/drivers.py` want to know."""
         from runner.clock import SystemClock

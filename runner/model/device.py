@@ -72,7 +72,7 @@ class DeviceType(Public):
 
 class DeviceLine(Public):
     """One device of the inventory. `address` is for devices that are reached over a network: a name or an alias of
-    `~/.ssh/config`, which also decides port and user where they are not given here."""
+    `~/.ssh/config`, which also decides port and user where they are not given here; or the port of a serial line."""
 
     type: str
     address: str = ""
@@ -83,7 +83,14 @@ class DeviceLine(Public):
 
     def identity(self, name: str) -> str:
         """What this device is, whatever a lab calls it: its address, or for devices of this host their name."""
+        if self.over_serial:
+            return re.sub(r"[^A-Za-z0-9.-]", "_", self.address.partition("?")[0])
         return re.sub(r"[^A-Za-z0-9.-]", "_", f"{self.address}-{self.port or 22}") if self.address else name
+
+    @property
+    def over_serial(self) -> bool:
+        """Whether its address is a port of this machine: serial:///dev/serial/by-id/NAME?baud=115200."""
+        return self.address.startswith("serial:")
 
 
 class Inventory(Value):

@@ -97,6 +97,11 @@ class Packets:
             self.beside += self._segment
             self._segment = b""
 
+    def rest(self) -> bytes:
+        """What stands behind the last ~; it is given away."""
+        segment, self._segment = self._segment, b""
+        return segment
+
     def _read(self, segment: bytes) -> Packet | None:
         body = _bare(segment) if len(segment) <= MAX_SEGMENT_BYTES else None
         if body is None or len(body) < _HEAD.size + _SUM_BYTES or _sum(self._key, body[:-_SUM_BYTES]) != body[-_SUM_BYTES:]:

@@ -103,6 +103,10 @@ class Reliable:
         """What was heard that is no packet. Take it and empty it."""
         return self._packets.beside
 
+    def rest(self) -> bytes:
+        """What was heard last and is no packet yet: the words of a device that was cut off. Nothing is kept of it."""
+        return self._packets.rest()
+
     @property
     def damaged(self) -> int:
         return self._packets.damaged

@@ -219,11 +219,17 @@ async def _open_folder(plan: Plan, lab: Lab, clock: Clock, emit: Emit, lease: Le
 @step("push")
 async def _push(run: Run) -> None:
     """Supervisor's needs by hash: pipelines and the wheels for this device. A second run sends nothing."""
-    assert run.session
+    assert run.session and run.target
+    target = run.target
     wheels = await asyncio.to_thread(fetch_wheels, run.plan.stageflow, run.session.hello, cache_root(), run.say)
     wheels += await asyncio.to_thread(fetch_own_wheels, run.folder.pipelines, run.session.hello, cache_root(), run.say)
     run.bundle = bundle = make_bundle(run.folder.pipelines, run.plan.pipeline_folder, wheels)
-    sent = await run.session.push(bundle.blobs)
+
+    def announce(size: int) -> None:
+        if warning := target.transport_takes(size):
+            run.say(warning)
+
+    sent = await run.session.push(bundle.blobs, announce)
     if sent:
         run.say(f"pushed {sent / 1e6:.1f} MB")
     await unpack(run)

@@ -31,6 +31,7 @@ from runner.target.session import NotOurs, RemoteError, Session
 from runner.target.transports.base import LinkLost, LinkRefused, Transport, words
 
 RETRY_INTERVAL_S = 0.2
+WORTH_A_WORD_S = 10.0  # what takes longer is said before it begins
 ATTACH_LIMIT_S = 20.0
 INSTALL = """
 import hashlib, os, sys
@@ -171,6 +172,15 @@ class Target:
         done = await self.transport.run([self.home.python, "-c", INSTALL, path, oct(mode), sha256(data)], input=data)
         if done.exit_status:
             raise LabError(f"{path} cannot be written on {self.name}: {_tail(done.stderr)}")
+
+    def transport_takes(self, size: int) -> str:
+        """How long the transport needs for so many bytes, in words, and what spares it; "" where that is no matter."""
+        bytes_per_s: float | None = getattr(self.transport, "bytes_per_s", None)  # of a slow line; other transports do not say
+        duration_s = size / bytes_per_s if bytes_per_s else 0.0
+        if duration_s < WORTH_A_WORD_S:
+            return ""
+        takes = f"{duration_s / 60:.0f} min" if duration_s >= 90 else f"{duration_s:.0f} s"
+        return f"{size / 1e6:.1f} MB are missing on {self.name}: about {takes} over its line; what is on its disk once is not sent again"
 
     async def shut_down(self) -> None:
         """Nothing of ours runs afterwards, here or on the device; what it stored stays, for all of it was flushed."""

@@ -157,6 +157,7 @@ class Talk:
             self._timer.cancel()
         self._over.set()
         self._wake()
+        self._beside(self.conversation.reliable.rest())
         self._let_go()
 
     def _next(self) -> int:
