@@ -84,7 +84,7 @@ def make_fake(request: Request, power: Any) -> FakeTransport:
 def test_an_outsiders_driver_is_found_by_its_entry_point(request_: Request, outsider: Callable[[str], None]) -> None:
     """Its name is known, and it is used where a device type says so."""
     outsider("carrier-pigeon")
-    assert known("transports") == ["carrier-pigeon", "local", "ssh"]
+    assert known("transports") == ["carrier-pigeon", "local", "serial", "ssh"]
     theirs = dataclasses.replace(request_, type=LOCAL.model_copy(update={"transport": "carrier-pigeon"}))
     assert isinstance(asyncio.run(make_target(theirs)).transport, FakeTransport)
 

@@ -45,7 +45,7 @@ def reaching(line: LineSimulator, heard: list[bytes] | None = None) -> Callable[
         fd = os.open(line.path, os.O_RDWR | os.O_NOCTTY | os.O_NONBLOCK)
         said, deadline = b"", time.monotonic() + 30
         while ready_words(EPOCH) not in said:
-            assert time.monotonic() < deadline, said
+            assert time.monotonic() < deadline, (until, said)
             with contextlib.suppress(BlockingIOError):
                 said += os.read(fd, 4096)
             await asyncio.sleep(0.01)
@@ -211,7 +211,7 @@ def test_a_command_whose_channel_is_closed_does_not_stay(tmp_path: Path) -> None
 def shell_prompt(line: LineSimulator, fd: int, until: bytes) -> bytes:
     said, deadline = b"", time.monotonic() + 30
     while until not in said:
-        assert time.monotonic() < deadline, said
+        assert time.monotonic() < deadline, (until, said)
         with contextlib.suppress(BlockingIOError):
             said += os.read(fd, 4096)
         time.sleep(0.01)
@@ -225,14 +225,16 @@ def test_the_shell_is_there_again_afterwards(tmp_path: Path, how: str) -> None:
     zip_file.write_bytes(supervisor_zip())
     with LineSimulator(["sh", "-i"], environment={"PATH": os.environ["PATH"], "PS1": "ready> "}) as line:
         fd = os.open(line.path, os.O_RDWR | os.O_NOCTTY | os.O_NONBLOCK)
-        shell_prompt(line, fd, b"ready> ")
+        tty.setraw(fd)
+        os.write(fd, b"echo be''gun\n")
+        shell_prompt(line, fd, b"begun\r\nready> ")
         os.write(fd, f"{sys.executable} {zip_file} line {EPOCH.hex()} {2 if how == 'silence' else 120}\n".encode())
         if how == "goodbye":
             with_transport(line, lambda transport: transport.run(["true"]))  # type: ignore[arg-type, return-value]
         else:
             shell_prompt(line, fd, ready_words(EPOCH))
             os.write(fd, STOP if how == "stop" else b"")
-        said = shell_prompt(line, fd, b"ready> ")
+        said = shell_prompt(line, fd, b"\nready> ")
         assert {"goodbye": b"has let go", "stop": b"somebody else wants", "silence": b"acknowledged nothing for 2 s"}[how] in said
         os.write(fd, b"echo $((6 * 7))x\n")
         assert b"echo $((6 * 7))x" in shell_prompt(line, fd, b"42x")
