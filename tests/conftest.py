@@ -25,11 +25,16 @@ from runner.lab.folder import RunFolder
 REPOSITORY = Path(__file__).resolve().parent.parent
 
 
+LONGEST_FIRST = ("test_kills_on_a_board.py", "test_kills.py", "test_matrix.py", "test_real_power_cut.py")
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """`scripts/test` runs what is `heavy` behind everything else."""
+    """`scripts/test` runs what is `heavy` behind everything else, and of that what takes longest first: of two who share the files, none
+    is left with a long one when the other has nothing to do any more."""
     for item in items:
         if item.get_closest_marker("qemu"):
             item.add_marker("heavy")
+    items.sort(key=lambda item: LONGEST_FIRST.index(item.path.name) if item.path.name in LONGEST_FIRST else len(LONGEST_FIRST))
 
 
 @pytest.fixture(autouse=True)

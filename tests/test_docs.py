@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pkgutil
 import re
+import tomllib
 from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
@@ -152,3 +153,21 @@ def test_prose_is_at_most_130_wide(page: Path) -> None:
     """Rows of tables, and what a program printed, may be wider."""
     prose = BLOCK.sub("", page.read_text(encoding="utf-8")).splitlines()
     assert [line for line in prose if len(line) > 130 and not line.startswith("|")] == []
+
+
+INSTALL = re.compile(r"pip install (?:-\S+ )*(['\"]?)(\.|stageflow-runner)(?:\[([\w-]+)\])?\1")
+
+
+def installs() -> Iterator[tuple[str, str, str]]:
+    """(file, what is installed, its extra) of every line in a page, a topic or our code that says how to install this product."""
+    for path in (*PAGES, *sorted(PACKAGE.rglob("*.py")), *sorted(PACKAGE.rglob("*.txt")), *sorted((ROOT / "scripts").glob("*.sh"))):
+        yield from ((str(path.relative_to(ROOT)), what, extra) for _, what, extra in INSTALL.findall(path.read_text(encoding="utf-8")))
+
+
+def test_what_is_said_about_installing_works_from_a_checkout() -> None:
+    """No index has this product, so `pip install .`, with extras that pyproject.toml has."""
+    extras = set(tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"])
+    found = list(installs())
+    assert {extra for _, _, extra in found} >= {"", "far-end", "keyring", "parquet", "passphrase"}
+    assert [each for each in found if each[1] != "." or each[2] not in {"", *extras}] == []
+    assert INSTALL.findall("pip install 'stageflow-runner[parquet]'") == [("'", "stageflow-runner", "parquet")]

@@ -35,6 +35,7 @@ HOW = {
 }
 SAFE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/@+-]*")
 MOST = 1000  # names that are offered at once
+MOST_NUMBERS = 20  # of a range; of a longer one none is offered
 RUNS_READ, FILE_BYTES = 200, 4_000_000  # findings are looked for in so many runs, the newest first, and in files so large
 
 
@@ -77,6 +78,13 @@ def offered(cli: click.Command, words: list[str], incomplete: str) -> list[Compl
     context = context_of(cli, {}, "runner", list(whole))
     what, incomplete = at_the_cursor(context, list(words), incomplete)
     names = _names_for(what, context) if isinstance(what, click.Parameter) else None
+    kind = what.type if isinstance(what, click.Parameter) else None
+    if isinstance(kind, click.Choice):  # as they are shown: click offers those in either case in small letters
+        fold = str if kind.case_sensitive else str.lower
+        return [CompletionItem(str(each)) for each in kind.choices if fold(str(each)).startswith(fold(incomplete))]
+    if isinstance(kind, click.IntRange) and kind.min is not None and kind.max is not None and kind.max - kind.min < MOST_NUMBERS:
+        every = map(str, range(int(kind.min), int(kind.max) + 1))
+        return [CompletionItem(number) for number in every if number.startswith(incomplete)]
     if names is None:
         return what.shell_complete(context, incomplete)
     if isinstance(names, str):
@@ -119,6 +127,13 @@ def _entries(place: _Place) -> Iterable[str]:
     yield from re.findall(r'^ *- *\{? *id: *"?([A-Za-z0-9-]+)', _text(roadmap) if roadmap else "", re.MULTILINE)
 
 
+def _industries(place: _Place) -> Iterable[str]:
+    """Words of their names: one is enough to choose by."""
+    roadmap = place.lab.file("pipelines/roadmap.yaml")
+    named = re.findall(r'\bindustry: *"?([^",}\n]+)', _text(roadmap) if roadmap else "")
+    return sorted({word for name in named for word in re.findall(r"[A-Za-z]{3,}", name)})
+
+
 def _scenarios(place: _Place) -> Iterable[str]:
     from runner.lab.load import folder_name
 
@@ -159,6 +174,7 @@ Names = Callable[[_Place], Iterable[str]]
 # What an option's value, and what the argument of a command, is a name of; `dir` and `file` are left to the shell.
 OPTIONS: dict[str, Names | str] = {
     "--device": _devices, "--profile": _profiles, "--scenario": _scenarios, "--entry": _entries, "--lab": "dir", "--output": "file",
+    "--industry": _industries,
 }  # fmt: skip
 ARGUMENTS: dict[str, Names | str] = {
     "exec": _entries_here, "run": _runs, "report": _runs, "finding": _findings, "entry": _entries, "device": _devices,

@@ -13,11 +13,12 @@ from runner.cli.output import Output, columns
 from runner.cli.power import device_power
 from runner.cli.shell import device_console, device_shell
 from runner.cli.trial import device_revert
-from runner.errors import AskError
+from runner.errors import AskError, Complaint
 
 if TYPE_CHECKING:
     from runner.farm.lease import Held, Quarantine
     from runner.lab.load import Reader
+    from runner.lab.where import Lab
 
 
 @click.group()
@@ -29,34 +30,51 @@ def device() -> None:
 @click.pass_obj
 def device_list(output: Output) -> int:
     """The inventory, and which device is free or quarantined: of the leases of this user on this host."""
-    from runner.lab.remembered import remembered
-
-    rows, complaints = remembered(output.lab(), "devices", ("inventory.yaml", "devices/*.yaml"), _rows)
+    rows, complaints = of_the_files(output.lab())
     if complaints:
-        raise AskError.of(dict.fromkeys(complaints))
+        raise AskError.of(complaints)
     held, quarantined = _held(), _quarantined()
     cells = []
-    keys = ("name", "type", "cut", "title")
+    keys = ("name", "type", "cut", "link", "title")
     for row in rows:
         identity = row.pop("identity")
         found = quarantined.get(identity)
         row |= {"lease": _shown(held.get(identity)), "quarantine": shown(found)}
-        cells.append([*(row[key] for key in keys), row["lease"]["holder"] if row["lease"] else str(found or "free")])
+        cells.append([*(row[key] or "-" for key in keys), row["lease"]["holder"] if row["lease"] else str(found or "free")])
     return output.result({"devices": rows}, columns((*keys, "held by"), cells))
+
+
+def of_the_files(lab: Lab) -> tuple[list[dict[str, Any]], list[Complaint]]:
+    """What the lab's files say of each device, and each complaint about them once."""
+    from runner.lab.remembered import remembered
+
+    rows, complaints = remembered(lab, "devices", ("inventory.yaml", "devices/*.yaml"), _rows)
+    others = [row["name"] for row in rows if not row.pop("ours")]
+    if others and not complaints:  # a driver of somebody else may be gone by now
+        from runner.lab.load import Reader
+
+        reader = Reader(lab)
+        _rows(reader)
+        complaints = reader.complaints
+    return rows, list(dict.fromkeys(complaints))
 
 
 def _rows(reader: Reader) -> list[dict[str, Any]]:
     """What the lab's files say of each device; who holds it is never in here."""
+    from runner.target.drivers import known_line, ours
+
     found = reader.inventory()
     rows: list[dict[str, Any]] = []
     if not found:
         return rows
     inventory, source = found
     for name, line in inventory.devices.items():
-        device_type = reader.device_type(line.type, source.where(("devices", name, "type")))
+        device_type = known_line(reader, source, name, line)
         if device_type:
-            row = {"name": name, "type": line.type, "title": device_type.title, "cut": device_type.loss, "tags": list(line.tags)}
-            rows.append({**row, "identity": line.identity(name)})
+            row: dict[str, Any] = {"name": name, "type": line.type, "title": device_type.title, "cut": device_type.loss}
+            row["tags"], link = list(line.tags), line.data_link or device_type.data_link
+            row["link"] = link.interface if link else None  # on which link faults act
+            rows.append({**row, "identity": line.identity(name), "ours": ours(device_type)})
     return rows
 
 
@@ -91,11 +109,20 @@ def device_show(output: Output, name: str) -> int:
     """One device: its line and its type, and why it is quarantined, if it is."""
     found = known_device(output, name)
     known = {**found.line.model_dump(mode="json"), **found.type.model_dump(mode="json"), "type": found.line.type}
-    lines = [f"{key}: {part}" for key, part in known.items() if part not in ("", None, [])]
+    lines = [f"{key}: {_words(part)}" for key, part in known.items() if part not in ("", None, [])]
     why = _quarantined().get(found.identity)
     if why:
         lines += [f"quarantined since {why.since}:", *(f"  {each}" for each in why.differences), f"next: runner device check {name}"]
     return output.result({"device": {"name": name, **known}, "quarantine": shown(why)}, "\n".join([name, *lines]))
+
+
+def _words(part: Any) -> str:
+    """A value of a lab's file as a person says it."""
+    if isinstance(part, dict):
+        return ", ".join(f"{key} {_words(value)}" for key, value in part.items())
+    if isinstance(part, list):
+        return " ".join(map(_words, part))
+    return ("yes" if part else "no") if isinstance(part, bool) else str(part)
 
 
 @device.command("trust")

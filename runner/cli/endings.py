@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import re
 import traceback
 from dataclasses import replace
 from pathlib import Path
@@ -68,15 +69,26 @@ def _asked(error: click.ClickException) -> AskError:
         found = "Missing command."
     command = context.command if context else None
     name = getattr(error, "command_name", "")
-    kind = getattr(getattr(error, "param", None), "type", None)
+    param, where = getattr(error, "param", None), ""
+    kind = getattr(param, "type", None)
+    said_of = param.opts[0] if isinstance(param, click.Option) else ""
     if isinstance(command, click.Group) and (name or found == "Missing command."):
         names = command.list_commands(context)  # type: ignore[arg-type] # there is a command, so there is its context
-        found, expected = (f"No such command {name!r}.{nearest(name, names)}" if name else found), one_of(names, name or "", listed)
+        found, expected = (f"no command is called {name!r}{nearest(name, names)}" if name else found), one_of(names, name or "", listed)
+    elif said_of and isinstance(error, click.MissingParameter):
+        found, expected = f"{said_of} is missing", one_of(map(str, kind.choices)) if isinstance(kind, click.Choice) else "a value for it"
+    elif said_of and isinstance(kind, click.types.IntParamType):
+        quoted = re.search(r"^'(.*)' is not a valid|^(-?\d+) is not in the range", getattr(error, "message", ""))
+        if quoted:
+            found = f"{quoted[1]!r} is no whole number" if quoted[1] is not None else f"{quoted[2]} is out of range"
+        where, expected = said_of, "a whole number"
+        if isinstance(kind, click.IntRange):
+            expected += f" from {kind.min} to {kind.max}"
     elif isinstance(kind, click.Choice):
         choices = [str(choice) for choice in kind.choices]
         said = found.rpartition("' is not one of ")[0].rpartition("'")[2]
         found, expected = found.partition(" is not one of ")[0] + nearest(said, choices), one_of(choices, said, listed)
-    return AskError(found, expected=expected, do=listed)
+    return AskError(found, expected=expected, where=where, do=listed)
 
 
 def _bug(error: Exception, runs: Path | None, began_s: float) -> BrokenPromise:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 from collections.abc import Iterator
 from contextlib import suppress
@@ -10,7 +11,7 @@ from pathlib import Path
 
 import click
 
-from runner.cli.output import Output
+from runner.cli.output import Output, lose
 from runner.errors import AskError
 from runner.judgement.export import FORMATS, TEXT, export
 
@@ -33,17 +34,21 @@ def run_export(output: Output, name: str, form: str, file: str) -> int:
 
     lab = output.lab(quiet=file == "-")
     if file == "-" and output.as_json:
-        raise AskError("--json and the export both want standard output", expected="--output FILE")
+        do = f"runner --json run export {shlex.quote(name)} --format {form} --output FILE"
+        raise AskError("--json and the export both want standard output", expected="--output FILE", where="--output", do=do)
     if file == "-" and form not in TEXT and sys.stdout.isatty():
-        raise AskError(f"{form} is nothing to look at", expected="--output FILE, or a pipe")
+        raise AskError(f"{form} is nothing to look at", expected="--output FILE, or a pipe", where="--output", do="--output FILE")
     folder = RunFolder.find(lab.runs, name)
     with output.waiting(f"{folder.run_id} to be judged"):
         conclusion = conclude(folder, folder.completed_at)
     pieces = export(conclusion, form)
     if file == "-":
-        for piece in pieces:
-            sys.stdout.buffer.write(piece)
-        sys.stdout.buffer.flush()
+        try:
+            for piece in pieces:
+                sys.stdout.buffer.write(piece)
+            sys.stdout.buffer.flush()
+        except OSError as error:
+            lose(error, sys.stdout)
         return 0
     with output.waiting(f"{file} to be written"):
         written = _write(Path(file), pieces)
@@ -60,7 +65,9 @@ def _write(path: Path, pieces: Iterator[bytes]) -> int:
             written = sum(out.write(piece) for piece in pieces)
         os.replace(part, path)
     except OSError as error:
-        raise AskError(f"{path} cannot be written: {error.strerror}", do="free or grant the place") from error
+        there = path.parent.is_dir()
+        do = "free or grant the place" if there else f"make the folder, or name another: mkdir -p {shlex.quote(str(path.parent))}"
+        raise AskError(f"{path} cannot be written: {error.strerror}", expected="a folder that is there", where="--output", do=do) from error
     finally:
         with suppress(OSError):
             part.unlink()

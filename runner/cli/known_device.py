@@ -73,7 +73,7 @@ def known_device(output: Output, name: str, *, quiet: bool = False) -> KnownDevi
     from runner.story.plan import Asked, find_device
 
     reader = Reader(output.lab(quiet=quiet))
-    found = find_device(Asked(entry="", device=name), reader)
+    found = find_device(Asked(entry="", device=name), reader, where="")
     reader.finish()
     assert found
     return KnownDevice(name, *found)

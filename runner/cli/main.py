@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING
 import click
 
 from runner import __version__
-from runner.cli.output import Output
-from runner.errors import AskError, RunnerError
+from runner.cli.output import Output, lose, settled
+from runner.errors import AskError, LabError, RunnerError
 
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
@@ -72,7 +72,7 @@ class Lazy(click.Group):
             from runner.lab.yaml_source import nearest, one_of
 
             found = f"no command is called {args[0]!r}{nearest(args[0], COMMANDS)}"
-            raise AskError(found, expected=one_of(COMMANDS, args[0], "runner --help"))
+            raise AskError(found, expected=one_of(COMMANDS, args[0], "runner --help"), do="runner --help")
         return super().resolve_command(ctx, args)
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
@@ -111,17 +111,30 @@ def main(arguments: Sequence[str] | None = None) -> None:
             stream.reconfigure(errors="replace")
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.default_int_handler)  # asked to end is asked to end, however it is said
+    status = _ended(words, output, began_s)
     try:
-        sys.exit(_run(words, output))
-    except click.exceptions.Exit as stop:
-        sys.exit(stop.exit_code)
+        settled()
+    except RunnerError as error:
+        Output(False, None).fail(error)  # a sentence also with --json: its one object would go where the rest did not
+        status = status or error.exit_code
+    sys.exit(status)
+
+
+def _ended(words: list[str], output: Output, began_s: float) -> int:
+    """Runs the command; its exit status, everything said."""
+    try:
+        return _run(words, output)
     except (click.Abort, KeyboardInterrupt):
+        output.note("")  # behind the terminal's ^C
         output.fail(Interrupted("interrupted"))
-        sys.exit(Interrupted.exit_code)
-    except BrokenPipeError:  # nobody reads a help text or a list any more; a run's own output never comes here
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(0)
+        return Interrupted.exit_code
+    except BrokenPipeError as error:  # nobody reads a help text or a list any more; a run's own output never comes here
+        lose(error, sys.stdout)
+        return 0
     except Exception as error:
+        if isinstance(error, OSError) and _printing(error):
+            lose(error, sys.stdout)  # `settled` says so
+            return LabError.exit_code
         from runner.cli.endings import ours
 
         said = ours(error, _runs(words), began_s)
@@ -130,7 +143,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
             output.note("".join(traceback.format_exception(error)).rstrip())  # made plain: it may hold a device's words
         output.fail(said)
-        sys.exit(said.exit_code)
+        return said.exit_code
 
 
 def _run(words: list[str], output: Output) -> int:
@@ -139,16 +152,34 @@ def _run(words: list[str], output: Output) -> int:
         before = ["runner", *words][words.index("")]
         raise AskError(f"the word behind {before!r} is empty", expected="a name or a value", do="look for a variable that is not set")
     if not (output.as_json and HELP & set(words)):
-        status = cli.main(args=words, prog_name="runner", standalone_mode=False)
-        return status if isinstance(status, int) else 0
+        return _command(words)
     said = io.StringIO()
     with contextlib.redirect_stdout(said):
-        status = cli.main(args=words, prog_name="runner", standalone_mode=False)
-    status = status if isinstance(status, int) else 0
+        status = _command(words)
     if said.getvalue().startswith("{"):  # the word was the value of an option, and the command has answered
-        sys.stdout.write(said.getvalue())
+        output.write(said.getvalue())
         return status
+    if "--version" in words and not {"-h", "--help"} & set(words):
+        return output.result({"version": __version__}, "", status)
     return output.result({"help": said.getvalue()}, "", status)
+
+
+def _command(words: list[str]) -> int:
+    """As click's `main` does it, which ends the process with 1 where nobody reads any more."""
+    try:
+        with cli.make_context("runner", list(words)) as context:
+            status = cli.invoke(context)
+    except click.exceptions.Exit as stop:
+        return stop.exit_code
+    return status if isinstance(status, int) else 0
+
+
+def _printing(error: OSError) -> bool:
+    """Whether it is click's own printing, of a help text, that met the error."""
+    trace = error.__traceback__
+    while trace and trace.tb_next:
+        trace = trace.tb_next
+    return trace is not None and trace.tb_frame.f_code is click.echo.__code__
 
 
 def _runs(words: list[str]) -> Path | None:

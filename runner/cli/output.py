@@ -8,19 +8,22 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from typing import Any, TextIO
+from collections.abc import Awaitable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+from typing import Any, TextIO, TypeVar
 
 from runner.cli.terminal import cells, line_of, painted, painted_complaint, plain, shortened, wants_colour, width
 from runner.cli.waiting import STATUS
-from runner.errors import RunnerError
+from runner.errors import LabError, RunnerError
 from runner.lab.where import Lab, find_lab
 
 SCHEMA = "stageflow-runner/1"
 LEAST_CELLS = 8  # of a column that is shortened
+Result = TypeVar("Result")
+_lost: list[OSError] = []  # why standard output took no more, a reader who has gone apart
 
-__all__ = ["Output", "columns", "file_text", "plain"]
+__all__ = ["Output", "columns", "file_text", "lose", "plain", "settled"]
 
 
 class Output:
@@ -52,6 +55,11 @@ class Output:
         finally:
             STATUS.show(before)
 
+    async def awaited(self, what: str, work: Awaitable[Result], limit_s: float | None = None) -> Result:
+        """What `work` gives, waited for as `what`. In the event loop: begun outside of it, the line would never be drawn again."""
+        with self.waiting(what, limit_s):
+            return await work
+
     def wait(self, what: str = "", limit_s: float | None = None, *, at_once: bool = False) -> None:
         """The same for faces of events: from now on `what` is waited for instead of anything else; without a word, nothing is.
 
@@ -78,10 +86,13 @@ class Output:
         return exit_code
 
     def fail(self, error: RunnerError) -> None:
-        """A failure: a sentence on standard error, and with --json the one object on standard output."""
+        """A failure: a sentence on standard error, what is to be done about several complaints once; with --json the one object on
+        standard output."""
         STATUS.show(None)
         if not self.as_json:
-            said_plainly = [plain(str(complaint)) for complaint in error.complaints]
+            dos = [complaint.do for complaint in error.complaints]
+            once = [replace(each, do="" if each.do in dos[:place] else each.do) for place, each in enumerate(error.complaints)]
+            said_plainly = [plain(str(complaint)) for complaint in once]
             _write("\n".join(map(painted_complaint, said_plainly) if wants_colour(sys.stderr) else said_plainly), sys.stderr)
             return
         first = error.complaints[0]
@@ -101,13 +112,42 @@ def _speak(text: str, stream: TextIO | None) -> None:
 
 
 def _write(text: str, stream: TextIO | None, end: str = "\n") -> None:
-    """A line, if anybody still listens: `runner exec … | head` must neither stop a run nor change its exit status."""
+    """A line, if anybody still listens: `runner exec … | head` must neither stop a run nor change its exit status. What a full
+    disk does not take stops no run either: `settled` tells of it at the end."""
     if stream is None:  # closed before we began; print() would take standard output in its place
         return
     try:
         print(text, end=end, file=stream, flush=True)
-    except OSError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+    except OSError as error:
+        lose(error, stream)
+
+
+def lose(error: OSError, stream: TextIO) -> None:
+    """From now on nothing that is written to `stream` goes anywhere, what waits in its buffer included; `settled` knows why."""
+    if not isinstance(error, BrokenPipeError) and stream is sys.stdout:
+        _lost.append(error)
+    with suppress(OSError, ValueError):
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, stream.fileno())
+        os.close(nowhere)
+
+
+def settled() -> None:
+    """What is buffered is written, so that the interpreter finds nothing to write when it ends: there it could only exit with 120.
+    Raises LabError when something of standard output could not be written; a reader who has gone is no error."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            if stream is not None:
+                stream.flush()
+        except OSError as error:
+            lose(error, stream)
+        except ValueError:  # it was closed
+            continue
+    if _lost:
+        why = _lost[0]
+        _lost.clear()
+        found = f"standard output cannot be written: {why.strerror}"
+        raise LabError(found, expected="a place that takes what is printed", do="free some space, or print elsewhere") from why
 
 
 def columns(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:

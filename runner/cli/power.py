@@ -142,7 +142,7 @@ async def _act(output: Output, device: KnownDevice, verb: str, duration_s: float
                     await power.off()
                     return {"on": False}, "off"
                 await power.on()
-                await power.renew(duration_s)
+                await power.keep_on(duration_s)
     except Taken as error:
         do = f"wait until that has ended; to look: runner device power {name}"
         raise LabError(error.complaints[0].found, expected="a free device", do=do) from error

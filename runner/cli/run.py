@@ -24,9 +24,12 @@ class RunGroup(click.Group):
 
     def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:
         if args and args[0] not in self.commands and not args[0].startswith("-"):
-            do = f"runner exec {' '.join(args)}"
-            others = ", ".join(name for name in self.commands if name not in ("list", "show"))
-            raise AskError(f"`runner run` has no command {args[0]!r}", expected=f"list or show; also {others}", do=do)
+            from runner.lab.yaml_source import nearest
+
+            if not nearest(args[0], self.commands):
+                do = f"runner exec {' '.join(args)}"
+                others = ", ".join(name for name in self.commands if name not in ("list", "show"))
+                raise AskError(f"`runner run` has no command {args[0]!r}", expected=f"list or show; also {others}", do=do)
         return super().resolve_command(ctx, args)
 
 
@@ -104,7 +107,8 @@ def run_verify(output: Output, name: str) -> int:
     lines = []
     for one in broken:
         (found, where), *more = one.problems or ()
-        lines.append(f"{where}: {found}" + (f" (+{len(more)} more: --json)" if more else "") + f" [{one.rule.name}: {one.rule.sentence}]")
+        told = found if found.startswith(f"{where} ") else f"{where}: {found}"  # some rules name the file in their sentence
+        lines.append(told + (f" (+{len(more)} more: --json)" if more else "") + f" [{one.rule.name}: {one.rule.sentence}]")
     lines.append(
         f"{len(held) - len(broken) - len(idle)} rules hold, {len(broken)} broken, {len(idle)} do not apply: {', '.join(idle) or '-'}"
     )

@@ -9,10 +9,11 @@ import click
 
 from runner.cli.output import Output, columns, file_text
 from runner.cli.trial import profile_try
-from runner.errors import AskError
+from runner.errors import AskError, Complaint
 
 if TYPE_CHECKING:
     from runner.lab.load import Reader
+    from runner.lab.where import Lab
     from runner.model.profile import Profile
 
 
@@ -25,11 +26,9 @@ def profile() -> None:
 @click.pass_obj
 def profile_list(output: Output) -> int:
     """Every profile: what it does, what a device's kernel must have for it, and what it severs."""
-    from runner.lab.remembered import remembered
-
-    rows, complaints = remembered(output.lab(), "profiles", ("profiles/*.yaml",), _rows)
+    rows, complaints = of_the_profiles(output.lab())
     if complaints:
-        raise AskError.of(dict.fromkeys(complaints))
+        raise AskError.of(complaints)
     cells = [
         (r["name"], *(" ".join(r[key]) or "-" for key in ("faults", "needs", "severs")), "; ".join(r["does"]) or "-", r["title"])
         for r in rows
@@ -50,6 +49,14 @@ def profile_show(output: Output, name: str) -> int:
     reader.finish()
     assert found
     return output.result({"profile": {"name": name, **found.model_dump(mode="json")}}, file_text(reader.lab, f"profiles/{name}.yaml"))
+
+
+def of_the_profiles(lab: Lab) -> tuple[list[dict[str, Any]], list[Complaint]]:
+    """What the lab's files say of each profile, and each complaint about them once."""
+    from runner.lab.remembered import remembered
+
+    rows, complaints = remembered(lab, "profiles", ("profiles/*.yaml",), _rows)
+    return rows, list(dict.fromkeys(complaints))
 
 
 def _rows(reader: Reader) -> list[dict[str, Any]]:

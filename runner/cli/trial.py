@@ -12,6 +12,8 @@ from runner.cli.output import Output, columns
 from runner.errors import AskError, LabError
 
 HEAD = ("", "asked", "measured", "tolerance", "")
+# Else the device would be quarantined, and the command have ended with that:
+NOT_AS_FAST = "taken back, and the device's state is as before, but its link DOES NOT CARRY what it did: a busy host makes a slow board"
 
 
 @click.command("try")
@@ -37,13 +39,15 @@ def profile_try(output: Output, names: tuple[str, ...], device: str, duration: s
     def tell(phase: str, rows: list[dict[str, Any]]) -> None:
         output.say(f"{phase}\n" + table(rows))
 
-    with output.waiting(f"{device} to answer, and its link to be measured"):
-        tried = asyncio.run(try_out(known.request(output.say), known.identity, link, asked, for_s, seed, tell, partial(is_on, known)))
+    refuse = partial(links_of, names, Reader(output.lab(quiet=True)), link)
+    work = try_out(known.request(output.say), known.identity, link, asked, for_s, seed, tell, partial(is_on, known), refuse)
+    tried = asyncio.run(output.awaited(f"{device} to answer, and its link to be measured", work))
     value: dict[str, Any] = {"device": device, "profiles": list(names), "on": tried.words, "rows": tried.rows}
     value |= {"reached": tried.reached, "reverted": tried.reverted}
-    said = f"{'reached' if tried.reached else 'NOT REACHED'}, {'reverted: the link is as it was' if tried.reverted else 'NOT AS IT WAS'}"
+    said = f"{'reached' if tried.reached else 'NOT REACHED'}, {'reverted: the link is as it was' if tried.reverted else NOT_AS_FAST}"
     code = 0 if tried.reached and tried.reverted else LabError.exit_code
-    return output.result(value, f"{device}: {'; '.join(tried.words)}\n{said}", code)
+    then = "" if tried.reverted else f"\nnext: runner device check {device}, and try again on a less busy machine"
+    return output.result(value, f"{device}: {'; '.join(tried.words)}\n{said}{then}", code)
 
 
 def table(rows: list[dict[str, Any]]) -> str:
@@ -87,8 +91,8 @@ def device_revert(output: Output, name: str | None, every: bool) -> int:
     for each in names:
         known = known_device(output, each, quiet=bool(rows or failed))
         try:
-            with output.waiting(f"{each} to answer"):
-                done = asyncio.run(revert(known.request(output.say), known.identity, partial(is_on, known)))
+            work = revert(known.request(output.say), known.identity, partial(is_on, known))
+            done = asyncio.run(output.awaited(f"{each} to answer", work))
             stays = Leases(state_root()).quarantined(known.identity)
             rows.append({"device": each, "reverted": [program["name"] for program in done], "quarantine": shown(stays)})
             said.append(f"{each}: {', '.join(rows[-1]['reverted']) or 'nothing was left'}")

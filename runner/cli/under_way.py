@@ -119,6 +119,14 @@ def run_cancel(output: Output, name: str, now: bool) -> int:
     if held is None and _under_way(folder):
         raise AskError(f"{name} is being written to, and no process of this user carries it out", do="wait for it to end")
     if held is None:
+        from runner.judgement.reading import load_evidence
+
+        over = False
+        with folder.alone(), contextlib.suppress(AskError):  # one that lacks its report is concluded
+            over = load_evidence(folder).over and bool(folder.completed_at)
+        if over:
+            said = f"{name} is over: there was nothing to cancel\nnext: runner run show {name}"
+            return output.result({"run_dir": str(folder.root), "cancelled": False}, said)
         return _resume(output, name, wait=True, cancel=True)
     pid = held.holder.get("pid")
     if not isinstance(pid, int) or pid < 2:

@@ -295,7 +295,7 @@ def running_again_in_time(evidence: Evidence, scenario: str) -> list[Problem]:
 def running_again_limit(evidence: Evidence) -> float:
     """The limit in seconds. Only an emulated board's is scaled, by the fixed-work benchmark of the same run."""
     limit = float(evidence.plan["limits"]["running_again_s"])
-    return round(limit * max(1.0, evidence.slowdown), 2) if evidence.plan["type"]["emulation"] else limit
+    return round(limit * max(1.0, evidence.slowdown or 1.0), 2) if evidence.plan["type"]["emulation"] else limit
 
 
 def really_rebooted(evidence: Evidence, scenario: str) -> list[Problem]:

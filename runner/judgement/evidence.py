@@ -252,6 +252,7 @@ class Evidence:
         return (self.ending or {}).get("ending") == "ran" or self.note("superseded") is not None
 
     @property
-    def slowdown(self) -> float:
-        """How much slower the device did a fixed piece of work than the coordinator's machine, in this run."""
-        return float((self.note("benchmark") or {"slowdown": 1.0})["slowdown"])
+    def slowdown(self) -> float | None:
+        """How much slower the device did a fixed piece of work than the coordinator's machine, in this run; None: not measured."""
+        measured = self.note("benchmark")
+        return float(measured["slowdown"]) if measured else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -27,7 +28,22 @@ class Reader:
         self.complaints: list[Complaint] = []
 
     def inventory(self) -> tuple[Inventory, Source] | None:
-        return self._read("inventory.yaml", Inventory)
+        found = self._read("inventory.yaml", Inventory)
+        if found is None and self.lab.file("inventory.yaml"):
+            self._what_it_names(self._source("inventory.yaml"))
+        return found
+
+    def _what_it_names(self, source: Source) -> None:
+        """Of an inventory that is none, but a mapping of devices: the types that it names, or lacks, can be told all the same."""
+        devices = source.data.get("devices") if isinstance(source.data, dict) else None
+        if not isinstance(devices, dict):
+            return
+        types = one_of(Path(path).stem for path in self.lab.names("devices", "*.yaml"))
+        lacking = [replace(each, expected=types) if each.found.endswith(".type is missing") else each for each in self.complaints]
+        self.complaints[:] = lacking
+        for name, line in devices.items():
+            if isinstance(line, dict) and isinstance(line.get("type"), str):
+                self.device_type(line["type"], source.where(("devices", name, "type")))
 
     def device_type(self, name: str, where: str) -> DeviceType | None:
         do = "take one of these, or write devices/NAME.yaml: runner schema device"
@@ -38,10 +54,11 @@ class Reader:
 
     def profile_source(self, name: str) -> Source:
         """The file of a profile that was found, as plain data with its lines."""
-        relative = f"profiles/{name}.yaml"
-        path = self.lab.file(relative)
-        assert path is not None
-        return Source(path, self._shown(path, relative))
+        return self._source(f"profiles/{name}.yaml")
+
+    def device_source(self, name: str) -> Source:
+        """The same of a device type."""
+        return self._source(f"devices/{name}.yaml")
 
     def entry(self, entry_id: str, where: str) -> tuple[Entry, Source] | None:
         """The entry with this id, whose folder is the id in lower case with `_`."""
@@ -57,10 +74,7 @@ class Reader:
 
     def entry_source(self, entry_id: str) -> Source:
         """entry.yaml of an entry that has a folder, as plain data: also where it is no `Entry`."""
-        relative = entry_file(entry_id)
-        path = self.lab.file(relative)
-        assert path is not None
-        return Source(path, self._shown(path, relative))
+        return self._source(entry_file(entry_id))
 
     def entry_folder(self, entry_id: str) -> Path:
         """The folder of an entry that was found. A lab's own folder wins as a whole, never file by file."""
@@ -108,6 +122,11 @@ class Reader:
         value = source.validate(model)
         self.complaints.extend(source.complaints)
         return (value, source) if value is not None else None
+
+    def _source(self, relative: str) -> Source:
+        path = self.lab.file(relative)
+        assert path is not None
+        return Source(path, self._shown(path, relative))
 
     def _shown(self, path: Path, relative: str) -> str:
         builtin = not self.lab.builtin and path.is_relative_to(builtin_root()) and self.lab.root != builtin_root()

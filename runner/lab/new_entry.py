@@ -37,7 +37,8 @@ def new_entry(lab: Lab, row: RoadmapEntry) -> Path:
         )
     there = lab.file(relative)
     if there is not None:
-        do = "" if there.is_relative_to(lab.root) else f"to change it, copy it: cp -r {there} {lab.root / relative}"
+        own = there.is_relative_to(lab.root)
+        do = f"runner entry check {row.id}" if own else f"to change it, copy it: cp -r {there} {lab.root / relative}"
         raise AskError(f"{row.id} has a folder already", expected="an entry without one", where=lab.shown(there), do=do)
     folder = lab.root / relative
     part = folder.with_name(f".{folder.name}.{os.getpid()}.part")

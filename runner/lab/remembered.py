@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 Rows = list[dict[str, Any]]
 MAX_BYTES = 4 << 20  # of what is kept, and of a lab's file that is hashed
 _PACKAGE = Path(__file__).resolve().parent.parent
-_MAKERS = ("cli", "faults", "lab", "model")  # whose code says what the rows are
+_MAKERS = ("cli", "faults", "lab", "model", "target")  # whose code says what the rows are
 
 
 def remembered(lab: Lab, name: str, patterns: Sequence[str], make: Callable[[Reader], Rows]) -> tuple[Rows, list[Complaint]]:

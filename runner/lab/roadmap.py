@@ -74,7 +74,7 @@ def known_id(name: str, roadmap: Roadmap, folders: Iterable[str], where: str) ->
     if name.upper() in ids:
         return name.upper()
     found = f"no entry is called {name[:MAX_CHARS]!r}{nearest(name.upper()[:MAX_CHARS], ids)}"
-    raise AskError(found, expected=f"one of the {len(ids)} ids of `runner entry list`", where=where)
+    raise AskError(found, expected=f"one of the {len(ids)} ids of `runner entry list`", where=where, do="runner entry list")
 
 
 def tried(runs: Path, entry_id: str = "") -> dict[str, list[Tried]]:

@@ -27,6 +27,7 @@ MAX_BYTES = 1_000_000
 MAX_DEPTH = 20
 MAX_COMPLAINTS = 20  # of one file; more are counted
 MAX_NAMES, NEAR_NAMES = 12, 5  # of a list that a complaint gives whole, and of what it gives of a longer one
+NEAR = 0.6  # how much of two names must be the same, so that one can have been meant by the other
 PathOfKeys = tuple[str | int, ...]
 Model = TypeVar("Model", bound=Value)
 
@@ -119,7 +120,7 @@ class Source:
             self._complain((), f"not YAML: {str(error).partition(chr(10))[0]}", "plain YAML, indented with spaces")
         else:
             if node is None:
-                self._complain((), "the file is empty", "a mapping of keys")
+                self._complain((), "the file is empty", "a mapping of keys", do="runner help labs")
             else:
                 self.data = self._plain(node, ())
 
@@ -169,7 +170,7 @@ class Source:
             key = str(key_node.value)
             if key in found:
                 first = self._lines[(*keys, key)]
-                self._complain(keys, f"{key!r} a second time (first in line {first})", "each key once", line)
+                self._complain(keys, f"{key!r} a second time (first in line {first})", "each key once", line, "take one of the two out")
                 continue
             self._lines[(*keys, key)] = line
             found[key] = self._plain(value_node, (*keys, key))
@@ -197,7 +198,7 @@ class Source:
             close = nearest(str(problem["input"]), re.findall(r"'([^']+)'", context["expected"]))
             self._complain(keys, f"{name} is {_short(problem['input'])}{close}", context["expected"], do=do)
         else:
-            found = f"{name} is {_short(problem['input'])}"
+            found = f"{name} is empty" if problem["input"] is None else f"{name} is {_short(problem['input'])}"
             if keys and keys[-1] == "[key]":
                 found = f"{'.'.join(_word(key) for key in keys[:-2])} has the key {_short(problem['input'])}"
             self._complain(keys, found, _EXPECTED.get(kind, problem["msg"].removeprefix("Input should be ")).format(**context), do=do)
@@ -232,10 +233,11 @@ def _mending(found: str) -> str:
 
 
 def nearest(name: str, names: Iterable[str]) -> str:
-    """`" (did you mean …?)"` for the name closest to `name` in either case, or nothing. One with only its unit left out is closest."""
+    """`" (did you mean …?)"` for the name closest to `name` in either case, or nothing where all are far away. One with only its unit
+    left out is closest."""
     folded = {known.lower(): known for known in names}
     close = [known for known in sorted(folded) if known.startswith(f"{name[:100].lower()}_")]
-    close = close or difflib.get_close_matches(name[:100].lower(), folded, n=1, cutoff=0.5)
+    close = close or difflib.get_close_matches(name[:100].lower(), folded, n=1, cutoff=NEAR)
     return f" (did you mean {folded[close[0]]!r}?)" if close else ""
 
 

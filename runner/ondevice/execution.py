@@ -74,6 +74,7 @@ class Execution:
         self._turn = threading.Lock()  # one hold at a time
         self._together = threading.Barrier(len(lanes(self._spec)))  # pipelines that run at once begin at once
         self._sampler = Sampler(folder, self._write_sample, self._flush, lambda: self.beside_samples())
+        self._waited_before_hosts_s = 0.0  # for a processor, since a restart
         self._stopped = False  # somebody abandoned it
         self._alone = False  # a hold was given up: nobody is there, and no further hold waits for anybody
         self.ended = any(record.kind in ENDS for record in journal.records)
@@ -171,6 +172,7 @@ class Execution:
             if restore and (self._pipeline_differs() or self._restarts_for_nothing()):
                 return
             witness = os.open(self._spec["witness"], os.O_WRONLY | os.O_APPEND)  # once: a serial port has one opener
+            self._waited_before_hosts_s = (waited_s() or 0.0) if restore else 0.0
             ends = [(lane, self._spawn_host(lane, witness)) for lane in lanes(self._spec)]  # they import while we verify
             os.close(witness)
             if restore:
@@ -260,6 +262,11 @@ class Execution:
             pass  # gone already: whoever listens to it hears that, too
         return ours
 
+    def _waited_in_all(self, ready: dict[str, Any]) -> dict[str, float]:
+        """What a pipeline's process waited for a processor, and before it this one: one after the other."""
+        before_s, its_s = self._waited_before_hosts_s, ready.get("waited_s")
+        return {"waited_s": round(before_s + its_s, 3)} if before_s and isinstance(its_s, (int, float)) else {}
+
     def _pipeline_differs(self) -> bool:
         """Whether the pipeline is another one than the journal began with: then none of it is run, and the journal ends."""
         wrong = damage(self._store.tree(self._spec["pipeline"]["tree"]), self._spec["pipeline"])
@@ -326,7 +333,7 @@ class Execution:
             answer: dict[str, Any] = {"ack": True}
             if said == "ready":
                 stood = {"stood_s": self._await_faults()} if lives and self._spec.get("under_faults") else {}
-                self._write("host_ready", {**message, **stood})
+                self._write("host_ready", {**message, **stood, **self._waited_in_all(message)})
                 if sorted(message["stages"]) != sorted(planned):
                     wrong = f"the pipeline's stages are {', '.join(message['stages'])}; planned: {', '.join(planned)}"
                     self._end("failed", {"error": wrong})

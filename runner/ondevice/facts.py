@@ -55,8 +55,18 @@ def process_started_ns() -> int:
         return boottime_ns()
 
 
+_before_the_fork_s = 0.0
+
+
+def about_to_fork() -> None:
+    """What this process has waited is part of its child's wait, too: who is forked goes on with a life that began here."""
+    global _before_the_fork_s
+    _before_the_fork_s = waited_s() or 0.0
+
+
 def waited_s() -> float | None:
-    """Seconds for which this process could have run and got no processor, by its hungriest thread; None where the kernel does not say.
+    """Seconds for which this process, and whoever forked it, could have run and got no processor, by its hungriest thread; None where
+    the kernel does not say.
 
     Source: /proc/PID/task/TID/schedstat, second field, in nanoseconds.
     """
@@ -65,7 +75,7 @@ def waited_s() -> float | None:
         for thread in os.listdir("/proc/self/task"):
             with open(f"/proc/self/task/{thread}/schedstat") as file:
                 delays.append(int(file.read().split()[1]))
-        return round(max(delays) / 1e9, 3)
+        return round(_before_the_fork_s + max(delays) / 1e9, 3)
     except (OSError, ValueError, IndexError):
         return None
 

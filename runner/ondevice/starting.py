@@ -57,6 +57,7 @@ def start(state: str, socket_path: str, claim: str = "") -> int:
     if status is not None:
         return status
     ready, tell_ready = os.pipe()
+    facts.about_to_fork()
     if os.fork():
         os.close(tell_ready)
         readable, _, _ = select.select([ready], [], [], START_LIMIT_S)

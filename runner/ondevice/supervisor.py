@@ -238,12 +238,14 @@ class Supervisor:
         return {}
 
     def do_forget(self, client: Client, run: str) -> dict[str, Any]:
-        """Removes a run's folder; the coordinator asks only for what it has mirrored whole. Not while a program of it is armed."""
+        """Removes a run's folder, durably: a removal that a power cut takes back is never made again. The coordinator asks only for what
+        it has mirrored whole. Not while a program of it is armed."""
         if plain_name(run) in self.guarded.runs():
             raise ValueError(f"programs of {run} are armed here: {', '.join(self.guarded.armed())}; revert them first")
         if self.execution is not None and self.execution.name.startswith(plain_name(run) + "/"):
             self.execution = None
         shutil.rmtree(os.path.join(self._runs, plain_name(run)), ignore_errors=True)
+        fsync_folder(self._runs)
         return {}
 
     def do_log(self, client: Client, run: str, execution: str) -> dict[str, Any]:
@@ -260,9 +262,7 @@ class Supervisor:
         """Where a file of the current execution lies: its "journal", or a file of its pipeline by name. For whoever damages it."""
         if self.execution is None:
             raise ValueError("no execution is under way here")
-        path = self.execution.path_of(what)
-        self.execution.journal.start_writeback()  # a sample that has just begun a new block has no place on the disk before
-        return locate(path)
+        return locate(self.execution.path_of(what))
 
     def do_benchmark(self, client: Client) -> dict[str, Any]:
         return facts.benchmark()

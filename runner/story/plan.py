@@ -20,7 +20,7 @@ from runner.model.entry import Entry, Scenario, Severity
 from runner.model.plan import CutPlan, ExecutionPlan, Plan
 from runner.model.profile import PowerCut, Profile, Tamper
 from runner.target.bundle import stageflow_versions
-from runner.target.drivers import known
+from runner.target.drivers import known_line
 
 MAX_CUTS = 1000
 _WITH_DATA_LINK = ("a device whose type has a `data_link`", "--device", "runner exec … --device qemu-pi")
@@ -57,10 +57,12 @@ def make_plan(asked: Asked, lab: Lab) -> Plan:
     stageflow = entry.stageflow if asked.stageflow is None else asked.stageflow
     if stageflow not in stageflow_versions():
         where = source.where(("stageflow",)) if asked.stageflow is None else "--stageflow"
-        reader.complain(f"Stageflow {stageflow} is not pinned here", one_of(stageflow_versions()), where)
+        do = "take one of these, or leave --stageflow out: the entry's own is taken then" if asked.stageflow is not None else ""
+        unpinned = f"Stageflow {stageflow} is not pinned here{nearest(stageflow, stageflow_versions())}"
+        reader.complain(unpinned, one_of(stageflow_versions()), where, do or "take one of these")
     count = asked.cuts if asked.cuts is not None else entry.cuts.quick if asked.quick else entry.cuts.default
     if not 1 <= count <= MAX_CUTS:
-        reader.complain(f"{count} cuts", f"1 to {MAX_CUTS}", "--cuts")
+        reader.complain(f"{count} cuts", f"1 to {MAX_CUTS}", "--cuts", "leave --cuts out: the entry's own number is taken then")
     data_link = line.data_link or device_type.data_link
     if entry.far_end and data_link is None:
         reader.complain(f"{asked.device} has no data link, and {entry.id} talks to a far end", *_WITH_DATA_LINK)
@@ -215,8 +217,8 @@ def once_more(execution: ExecutionPlan) -> ExecutionPlan:
     return execution.model_copy(update={"name": name, "cuts": cuts})
 
 
-def find_device(asked: Asked, reader: Reader) -> tuple[DeviceLine, DeviceType] | None:
-    """The inventory line and its type, or None with the complaint noted in `reader`."""
+def find_device(asked: Asked, reader: Reader, where: str = "--device") -> tuple[DeviceLine, DeviceType] | None:
+    """The inventory line and its type, or None with the complaint noted in `reader`; `where` is where the device was named."""
     found = reader.inventory()
     if found is None:
         return None
@@ -225,16 +227,10 @@ def find_device(asked: Asked, reader: Reader) -> tuple[DeviceLine, DeviceType] |
     if line is None:
         names = list(inventory.devices)
         wrong = f"no device is called {asked.device!r}{nearest(asked.device, names)}"
-        reader.complain(wrong, one_of(names, asked.device, "runner device list"), "--device")
+        reader.complain(wrong, one_of(names, asked.device, "runner device list"), where, "runner device list")
         return None
-    device_type = reader.device_type(line.type, source.where(("devices", asked.device, "type")))
-    if device_type is None:
-        return None
-    for kind, name in (("power", device_type.power), ("transports", device_type.transport)):
-        if name not in known(kind):
-            where = f"devices/{line.type}.yaml"
-            reader.complain(f"no {kind} driver is called {name!r}{nearest(name, known(kind))}", one_of(known(kind)), where)
-    return line, device_type
+    device_type = known_line(reader, source, asked.device, line)
+    return (line, device_type) if device_type else None
 
 
 def _scenarios(asked: Asked, reader: Reader, entry: Entry) -> list[str]:
@@ -242,5 +238,5 @@ def _scenarios(asked: Asked, reader: Reader, entry: Entry) -> list[str]:
     for name in asked.scenarios:
         if name not in entry.scenarios:
             names, listed = list(entry.scenarios), f"runner entry show {entry.id}"
-            reader.complain(f"no scenario is called {name!r}{nearest(name, names)}", one_of(names, name, listed), "--scenario")
+            reader.complain(f"no scenario is called {name!r}{nearest(name, names)}", one_of(names, name, listed), "--scenario", listed)
     return [name for name in entry.scenarios if name == "baseline" or not asked.scenarios or name in asked.scenarios]

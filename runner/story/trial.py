@@ -13,7 +13,7 @@ import asyncio
 import contextlib
 import secrets
 import tempfile
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -45,6 +45,7 @@ from runner.target.target import Target
 
 Row = dict[str, Any]
 IsOn = Callable[[], Awaitable[bool | None]]  # None: nobody knows
+Refuse = Callable[[Collection[str]], object]  # raises AskError for what a device with these capabilities cannot do
 Tell = Callable[[str, list[Row]], None]  # "before", "during", "after": what was measured, row by row
 NAME = "try"  # programs are named as those of an execution of this name
 
@@ -86,14 +87,16 @@ class Bench:
     before: Row  # what the link carries without a fault
 
 
-def links_of(names: Sequence[str], reader: Reader, link: DataLink | None) -> tuple[Link, ...]:
+def links_of(
+    names: Sequence[str], reader: Reader, link: DataLink | None, capabilities: Collection[str] | None = None
+) -> tuple[Link, ...]:
     """The link faults of profiles that can be tried alone; none of `steady`, which does nothing, and proves it.
 
-    Raises AskError with every complaint, each with its file and line.
+    Raises AskError with every complaint, each with its file and line. `capabilities` are the device's own word, None until it was asked.
     """
     profiles = [(name, profile) for name in names if (profile := reader.profile(name, "runner profile try"))]
     reader.finish()
-    composed, problems = compose(profiles, link, ())
+    composed, problems = compose(profiles, link, (), capabilities)
     for each in problems:
         where = reader.profile_source(each.profile).where(each.path)
         staged = bool(each.path) and each.path[-1] == "stage"
@@ -165,13 +168,23 @@ async def bench(request: Request, identity: str, link: DataLink, tell: Tell, is_
 
 
 async def try_out(
-    request: Request, identity: str, link: DataLink, asked: Sequence[Link], for_s: float, seed: int, tell: Tell, is_on: IsOn = nobody_knows
+    request: Request,
+    identity: str,
+    link: DataLink,
+    asked: Sequence[Link],
+    for_s: float,
+    seed: int,
+    tell: Tell,
+    is_on: IsOn = nobody_knows,
+    refuse: Refuse = lambda capabilities: None,
 ) -> Tried:
-    """Holds `asked` over the data link for about `for_s`, and measures. Raises LabError where that cannot be done.
+    """Holds `asked` over the data link for about `for_s`, and measures. Raises LabError where that cannot be done, and what `refuse`
+    raises at what the device can; nothing was touched then.
 
     Afterwards, whatever happened, nothing of it is on the link, or the device is quarantined.
     """
     async with bench(request, identity, link, tell, is_on) as at:
+        refuse(_capabilities(at.session))
         return await hold_one(at, asked, for_s, seed, tell)
 
 
@@ -181,8 +194,7 @@ async def hold_one(at: Bench, asked: Sequence[Link], for_s: float, seed: int, te
     Raises LabError where it cannot be done, and where something of it stays: the device is quarantined then.
     """
     session, token = at.session, f"try.{secrets.token_hex(4)}"
-    capabilities = [str(word) for word in session.hello.get("capabilities") or ()]
-    programs = programs_of(asked, at.link, NAME, seed, capabilities, before_of(at.found, at.link))
+    programs = programs_of(asked, at.link, NAME, seed, _capabilities(session), before_of(at.found, at.link))
     tried = Tried(words=[program.steps[0].word for program in programs] or ["nothing"], measured={"before": at.before})
     probe = Probe(session, at.far_end, at.link.far_end, secrets.token_hex(8), at.request.clock)
     expected, dumped = expected_of(asked), [link.model_dump(mode="json") for link in asked]
@@ -212,6 +224,11 @@ async def hold_one(at: Bench, asked: Sequence[Link], for_s: float, seed: int, te
     await at.ground.compare(at.found)
     await session.ask("forget", run=token)
     return tried
+
+
+def _capabilities(session: Session) -> list[str]:
+    """What the device says that its kernel and its tools can do."""
+    return [str(word) for word in session.hello.get("capabilities") or ()]
 
 
 async def _again_and_again(at: Bench, probe: Probe, expected: Expected, for_s: float, longest_s: float) -> AsyncIterator[Row]:

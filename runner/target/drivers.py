@@ -20,6 +20,8 @@ from runner.errors import AskError
 from runner.target.holding import Alone, Holding
 
 if TYPE_CHECKING:
+    from runner.lab.load import Reader
+    from runner.lab.yaml_source import Source
     from runner.model.device import DeviceLine, DeviceType
     from runner.target.target import Target
 
@@ -71,12 +73,40 @@ def known(kind: str) -> list[str]:
     return sorted({*table, *(point.name for point in entry_points(group=f"stageflow_runner.{kind}"))})
 
 
+def known_type(reader: Reader, name: str, where: str) -> DeviceType | None:
+    """The device type called `name`, which stands at `where`; None with the complaint noted in `reader`, where also a driver that
+    nobody has is noted. No driver is imported."""
+    from runner.lab.yaml_source import nearest, one_of
+
+    found = reader.device_type(name, where)
+    for kind, key, driver in (("power", "power", found.power), ("transports", "transport", found.transport)) if found else ():
+        if driver not in known(kind):
+            wrong = f"no {key} driver is called {driver!r}{nearest(driver, known(kind))}"
+            reader.complain(wrong, one_of(known(kind)), reader.device_source(name).where((key,)), "take one of these")
+    return found
+
+
+def known_line(reader: Reader, source: Source, name: str, line: DeviceLine) -> DeviceType | None:
+    """The type of the inventory's line `name`, as `known_type`; an address on a line that nobody would ever go to is complained of."""
+    found = known_type(reader, line.type, source.where(("devices", name, "type")))
+    if found and found.transport == "local" and line.address:
+        do = "take it out, or a type with another transport"
+        where = source.where(("devices", name, "address"))
+        reader.complain(f"{name} has an address, and its type {line.type!r} is this machine", "no address", where, do)
+    return found
+
+
+def ours(found: DeviceType) -> bool:
+    """Whether both drivers of a type are of this package: those of others may be gone tomorrow, and no file of the lab says so."""
+    return found.power in POWER and found.transport in TRANSPORTS
+
+
 def _maker(table: dict[str, str], kind: str, name: str) -> Any:
     place = table.get(name)
     for point in entry_points(group=f"stageflow_runner.{kind}"):
         if point.name == name:
             place = place or point.value
     if place is None:
-        raise AskError(f"no {kind} driver is called {name!r}", expected="one of " + ", ".join(known(kind)))
+        raise AskError(f"no {kind.removesuffix('s')} driver is called {name!r}", expected="one of " + ", ".join(known(kind)))
     module, _, function = place.partition(":")
     return getattr(import_module(module), function)

@@ -30,6 +30,7 @@ LIMIT_S = 60.0
 OLDEST_PYTHON = (3, 9)  # what `ondevice/` is written for
 NEEDED_BYTES = 64 << 20  # the supervisor, a pipeline's wheels unpacked and compiled, and journals
 MAX_ANSWER_BYTES = 4096
+BUSY = "look whether it, or this machine, is busy; what an emulated board prints: runner device console NAME"
 MAX_GREETING_LINES = 200  # what a login shell may print before the answer
 LOOK = """
 import json, os, sys
@@ -99,7 +100,7 @@ async def look_and_join(transport: Transport, name: str, python: str, state: str
         return await inspect(transport, name, python, state, script), None
     joined = False
     try:
-        answer, behind = await _first_answer(stream, python)
+        answer, behind = await _first_answer(stream, f"{python} on {name}")
         if answer:
             found = _found(name, python, state, Completed(0, answer, b""))
             joined = json.loads(answer).get("joined") is True
@@ -127,7 +128,7 @@ class Begun:
         await self._stream.close()
 
 
-async def _first_answer(stream: Stream, python: str) -> tuple[bytes, bytes]:
+async def _first_answer(stream: Stream, who: str) -> tuple[bytes, bytes]:
     """The first line that LOOK could have printed, and what came behind it; b"" when it ends, or says much, without one."""
     rest, lines = b"", 0
     try:
@@ -140,7 +141,7 @@ async def _first_answer(stream: Stream, python: str) -> tuple[bytes, bytes]:
                     if _answer(line) is not None:
                         return line, rest
     except asyncio.TimeoutError:
-        raise LinkLost(f"no answer from {python}, within {LIMIT_S:g} s") from None
+        raise LinkLost(f"no answer from {who}, within {LIMIT_S:g} s", do=BUSY) from None
     return b"", b""
 
 

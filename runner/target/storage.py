@@ -40,11 +40,15 @@ class Storage:
         self._medium, self._extents = medium, extents
 
     def read(self, place: dict[str, Any]) -> bytes:
-        """The whole file as it lies there. Raises LabError when it cannot be found."""
-        content = bytearray(_said_size(place))
+        """The file as far as it lies there, a hole in it as zeros. Raises LabError when it cannot be found.
+
+        The last bytes of a journal that was written to when it was located may have had no place yet: a power loss left nothing of
+        them, and they are not part of what is read.
+        """
+        content = bytearray()
         with self._opened(place, os.O_RDONLY) as (fd, pieces):
             for piece in pieces:
-                content[piece.logical : piece.logical + piece.length] = os.pread(fd, piece.length, piece.physical)
+                content += bytes(piece.logical - len(content)) + os.pread(fd, piece.length, piece.physical)
         return bytes(content)
 
     def write(self, place: dict[str, Any], offset: int, data: bytes) -> None:

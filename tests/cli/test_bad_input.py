@@ -269,7 +269,7 @@ def test_init_uses_the_lab_that_is_named(runner: Runner, lab: Path, tmp_path: Pa
     assert "is a lab already" in runner("--lab", str(tmp_path / "new"), "init").err
 
 
-@pytest.mark.parametrize("words", [("--help",), ("--version",), ("exec", "--help"), ("finding", "export", "csv", "-h")], ids=" ".join)
+@pytest.mark.parametrize("words", [("--help",), ("exec", "--help"), ("finding", "export", "csv", "-h")], ids=" ".join)
 def test_help_is_one_object_too(runner: Runner, lab: Path, words: tuple[str, ...]) -> None:
     """Whenever --json is given, standard output is exactly one object."""
     said = runner("--json", *words)

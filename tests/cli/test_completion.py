@@ -88,11 +88,21 @@ def test_commands_are_offered_without_importing_any(monkeypatch: pytest.MonkeyPa
         ("completion ", ["bash", "zsh", "fish"]),
         ("schema inv", ["inventory"]),
         ("run sh", ["show"]),
+        ("entry list --priority ", ["P0", "P1", "P2"]),
+        ("entry list --priority p", ["P0", "P1", "P2"]),
+        ("entry list --tier 1", ["1", "10"]),
+        ("entry list --phase ", ["1", "2", "3", "4", "5"]),
     ],
 )
 def test_names_come_from_the_lab_at_hand(lab: Path, line: str, names: list[str]) -> None:
     """Though its files are full of mistakes: what can be read of them is offered."""
     assert tab(line) == names
+
+
+def test_a_word_of_an_industry_is_offered(lab: Path) -> None:
+    """Names of industries have blanks; the option takes a word of one."""
+    assert "Healthcare" in tab("entry list --industry He")
+    assert tab("entry list --industry Nowhere") == []
 
 
 def every_command(command: click.Command, words: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], click.Command]]:

@@ -12,6 +12,7 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from importlib.metadata import EntryPoint
 from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
@@ -27,6 +28,7 @@ from runner.errors import AskError
 from runner.farm.lease import Leases, lent
 from runner.lab.where import Lab, find_lab, state_root
 from runner.story.plan import Asked, make_plan
+from runner.target import drivers
 from runner.target.conformance import AWKWARD
 from runner.target.transports.base import Endpoint
 
@@ -114,6 +116,47 @@ def test_the_list_says_what_is_free_and_who_holds_the_rest(runner: Runner, lab: 
 
 def rows(runner: Runner) -> dict[str, Any]:
     return {row["name"]: row for row in runner("--json", "device", "list").json["devices"]}
+
+
+@pytest.mark.parametrize("words", [("list",), ("show", "pi-04")], ids=" ".join)
+def test_a_driver_that_nobody_has_is_told_as_any_mistake(runner: Runner, make_lab: Callable[..., Path], words: tuple[str, ...]) -> None:
+    """With the file's line, what may stand there and the nearest, both drivers at once; no transport is imported for it."""
+    wrong = REAL.replace("transport: ssh", "transport: shh").replace("power: process", "power: proces")
+    root = make_lab({"inventory.yaml": "devices:\n  pi-04: { type: big-board }\n", "devices/big-board.yaml": wrong})
+    said = runner("--lab", str(root), "device", *words)
+    assert said.exit_code == 2
+    assert "big-board.yaml:4: no transport driver is called 'shh' (did you mean 'ssh'?)\n  expected: one of local, ssh\n" in said.err
+    assert "big-board.yaml:5: no power driver is called 'proces' (did you mean 'process'?)" in said.err
+
+
+@pytest.mark.parametrize("words", [("list",), ("show", "a")], ids=" ".join)
+def test_an_address_of_this_machine_is_told(runner: Runner, make_lab: Callable[..., Path], words: tuple[str, ...]) -> None:
+    """Somebody who writes one means another machine, and the run would be on this one."""
+    root = make_lab({"inventory.yaml": "devices:\n  a:\n    type: local-process\n    address: 192.0.2.4\n"})
+    said = runner("--lab", str(root), "device", *words)
+    assert said.exit_code == 2
+    assert "inventory.yaml:4: a has an address, and its type 'local-process' is this machine\n  expected: no address\n" in said.err
+
+
+def test_a_list_that_is_remembered_knows_when_somebody_elses_driver_is_gone(
+    runner: Runner, make_lab: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The files are the same as before, and the package that brought the driver was removed."""
+    outside = REAL.replace("transport: ssh", "transport: serial")
+    root = make_lab({"inventory.yaml": "devices:\n  pi-04: { type: big-board }\n", "devices/big-board.yaml": outside})
+    point = EntryPoint("serial", "somewhere:make", "stageflow_runner.transports")
+    with monkeypatch.context() as installed:
+        installed.setattr(drivers, "entry_points", lambda group: [point] if group == point.group else [])
+        assert [runner("--lab", str(root), "device", "list").exit_code for _ in range(2)] == [0, 0]
+    assert "no transport driver is called 'serial'" in runner("--lab", str(root), "device", "list").err
+
+
+def test_a_device_is_shown_in_words(runner: Runner, lab: Path) -> None:
+    """Nothing of it is Python; a program gets the values."""
+    said = runner("device", "show", "qemu-pi").out
+    assert "data_link: interface data0, far_end 10.77.0.1, one_path no\n" in said
+    assert not set("{}[]'") & set(said.partition("\n")[2])
+    assert runner("--json", "device", "show", "qemu-pi").json["device"]["data_link"]["one_path"] is False
 
 
 # ---- shell ----------------------------------------------------------------------------------------------------------------
@@ -360,8 +403,8 @@ class FakePower:
         self.done.append("cut")
         return {"method": "by hand", "writes_lost": {"count": 3}}
 
-    async def renew(self, duration_s: float) -> None:
-        self.done.append(f"renew {duration_s:g}")
+    async def keep_on(self, duration_s: float) -> None:
+        self.done.append(f"keep on {duration_s:g}")
 
 
 @pytest.fixture
@@ -380,9 +423,9 @@ def power(monkeypatch: pytest.MonkeyPatch) -> list[FakePower]:
 @pytest.mark.parametrize(
     ("words", "done", "said"),
     [
-        (("on",), ["on", "renew 600"], "on for 600 s"),
-        (("on", "--for", "2h"), ["on", "renew 7200"], "on for 7200 s"),
-        (("on", "--for", "60"), ["on", "renew 60"], "on for 60 s"),
+        (("on",), ["on", "keep on 600"], "on for 600 s"),
+        (("on", "--for", "2h"), ["on", "keep on 7200"], "on for 7200 s"),
+        (("on", "--for", "60"), ["on", "keep on 60"], "on for 60 s"),
         (("off",), ["off"], "qemu-pi: off"),
         (("cut",), ["cut"], "cut: by hand; 3 unflushed writes lost"),
     ],

@@ -54,6 +54,13 @@ def test_a_program_is_told_where_the_file_is(runner: Runner, lab: Path, tmp_path
     assert json.loads((tmp_path / "run.json").read_text())["reportFormat"] == "CTRF"
 
 
+def test_a_folder_that_is_not_there_is_to_be_made(export: Runner, tmp_path: Path) -> None:
+    """No right is missing and no disk is full: the answer names the folder."""
+    said = export("--format", "ctrf", "--output", str(tmp_path / "nowhere" / "run.json"))
+    assert said.exit_code == 2
+    assert f"mkdir -p {tmp_path}/nowhere" in said.err
+
+
 def test_another_format_is_refused_with_those_there_are(export: Runner) -> None:
     """By click, in our words."""
     said = export("--format", "xml")

@@ -74,6 +74,25 @@ def test_the_doctor_names_each_package_that_is_missing(runner: Runner, monkeypat
     assert "apt-get install --no-install-recommends" in runner("doctor").out
 
 
+@pytest.mark.parametrize(
+    ("name", "text", "contains"),
+    [
+        ("inventory.yaml", "devices:\n  m: {type: nope}\n", "1 mistake in inventory.yaml or devices/: `runner device list` shows them"),
+        ("devices/local-process.yaml", "title: t\n", "mistakes in inventory.yaml or devices/: `runner device list` shows them"),
+        ("profiles/mine.yaml", "titel: t\n", "mistakes in profiles/: `runner profile list` shows them"),
+        ("profiles/mine.yaml", "title: t\nfaults:\n  - fault: steady\n", "sound: "),
+    ],
+    ids=["inventory", "device type", "profile", "sound"],
+)
+def test_the_doctor_looks_at_the_lab(runner: Runner, make_lab: Callable[..., Path], name: str, text: str, contains: str) -> None:
+    """A lab that cannot be read is told with the command that says why; the machine is looked at all the same."""
+    root = make_lab({"inventory.yaml": "devices:\n  m: {type: local-process}\n", name: text})
+    said = runner("--json", "--lab", str(root), "doctor").json
+    states = {row["what"]: row["state"] for row in said["facts"]}
+    assert contains in states["lab"]
+    assert states["local device"].startswith("ready")
+
+
 def test_the_doctor_is_content_with_a_whole_machine(runner: Runner, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """The negative control: with every tool there, nothing is asked for."""
     monkeypatch.setattr("shutil.which", lambda *_, **__: "/usr/bin/true")

@@ -38,20 +38,37 @@ WRONG: dict[str, tuple[tuple[str, ...], str, str, str, str]] = {
         "no device is called 'qemu-pie' (did you mean 'qemu-pi'?)",
         "one of local, qemu-pi, qemu-x86",
         "--device",
-        "",
+        "runner device list",
     ),
     "no cuts": (("exec", "EDGE-002", "--cuts", "0"), "0 cuts", "1 to 1000", "--cuts", ""),
     "too many cuts": (("exec", "EDGE-002", "--cuts", "1001"), "1001 cuts", "1 to 1000", "--cuts", ""),
-    "no number": (("exec", "EDGE-002", "--cuts", "many"), "Invalid value for '--cuts'", "", "", "runner exec --help"),
+    "no number": (("exec", "EDGE-002", "--cuts", "many"), "'many' is no whole number", "a whole number", "--cuts", "runner exec --help"),
+    "fewer than none": (("exec", "EDGE-002", "--cuts", "-3"), "-3 cuts", "1 to 1000", "--cuts", "leave --cuts out"),
+    "no tier": (("entry", "list", "--tier", "x"), "'x' is no whole number", "from 1 to 10", "--tier", "runner entry list --help"),
+    "no such tier": (("entry", "list", "--tier", "99"), "99 is out of range", "from 1 to 10", "--tier", "runner entry list --help"),
+    "no device to show": (("device", "show", "nope"), "no device is called 'nope'", "one of local", "", "runner device list"),
+    "a far command": (("nosuch",), "no command is called 'nosuch'", "one of completion, ", "", "runner --help"),
+    "a near verb": (("entry", "lst"), "no command is called 'lst' (did you mean 'list'?)", "one of brief, ", "", "runner entry --help"),
+    "a near verb of run": (("run", "lst"), "no command is called 'lst' (did you mean 'list'?)", "list", "", "runner run --help"),
+    "a far entry": (("entry", "check", "NOPE"), "no entry is called 'NOPE'", "one of the 308 ids", "entry check", "runner entry list"),
+    "nothing to make": (("entry", "new", "NOPE-1"), "no entry is called 'NOPE-1'", "one of the", "runner entry new", "runner entry list"),
+    "two for standard output": (
+        ("--json", "run", "export", "R", "--format", "ctrf"),
+        "--json and the export both want standard output",
+        "--output FILE",
+        "--output",
+        "run export R --format ctrf --output FILE",
+    ),
+    "no format": (("run", "export", "R"), "--format is missing", "one of ctrf, openmetrics, otlp, parquet", "", "runner run export --help"),
     "unknown scenario": (
         ("exec", "EDGE-002", "--scenario", "recover"),
         "no scenario is called 'recover' (did you mean 'recovery'?)",
         "adversarial, baseline, chaos, recovery, stress",
         "--scenario",
-        "",
+        "runner entry show EDGE-002",
     ),
-    "unknown stageflow": (("exec", "EDGE-002", "--stageflow", "9.9.9"), "Stageflow 9.9.9 is not pinned here", "1.2.0", "--stageflow", ""),
-    "unknown command": (("exce", "EDGE-002"), "no command is called 'exce' (did you mean 'exec'?)", "exec", "", ""),
+    "unknown stageflow": (("exec", "EDGE-002", "--stageflow", "9.9.9"), "Stageflow 9.9.9 is not", "1.2.0", "--stageflow", "take one"),
+    "unknown command": (("exce", "EDGE-002"), "no command is called 'exce' (did you mean 'exec'?)", "exec", "", "runner --help"),
     "unknown option": (("exec", "EDGE-002", "--devise", "local"), "No such option", "", "", "runner exec --help"),
     "nothing to run": (("exec",), "Missing argument 'ENTRY'", "", "", "runner exec --help"),
     "no verb": (("entry",), "Missing command.", "", "", "runner entry --help"),
@@ -86,7 +103,26 @@ def test_a_person_gets_a_sentence_on_standard_error(runner: Runner, name: str) -
     said = runner(*words)
     assert said.exit_code == 2
     assert found in said.err
-    assert [line for line in said.out.splitlines() if not line.startswith("lab: ")] == []
+    assert "--json" in words or [line for line in said.out.splitlines() if not line.startswith("lab: ")] == []
+
+
+@pytest.mark.parametrize("words", [("nosuch",), ("entry", "new", "NOPE-1"), ("entry", "check", "NOPE")], ids=" ".join)
+def test_a_name_that_is_far_from_all_has_no_nearest(runner: Runner, words: tuple[str, ...]) -> None:
+    """To offer one that nobody can have meant is worse than to offer none."""
+    assert "did you mean" not in runner(*words).err
+
+
+def test_what_is_to_be_done_about_several_complaints_is_said_once(runner: Runner) -> None:
+    """EDGE-003 on a device without a data link: five complaints; the devices that have one are seen in the list that is named."""
+    said = runner("exec", "EDGE-003")
+    assert said.err.count("acts on a data link") > 1
+    assert said.err.count("do: runner device list") == 1
+    assert {error["do"] for error in runner("--json", "exec", "EDGE-003").json["error"]["all"]} >= {"runner device list"}
+    assert {row["name"]: row["link"] for row in runner("--json", "device", "list").json["devices"]} == {
+        "local": None,
+        "qemu-pi": "data0",
+        "qemu-x86": "data0",
+    }
 
 
 RIGHT = (
@@ -200,6 +236,8 @@ def test_the_version_is_ours(runner: Runner) -> None:
     from runner import __version__
 
     assert runner("--version").out == f"runner, version {__version__}\n"
+    assert runner("--json", "--version").json == {"schema": SCHEMA, "exit_code": 0, "version": __version__}
+    assert "help" in runner("--json", "--help").json
 
 
 def test_in_a_process_of_its_own_it_is_the_same(runner_process: Callable[..., Any], in_empty_folder: Path) -> None:
@@ -207,3 +245,58 @@ def test_in_a_process_of_its_own_it_is_the_same(runner_process: Callable[..., An
     done = runner_process("exec", "EDGE-02", "--json", cwd=in_empty_folder)
     assert done.returncode == 2
     assert json.loads(done.stdout)["error"]["kind"] == "ask"
+
+
+# ---- standard output that takes no more ------------------------------------------------------------------------------------
+
+AFTER = "import sys; from runner.cli.main import main; {before}; main()"
+
+
+@pytest.mark.parametrize(
+    "words",
+    [("doctor",), ("--json", "doctor"), ("--json", "run", "list"), ("--help",), ("schema", "entry"), ("--json", "--help")],
+    ids=" ".join,
+)
+def test_an_answer_that_cannot_be_written_is_an_error_of_the_lab(run_python: Callable[..., Any], words: tuple[str, ...]) -> None:
+    """Exit 3 and a sentence on standard error, once; never 0, and never the 120 of an interpreter that could not flush."""
+    done = run_python(AFTER.format(before='import os; os.dup2(os.open("/dev/full", os.O_WRONLY), 1)'), *words, PYTHONUNBUFFERED="")
+    assert done.returncode == 3
+    assert done.stderr.count("standard output cannot be written: No space left on device") == 1
+    assert "Traceback" not in done.stderr and "Exception ignored" not in done.stderr
+
+
+def test_a_failure_stays_what_it_is_where_nothing_can_be_written(run_python: Callable[..., Any]) -> None:
+    """What was asked wrongly is exit 2 on a full disk, too."""
+    full = AFTER.format(before='import os; os.dup2(os.open("/dev/full", os.O_WRONLY), 1)')
+    done = run_python(full, "--json", "exec", "EDGE-02")
+    assert done.returncode == 2
+    assert "no entry is called 'EDGE-02'" in done.stderr
+
+
+NOBODY = "import os; r, w = os.pipe(); os.close(r); os.dup2(w, 1); os.dup2(w, 2)"
+
+
+@pytest.mark.parametrize("words", [("doctor",), ("--help",), ("schema", "entry"), ("--json", "--version")], ids=" ".join)
+def test_a_reader_that_has_gone_changes_no_exit_status(run_python: Callable[..., Any], words: tuple[str, ...]) -> None:
+    """Neither click's 1 nor the interpreter's 120: with both streams in a pipe that nobody reads, it is 0."""
+    assert run_python(AFTER.format(before=NOBODY), *words).returncode == 0
+
+
+ENDS_WHILE_IT_WAITS = f"""
+{NOBODY}
+import click
+import runner.cli.main as m
+from runner.cli.waiting import _write
+
+def ends(name):
+    _write("waiting for a device")
+    raise click.exceptions.Exit(130)
+
+m.import_module = ends
+m.main()
+"""
+
+
+def test_interrupted_is_130_also_where_nobody_reads(run_python: Callable[..., Any]) -> None:
+    """The line that says what is waited for lies in the buffer of standard error when the interpreter ends, and stops nothing."""
+    assert run_python(ENDS_WHILE_IT_WAITS, "run", "list", PYTHONUNBUFFERED="").returncode == 130

@@ -108,10 +108,7 @@ def test_of_a_run_that_was_altered_it_is_said_where(runner: Runner, real_run: Ru
     real_run.witness.write_text(real_run.witness.read_text() + "{}\n")
     said = runner("--lab", str(make_lab({})), "run", "verify", str(real_run.root))
     assert said.exit_code == 1
-    assert (
-        "results/journal/witness.jsonl: results/journal/witness.jsonl is not what it was when the run ended [evidence_unaltered: "
-        in said.out
-    )
+    assert "\nresults/journal/witness.jsonl is not what it was when the run ended [evidence_unaltered: " in said.out
 
 
 def test_what_was_meant_is_named(runner: Runner) -> None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -45,6 +48,59 @@ def test_a_plain_number_is_a_time_in_seconds(runner: Runner, monkeypatch: pytest
     monkeypatch.setattr(trial, "try_out", try_out)
     runner("profile", "try", "gprs", "--for", "60")
     assert asked == [60.0]
+
+
+@pytest.mark.parametrize("capabilities", [[], None], ids=["none", "not said"])
+def test_what_the_very_device_cannot_do_is_refused_by_the_profiles_line(
+    runner: Runner, monkeypatch: pytest.MonkeyPatch, capabilities: list[str] | None
+) -> None:
+    """Only the device itself knows; it was asked, and nothing of the profile was touched."""
+
+    @contextlib.asynccontextmanager
+    async def bench(*_: Any) -> AsyncIterator[Any]:
+        yield SimpleNamespace(session=SimpleNamespace(hello={"capabilities": capabilities}))
+
+    async def hold_one(*_: Any) -> trial.Tried:
+        raise AssertionError("held")
+
+    monkeypatch.setattr(trial, "bench", bench)
+    monkeypatch.setattr(trial, "hold_one", hold_one)
+    said = runner("profile", "try", "flapping")
+    assert (said.exit_code, "profiles/flapping.yaml:6: " in said.err) == (2, True), said.err
+
+
+@pytest.mark.parametrize("words", [("profile", "try", "gprs"), ("device", "revert", "qemu-pi")], ids=["try", "revert"])
+def test_a_trial_and_a_revert_say_that_they_wait(runner: Runner, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...]) -> None:
+    """Again and again: a board boots meanwhile, and a slow link takes minutes to be measured."""
+    due: list[float] = []
+
+    def soon(elapsed_s: float, *, rewritten: bool) -> float:
+        due.append(elapsed_s)
+        return elapsed_s + 0.01
+
+    async def slow(*_: Any) -> Any:
+        async with asyncio.timeout(20):
+            while len(due) < 4:
+                await asyncio.sleep(0.01)
+        return trial.Tried() if words[0] == "profile" else []
+
+    monkeypatch.setattr("runner.cli.waiting.next_due_s", soon)
+    monkeypatch.setattr(trial, "try_out", slow)
+    monkeypatch.setattr(trial, "revert", slow)
+    assert runner(*words).err.count("waiting for qemu-pi to answer") > 1
+
+
+def test_a_link_that_carries_less_than_before_says_what_to_do(runner: Runner, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The state of the device is as before then, or it would be quarantined: the host may have been busy."""
+
+    async def try_out(*_: Any) -> trial.Tried:
+        return trial.Tried(rows={"during": [{"within": True}], "after": [{"within": False}]})
+
+    monkeypatch.setattr(trial, "try_out", try_out)
+    done = runner("profile", "try", "gprs")
+    assert done.exit_code == 3
+    assert "reached, taken back, and the device's state is as before, but its link DOES NOT CARRY what it did" in done.out
+    assert done.out.endswith("next: runner device check qemu-pi, and try again on a less busy machine\n")
 
 
 @pytest.mark.parametrize(

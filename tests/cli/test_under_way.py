@@ -40,3 +40,19 @@ def test_whoever_attaches_is_told_what_exec_was_told_to_fail_on(
     monkeypatch.setattr(conclude, "conclude", lambda folder, generated_at: concluded)
     said = runner("--json", "--lab", str(lab), "run", "attach", made.folder.run_id)
     assert (said.exit_code, said.json["exit_code"], said.json["verdict"]) == (expected, expected, "PASS_WITH_CONCERNS")
+
+
+def test_of_a_run_that_is_over_there_is_nothing_to_cancel(runner: Runner, make_lab: Callable[..., Path]) -> None:
+    """It says so in a sentence, exits with 0, and draws no conclusion again."""
+    lab = make_lab({})
+    made = MadeRun(lab / "runs")
+    made.begin("recovery-1", 1.0)
+    made.end(3.0, "recovery-1")
+    made.end(4.0)
+    made.conclusion()
+    write_json(made.folder.findings, {"metadata": {"completed_at": GENERATED_AT, "status": "completed"}, "findings": []})
+    before = made.folder.findings.read_bytes()
+    said = runner("--lab", str(lab), "run", "cancel", made.folder.run_id)
+    assert (said.exit_code, f"{made.folder.run_id} is over: there was nothing to cancel" in said.out) == (0, True)
+    assert runner("--json", "--lab", str(lab), "run", "cancel", made.folder.run_id).json["cancelled"] is False
+    assert made.folder.findings.read_bytes() == before

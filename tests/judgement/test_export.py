@@ -259,7 +259,7 @@ def test_without_pyarrow_it_is_said_what_to_install(run: MadeRun, monkeypatch: p
     """Before a single byte; and the other formats need nothing."""
     for name in ("pyarrow", "google", "opentelemetry", "prometheus_client"):
         monkeypatch.setitem(sys.modules, name, None)
-    with pytest.raises(AskError, match="pip install 'stageflow-runner\\[parquet\\]'") as refused:
+    with pytest.raises(AskError, match="in a checkout of runner: pip install '\\.\\[parquet\\]'") as refused:
         export(run.conclusion(), "parquet")
     assert refused.value.complaints[0].do
     assert all(whole(run.conclusion(), form) for form in TEXT)

@@ -246,6 +246,7 @@ def test_a_run_that_was_cut_short_has_a_page(tmp_path: Path, records: int) -> No
     for words in ("no verdict (blocked)", "pi-04 did not answer within 60 s", "never: the coordinator was killed", "No cut was made."):
         assert words in found.said[main]
     assert "PASS" not in found.said[main] and "FAIL" not in found.said[main]
+    assert "slowdownnot measured" in found.said[main] and "times as slow" not in found.said[main]
 
 
 def test_nothing_that_a_device_wrote_becomes_markup(run: MadeRun) -> None:

@@ -33,7 +33,7 @@ def test_a_real_run_reads_as_it_was_made(real_run: RunFolder) -> None:
     assert all(cut.recovered and cut.restored and cut.loss == "process_crash" for cut in evidence.cuts)
     assert [cut.hold for cut in evidence.cuts] == [f"recovery-1/{number}" for number in range(1, 10)]
     assert evidence.ending == {"ending": "ran"}
-    assert evidence.slowdown > 0
+    assert evidence.slowdown is not None and evidence.slowdown > 0
 
 
 def test_what_was_promised_only_grows(real_run: RunFolder) -> None:

@@ -18,6 +18,7 @@ from runner.judgement.report import events, final_report, junit, logs, metrics, 
 from runner.judgement.report.markdown import link, words
 from runner.lab.folder import RunFolder, read_json
 from runner.model.finding import Findings
+from tests.judgement.made_run import MadeRun
 
 pytestmark = pytest.mark.real
 
@@ -74,6 +75,22 @@ def test_a_blocked_run_shows_no_finding_and_no_verdict(forger: Any) -> None:
     assert not re.search(r"\*\*(PASS|FAIL|NEEDS_WORK)", forger.run.final_report.read_text())
     assert "no verdict (blocked)" in forger.run.readme.read_text()
     assert "pi-04 did not answer within 60 s" in forger.run.final_report.read_text()
+
+
+@pytest.mark.parametrize(
+    ("measured", "said"),
+    [({}, "was not measured."), ({"slowdown": 1.0}, "took 1 times as long"), ({"slowdown": 15.5}, "took 15.5 times as long")],
+    ids=str,
+)
+def test_a_benchmark_that_was_not_made_has_no_figure(tmp_path: Path, measured: dict[str, float], said: str) -> None:
+    """A run that was blocked before it says so, and one in which both were equally fast says that."""
+    made = MadeRun(tmp_path)
+    if measured:
+        made.note(1.0, "benchmark", **measured)
+    text = report.derived(made.conclusion("lab", "pi-04 did not answer within 60 s"))["FINAL_REPORT.md"]
+    (line,) = [line for line in text.splitlines() if "fixed-work benchmark" in line]
+    assert said in line
+    assert ("times as long" in line, "environment.json" in line) == (bool(measured), bool(measured))
 
 
 def test_a_run_under_way_says_so(real_run: RunFolder) -> None:

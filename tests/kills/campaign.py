@@ -33,8 +33,8 @@ VICTIMS = {
 class Campaign:
     """Chains one after the other in each of `jobs` threads, until `count` shots have hit or they do not hit any more."""
 
-    def __init__(self, folder: Path, count: int, device: str, seed: int) -> None:
-        self.folder, self.count, self.device = folder, count, device
+    def __init__(self, folder: Path, count: int, device: str, seed: int, more_words: tuple[str, ...] = ()) -> None:
+        self.folder, self.count, self.device, self.more_words = folder, count, device, more_words
         self.chains: list[Chain] = []
         self.wrong: list[str] = []
         self._lock = threading.Lock()
@@ -66,7 +66,7 @@ class Campaign:
                     return
                 number = len(self.chains) + 1
                 kill = kill_local if self.device == "local" else kill_on_a_board
-                chain = Chain(self.folder / f"chain-{number}", self.device, kill)
+                chain = Chain(self.folder / f"chain-{number}", self.device, kill, self.more_words)
                 self.chains.append(chain)
             problems = one_chain(chain, mine, superseded=number % SUPERSEDED_EVERY == 0)
             with self._lock:

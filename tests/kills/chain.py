@@ -31,6 +31,7 @@ from runner.lab.folder import RunFolder
 from runner.ondevice import journal
 
 from . import small_lab
+from .on_a_board import on_the_disk
 from .shots import Shot
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -174,9 +175,15 @@ def left_behind(chain: Chain) -> list[str]:
         if path.is_dir() or path.suffix == ".part"
     ]
     kept = _kept_for_good(chain)
-    found += [f"on the device: {path}" for path in (chain.state / "local").glob("*/runs/*") if path.is_dir() and path.name not in kept]
+    found += [f"on the device: {name}" for name in sorted(_runs_on_the_device(chain) - kept)]
     found += [f"mount: {line}" for line in Path("/proc/self/mounts").read_text().splitlines() if str(chain.root) in line]
     return found
+
+
+def _runs_on_the_device(chain: Chain) -> set[str]:
+    if chain.device == "local":
+        return {path.name for path in (chain.state / "local").glob("*/runs/*") if path.is_dir()}
+    return on_the_disk(chain)
 
 
 def _kept_for_good(chain: Chain) -> set[str]:

@@ -6,11 +6,16 @@ import asyncio
 import contextlib
 import os
 import signal
+import subprocess
+import tempfile
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from runner.errors import RunnerError
 from runner.target.emulation.board import Board
+from runner.target.emulation.image import SBIN
 from runner.target.emulation.machine import MachineSpec
+from runner.target.emulation.messages import DISK
 from runner.target.transports.base import Endpoint
 from runner.target.transports.ssh import SshTransport
 
@@ -51,3 +56,23 @@ async def _kill(chain: Chain, victim: str) -> bool:
         await transport.close()
         return done.exit_status == 0
     return False
+
+
+# ---- what lies on its disk ------------------------------------------------------------------------------------
+
+
+def on_the_disk(chain: Chain) -> set[str]:
+    """The runs of which something lies on the disk of a board that is off."""
+    return runs_on(chain.state / "boards" / chain.device / DISK)
+
+
+def runs_on(disk: Path) -> set[str]:
+    """The folders below `runner/runs` of a data disk, as the next boot will find them: its journal is replayed, in a copy."""
+    tools = {**os.environ, "PATH": SBIN}
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(folder) / DISK
+        subprocess.run(["cp", "--sparse=always", str(disk), str(copy)], check=True, timeout=120)
+        subprocess.run(["e2fsck", "-fy", str(copy)], env=tools, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, timeout=120)
+        said = subprocess.run(["debugfs", "-R", "ls -p /runner/runs", str(copy)], env=tools, capture_output=True, timeout=120, check=True)
+    rows = [line.split("/") for line in said.stdout.decode().splitlines() if line.startswith("/")]  # /inode/mode/uid/gid/name/size/
+    return {row[5] for row in rows if row[2].startswith("04")} - {".", ".."}  # folders; a file of one word says which run is current

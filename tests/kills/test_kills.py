@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -11,9 +12,12 @@ import pytest
 from runner.lab.folder import RunFolder
 from runner.ondevice import journal
 from runner.story.steps import STEPS
+from runner.target.emulation.disk import create_data_disk
+from runner.target.emulation.image import SBIN
 
 from .campaign import VICTIMS, Campaign, one_chain
 from .chain import Chain, figures, kill_local, left_behind, untrue
+from .on_a_board import runs_on
 from .shots import AT_STEPS, IN_WRITES, Shot, board_shots, shots
 
 KILLS = int(os.environ.get("RUNNER_KILLS", "200"))
@@ -103,3 +107,20 @@ class TestTheSearch:
             process.communicate()
         assert [one for one in found if one.startswith(f"process {process.pid}")]
         assert "alive file: forgotten.alive" in found
+
+
+@pytest.mark.real
+def test_a_run_that_is_left_on_the_disk_of_a_board_is_found(tmp_path: Path) -> None:
+    """What the search of a board's chains looks at: nothing on a new disk, and then the run that somebody left there."""
+    if shutil.which("debugfs", path=SBIN) is None:
+        pytest.skip("needs Debian's e2fsprogs")
+    disk = tmp_path / "disk"
+    create_data_disk(disk, 64)
+    asked = ("mkdir runner", "mkdir runner/runs", "mkdir runner/runs/EDGE-002.run-2026-11-22-001.5904279c")
+    found, tools = [], {**os.environ, "PATH": SBIN}
+    for request in asked:
+        subprocess.run(["debugfs", "-w", "-R", request, str(disk)], env=tools, check=True, capture_output=True)
+        found.append(runs_on(disk))
+    assert found == [set(), set(), {"EDGE-002.run-2026-11-22-001.5904279c"}]
+    subprocess.run(["debugfs", "-w", "-R", f"write {__file__} runner/runs/current", str(disk)], env=tools, check=True, capture_output=True)
+    assert runs_on(disk) == found[-1]  # says which run is current, and is none

@@ -22,6 +22,7 @@ WORDS = ("--scenario", "recovery", "--quick", "--profile", "geo-satellite")  # o
 
 
 @pytest.mark.qemu
+@pytest.mark.long
 def test_a_run_that_is_killed_under_a_link_fault_comes_to_its_end_and_the_link_is_what_it_was(tmp_path: Path) -> None:
     """Killed with the fault on, right behind a power cut of it, and before it was lifted; then killed with the fault on again, and the
     next run takes the device."""

@@ -39,6 +39,28 @@ def test_an_unknown_name_is_told_with_the_nearest(make_lab: MakeLab, kind: str, 
     assert among in complaint.expected
 
 
+def test_a_broken_inventory_hides_no_type_that_is_not_there(make_lab: MakeLab) -> None:
+    """A key that nobody knows in one line, and a type that nobody has in another: both are told, each with its line."""
+    lines = "devices:\n  local: {type: local-proces}\n  b: {typ: qemu-arm64}\n  c: {type: 3}\n  d: 4\n"
+    asked = reader(make_lab({"inventory.yaml": lines}))
+    assert asked.inventory() is None
+    told = {complaint.found: complaint.where.rpartition("/")[2] for complaint in asked.complaints}
+    assert told["no device type is called 'local-proces' (did you mean 'local-process'?)"] == "inventory.yaml:2"
+    assert told["unknown key 'typ' (did you mean 'type'?)"] == "inventory.yaml:3"
+    assert {told["devices.c.type is 3"], told["devices.d is 4"]} == {"inventory.yaml:4", "inventory.yaml:5"}
+
+
+def test_a_device_without_a_type_is_told_the_types(make_lab: MakeLab) -> None:
+    """And a list of devices with nothing in it is empty, not `None`."""
+    asked = reader(make_lab({"inventory.yaml": "devices:\n  a: {tags: [x]}\n"}))
+    assert asked.inventory() is None
+    (complaint,) = asked.complaints
+    assert (complaint.found, complaint.expected) == ("devices.a.type is missing", "one of local-process, qemu-arm64, qemu-x86")
+    asked = reader(make_lab({"inventory.yaml": "devices:\n"}))
+    assert asked.inventory() is None
+    assert [complaint.found for complaint in asked.complaints] == ["devices is empty"]
+
+
 def test_every_complaint_comes_in_one_error(make_lab: MakeLab) -> None:
     """Three broken files are one AskError with three complaints, each with its file."""
     asked = reader(

@@ -180,6 +180,7 @@ def test_the_nearest_name_is_offered_only_when_it_is_near() -> None:
     """A typing slip finds its name; something else finds nothing."""
     assert nearest("lcoal", ["local", "qemu-pi"]) == " (did you mean 'local'?)"
     assert nearest("xyz", ["local", "qemu-pi"]) == ""
+    assert nearest("nosuch", ["schema", "doctor"]) == ""  # half of it is the same
     assert one_of(["b", "a"]) == "one of a, b"
 
 

@@ -157,10 +157,11 @@ class Eye:
 class Bench:
     """Everything at hand for a cell. `before` is the fingerprint of the board as it was first found, a boot long."""
 
-    def __init__(self, target: Target, device_type: DeviceType, folder: Path, archive: bytes) -> None:
+    def __init__(self, target: Target, device_type: DeviceType, folder: Path, archive: bytes | None) -> None:
         self.target, self._type, self._folder = target, device_type, folder
         self._archive = folder / "supervisor.zip"
-        self._archive.write_bytes(archive)
+        self._archive.write_bytes(archive or supervisor_zip())
+        self.look_every_s = 3.0 if archive else 0.1  # what must stay is seen when time is up: until then the board is left to others
         assert device_type.data_link
         self.link: DataLink = device_type.data_link
         self.who = secrets.token_hex(8)
@@ -182,7 +183,7 @@ class Bench:
         assert device_type
         state.mkdir(mode=0o700, parents=True, exist_ok=True)
         request = Request(DEVICE, DeviceLine(type=TYPE), device_type, state, cache_root(), state / "witness", SystemClock(), _say)
-        bench = cls(await make_target(request), device_type, state, archive or supervisor_zip())
+        bench = cls(await make_target(request), device_type, state, archive)
         renewing = None
         try:
             await bench.target.power.on()
@@ -208,7 +209,7 @@ class Bench:
     async def _renew(self) -> None:
         while True:
             with contextlib.suppress(RunnerError):
-                await self.target.power.renew(KEPT_S)
+                await self.target.power.keep_on(KEPT_S)
             await asyncio.sleep(KEPT_S / 4)
 
     # ---- who there is -----------------------------------------------------------------------------------

@@ -20,7 +20,7 @@ from runner.lab.where import state_root
 from .bench import Bench
 from .cells import Cell, every_cell, pairwise_cells
 from .plants import undetected
-from .results import PAGE, Results, covered, figures, fill, needs_no_boot, wrong
+from .results import CONTROL, MATRIX, PAGE, Results, control, covered, figures, fill, needs_no_boot, tables, wrong
 from .trial import try_cell
 from .without_guard import never_reverting
 
@@ -120,8 +120,8 @@ def _cells(asked: argparse.Namespace) -> int:
     print("\n".join(problems), end="\n" if problems else "")
     left = len([cell for cell in cells if cell not in results.found])
     print(f"{len(mine) - len(problems)} of {len(cells)} as they must be, {len(problems)} not, {left} to do: the same call goes on; {path}")
-    if not asked.without_guard and PAGE.exists():
-        fill(PAGE, results.found)
+    if PAGE.exists():
+        fill(PAGE, CONTROL, control(results.found)) if asked.without_guard else fill(PAGE, MATRIX, tables(results.found))
     return 1 if problems else 3 if left else 0
 
 

@@ -12,7 +12,7 @@ from .cells import BOTH_GUARDS, FAULTS, PHASES, POWER, VICTIMS, Cell
 from .trial import BROKEN, GREEN, NOT_AS_BEFORE, Found
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "matrix.md"
-OPEN, CLOSE = "<!-- matrix -->", "<!-- /matrix -->"
+MATRIX, CONTROL = "matrix", "control"  # what stands between `<!-- matrix -->` and `<!-- /matrix -->` on the page, and so on
 GUESS_S, GUESS_OF_A_BOOT_S = 12.0, 35.0
 
 
@@ -100,11 +100,24 @@ def _shown(found: Found | None) -> str:
     return "–" if found is None else f"{found.clean_s:.1f}" if found.outcome == GREEN else "**red**"
 
 
-def fill(page: Path, found: dict[Cell, Found]) -> None:
-    """The tables between the page's markers."""
-    before, _, rest = page.read_text().partition(OPEN)
-    _, _, after = rest.partition(CLOSE)
-    page.write_text(f"{before}{OPEN}\n{tables(found)}\n{CLOSE}{after}")
+def control(found: dict[Cell, Found]) -> str:
+    """What became of the cells whose guard never reverts, as a table in Markdown: all of them must be `NOT_AS_BEFORE`."""
+    head = f"| struck | cells | {NOT_AS_BEFORE} | anything else |\n|---|---|---|---|"
+    rows = []
+    for victim in (*VICTIMS, BOTH_GUARDS):
+        outcomes = [each.outcome for each in found.values() if each.victim == victim]
+        if outcomes:
+            stayed = outcomes.count(NOT_AS_BEFORE)
+            rows.append(_row([victim, len(outcomes), stayed, len(outcomes) - stayed]))
+    return "\n".join([head, *rows])
+
+
+def fill(page: Path, name: str, text: str) -> None:
+    """The text between the page's markers of that name."""
+    begins, ends = f"<!-- {name} -->", f"<!-- /{name} -->"
+    before, _, rest = page.read_text().partition(begins)
+    _, _, after = rest.partition(ends)
+    page.write_text(f"{before}{begins}\n{text}\n{ends}{after}")
 
 
 def needs_no_boot(cells: Iterable[Cell]) -> list[Cell]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import zipfile
+from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -40,7 +41,7 @@ from .cells import (
 )
 from .on_the_board import BOTH_GUARDS, SUPERVISOR
 from .plants import PLANTS
-from .results import CLOSE, OPEN, Results, covered, figures, fill, wrong
+from .results import CONTROL, MATRIX, PAGE, Results, control, covered, figures, fill, tables, wrong
 from .trial import BROKEN, GREEN, NOT_AS_BEFORE, Found, phase_of, shows
 
 ONE_NIC = DataLink(interface="data0", far_end="10.77.0.1")
@@ -152,6 +153,10 @@ def found(victim: str = GUARD, outcome: str = GREEN, clean_s: float | None = 6.0
     return Found("drop", victim, HOLDING, outcome, clean_s, 12.0, wrong="" if outcome == GREEN else "seen: a table")
 
 
+def by_cell(rows: list[Found]) -> dict[Cell, Found]:
+    return {Cell(each.fault, each.victim, each.phase): each for each in rows}
+
+
 def test_a_cell_that_is_not_green_is_wrong_and_without_a_guard_one_that_is() -> None:
     """A cell that could not be tried is wrong in both."""
     assert wrong([found()], without_guard=False) == []
@@ -177,14 +182,21 @@ def test_results_are_kept_and_the_next_call_goes_on(tmp_path: Path) -> None:
 def test_the_page_is_filled_between_its_markers(tmp_path: Path) -> None:
     """What stands around them stays; a cell that is not green is red, and one that was not tried a dash."""
     page = tmp_path / "matrix.md"
-    page.write_text(f"before\n{OPEN}\nstale\n{CLOSE}\nafter\n")
+    page.write_text("before\n<!-- matrix -->\nstale\n<!-- /matrix -->\nafter\n")
     rows = [found(), found(POWER, clean_s=20.04), found(CAP, NOT_AS_BEFORE, None)]
-    fill(page, {Cell(each.fault, each.victim, each.phase): each for each in rows})
+    fill(page, MATRIX, tables(by_cell(rows)))
     text = page.read_text()
-    assert text.startswith(f"before\n{OPEN}\n") and text.endswith(f"\n{CLOSE}\nafter\n") and "stale" not in text
+    assert text.startswith("before\n<!-- matrix -->\n|") and text.endswith("|\n<!-- /matrix -->\nafter\n") and "stale" not in text
     assert "| drop | guard | – | – | 6.0 | – |" in text
     assert "| drop | hard cap | – | – | **red** | – |" in text
     assert figures(rows)[1] == {"victim": POWER, "cells": 1, "green": 1, "median_s": 20.0, "max_s": 20.04}
+
+
+def test_the_control_is_counted_by_whoever_is_struck() -> None:
+    """What stayed as it must, and every other outcome; the page has a place for it."""
+    rows = [found(outcome=NOT_AS_BEFORE), replace(found(), phase=ARMING), found(CAP, BROKEN, None)]
+    assert control(by_cell(rows)).splitlines()[2:] == ["| guard | 2 | 1 | 1 |", "| hard cap | 1 | 0 | 1 |"]
+    assert all(f"<!-- {name} -->" in PAGE.read_text() and f"<!-- /{name} -->" in PAGE.read_text() for name in (MATRIX, CONTROL))
 
 
 # ---- controls ---------------------------------------------------------------------------------------------------------

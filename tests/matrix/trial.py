@@ -236,7 +236,7 @@ class Trial:
             if time.monotonic() > deadline:
                 look = await self._bench.look(program.signs)
                 raise NotAsBefore(f"armed {look['armed']}, seen {look['seen']}, marks {look['marks']} after {self._limit_s():.0f} s")
-            await asyncio.sleep(0.1)
+            await asyncio.sleep(self._bench.look_every_s)
         said = (await (await self._bench.eye()).ask("journal", run=self._run))["records"]
         whys = [payload["why"] for kind, payload in said if kind == "reverting"]
         self._found.why = whys[-1] if whys else ""

@@ -288,6 +288,19 @@ def test_a_fault_that_waits_for_a_stage_learns_that_it_has_begun(device: Device)
     assert not execution.has_reached("ingest", "start")
 
 
+@pytest.mark.parametrize(
+    ("said", "found"),
+    [(1.5, {"waited_s": 4.0}), (0.0, {"waited_s": 2.5}), (None, {}), ("long", {})],
+    ids=["some", "none", "unknown", "nonsense"],
+)
+def test_a_pipeline_waited_as_long_as_both_processes_one_after_the_other(device: Device, said: Any, found: dict[str, float]) -> None:
+    """The supervisor had waited for a processor before it could start the pipeline's process, which then waited, too."""
+    execution = device.create()
+    assert execution._waited_in_all({"waited_s": said}) == {}, "nothing is added where it was not a restart"
+    execution._waited_before_hosts_s = 2.5
+    assert execution._waited_in_all({"waited_s": said}) == found
+
+
 # ---- under link faults -------------------------------------------------------------------------------------------------
 
 

@@ -75,3 +75,21 @@ def test_a_block_that_is_neither_is_garbage(tmp_path: Path, offset: int, expecte
 def test_a_write_cache_is_what_the_kernel_says_or_unknown(tmp_path: Path) -> None:
     """Never a guess."""
     assert facts.write_cache(str(tmp_path)) in ("write back", "write through", "unknown")
+
+
+def test_who_is_forked_goes_on_with_the_wait_of_who_forked(run_python: Any) -> None:
+    """The supervisor that serves is the child of the process that was started: what that one waited is part of its restart."""
+    code = """
+import os
+from runner.ondevice import facts
+waits = iter([2.5, 0.25])
+class File(list):
+    def __enter__(self): return self
+    def __exit__(self, *words): pass
+    def read(self): return f"0 {int(next(waits) * 1e9)} 1"
+facts.open = lambda path: File()
+facts.os.listdir = lambda path: ["1"]
+facts.about_to_fork()
+print(facts.waited_s())
+"""
+    assert run_python(code).stdout == "2.75\n"

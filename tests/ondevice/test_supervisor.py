@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
+import os
 import socket
 import subprocess
 import sys
@@ -244,6 +245,16 @@ def test_the_current_execution_of_a_forgotten_run_is_none(coordinator: Coordinat
     assert coordinator.ask("forget", run=SPEC["run"])["ok"] == {}
     assert coordinator.ask("hello")["ok"]["execution"] is None
     assert [path.name for path in (tmp_path / "runs").iterdir() if path.is_dir()] == [OTHER["run"]]
+
+
+def test_a_run_that_is_forgotten_stays_forgotten(
+    coordinator: Coordinator, kept: Execution, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The folder is flushed when the run is out of it, and before the answer: no power cut brings it back."""
+    flushed: list[tuple[str, bool]] = []
+    monkeypatch.setattr("runner.ondevice.supervisor.fsync_folder", lambda path: flushed.append((path, OTHER["run"] in os.listdir(path))))
+    assert coordinator.ask("forget", run=OTHER["run"])["ok"] == {}
+    assert flushed == [(str(tmp_path / "runs"), False)]
 
 
 # ---- whose the device is ----------------------------------------------------------------------------------------------

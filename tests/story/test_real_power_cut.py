@@ -26,7 +26,12 @@ Run = Callable[..., Conclusion]
 
 
 def test_real_power_cuts_are_survived_and_proven(run_edge_002: Run) -> None:
-    """Cuts around each flush and inside a body: what was promised is there, what was not is gone, and the disk proves it."""
+    """Cuts around each flush and inside a body: what was promised is there, what was not is gone, and the disk proves it; both journals
+    agree on every promise.
+
+    Right behind a flush, and while the supervisor looks at what it finds, there may by chance be nothing to lose: the run makes up for such
+    a cut. Ahead of a flush there is always something.
+    """
     points = (("", "created"), ("screen", "before_flush"), ("aggregate", "after_flush"), ("", "during_resume"), ("ledger", "after_ack"))
     conclusion = run_edge_002(*points, device="qemu-pi")
     assert failed(conclusion) == set()
@@ -35,13 +40,27 @@ def test_real_power_cuts_are_survived_and_proven(run_edge_002: Run) -> None:
     proof = evidence.note("disk_proof")
     assert proof
     assert proof["found"] == {"write_cache": "write back", "fsync_arrived": True, "flushed": "new", "unflushed": "old"}
-    assert len({cut.recovered["boot_id"] for cut in evidence.cuts if cut.recovered}) == 5
-    assert all(cut.loss == "power_loss" and (cut.writes_lost or 0) > 0 and not cut.vacuous for cut in evidence.cuts)
+    assert sum(cut.counted for cut in evidence.cuts) == 5
+    assert {cut.point for cut in evidence.cuts if cut.vacuous} <= {"created", "after_flush", "during_resume", "after_ack"}
+    assert all(cut.loss == "power_loss" and (cut.vacuous or (cut.writes_lost or 0) > 0) for cut in evidence.cuts)
+    assert len({cut.recovered["boot_id"] for cut in evidence.cuts if cut.recovered}) == len(evidence.cuts)
     seen = [line.stage for line in evidence.of("recovery")[0].witnessed]
     assert (seen.count("screen"), seen.count("aggregate"), seen.count("ledger")) == (2, 1, 1)
     console = (conclusion.folder.journals / "console.log").read_text(errors="replace")
     assert console.count("recovery complete") >= 5
-    assert (conclusion.folder.journals / "disk.log").read_text().count("Ready") == 7  # power-on, after the proof, after each cut
+    assert (conclusion.folder.journals / "disk.log").read_text().count("Ready") == 2 + len(evidence.cuts)  # power-on, proof
+    assert journaled(conclusion) == mirrored(conclusion) != set()
+
+
+def journaled(conclusion: Conclusion) -> set[int]:
+    """The promises in the device's own journal of recovery-1."""
+    return {record.sequence for record in conclusion.evidence.of("recovery")[0].records if record.kind != "sample"}
+
+
+def mirrored(conclusion: Conclusion) -> set[int]:
+    """Those that the coordinator says it has mirrored, one by one."""
+    said = [record.payload for record in journal.read_file(str(conclusion.folder.coordinator_journal)) if record.kind == "mirrored"]
+    return {payload["sequence"] for payload in said if payload["execution"] == "recovery-1"}
 
 
 def test_a_supervisor_whose_fsync_does_nothing_is_caught(run_edge_002: Run) -> None:
@@ -66,19 +85,12 @@ def test_a_journal_without_folder_fsync_is_caught(run_edge_002: Run) -> None:
     assert "promises_kept" in failed(conclusion)
 
 
+@pytest.mark.long
 def test_ignoring_the_journal_is_caught_on_a_board_too(run_edge_002: Run) -> None:
     """The witness outside of the board counts stage starts that no disk of the board remembers."""
     broken = sabotage.using(sabotage.supervisor_with(sabotage.SAYS_RESTORED_AND_REPEATS))
     conclusion = run_edge_002(("screen", "after_ack"), device="qemu-pi", adjust=broken)
     assert failed(conclusion) == {"nothing_repeated"}
-
-
-def test_both_journals_agree_on_every_record(run_edge_002: Run) -> None:
-    """Every promise that the device journaled was mirrored, record by record, by the coordinator's own word."""
-    conclusion = run_edge_002(("seal", "after_flush"), device="qemu-pi")
-    said = [record.payload for record in journal.read_file(str(conclusion.folder.coordinator_journal)) if record.kind == "mirrored"]
-    mirrored = {payload["sequence"] for payload in said if payload["execution"] == "recovery-1"}
-    assert {record.sequence for record in conclusion.evidence.of("recovery")[0].records if record.kind != "sample"} == mirrored
 
 
 def test_a_board_outlives_its_killed_coordinator_and_then_ends(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from runner.judgement.export.points import EXECUTION, Stream, streams_of
 from runner.judgement.export.source import Source
 
 ROWS = 50_000  # of one row group
-INSTALL = "pip install 'stageflow-runner[parquet]'"
+INSTALL = "in a checkout of runner: pip install '.[parquet]'"
 
 
 def pieces(conclusion: Conclusion) -> Iterator[bytes]:

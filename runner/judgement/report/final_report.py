@@ -168,9 +168,10 @@ def _research(folder: RunFolder) -> list[str]:
 def _environment(conclusion: Conclusion) -> list[str]:
     evidence, plan = conclusion.evidence, conclusion.evidence.plan
     scenarios = [(name, profile_of(s), s["durability"], s["judge"].replace("_", " ")) for name, s in plan["scenarios"].items()]
+    took = f"took {evidence.slowdown:g} times as long as on the coordinator's machine" if evidence.slowdown is not None else ""
+    measured = f"{took}; details in {link('config/environment.json')}" if took else f"was {NOT_MEASURED}"
     return [
-        f"Device {code(plan['device'])}: {words(plan['type']['title'])}. Its fixed-work benchmark took {evidence.slowdown:g} times as long "
-        f"as on the coordinator's machine; details in {link('config/environment.json')}.",
+        f"Device {code(plan['device'])}: {words(plan['type']['title'])}. Its fixed-work benchmark {measured}.",
         "",
         *table(("scenario", "profile of faults", "durability", "judge"), scenarios),
         *_disk_proof(evidence),

@@ -26,7 +26,7 @@ from runner.judgement.report import link_page
 from runner.judgement.report.bodies import courses
 from runner.judgement.report.charts import moment
 from runner.judgement.report.link_courses import link_courses
-from runner.judgement.report.markdown import verdict_words
+from runner.judgement.report.markdown import NOT_MEASURED, verdict_words
 from runner.judgement.report.markup import Child, Markup, commands, details, facts, join, table, tag
 from runner.judgement.report.over_time import over_time, restarts
 from runner.judgement.report.quotes import code, finding_article, plain
@@ -223,8 +223,10 @@ def _environment(conclusion: Conclusion) -> Child:
     flat = [(name, plain(value)) for name, value in said.items() if not isinstance(value, dict)]
     nested = [(name, value) for name, value in said.items() if isinstance(value, dict) and value]
     proven = [(key, str(value), str(proof["expected"].get(key))) for key, value in proof["found"].items()] if proof else []
+    slowdown = evidence.slowdown
+    slow = NOT_MEASURED if slowdown is None else f"{slowdown:g} times as slow as the coordinator's machine, by a fixed piece of work"
     return [
-        facts([*flat, ("slowdown", f"{evidence.slowdown:g} times as slow as the coordinator's machine, by a fixed piece of work")]),
+        facts([*flat, ("slowdown", slow)]),
         [tag("p", "Before the first cut the disk was proven to lose what is not flushed, and only that:")] if proof else None,
         table("Proof of the disk", ("proof", "found", "expected"), proven) if proof else None,
         [

@@ -120,7 +120,8 @@ def restarts(evidence: Evidence, ran: list[Course], rows: list[dict[str, Any]]) 
 
 def _clocks(evidence: Evidence, rows: list[dict[str, Any]]) -> list[Markup]:
     limits, again_s = evidence.plan["limits"], running_again_limit(evidence)
-    scaled = f" ({limits['running_again_s']:g} s × {evidence.slowdown:g} slowdown)" if again_s != limits["running_again_s"] else ""
+    slowdown = evidence.slowdown
+    scaled = f" ({limits['running_again_s']:g} s × {slowdown:g} slowdown)" if slowdown and again_s != limits["running_again_s"] else ""
     panels = (
         ("Board boot", "board_boot", f"not judged, waited for at most {evidence.plan['type']['boot_limit_s']:g} s", None),
         ("State restored", "restored", f"limit {limits['restored_s']:g} s", float(limits["restored_s"])),

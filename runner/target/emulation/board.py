@@ -125,8 +125,12 @@ class Board:
             self._keeper.poll()  # a keeper that we started ourselves must not stay a zombie
 
     async def renew(self, seconds: float) -> None:
-        """Let the lease run `seconds` from now. Nothing else but `start` renews it: the caller must."""
+        """Let the lease run at least `seconds` from now. Nothing else but `start` renews it: the caller must."""
         await self._ask("renew", seconds=seconds)
+
+    async def keep_on(self, seconds: float) -> None:
+        """Let the lease run exactly `seconds` from now."""
+        await self._ask("keep_on", seconds=seconds)
 
     async def facts(self) -> dict[str, Any]:
         """Accelerator and reason, versions, image digest, data NIC, pids, whether it is on, how long the lease runs."""

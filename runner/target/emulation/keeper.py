@@ -48,9 +48,9 @@ LISTED_WRITES, CUT_WRITES = 4096, 64
 LOOKING = ("facts", "disk")  # verbs that change nothing
 
 
-def lease_is_over(now_s: float, renewed_s: float, seconds: float) -> bool:
-    """Whether a lease of `seconds`, renewed at `renewed_s`, has run out at `now_s` (all on the boot-time clock)."""
-    return now_s - renewed_s >= seconds
+def lease_is_over(now_s: float, ends_s: float) -> bool:
+    """Whether a lease that ends at `ends_s` has run out at `now_s` (both on the boot-time clock)."""
+    return now_s >= ends_s
 
 
 class Keeper:
@@ -64,7 +64,7 @@ class Keeper:
         self._token = token
         self._nbd_socket = Path(f"nbd-{token}.sock")
         self._lease_s = lease_s
-        self._renewed = Moment.now()
+        self._lease_ends_s = Moment.now().boottime_s + lease_s
         self._machine: Process | None = None
         self._disk: Process | None = None
         self._tap: Tap | str = "not powered on yet"
@@ -78,7 +78,7 @@ class Keeper:
         self._fence = read_fence()
         self._verbs: dict[str, Callable[[Reply], Awaitable[Reply]]] = {
             "on": self.on, "cut": self.cut, "off": self.off,
-            "renew": self.renew, "facts": self.facts, "disk": self.disk,
+            "renew": self.renew, "keep_on": self.keep_on, "facts": self.facts, "disk": self.disk,
         }  # fmt: skip
 
     # --- A life
@@ -107,7 +107,7 @@ class Keeper:
 
     async def _look_after(self) -> None:
         """One look: is the lease over, and did the machine end by itself (a guest's poweroff, or a crash)?"""
-        if lease_is_over(Moment.now().boottime_s, self._renewed.boottime_s, self._lease_s):
+        if lease_is_over(Moment.now().boottime_s, self._lease_ends_s):
             say(f"nobody renewed the lease of {self._lease_s:g} s")
             self._over.set()
         else:
@@ -205,10 +205,17 @@ class Keeper:
         return {"off": True}
 
     async def renew(self, request: Reply) -> Reply:
-        """The lease runs `seconds` from now."""
-        self._lease_s = float(request["seconds"])
-        self._renewed = Moment.now()
-        return {"seconds": self._lease_s}
+        """The lease runs at least `seconds` from now: nobody's sign of life shortens what somebody was promised."""
+        return self._granted(float(request["seconds"]), self._lease_ends_s)
+
+    async def keep_on(self, request: Reply) -> Reply:
+        """The lease runs exactly `seconds` from now."""
+        return self._granted(float(request["seconds"]), 0.0)
+
+    def _granted(self, seconds: float, not_before_s: float) -> Reply:
+        self._lease_s = seconds
+        self._lease_ends_s = max(Moment.now().boottime_s + seconds, not_before_s)
+        return {"seconds": seconds}
 
     async def facts(self, _: Reply) -> Reply:
         """What is known about the board and its tools; changes nothing."""
@@ -224,7 +231,7 @@ class Keeper:
             "data_nic_reason": "" if isinstance(self._tap, Tap) else self._tap,
             "data_namespace": f"/proc/{os.getpid()}/fd/{self._tap.namespace_fd}" if isinstance(self._tap, Tap) else "",
             "token": self._token, "lease_s": self._lease_s,
-            "lease_left_s": self._renewed.boottime_s + self._lease_s - Moment.now().boottime_s,
+            "lease_left_s": self._lease_ends_s - Moment.now().boottime_s,
             "pids": {"keeper": os.getpid()} | {name: each.pid for name, each in owned.items() if on and each},
         }  # fmt: skip
 

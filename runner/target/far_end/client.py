@@ -65,7 +65,7 @@ class FarEnd:
         """
         lacking = missing(services)
         if lacking:
-            raise LabError(f"the far end needs {' and '.join(lacking)}", do="pip install 'stageflow-runner[far-end]'")
+            raise LabError(f"the far end needs {' and '.join(lacking)}", do="in a checkout of runner: pip install '.[far-end]'")
         chosen = {**PORTS, **(ports or {})}
         words_ = ["--bind", bind, "--journal", str(journal), "--store", str(store), "--udp", str(chosen["udp"])]
         words_ += ["--namespace", namespace] if namespace else []

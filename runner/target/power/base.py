@@ -32,6 +32,9 @@ class Power(Protocol):
     async def renew(self, duration_s: float) -> None:
         """Whatever acts for us stays alive at least this much longer without hearing from us."""
 
+    async def keep_on(self, duration_s: float) -> None:
+        """It stays alive exactly this much longer, unless somebody renews: a person's word, and it replaces an earlier one."""
+
     async def disk(self) -> dict[str, Any]:
         """Requests that the disk under test has seen since power-on ({"writes", "flushes"}); {} if unknown."""
 

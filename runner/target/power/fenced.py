@@ -34,6 +34,10 @@ class Fenced:
         self._holding.confirm()
         await self._power.renew(duration_s)
 
+    async def keep_on(self, duration_s: float) -> None:
+        self._holding.confirm()
+        await self._power.keep_on(duration_s)
+
     def __getattr__(self, name: str) -> Any:
         """What only looks: loss, disk, facts, waited_s, storage, endpoint, evidence."""
         return getattr(self._power, name)

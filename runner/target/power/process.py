@@ -92,6 +92,9 @@ class ProcessPower:
     async def renew(self, duration_s: float) -> None:
         return None
 
+    async def keep_on(self, duration_s: float) -> None:
+        return None
+
     async def disk(self) -> dict[str, Any]:
         return {}
 

@@ -76,6 +76,9 @@ class QemuPower:
     async def renew(self, duration_s: float) -> None:
         await self._board.renew(duration_s)
 
+    async def keep_on(self, duration_s: float) -> None:
+        await self._board.keep_on(duration_s)
+
     async def disk(self) -> dict[str, Any]:
         log = await self._board.disk()
         return {"writes": log.writes, "flushes": log.flushes}

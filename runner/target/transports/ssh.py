@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 CONNECT_LIMIT_S = 15.0
 KEEPALIVE_S = 15
+STARTS, START_AGAIN_S = 5, 0.1  # how often a server is asked to start one command, and the pause in between
 # The fast ones of both OpenSSH and dropbear; post-quantum key exchange costs a slow board seconds per connection.
 KEY_EXCHANGE = ("curve25519-sha256", "curve25519-sha256@libssh.org", "ecdh-sha2-nistp256")
 CIPHERS = ("aes128-gcm@openssh.com", "chacha20-poly1305@openssh.com", "aes128-ctr")
@@ -97,7 +98,7 @@ class SshTransport:
     async def _run(self, argv: Sequence[str], input: bytes) -> Completed:
         ended = LinkLost(f"the connection ended before {argv[0]} did")
         try:
-            process = await self._open().create_process(shlex.join(argv), encoding=None)
+            process = await self._start(argv)
             try:
                 stdout, stderr = everything(process.stdout.read, argv[0]), everything(process.stderr.read, argv[0])
                 said, complained, _ = await asyncio.gather(stdout, stderr, _feed(process.stdin, input))
@@ -111,8 +112,20 @@ class SshTransport:
         return Completed(process.returncode, said, complained)
 
     async def stream(self, argv: Sequence[str]) -> Stream:
-        starting = self._open().create_process(shlex.join(argv), encoding=None, stderr=asyncssh.DEVNULL)
-        return SshStream(await _translated(starting, argv[0], CONNECT_LIMIT_S))
+        return SshStream(await _translated(self._start(argv, stderr=asyncssh.DEVNULL), argv[0], CONNECT_LIMIT_S))
+
+    async def _start(self, argv: Sequence[str], **pipes: Any) -> asyncssh.SSHClientProcess[bytes]:
+        """The command, started. A server that has refused or closed its channel has started nothing, and is asked again: dropbear
+        from 2022.82 to 2024.85 closes a new channel when another command ends at that very moment (mkj/dropbear#321)."""
+        tries = 0
+        while True:
+            try:
+                return await self._open().create_process(shlex.join(argv), encoding=None, **pipes)
+            except asyncssh.ChannelOpenError as error:
+                tries += 1
+                if error.code != asyncssh.constants.OPEN_REQUEST_SESSION_FAILED or tries == STARTS:
+                    raise
+            await asyncio.sleep(START_AGAIN_S)
 
     async def close(self) -> None:
         connection, self._connection = self._connection, None

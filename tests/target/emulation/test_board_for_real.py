@@ -212,7 +212,7 @@ def test_an_expired_lease_leaves_no_process(folder: Path) -> None:
         await board.start(print)
         await board.on()
         token = (await board.facts())["token"]
-        await board.renew(1.0)
+        await board.keep_on(1.0)
         assert len(processes_with(token)) == 3
         assert eventually(lambda: processes_with(token) == [], 15)
         assert "nobody renewed the lease" in board.keeper_log.read_text()

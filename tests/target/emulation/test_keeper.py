@@ -22,8 +22,8 @@ SLEEPER = [sys.executable, "-c", "import sys; sys.stdin.read()", "token-T0"]
 
 def test_a_lease_ends_exactly_when_its_seconds_are_over() -> None:
     """A board is never powered off early, nor a look too late."""
-    assert not lease_is_over(now_s=219.9, renewed_s=100.0, seconds=120.0)
-    assert lease_is_over(now_s=220.0, renewed_s=100.0, seconds=120.0)
+    assert not lease_is_over(now_s=219.9, ends_s=220.0)
+    assert lease_is_over(now_s=220.0, ends_s=220.0)
 
 
 def test_cleaning_up_kills_only_an_exact_match(tmp_path: Path) -> None:
@@ -90,12 +90,25 @@ def test_a_fence_that_is_over_is_refused_and_moves_nothing(board: Path) -> None:
     """Every verb that acts; the answer names both fences, and the file keeps the higher one."""
     keeper = Keeper(HERE, "T0", 120.0)
     assert ask(keeper, "renew", fence=7, seconds=60) == {"seconds": 60.0}
-    for verb in ("on", "cut", "off", "renew"):
+    for verb in ("on", "cut", "off", "renew", "keep_on"):
         said = ask(keeper, verb, fence=6, seconds=9999)
         assert said["error"].startswith("fence 6 is over: fence 7 was granted since, and this board is its holder's")
     assert (board / "fence").read_text() == "7"
     assert ask(keeper, "facts")["lease_s"] == 60.0
     assert ask(keeper, "renew", fence=7, seconds=90) == {"seconds": 90.0}  # neither of them ended it
+
+
+def test_a_sign_of_life_never_shortens_what_a_person_was_promised(board: Path) -> None:
+    """Renewed, a board stays on at least so long; only who says for how long by hand may say less than before."""
+    keeper = Keeper(HERE, "T0", 120.0)
+
+    def left_s(verb: str, seconds: float) -> float:
+        ask(keeper, verb, fence=1, seconds=seconds)
+        return round(float(str(ask(keeper, "facts")["lease_left_s"])))
+
+    assert [left_s("keep_on", 3600), left_s("renew", 120), left_s("renew", 7200), left_s("keep_on", 60), left_s("renew", 120)] == [
+        3600, 3600, 7200, 60, 120,
+    ]  # fmt: skip
 
 
 def test_a_higher_fence_is_durable_before_anything_is_done(board: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,6 +19,7 @@ ACTS: dict[str, Callable[[Fenced], Awaitable[Any]]] = {
     "cut": lambda power: power.cut(),
     "off": lambda power: power.off(),
     "renew": lambda power: power.renew(60.0),
+    "keep_on": lambda power: power.keep_on(60.0),
 }
 
 
@@ -42,6 +43,9 @@ class Relay:
 
     async def renew(self, duration_s: float) -> None:
         self._happened.append("renew")
+
+    async def keep_on(self, duration_s: float) -> None:
+        self._happened.append("keep_on")
 
     async def facts(self) -> dict[str, Any]:
         return {"power": "relay"}
