@@ -150,17 +150,17 @@ def _endpoint(device: KnownDevice) -> Endpoint:
             raise LabError(f"{device.name} is off", expected="a board that is on", do=f"runner device power {device.name} on")
         public = " ".join((device.folder / "host_key.pub").read_text(encoding="ascii").split()[:2])
         return Endpoint("127.0.0.1", facts["port"], "root", public, device.folder / "client_key")
-    if device.line.over_serial:
+    if device.line.over_serial and not device.line.network:
         raise AskError(
             f"{device.name} is reached over a serial line, and a run may be using it",
             expected="a device that is reached over SSH",
             do=f"runner device console {device.name}, or a terminal program of your own on its port",
         )
-    if not device.line.address:
+    if not device.line.host:
         raise AskError(
             f"{device.name} has no `address` in the inventory", expected="a device that is reached over SSH", do="runner device list"
         )
-    return Endpoint(device.line.address, device.line.port, device.line.user, pinned(state_root(), device.name))
+    return Endpoint(device.line.host, device.line.port, device.line.user, pinned(state_root(), device.name))
 
 
 def _here(output: Output, device: KnownDevice, words: Sequence[str]) -> NoReturn:

@@ -45,8 +45,10 @@ from runner.story.prove import prove_disk
 from runner.story.run import Emit, Run, past_of, token_of
 from runner.story.steps import step
 from runner.target.bundle import fetch_own_wheels, fetch_wheels, make_bundle
+from runner.target.rate import lacking
 from runner.target.target import Target
 
+BEFOREHAND = "`runner device provision {}` lays it there beforehand, over SSH where it has that; or keep it on its image"
 MAX_EXTRA_ROUNDS = 3  # rounds of extra executions that make up for vacuous cuts
 
 Adjust = Callable[[Target], None]
@@ -225,8 +227,8 @@ async def _push(run: Run) -> None:
     wheels += await asyncio.to_thread(fetch_own_wheels, run.folder.pipelines, run.session.hello, cache_root(), run.say)
     run.bundle = bundle = make_bundle(run.folder.pipelines, run.plan.pipeline_folder, wheels)
 
-    def announce(size: int) -> None:
-        if warning := target.transport_takes(size):
+    def announce(missing: frozenset[str]) -> None:
+        if warning := lacking(target.transport, target.name, bundle.kinds(missing), BEFOREHAND.format(target.name)):
             run.say(warning)
 
     sent = await run.session.push(bundle.blobs, announce)

@@ -125,7 +125,8 @@ def test_a_driver_that_nobody_has_is_told_as_any_mistake(runner: Runner, make_la
     root = make_lab({"inventory.yaml": "devices:\n  pi-04: { type: big-board }\n", "devices/big-board.yaml": wrong})
     said = runner("--lab", str(root), "device", *words)
     assert said.exit_code == 2
-    assert "big-board.yaml:4: no transport driver is called 'shh' (did you mean 'ssh'?)\n  expected: one of local, serial, ssh\n" in said.err
+    expected = "expected: one of local, serial, ssh\n"
+    assert f"big-board.yaml:4: no transport driver is called 'shh' (did you mean 'ssh'?)\n  {expected}" in said.err
     assert "big-board.yaml:5: no power driver is called 'proces' (did you mean 'process'?)" in said.err
 
 

@@ -26,6 +26,7 @@ from runner.ondevice.line import ready_words
 from runner.ondevice.reliable import Reliable
 from runner.target.bundle import sha256, supervisor_sources
 from runner.target.preflight import OLDEST_PYTHON
+from runner.target.rate import duration_words, size_words
 from runner.target.serial.shell import Console
 from runner.target.transports.base import LinkLost, words
 
@@ -36,6 +37,7 @@ FILES = ("__init__", "line_packets", "reliable", "channels", "line")
 MAIN = b"import sys\nfrom ondevice.line import main\nsys.exit(main(sys.argv[1:]))\n"
 PIECE_BYTES = 180  # 240 letters: with its head less than any terminal's line
 PIECE_LIMIT_S, PIECE_TRIES = 5.0, 10
+TYPED_SHARE = 1.6  # of a piece's bytes: its letters, its head, and the answer to it
 TRIES = 3
 START_LIMIT_S = 60.0  # a slow board's Python, and its imports
 SILENCE_LIMIT_S = 30.0
@@ -97,12 +99,12 @@ def line_zip() -> bytes:
     return buffer.getvalue()
 
 
-async def begin(console: Console, name: str, say: Callable[[str], None], talk: Callable[[Conversation], Talk]) -> Talk:
+async def begin(console: Console, name: str, say: Callable[[str], None], talk: Callable[[Conversation], Talk], baud: int) -> Talk:
     """From a shell to a conversation. Raises LabError that says what device `name` lacks, LinkLost for a line that broke."""
     data, epoch = line_zip(), secrets.token_bytes(8)
     if not await start(console, "python3", data, epoch, name):
         python = await find_python(console, name)
-        await put(console, python, data, name, say)
+        await put(console, python, data, name, say, baud)
         if not await start(console, python, data, epoch, name):
             raise LinkLost(f"the device's end of the line does not start on {name}")
     return talk(Conversation(Reliable(epoch, True, time.monotonic_ns(), SILENCE_LIMIT_S)))
@@ -137,14 +139,14 @@ async def find_python(console: Console, name: str) -> str:
     raise LabError(f"{name} has {has} ({first}{free})", expected=f"Python {oldest} or later", do=how)
 
 
-async def put(console: Console, python: str, data: bytes, name: str, say: Callable[[str], None]) -> str:
+async def put(console: Console, python: str, data: bytes, name: str, say: Callable[[str], None], baud: int) -> str:
     """Those bytes as a file on the device, verified there; where it is. Raises LabError, LinkLost.
 
     What has arrived is not sent again, neither within this nor by a later one.
     """
     for number in range(TRIES):
         try:
-            return await _put(console, python, data, name, say if number == 0 else lambda text: None)
+            return await _put(console, python, data, name, say if number == 0 else lambda text: None, baud)
         except LinkLost:
             if number + 1 == TRIES:
                 raise
@@ -152,12 +154,14 @@ async def put(console: Console, python: str, data: bytes, name: str, say: Callab
     raise AssertionError("the last try returns or raises")
 
 
-async def _put(console: Console, python: str, data: bytes, name: str, say: Callable[[str], None]) -> str:
+async def _put(console: Console, python: str, data: bytes, name: str, say: Callable[[str], None], baud: int) -> str:
     await console.write(_typed(f" {python} -S -c '{STUB}' {sha256(data)} {len(data)}; echo; echo \"no=\"stub"))
     what = f"{name} to take the device's end of the line"
     kind, value = await _answer(console, START_LIMIT_S, what)
     if kind == "have":
-        say(f"putting {(len(data) - int(value)) // 1000 + 1} kB through the console of {name}: nothing can be run over it before")
+        size = len(data) - int(value)
+        takes = f"about {duration_words(size * TYPED_SHARE * 10 / baud)} at {baud:,} baud"
+        say(f"putting {size_words(size)} through the console of {name}, {takes}: nothing can be run over it before")
     refused, sent = 0, -1
     while kind == "have":
         have = int(value)

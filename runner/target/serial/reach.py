@@ -51,7 +51,7 @@ class Reach:
             def talk(conversation: Conversation) -> Talk:
                 return Talk(port.fd, conversation, self._log, port.close)
 
-            return await bootstrap.begin(console, self._name, self._say, talk)
+            return await bootstrap.begin(console, self._name, self._say, talk, self._address.baud)
         except BaseException:
             port.close()
             raise

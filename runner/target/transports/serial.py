@@ -16,10 +16,11 @@ from collections.abc import Awaitable, Callable, Sequence
 from runner.ondevice.channels import ERR, OUT
 from runner.target.drivers import Request
 from runner.target.power.base import Power
+from runner.target.rate import Rate
 from runner.target.serial.talk import NearChannel, Talk
 from runner.target.transports.base import Completed, LinkLost, Stream, everything
 
-SHARE = 0.93  # of a clean line's bytes that are ours
+SHARE = 0.95  # of a clean line's bytes that are ours
 PIECE_BYTES = 65536  # of a command's input: so much of it is in memory twice
 
 
@@ -33,14 +34,15 @@ def make(request: Request, power: Power) -> SerialTransport:
     address = Address.parse(request.line.address)
     log = ConsoleLog(console_folder(request.state, request.name))
     password = find_secret(request.name, "serial_password")
-    return SerialTransport(Reach(request.name, address, request.line.user, password, request.say, log), address.baud / 10 * SHARE)
+    rate = Rate(address.baud / 10 * SHARE, f"{address.baud:,} baud")
+    return SerialTransport(Reach(request.name, address, request.line.user, password, request.say, log), rate)
 
 
 class SerialTransport:
-    """`reach` leads from nothing to a conversation with the device's end; it is called at every `open`. `bytes_per_s`: see Target."""
+    """`reach` leads from nothing to a conversation with the device's end; it is called at every `open`. `rate`: see rate.py."""
 
-    def __init__(self, reach: Callable[[], Awaitable[Talk]], bytes_per_s: float | None = None) -> None:
-        self._reach, self.bytes_per_s = reach, bytes_per_s
+    def __init__(self, reach: Callable[[], Awaitable[Talk]], rate: Rate | None = None) -> None:
+        self._reach, self.rate = reach, rate
         self._talk: Talk | None = None
 
     async def open(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -37,5 +38,6 @@ def test_edge_002_recovers_over_a_line_that_flips_bits(tmp_path: Path, runner_pr
     assert done.returncode in (0, 1), done.stdout + done.stderr  # 1: a busy host is later than its limit
     assert "recovery-1   7 stages" in done.stdout and "3 crashes   ok" in done.stdout
     assert "0 repeated" in done.stdout
-    assert "MB are missing on wire: about" in done.stdout + done.stderr
+    assert re.search(r"wire lacks \d\.\d MB of wheels and", done.stdout)
+    assert "`runner device provision wire` lays it there beforehand" in done.stdout
     assert (tmp_path / "state" / "consoles" / "wire" / "console.log").stat().st_size

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,10 @@ from runner.errors import AskError
 from runner.lab.where import state_root
 from runner.model.device import DeviceLine, DeviceType
 from runner.target.drivers import Request, make_target
+from runner.target.rate import lacking, rate_of
 from runner.target.serial.console_log import KEPT_BYTES, ConsoleLog
 from runner.target.target import Target
+from runner.target.transports.base import Completed
 from runner.target.transports.local import LocalTransport
 from runner.target.transports.serial import SerialTransport
 
@@ -33,7 +36,7 @@ def test_a_port_makes_a_serial_transport(tmp_path: Path, clock: Any) -> None:
     """Nothing is opened yet; the rate of the line is known."""
     transport = made(ADDRESS, tmp_path, clock).transport
     assert isinstance(transport, SerialTransport)
-    assert transport.bytes_per_s == pytest.approx(960 * 0.93)
+    assert transport.rate == (pytest.approx(960 * 0.95), "9,600 baud")
 
 
 def test_another_address_is_refused(tmp_path: Path, clock: Any) -> None:
@@ -50,13 +53,35 @@ def test_a_device_is_known_by_its_port_and_not_by_its_baud_rate() -> None:
 
 
 def test_what_takes_long_is_said_with_its_size_and_its_time(tmp_path: Path, clock: Any) -> None:
-    """Minutes and seconds; what is soon done, and what goes over a network, is no matter."""
-    target = made(ADDRESS.replace("9600", "115200"), tmp_path, clock)
-    assert target.transport_takes(2_900_000).startswith("2.9 MB are missing on wire: about 5 min over its line;")
-    assert "about 19 s" in target.transport_takes(200_000)
-    assert target.transport_takes(50_000) == ""
+    """By kinds; minutes and seconds, of what deflate makes of it; over a network that is no matter, and not said."""
+    target, wheels, text = made(ADDRESS.replace("9600", "115200"), tmp_path, clock), os.urandom(2_900_000), b"as: before\n" * 20_000
+    said = lacking(target.transport, "wire", {"wheels": [wheels], "pipelines": [text]}, "advice")
+    assert said == "wire lacks 2.9 MB of wheels and 0.2 MB of pipelines: about 4 min at 115,200 baud; advice"
+    assert lacking(target.transport, "wire", {"wheels": [], "pipelines": [text]}, "advice") == (
+        "wire lacks 0.2 MB of pipelines: about 1 s at 115,200 baud; advice"
+    )
+    assert target.takes(wheels[:90_000]) == ": 90 kB, about 8 s at 115,200 baud"
+    assert lacking(target.transport, "wire", {"wheels": [], "pipelines": []}, "advice") == ""
     target.transport = LocalTransport()
-    assert target.transport_takes(2_900_000) == ""
+    assert lacking(target.transport, "wire", {"wheels": [wheels]}, "advice") == target.takes(wheels) == ""
+
+
+def test_a_supervisor_has_the_time_that_its_line_takes(tmp_path: Path, clock: Any) -> None:
+    """At 9600 baud it takes minutes: nobody gives up before; over a network the limit is what it was."""
+    limits: list[float] = []
+
+    class Noting(LocalTransport):
+        async def run(self, argv: Sequence[str], *, input: bytes = b"", timeout_s: float = 60.0) -> Completed:
+            limits.append(timeout_s)
+            return Completed(0, b"", b"")
+
+    for address in (ADDRESS, ""):
+        target = made(ADDRESS, tmp_path, clock)
+        rate, target.transport = rate_of(target.transport), Noting()
+        if address:
+            target.transport.rate = rate
+        asyncio.run(target.install("/file", os.urandom(100_000), 0o600))
+    assert limits == [pytest.approx(60 + 2 * 100_000 / 912, rel=0.01), 60.0]
 
 
 def test_the_console_log_is_bounded_and_of_two_files(tmp_path: Path) -> None:
