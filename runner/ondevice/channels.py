@@ -200,8 +200,8 @@ class Conversation:
             self.reliable.send(self._deflate.compress(message) + self._deflate.flush(zlib.Z_SYNC_FLUSH) if self._deflate else message)
         return self.reliable.due(now_ns)
 
-    def deadline_ns(self, now_ns: int) -> int:
-        return self.reliable.deadline_ns(now_ns)
+    def deadline_ns(self, now_ns: int, full: bool = False) -> int:
+        return self.reliable.deadline_ns(now_ns, full)
 
     def _inflated(self, stream: bytes) -> bytes:
         if self._inflate is None or not stream:

@@ -124,6 +124,8 @@ class Far:
 
     def _turn(self) -> None:
         now = time.monotonic_ns()
+        if self._conversation.reliable.silent(now):
+            return
         self._pending = self._pending or self._conversation.due(now)
         channels = self._conversation.channels
         sources = {
@@ -133,7 +135,7 @@ class Far:
             if channels.waiting(child.channel, stream) < AHEAD_BYTES
         }
         targets = [child.stdin for child in self._children.values() if child.input_open and child.input]
-        wait_s = max(0.0, (self._conversation.deadline_ns(now) - now) / 1e9)
+        wait_s = max(0.0, (self._conversation.deadline_ns(now, bool(self._pending)) - now) / 1e9)
         if self._leaving or any(not child.outputs for child in self._children.values()):
             wait_s = min(wait_s, LOOK_S)
         readable, writable, _ = select.select([self._line, *sources], [*targets, *([self._line] if self._pending else [])], [], wait_s)

@@ -245,8 +245,7 @@ class Reliable:
             self._byes -= 1
             self.lost = "" if self._byes else "we have ended: " + self._why.decode("utf-8", "replace")
             return self._write(BYE, 0, 0, self._why)
-        if now_ns - self._answered_ns > self._silence_ns:
-            self.lost = f"the other end of the line acknowledged nothing for {self._silence_ns / 1e9:g} s"
+        if self.silent(now_ns):
             return b""
         if self._probed:
             return self._write(PROBED, self._probed.popleft(), 0)
@@ -261,8 +260,17 @@ class Reliable:
                 return self._send(PING, Flight(now_ns))  # a question that was not answered is asked again, and not only at the next turn
         return self._fly(now_ns)
 
-    def deadline_ns(self, now_ns: int) -> int:
-        """When `due` has something to do by time alone; it says at once what it has at once."""
+    def silent(self, now_ns: int) -> bool:
+        """Whether it is `lost`, by silence at the latest: to be asked as well while the line takes nothing, and nothing is `due`."""
+        if not self.lost and now_ns - self._answered_ns > self._silence_ns:
+            self.lost = f"the other end of the line acknowledged nothing for {self._silence_ns / 1e9:g} s"
+        return bool(self.lost)
+
+    def deadline_ns(self, now_ns: int, full: bool = False) -> int:
+        """When `due` has something to do by time alone; it says at once what it has at once. While the line is `full` only silence
+        has a time: a packet that was given up could not be sent again."""
+        if full:
+            return self._answered_ns + self._silence_ns + 1
         timer = self._timer_at() if self._flying else self._spoke_ns + PING_INTERVAL_NS
         return min(timer, self._answered_ns + self._silence_ns + 1)
 

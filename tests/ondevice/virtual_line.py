@@ -8,6 +8,7 @@ from typing import Any
 
 Damage = Callable[[bytes], bytes]
 MS = 1_000_000
+MOST_AT_ONCE = 1000  # steps without time passing: more would be a processor that a real end keeps busy with nothing
 
 
 @dataclass
@@ -33,8 +34,9 @@ class Line:
         """Everything that is due is written; then time goes to the next arrival or deadline, and what arrives is received."""
         self._write()
         ends = {"near": self.near, "far": self.far}
-        times = [ends[name].deadline_ns(self.now_ns) for name in ends if not ends[name].lost]
-        times += [free - self._buffer_ns for name, free in self._free_ns.items() if free - self._buffer_ns > self.now_ns]
+        full = {name: free - self._buffer_ns for name, free in self._free_ns.items() if free - self._buffer_ns > self.now_ns}
+        times = [ends[name].deadline_ns(self.now_ns) for name in ends if not ends[name].lost and name not in full]
+        times += full.values()
         times += [self._arriving[0][0]] if self._arriving else []
         self.now_ns = max(self.now_ns, min(times, default=self.now_ns))
         while self._arriving and self._arriving[0][0] <= self.now_ns:
@@ -43,9 +45,11 @@ class Line:
 
     def run_until(self, reached: Callable[[], bool], limit_s: float = 3600) -> None:
         """Steps until it is `reached`, or one end is lost, or the limit in virtual time has passed."""
-        end_ns = self.now_ns + int(limit_s * 1e9)
+        end_ns, stands, before = self.now_ns + int(limit_s * 1e9), 0, self.now_ns
         while not reached() and not self.near.lost and not self.far.lost and self.now_ns < end_ns:
             self.step()
+            stands, before = (stands + 1 if self.now_ns == before else 0), self.now_ns
+            assert stands < MOST_AT_ONCE, f"time stands still at {self.now_ns / 1e9} s: an end wants to be asked again and again"
 
     @property
     def _buffer_ns(self) -> int:

@@ -96,6 +96,8 @@ class Talk:
     def _write(self) -> bool:
         """Whether anything was."""
         written = False
+        if not self.lost and self.conversation.reliable.silent(time.monotonic_ns()):
+            self._pending = b""  # a line that takes nothing is noticed, too
         while True:
             self._pending = self._pending or self.conversation.due(time.monotonic_ns())
             if not self._pending:
@@ -114,7 +116,7 @@ class Talk:
             self._timer.cancel()
         if not self.lost:
             now = time.monotonic_ns()
-            wait_s = max(0.0, (self.conversation.deadline_ns(now) - now) / 1e9)
+            wait_s = max(0.0, (self.conversation.deadline_ns(now, bool(self._pending)) - now) / 1e9)
             self._timer = self._loop.call_later(wait_s + 0.001, self.turn)
         return written
 

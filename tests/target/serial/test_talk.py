@@ -152,6 +152,29 @@ def test_an_adapter_that_is_pulled_out_is_a_lost_line_for_everybody(tmp_path: Pa
         with_transport(line, story)
 
 
+def test_a_line_that_takes_nothing_is_a_lost_line_and_costs_no_processor() -> None:
+    """Something holds it (XOFF, an adapter that hangs): whoever reads hears so when the silence is over, and meanwhile nothing spins."""
+    turns = []
+
+    async def story() -> None:
+        near, far = os.openpty()
+        tty.setraw(far)
+        os.set_blocking(near, False)
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                os.write(near, bytes(4096))
+        talk = Talk(near, Conversation(Reliable(EPOCH, True, time.monotonic_ns(), silence_limit_s=1.5)), lambda words: None)
+        turn, talk.turn = talk.turn, lambda: (turns.append(1), turn())[1]  # type: ignore[func-returns-value, method-assign]
+        with pytest.raises(LinkLost, match=r"acknowledged nothing for 1\.5 s"):
+            await talk.open(["cat"], errors=False)
+        await talk.close("it is over")
+        os.close(near)
+        os.close(far)
+
+    asyncio.run(asyncio.wait_for(story(), 20))
+    assert len(turns) < 20
+
+
 def test_what_a_kernel_prints_in_between_is_kept_and_harms_nothing(tmp_path: Path) -> None:
     """A second talker, twenty times a second: a transfer arrives, and the words are heard beside it."""
     heard: list[bytes] = []
