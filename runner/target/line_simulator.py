@@ -31,6 +31,7 @@ from types import TracebackType
 
 TICK_S = 0.005  # how much of a paced line moves at once
 READ_BYTES = 65536
+LATE_S = 0.05  # by which we may be late, before a paced line has lost its time
 END_LIMIT_S = 5.0
 AWAY_LOOK_S = 0.02  # how soon it is seen that somebody opens the port
 
@@ -86,6 +87,7 @@ class _Direction:
         self.waiting = bytearray()
         self.carried = 0
         self._bytes_per_s, self._free_at = bytes_per_s, time.monotonic()
+        self._backlog = False  # more was waiting at the last look than the line could take
 
     def open_at(self) -> float:
         """When the line takes the next byte."""
@@ -96,14 +98,16 @@ class _Direction:
         limit = max(1, int(self._bytes_per_s * TICK_S)) if self._bytes_per_s else READ_BYTES
         with contextlib.suppress(BlockingIOError):
             data = os.read(self.source, min(limit, READ_BYTES))
-            self.put(data)
+            self.put(data, late_s=LATE_S if self._backlog else 0.0)
+            self._backlog = len(data) == limit
             return data
         return b""
 
-    def put(self, data: bytes) -> None:
+    def put(self, data: bytes, late_s: float = 0.0) -> None:
+        """What had been waiting goes on where the line was, though we come up to `late_s` late: a busy machine makes no slower line."""
         self.carried += len(data)
         if self._bytes_per_s:
-            self._free_at = max(self._free_at, time.monotonic()) + len(data) / self._bytes_per_s
+            self._free_at = max(self._free_at, time.monotonic() - late_s) + len(data) / self._bytes_per_s
         self.waiting += self.noise(data)
 
     def write(self) -> None:
