@@ -83,7 +83,8 @@ def put_beside(before: dict[str, Any], names: Sequence[str], apart: dict[str, An
     """What was kept before, with the measurements `names` of another run in their places, and that run's own circumstances."""
     order, cases = list(TABLE), [case for case in before["cases"] if case["measurement"] not in names] + apart["cases"]
     about = {name: {key: apart[key] for key in ("machine", "versions", "rounds")} for name in names}
-    return {**before, "apart": {**before.get("apart", {}), **about}, "cases": sorted(cases, key=lambda case: order.index(case["measurement"]))}
+    cases.sort(key=lambda case: order.index(case["measurement"]))
+    return {**before, "apart": {**before.get("apart", {}), **about}, "cases": cases}
 
 
 def write_page(kept: dict[str, Any]) -> None:

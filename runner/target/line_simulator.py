@@ -164,6 +164,11 @@ class LineSimulator:
         self._to_near.put(words)
         os.write(self._wake_write, b"x")
 
+    def become(self, noise: Noise) -> None:
+        """From now on the line is like this; what is on its way has passed."""
+        self._to_far.noise = self._sampled(noise)
+        self._to_near.noise = self._sampled(dataclasses.replace(noise, seed=noise.seed + 1))
+
     def hang_up(self) -> None:
         """The near end's adapter is pulled out: whoever has it open hears that it is gone, and so is the path. Twice is once."""
         self._ended = True

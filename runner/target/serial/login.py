@@ -32,6 +32,7 @@ LIMIT_NS = 180 * S  # much was heard, and nothing that helps
 REFUSALS, BOOTS = 2, 3
 KEPT_BYTES = 4096
 FOREIGN_BYTES, FOREIGN_SHARE = 24, 0.3  # so many bytes of which so many are no text: another baud rate
+SETTLED_NS = 3 * S // 10  # what is heard before may have come at the rate that the port had before us
 _TEXT = frozenset(b"\t\n\r\x07\x08\x0e\x0f\x1b") | frozenset(range(0x20, 0x7F))
 _UNSEEN = re.compile(rb"\x1b\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]{0,200}(?:\x07|\x1b\\)|\x1b[()][0-9A-B]|\x1b[=>78]|[\r\x00]")
 _BEHIND = rb"\s*:[ \t]*(?:\Z|\[ *\d+\.\d+\] )"  # a prompt's colon: nothing comes behind it, or a kernel's words
@@ -65,8 +66,9 @@ class Login:
     def hear(self, data: bytes, now_ns: int) -> None:
         """Takes in what the console said."""
         self._heard_ns = now_ns if data else self._heard_ns
-        self._bytes += len(data)
-        self._foreign += self.foreign_bytes(data)
+        if now_ns - self._began_ns >= SETTLED_NS:
+            self._bytes += len(data)
+            self._foreign += self.foreign_bytes(data)
         heard = _UNSEEN.sub(b"", data)
         self._since = (self._since + heard)[-KEPT_BYTES:]
         *lines, rest = (self._line_now + heard).split(b"\n")

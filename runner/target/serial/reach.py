@@ -19,7 +19,7 @@ from runner.target.serial.login import Login
 from runner.target.serial.port import BAUDS, Address, Port, open_port
 from runner.target.serial.shell import Console
 from runner.target.serial.talk import Talk
-from runner.target.transports.base import LinkRefused
+from runner.target.transports.base import LinkLost, LinkRefused
 
 LISTEN_S = 1.0  # at each baud rate
 TEXT_BYTES, FOREIGN_SHARE = 3, 0.1  # what a right rate must give, and may hold of what is no text
@@ -56,17 +56,28 @@ class Reach:
             port.close()
             raise
 
-    async def _another_rate(self, console: Console, port: Port) -> LabError:
-        """What to say of bytes that are no text: the rate at which they are one, if a usual one is."""
-        for baud in BAUDS:
-            if baud == self._address.baud:
-                continue
-            port.set_baud(baud)
+    async def _is_text(self, console: Console) -> bool:
+        """Whether Enter is answered by text. A prompt for a password, which our own noise may have led to, wants a second one."""
+        heard = b""
+        for _ in range(2):
             await console.write(b"\r")
-            heard, deadline = b"", time.monotonic() + LISTEN_S
+            deadline = time.monotonic() + LISTEN_S
             while (left_s := deadline - time.monotonic()) > 0:
                 heard += await console.read(left_s)
-            if len(heard) >= TEXT_BYTES and Login.foreign_bytes(heard) <= FOREIGN_SHARE * len(heard):
+            if Login.foreign_bytes(heard) > FOREIGN_SHARE * len(heard) or not heard:
+                return False
+            if len(heard) >= TEXT_BYTES:
+                return True
+        return False
+
+    async def _another_rate(self, console: Console, port: Port) -> LabError:
+        """What to say of bytes that are no text: the rate at which they are one, if a usual one is."""
+        ours = self._address.baud
+        for baud in (*(each for each in BAUDS if each != ours), ours):
+            port.set_baud(baud)
+            if await self._is_text(console):
+                if baud == ours:
+                    return LinkLost(f"what {self._name} said at {ours} baud was no text, and now is: the line was disturbed")
                 return LinkRefused(
                     f"{self._name} speaks {baud} baud, and not {self._address.baud}",
                     do=f"write into the inventory: address: serial://{self._address.path}?baud={baud}",

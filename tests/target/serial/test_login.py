@@ -202,6 +202,18 @@ def test_text_of_another_baud_rate_is_recognised() -> None:
     assert log_in(broken).done
 
 
+def test_what_a_port_still_held_at_its_old_rate_is_not_held_against_the_device() -> None:
+    """Sixty bytes of no text in the moment of opening: a shell is reached all the same."""
+    login, console = Login("root", None, 0, (1, 2)), Console("shell")
+    login.hear(bytes(range(0xA0, 0xDC)), S // 10)
+    now = S // 10
+    while not login.done and not login.error and now < 60 * S:
+        now += S // 10
+        if keys := login.due(now):
+            login.hear(console.type(keys), now)
+    assert login.done and not login.error
+
+
 @pytest.mark.parametrize("says", [b"", b"U-Boot> "], ids=["mute", "a boot loader's prompt"])
 def test_nobody_there_is_an_error_within_its_limit(says: bytes) -> None:
     """A dead wire, and what answers everything with the same prompt: the last words are in the sentence."""

@@ -154,6 +154,18 @@ def test_another_baud_rate_is_named(tmp_path: Path, home: dict[str, str]) -> Non
         assert error.value.complaints[0].do.endswith(f"serial://{line.path}?baud=57600")
 
 
+@pytest.mark.real
+def test_a_line_that_was_only_disturbed_is_not_said_to_have_another_rate(tmp_path: Path, home: dict[str, str]) -> None:
+    """No text at first, and then text, at the very rate that was written down: LinkLost, and whoever asks again gets through."""
+    upper = {value: bytes((0x80 | value,)) for value in range(0x20, 0x7F)}
+    with LineSimulator([sys.executable, "-c", GETTY], Noise(changes=upper), baud=115_200, environment=home) as line:
+        better = threading.Timer(4.0, lambda: line.become(Noise()))
+        better.start()
+        with pytest.raises(LinkLost, match="said at 115200 baud was no text, and now is"):
+            opened(transport(line, tmp_path, password="correct-horse"))
+        better.join()
+
+
 # ---- the port -----------------------------------------------------------------------------------------------------------
 
 
