@@ -39,6 +39,8 @@ class Reach:
         """Raises LinkRefused for what waiting does not mend, LabError for all else. The port is free again then."""
         port = open_port(self._address, self._usb)
         self._usb = port.usb or self._usb
+        if port.path != self._address.path:
+            self._say(f"the adapter of {self._name} is back under another name: {port.path}, it was {self._address.path}")
         try:
             console = Console(port.fd, self._log)
             addends = (1000 + secrets.randbelow(9000), 1000 + secrets.randbelow(9000))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import grp
 import os
 import pwd
 import shutil
@@ -250,16 +251,46 @@ def test_a_port_that_we_may_not_open_names_its_group() -> None:
     with LineSimulator(["cat"]) as line:
         os.chmod(line.path, 0o660)
         code = (
-            "import os, sys; os.setgroups([]); os.setuid(int(sys.argv[1]))\n"
+            "import os, sys, serial, serial.tools.list_ports\n"
             "from runner.target.serial.port import Address, open_port\n"
-            "open_port(Address(sys.argv[2]))"
+            "os.setgroups([]); os.setgid(int(sys.argv[2])); os.setuid(int(sys.argv[1]))\n"
+            "open_port(Address(sys.argv[3]))"
         )
-        nobody = str(pwd.getpwnam("nobody").pw_uid)
-        done = subprocess.run([sys.executable, "-c", code, nobody, line.path], capture_output=True, text=True, check=False, cwd=Path.cwd())
-    if "ModuleNotFoundError" in done.stderr or "Permission denied: '/root" in done.stderr:
-        pytest.skip("another user may not read this checkout")
-    assert "may not be opened by user" in done.stderr and "it is for the group tty" in done.stderr
-    assert "usermod -aG tty" in done.stderr
+        nobody, group = pwd.getpwnam("nobody"), grp.getgrgid(os.stat(line.path).st_gid).gr_name
+        words = [sys.executable, "-c", code, str(nobody.pw_uid), str(nobody.pw_gid), line.path]
+        done = subprocess.run(words, capture_output=True, text=True, check=False, cwd=Path.cwd())
+    assert "may not be opened by user" in done.stderr and f"it is for the group {group}" in done.stderr
+    assert f"usermod -aG {group}" in done.stderr
+
+
+@pytest.mark.real
+def test_a_run_goes_on_over_an_adapter_that_is_back_under_another_name(
+    tmp_path: Path, home: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Pulled out in the middle: the line is lost, and opened again it is there, and says under which name."""
+
+    class Adapter:
+        vid, pid, location, serial_number = 0x0403, 0x6001, "1-1.2", "A1"
+
+        def __init__(self, device: str) -> None:
+            self.device = device
+
+    said: list[str] = []
+    with LineSimulator(["sh", "-i"], environment=home) as first, LineSimulator(["sh", "-i"], environment=home) as second:
+        plugged = [first.path]
+        monkeypatch.setattr(port, "_comports", lambda: [Adapter(path) for path in plugged])
+        way = transport(first, tmp_path, said)
+
+        async def story() -> None:
+            first.hang_up()
+            plugged[:] = [second.path]
+            with pytest.raises(LinkLost, match="the port is gone"):
+                await way.run(["true"])
+            await way.open()
+            assert (await way.run(["printf", "back"])).stdout == b"back"
+
+        opened(way, story)
+    assert said[-1] == f"the adapter of board is back under another name: {second.path}, it was {first.path}"
 
 
 def test_an_adapter_that_returns_under_another_name_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
