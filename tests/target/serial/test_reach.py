@@ -156,6 +156,26 @@ def test_another_baud_rate_is_named(tmp_path: Path, home: dict[str, str]) -> Non
 
 
 @pytest.mark.real
+def test_a_device_that_boots_in_a_loop_is_told_over_a_real_line(tmp_path: Path, home: dict[str, str]) -> None:
+    """LinkLost with how often and its last words: it may come up yet, so whoever has time asks again."""
+    boot = "import time\nprint('U-Boot 2024.01')\ntime.sleep(0.3)\nprint('panic: no root')\ntime.sleep(0.3)\n"
+    again = pytest.raises(LinkLost, match=r"boots again and again: 3 times in \d+ s; the last words were: ")
+    with LineSimulator([sys.executable, "-c", boot], environment=home) as line, again:
+        opened(transport(line, tmp_path))
+
+
+@pytest.mark.real
+@pytest.mark.parametrize(("password", "said"), [("wrong", "refuses user root"), (None, "asks for the password of root, and none is known")])
+def test_a_login_that_refuses_is_told_over_a_real_line(tmp_path: Path, home: dict[str, str], password: str | None, said: str) -> None:
+    """LinkRefused with what to do, and the port is free again: no run waits for what waiting does not mend."""
+    with LineSimulator([sys.executable, "-c", GETTY], environment=home) as line:
+        with pytest.raises(LinkRefused, match=said) as error:
+            opened(transport(line, tmp_path, password=password))
+        assert "password" in error.value.complaints[0].do and "wrong" not in str(error.value)
+        open_port(Address(line.path)).close()
+
+
+@pytest.mark.real
 def test_a_line_that_was_only_disturbed_is_not_said_to_have_another_rate(tmp_path: Path, home: dict[str, str]) -> None:
     """No text at first, and then text, at the very rate that was written down: LinkLost, and whoever asks again gets through."""
     upper = {value: bytes((0x80 | value,)) for value in range(0x20, 0x7F)}
