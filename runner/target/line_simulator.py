@@ -25,6 +25,7 @@ import subprocess
 import termios
 import threading
 import time
+import tty
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
@@ -139,6 +140,7 @@ class LineSimulator:
         self._near, near_tty = pty.openpty()
         self._far, self._far_tty = pty.openpty()
         self.path = os.ttyname(near_tty)
+        tty.setraw(near_tty)  # before whoever opens it has done so, it would echo what is said, and the far end would take that for typed
         os.close(near_tty)  # so that nobody has the port before you do
         self._away_until = 0.0  # nobody has it open, as of the last look
         self._speed = getattr(termios, f"B{baud}") if baud else 0

@@ -22,7 +22,7 @@ from runner.errors import LabError
 from runner.target.line_simulator import LineSimulator, Noise
 from runner.target.serial.port import Address
 from runner.target.serial.reach import Reach
-from runner.target.transports.base import LinkLost
+from runner.target.transports.base import LinkLost, Stream
 from runner.target.transports.serial import SerialTransport
 
 BAUD = 115_200
@@ -50,7 +50,7 @@ class Story:
         lost = ", ".join(f"{count} × {why}" for why, count in self.lost.most_common())
         faults = ", ".join(f"{count} × {name}" for name, count in sorted(self.faults.items()))
         return (
-            f"{self.done} commands, {self.carried_bytes / 1e6:.2f} MB there and back, {self.wrong} wrong, {self.opened} conversations, "
+            f"{self.done} commands, {self.carried_bytes / 1e6:.2f} MB there and back, {self.wrong} wrong, {self.opened} times opened, "
             f"longest wait {self.longest_s:.0f} s\n  faults: {faults}\n  lost: {lost or 'never'}\n  " + (self.hang or "nothing hung")
         )
 
@@ -127,6 +127,7 @@ class Bench:
             while True:
                 last = time.monotonic() >= until
                 try:
+                    self.story.opened += transport._talk is None or bool(transport._talk.lost)
                     await self._kept("to be reached", OPEN_LIMIT_S, transport.open())
                     await self._one(transport)
                     if last:
@@ -173,19 +174,19 @@ async def _there_and_back(transport: SerialTransport, data: bytes) -> bytes:
     stream = await transport.stream(["cat"])
     try:
         async with asyncio.timeout(RUN_LIMIT_S):
-            writing = asyncio.ensure_future(stream.write(data))
-            back = b""
-            while len(back) < len(data):
-                piece = await stream.read()
-                if not piece:
-                    break
-                back += piece
-            await writing
+            _, back = await asyncio.gather(stream.write(data), _all_of(stream, len(data)))
             return back
     except TimeoutError:
         raise LinkLost("the stream did not give everything back in time") from None
     finally:
         await stream.close()
+
+
+async def _all_of(stream: Stream, count: int) -> bytes:
+    back = b""
+    while len(back) < count and (piece := await stream.read()):
+        back += piece
+    return back
 
 
 def _kind(error: LabError) -> str:
@@ -206,7 +207,6 @@ def hours(folder: Path, duration_s: float, seed: int, *, pause_s: float = 20.0, 
         misfortune = asyncio.ensure_future(bench.misfortune(until, pause_s))
         try:
             await bench.work(until)
-            bench.story.opened = bench.story.opened or 1
         except Hang as hang:
             bench.story.hang = str(hang)
         finally:

@@ -62,11 +62,12 @@ class Login:
         self._stages: Counter[bytes] = Counter()  # of a boot, each of which says so once: a loader, a kernel
         self._last_words = b""
         self._bytes = self._foreign = 0
+        self._settled_ns = now_ns + SETTLED_NS
 
     def hear(self, data: bytes, now_ns: int) -> None:
         """Takes in what the console said."""
         self._heard_ns = now_ns if data else self._heard_ns
-        if now_ns - self._began_ns >= SETTLED_NS:
+        if now_ns >= self._settled_ns:
             self._bytes += len(data)
             self._foreign += self.foreign_bytes(data)
         heard = _UNSEEN.sub(b"", data)
@@ -79,6 +80,8 @@ class Login:
 
     def due(self, now_ns: int) -> bytes:
         """What is to be typed now, or b"". Call it again within a tenth of a second."""
+        if self.foreign and self._stop:
+            return self._stop_once(now_ns)
         self._judge(now_ns)
         if self.done or self.error:
             return b""
@@ -156,6 +159,14 @@ class Login:
             )
             return b""
         return self._type("password", self._password.reveal().encode() + b"\r", now_ns)
+
+    def _stop_once(self, now_ns: int) -> bytes:
+        """Packets are no text either: the device's end may be in the conversation of a coordinator that is gone. What comes behind
+        this is judged anew."""
+        stop, self._stop = self._stop, b""
+        self._bytes = self._foreign = 0
+        self._settled_ns = now_ns + SETTLED_NS
+        return self._type("wake", stop + b"\r", now_ns)
 
     def _next_wake(self) -> bytes:
         self._wakes += 1

@@ -202,6 +202,14 @@ def test_text_of_another_baud_rate_is_recognised() -> None:
     assert log_in(broken).done
 
 
+def test_packets_of_a_conversation_that_nobody_is_in_are_stopped_and_not_taken_for_another_rate() -> None:
+    """A coordinator was killed, and the device's end still asks for it: it is told to stop, and the shell is reached."""
+    console = Console("line")
+    console.chatter = lambda now_ns: bytes(range(0x80, 0x91)) if console.at == "line" and now_ns // (S // 10) % 10 == 0 else b""
+    login = log_in(console)
+    assert login.done and not login.error
+
+
 def test_what_a_port_still_held_at_its_old_rate_is_not_held_against_the_device() -> None:
     """Sixty bytes of no text in the moment of opening: a shell is reached all the same."""
     login, console = Login("root", None, 0, (1, 2)), Console("shell")

@@ -105,7 +105,7 @@ def test_a_transfer_that_broke_off_goes_on_where_it_was(tmp_path: Path, home: di
         found.with_name(found.name + ".part").write_bytes(whole[:-3000])
         found.unlink()
         opened(transport(line, tmp_path, said))
-    assert "putting 4 kB" in said[1]
+    assert "putting 3 kB" in said[1]
 
 
 @pytest.mark.real
@@ -123,6 +123,27 @@ def test_a_device_that_reboots_is_reached_again(tmp_path: Path, home: dict[str, 
         way = transport(line, tmp_path, password="correct-horse")
         opened(way, story)
     assert "many words of a kernel" in (tmp_path / "console.log").read_text(errors="replace")
+
+
+@pytest.mark.real
+def test_a_device_whose_coordinator_was_killed_is_reached_again(tmp_path: Path, home: dict[str, str]) -> None:
+    """No goodbye was said, and a command's output is under way, packet after packet that is no text: it is stopped, and not taken for
+    another baud rate."""
+
+    async def killed() -> None:
+        stream = await way.stream(["cat", "/dev/urandom"])
+        for _ in range(20):
+            await stream.read()
+        assert way._talk
+        way._talk._end()
+
+    async def story() -> None:
+        assert (await again.run(["printf", "back"])).stdout == b"back"
+
+    with LineSimulator(["sh", "-i"], environment=home) as line:
+        way, again = transport(line, tmp_path), transport(line, tmp_path)
+        opened(way, killed)
+        opened(again, story)
 
 
 @pytest.mark.real
