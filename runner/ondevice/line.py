@@ -29,6 +29,7 @@ STOP = b"~stop the serial line~"
 READ_BYTES = 65536
 AHEAD_BYTES = 8192  # read from a child before the line has taken it
 LOOK_S = 0.02  # how soon a child that has said all is found to have ended
+QUIET_S, HEAR_OUT_LIMIT_S = 0.3, 3.0  # when the other end has said all, once it is over
 GRACE_S = 2.0  # for a command whose channel was closed, before it is killed
 
 
@@ -234,6 +235,13 @@ class Far:
             time.sleep(LOOK_S if self._leaving else 0)
 
 
+def _hear_out(line: int) -> None:
+    """What is still on its way, the repetitions of a goodbye, is not left for the login shell to read as typed. Raises OSError."""
+    until = time.monotonic() + HEAR_OUT_LIMIT_S
+    while time.monotonic() < until and select.select([line], [], [], QUIET_S)[0] and os.read(line, READ_BYTES):
+        pass
+
+
 def _interrupt(number: int, frame: object) -> None:
     raise InterruptedError(errno.EINTR, f"it was told to end by signal {number}")
 
@@ -250,6 +258,8 @@ def main(argv: list[str]) -> int:
         os.write(line, (b"\r\n" + ready_words(epoch) + b"\r\n") * 3)  # nothing repeats what a line may damage here
         why = Far(line, Conversation(Reliable(epoch, False, time.monotonic_ns(), limit_s))).live()
     finally:
+        with contextlib.suppress(OSError):
+            _hear_out(line)
         with contextlib.suppress(OSError, termios.error):
             termios.tcflush(line, termios.TCIOFLUSH)
             termios.tcsetattr(line, termios.TCSANOW, before)

@@ -59,6 +59,7 @@ class Login:
         self._began_ns = self._heard_ns = self._typed_ns = self._listens_ns = now_ns
         self._typed = "nothing"  # what last: nothing, wake, user, password, question
         self._wakes = self._refusals = 0
+        self._stopped = False  # because what was heard is no text
         self._stages: Counter[bytes] = Counter()  # of a boot, each of which says so once: a loader, a kernel
         self._last_words = b""
         self._bytes = self._foreign = 0
@@ -80,7 +81,7 @@ class Login:
 
     def due(self, now_ns: int) -> bytes:
         """What is to be typed now, or b"". Call it again within a tenth of a second."""
-        if self.foreign and self._stop:
+        if self.foreign and self._stop and not self._stopped:
             return self._stop_once(now_ns)
         self._judge(now_ns)
         if self.done or self.error:
@@ -163,14 +164,14 @@ class Login:
     def _stop_once(self, now_ns: int) -> bytes:
         """Packets are no text either: the device's end may be in the conversation of a coordinator that is gone. What comes behind
         this is judged anew."""
-        stop, self._stop = self._stop, b""
+        self._stopped = True
         self._bytes = self._foreign = 0
         self._settled_ns = now_ns + SETTLED_NS
-        return self._type("wake", stop + b"\r", now_ns)
+        return self._type("wake", self._stop + b"\r", now_ns)
 
     def _next_wake(self) -> bytes:
         self._wakes += 1
-        return (self._stop if self._wakes == 2 else b"") + _WAKES[self._wakes % len(_WAKES)]
+        return (self._stop if self._wakes % len(_WAKES) == 2 else b"") + _WAKES[self._wakes % len(_WAKES)]
 
     def _type(self, what: str, keys: bytes, now_ns: int) -> bytes:
         self._typed, self._typed_ns, self._since = what, now_ns, b""  # a prompt is answered once
