@@ -60,12 +60,14 @@ def torture(wanted_bytes: int, seed: int, *, make: Callable[..., Any] = Reliable
     tally, number = Tally(), 0
     while tally.arrived_bytes < wanted_bytes and not tally.wrong_bytes and time.monotonic() < until:
         mix = MIXES[number % len(MIXES)]
-        _converse(tally, mix, seed * 1_000_003 + number, min(PER_MIX_BYTES, wanted_bytes - tally.arrived_bytes), make)
+        _converse(tally, mix, seed * 1_000_003 + number, min(PER_MIX_BYTES, wanted_bytes - tally.arrived_bytes), make, until)
         number += 1
     return tally
 
 
-def _converse(tally: Tally, mix: tuple[float, float, float, float], seed: int, wanted_bytes: int, make: Callable[..., Any]) -> None:
+def _converse(
+    tally: Tally, mix: tuple[float, float, float, float], seed: int, wanted_bytes: int, make: Callable[..., Any], until: float
+) -> None:
     flips, drops, inserts, repeats = mix
     noises = [Noise(2 * seed + way, flips=flips, drops=drops, inserts=inserts, repeats=repeats) for way in (0, 1)]
     epoch = seed.to_bytes(8, "big", signed=False)
@@ -85,7 +87,7 @@ def _converse(tally: Tally, mix: tuple[float, float, float, float], seed: int, w
                     tally.wrong_bytes += sum(a != b for a, b in zip(heard, right, strict=True))
                 arrived += len(heard)
                 line.heard[name].clear()
-        return arrived >= wanted_bytes or bool(tally.wrong_bytes)
+        return arrived >= wanted_bytes or bool(tally.wrong_bytes) or time.monotonic() >= until
 
     line.run_until(enough, limit_s=1000)
     tally.arrived_bytes += arrived
