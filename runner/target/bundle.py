@@ -10,6 +10,7 @@ import io
 import re
 import subprocess
 import sys
+import tempfile
 import zipfile
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
@@ -187,30 +188,36 @@ def _fetch(lock: Path, name: str, noun: str, hello: dict[str, Any], cache: Path,
     options = platform_options(hello)
     about = f"{name}-{hello['machine']}-{hello['platform']}-{hello['libc']}-{'.'.join(map(str, _python_of(hello)))}"
     folder = cache / "wheels" / re.sub(r"[^A-Za-z0-9.-]", "_", f"{about}-{sha256(lock.read_bytes())[:12]}")
-    pins = lock.read_text(encoding="utf-8")
     if not (folder / "whole").exists():
         say(f"fetching {noun} for {hello['machine']} (kept in the cache afterwards)")
         folder.mkdir(parents=True, exist_ok=True)
-        command = [sys.executable, "-m", "pip", "download", "-q", "--only-binary", ":all:", "--require-hashes", "--no-deps"]
-        command += ["-d", str(folder), *options, "-r", str(lock)]
-        try:
-            done = subprocess.run(command, capture_output=True, text=True, timeout=FETCH_LIMIT_S)
-        except subprocess.TimeoutExpired as error:
-            raise LabError(f"the pinned wheels did not arrive within {FETCH_LIMIT_S} s", do="check the way to a package index") from error
-        if done.returncode:
-            said = (done.stderr.strip().splitlines() or ["pip said nothing"])[-1]
-            raise LabError(
-                f"the pinned wheels cannot be fetched: {said}",
-                expected=f"every wheel of {lock.name}, by its hash; a package that has no wheel for {hello['machine']} cannot be used",
-                where=f"{lock}:{_line_of(said, pins)}",
-                do="give the coordinator access to a package index once; afterwards the cache is enough",
-            )
+        with tempfile.TemporaryDirectory(prefix="fetching-", dir=folder) as place:  # whoever looks meanwhile sees no half of a wheel
+            _download(lock, place, options, hello)
+            for wheel in Path(place).glob("*.whl"):
+                wheel.replace(folder / wheel.name)
         (folder / "whole").touch()
-    wheels = sorted(folder.glob("*.whl"))
+    wheels, pins = sorted(folder.glob("*.whl")), lock.read_text(encoding="utf-8")
     for wheel in wheels:  # the cache is only a cache: what it holds is checked each time
         if f"sha256:{sha256(wheel.read_bytes())}" not in pins:
             raise LabError(f"{wheel} is not the pinned wheel any more", expected=f"a hash of {lock.name}", do=f"remove {folder}")
     return wheels
+
+
+def _download(lock: Path, place: str, options: list[str], hello: dict[str, Any]) -> None:
+    command = [sys.executable, "-m", "pip", "download", "-q", "--only-binary", ":all:", "--require-hashes", "--no-deps"]
+    command += ["-d", place, *options, "-r", str(lock)]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=FETCH_LIMIT_S)
+    except subprocess.TimeoutExpired as error:
+        raise LabError(f"the pinned wheels did not arrive within {FETCH_LIMIT_S} s", do="check the way to a package index") from error
+    if done.returncode:
+        said = (done.stderr.strip().splitlines() or ["pip said nothing"])[-1]
+        raise LabError(
+            f"the pinned wheels cannot be fetched: {said}",
+            expected=f"every wheel of {lock.name}, by its hash; a package that has no wheel for {hello['machine']} cannot be used",
+            where=f"{lock}:{_line_of(said, lock.read_text(encoding='utf-8'))}",
+            do="give the coordinator access to a package index once; afterwards the cache is enough",
+        )
 
 
 def _line_of(said: str, pins: str) -> int:

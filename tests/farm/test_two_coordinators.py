@@ -31,9 +31,9 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 AS_IT_IS = "from runner.cli.main import main; main()"
 SHORT = """
 from runner.farm import lease
-from runner.story import live
-lease.LEASE_S = live.LEASE_S = 3.0
-lease.MARGIN_S = 1.0
+from runner.story import signs_of_life
+lease.LEASE_S = signs_of_life.LEASE_S = 3.0
+lease.MARGIN_S, signs_of_life.RENEW_EVERY_S = 1.0, 0.5
 """
 FOREIGN = """
 from runner.farm import lease

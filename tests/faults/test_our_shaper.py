@@ -284,17 +284,17 @@ def test_a_device_of_this_name_that_is_somebody_elses_is_not_taken(cable: Cable,
 
 def test_what_could_go_past_it_does_not_leave(cable: Cable, link: DataLink) -> None:
     """A socket that is bound to the interface by name cannot be led elsewhere: its packets are dropped, and not let through."""
-    bound = "import socket; s=socket.socket(socket.AF_INET,socket.SOCK_DGRAM); s.setsockopt(1,25,b'data0'); s.settimeout(1)\n"
+    bound = "import socket; s=socket.socket(socket.AF_INET,socket.SOCK_DGRAM); s.setsockopt(1,25,b'data0'); s.settimeout(WAIT_S)\n"
     bound += "try: s.sendto(b'x'*9,('10.99.0.1',7777)); print(len(s.recv(99)))\nexcept OSError: print('nothing')"
-    assert cable.on(cable.device, sys.executable, "-c", bound).stdout.strip() == "9"
+    assert cable.on(cable.device, sys.executable, "-c", bound.replace("WAIT_S", "20")).stdout.strip() == "9"
     cable.run(made(link, {"delay_ms": 1}, {"delay_ms": 1}).steps[0].acts)
-    assert cable.on(cable.device, sys.executable, "-c", bound).stdout.strip() == "nothing"
+    assert cable.on(cable.device, sys.executable, "-c", bound.replace("WAIT_S", "1")).stdout.strip() == "nothing"
 
 
 def test_what_is_forwarded_for_others_is_not_let_through(cable: Cable, link: DataLink) -> None:
     """From a third namespace behind the device: it passes before, not while the way up is shaped, and again afterwards."""
     behind = f"{cable.device}-3"
-    ask = "import socket; s=socket.socket(socket.AF_INET,socket.SOCK_DGRAM); s.settimeout(2); s.sendto(b'x'*9,('10.99.0.1',7777))\n"
+    ask = "import socket; s=socket.socket(socket.AF_INET,socket.SOCK_DGRAM); s.settimeout(WAIT_S); s.sendto(b'x'*9,('10.99.0.1',7777))\n"
     ask += "try: print(len(s.recv(99)))\nexcept OSError: print('nothing')"
     assert subprocess.run(["ip", "netns", "add", behind], check=False).returncode == 0
     try:
@@ -310,7 +310,8 @@ def test_what_is_forwarded_for_others_is_not_let_through(cable: Cable, link: Dat
         program = made(link, {"delay_ms": 1}, {"delay_ms": 1})
         for shaped in (False, True, False):
             cable.run(program.steps[0].acts if shaped else program.undo)
-            assert cable.on(behind, sys.executable, "-c", ask).stdout.strip() == ("nothing" if shaped else "9")
+            said = cable.on(behind, sys.executable, "-c", ask.replace("WAIT_S", "2" if shaped else "20")).stdout.strip()
+            assert said == ("nothing" if shaped else "9")
     finally:
         subprocess.run(["ip", "netns", "delete", behind], check=False)
 

@@ -150,7 +150,9 @@ class Trial:
         said = [", ".join(look["seen"]) or f"armed on the disk, {phase_of(look, program)}"]
         if self._cell.fault in SILENT and self._cell.phase != ARMING:
             sent, heard = await self._bench.heard_of()
-            if heard or not sent:
+            if not sent:
+                raise Missed("the board did not come to send anything")
+            if heard:
                 raise self._missed_or_wrong(await self._bench.look(program.signs), program, f"the far end heard {heard} of {sent}")
             said.append(f"{sent} sent and none heard")
         self._found.seen = "; ".join(said)

@@ -216,6 +216,24 @@ def test_an_entry_without_a_lock_needs_nothing_of_its_own(pipelines: Path, tmp_p
     assert not (tmp_path / "cache").exists()
 
 
+def test_who_looks_while_wheels_are_fetched_sees_none_of_them(
+    pipelines: Path, tmp_path: Path, index: Index, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two coordinators with one cache that is empty: neither takes what the other has half of."""
+    pin(pipelines, b"six")
+    seen: list[list[Path]] = []
+
+    def run(command: list[str], **how: Any) -> subprocess.CompletedProcess[str]:
+        done = index.run(command, **how)
+        seen.append(list((tmp_path / "cache").glob("wheels/*/*.whl")))
+        return done
+
+    monkeypatch.setattr(bundle.subprocess, "run", run)
+    (wheel,) = fetch_own_wheels(pipelines, hello(), tmp_path / "cache", print)
+    assert (seen, wheel.read_bytes()) == ([[]], b"six")
+    assert sorted(path.name for path in wheel.parent.iterdir()) == [wheel.name, "whole"]
+
+
 def test_an_entrys_own_wheels_are_fetched_for_the_device_by_hash_and_kept(pipelines: Path, tmp_path: Path, index: Index) -> None:
     """By pip, as Stageflow's are: wheels only, hashes required, the device's platform. The second time from the cache."""
     pin(pipelines, b"six")

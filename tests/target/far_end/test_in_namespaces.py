@@ -14,7 +14,7 @@ import secrets
 import shutil
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -134,6 +134,17 @@ async def both(link: Link, folder: Path) -> AsyncIterator[Both]:
             await asyncio.wait_for(device.wait(), 30)
 
 
+async def proven(look: Callable[[], Awaitable[list[dict[str, Any]]]]) -> None:
+    """Every row within, in one of two looks: as `story/links.py` does it, because a machine may be busy for a moment."""
+    rows: list[dict[str, Any]] = []
+    for _ in range(2):
+        rows = await look()
+        print("\n".join(str(row) for row in rows))
+        if all(row["within"] for row in rows):
+            return
+    raise AssertionError(rows)
+
+
 def narrow(rate_kbit_s: float) -> dict[str, Any]:
     way = Direction(rate_kbit_s=rate_kbit_s).model_dump(mode="json")
     return {"fault": "bandwidth", "up": way, "down": way}
@@ -154,13 +165,17 @@ def test_a_shaped_link_is_reached_and_one_that_is_not_is_not(link: Link, tmp_pat
             }, bare
             for namespace in (link.device, link.far):
                 link.shape(namespace, 256)
-            rows = compare([narrow(256)], before, await ends.measure(256))
-            assert all(row["within"] for row in rows), rows
-            print("\n".join(str(row) for row in rows))
+
+            async def shaped() -> list[dict[str, Any]]:
+                return compare([narrow(256)], before, await ends.measure(256))
+
+            async def opened_up() -> list[dict[str, Any]]:
+                return restored(before, await ends.measure())
+
+            await proven(shaped)
             for namespace in (link.device, link.far):
                 link.open_up(namespace)
-            after = restored(before, await ends.measure())
-            assert all(row["within"] for row in after), after
+            await proven(opened_up)
 
     asyncio.run(story())
 
@@ -177,8 +192,11 @@ def test_an_interface_that_is_down_passes_nothing(link: Link, tmp_path: Path) ->
             rows = compare([offline], before, await ends.measure())
             assert rows[0]["within"], rows
             link.down("up")
-            after = restored(before, await ends.measure())
-            assert all(row["within"] for row in after), after
+
+            async def up_again() -> list[dict[str, Any]]:
+                return restored(before, await ends.measure())
+
+            await proven(up_again)
             await ends.ask("stop")
 
     asyncio.run(story())

@@ -15,6 +15,7 @@ from runner.target.conformance import check_transport
 from runner.target.drivers import Request, make_target
 
 pytestmark = pytest.mark.qemu
+UNRENEWED_S = 600.0  # nobody renews the board here: longer than a boot and every check may take beside another board
 
 
 def test_it_conforms_towards_dropbear(tmp_path: Path) -> None:
@@ -27,6 +28,8 @@ def test_it_conforms_towards_dropbear(tmp_path: Path) -> None:
     async def scenario() -> dict[str, object]:
         target = await make_target(request)
         try:
+            await target.power.on()
+            await target.power.keep_on(UNRENEWED_S)
             await (await target.bring_up(lambda text: None)).close()
             await target.transport.close()
             await check_transport(lambda: target.transport)
