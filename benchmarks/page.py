@@ -31,6 +31,10 @@ def _lines(results: Sequence[Result], about: Mapping[str, Any]) -> Iterator[str]
     yield f"| with | {', '.join(f'{name} {version}' for name, version in sorted(about['versions'].items()))} |"
     quick = "; **a quick run, at most ten servers: to be made again**" if about["quick"] else ""
     yield f"| how | medians of {about['rounds']} rounds; short ones have more{quick} |"
+    for name, apart in about.get("apart", {}).items():
+        machine = f"load at the start {apart['machine'].get('load at the start', '?')}"
+        with_ = "".join(f", {tool} {apart['versions'][tool]}" for tool in ("sz",) if tool in apart["versions"])
+        yield f"| {name} | in a run of its own, medians of {apart['rounds']} rounds, {machine}{with_} |"
     yield ""
     yield "### Goals"
     yield ""

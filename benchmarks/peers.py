@@ -18,6 +18,7 @@ from benchmarks.values import Missing
 
 PYTHON_PEERS = ("paramiko", "fabric", "parallel-ssh", "ansible-core", "pyinfra", "asyncssh")
 PROGRAMS = {"ssh": ("ssh", "-V"), "scp": (), "rsync": ("rsync", "--version"), "sshd": (), "tar": ("tar", "--version")}
+PROGRAMS |= {"sz": ("sz", "--version"), "rz": ()}
 INSTALL_LIMIT_S = 600
 _VERSIONS = "import importlib.metadata as m, json; print(json.dumps({d.metadata['Name'].lower(): d.version for d in m.distributions()}))"
 

@@ -15,6 +15,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))  # nothing of benchmarks/ is installed
 
 from benchmarks import chart, machine, page, tools  # noqa: E402
+from benchmarks.__main__ import put_beside  # noqa: E402
 from benchmarks.bench import Bench  # noqa: E402
 from benchmarks.measurements import TABLE, cases_of, deploy, supervisor  # noqa: E402
 from benchmarks.peers import Peers  # noqa: E402
@@ -170,6 +171,16 @@ def test_slower_ones_reach_to_the_right_of_ours_and_faster_ones_to_the_left() ->
 def test_nothing_is_drawn_off_the_scale(ratio: float) -> None:
     """What is beyond the scale stands at its end, with its figure beside it."""
     assert chart.LABEL <= chart.across(ratio) <= chart.WIDTH
+
+
+def test_what_was_measured_apart_is_said_to_be_so() -> None:
+    """A measurement of another run takes the place of its namesake, in the table's order; all else stays, and the page says it."""
+    before = {**ABOUT, "cases": [{"measurement": "serial", "title": "old"}, {"measurement": "fan-out", "title": "kept"}]}
+    apart = {"machine": {"load at the start": "5.1"}, "versions": {"sz": "0.12"}, "rounds": 2, "cases": [{"measurement": "serial"}]}
+    found = put_beside(before, ["serial"], apart)
+    assert found["cases"] == [{"measurement": "fan-out", "title": "kept"}, {"measurement": "serial"}]
+    text = page.markdown([], found)
+    assert "| serial | in a run of its own, medians of 2 rounds, load at the start 5.1, sz 0.12 |" in text
 
 
 # ---- the parts of measurements -----------------------------------------------------------------------------------------

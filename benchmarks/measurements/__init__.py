@@ -17,6 +17,7 @@ TABLE: dict[str, str] = {
     "supervisor": "what the supervisor costs while a pipeline sleeps and it samples once a second",
     "journal": "what a journal record costs",
     "mirroring": "what a mirrored record costs",
+    "serial": "a serial line of 115,200 baud, clean and noisy",
 }
 
 

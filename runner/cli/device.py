@@ -1,5 +1,5 @@
 """`device`: what stands in the inventory, who holds it, and what is quarantined; the host keys that are pinned; and, from files of
-their own, shell, console, power and check."""
+their own, shell, console, power, provision and check."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from runner.cli.fit_thermal import device_fit_thermal
 from runner.cli.known_device import known_device
 from runner.cli.output import Output, columns
 from runner.cli.power import device_power
+from runner.cli.provision import device_provision
 from runner.cli.shell import device_console, device_shell
 from runner.cli.trial import device_revert
 from runner.errors import AskError, Complaint
@@ -138,16 +139,16 @@ def device_trust(output: Output, name: str) -> int:
     from runner.target.transports import ssh
 
     line = known_device(output, name).line
-    if not line.address:
+    if not line.host:
         raise AskError(
-            f"{name} has no `address` in the inventory, so there is no key to pin",
+            f"{name} has no `address` of a network in the inventory, so there is no key to pin",
             expected="a device that is reached over a network; the keys of emulated boards are made here and always checked",
             do="runner device list",
         )
 
     async def shown_now() -> str:
         with output.waiting(f"{name} to show its host key"):
-            return await ssh.fetch_host_key(line.address, line.port)
+            return await ssh.fetch_host_key(line.host, line.port)
 
     before = ssh.pinned(state_root(), name)
     key = asyncio.run(shown_now())
@@ -158,5 +159,6 @@ def device_trust(output: Output, name: str) -> int:
     return output.result({"device": name, "fingerprint": now, "replaced": before != "" and before != key}, said)
 
 
-for command in (device_shell, device_console, device_power, device_check, device_revert, device_fit_thermal):
+_COMMANDS = (device_shell, device_console, device_power, device_provision, device_check, device_revert, device_fit_thermal)
+for command in _COMMANDS:
     device.add_command(command)

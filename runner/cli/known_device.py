@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,11 +34,28 @@ class KnownDevice:
         return self.type.transport == "local"
 
     @property
+    def transports(self) -> tuple[str, ...]:
+        """The ways to it: its type's own, and SSH beside a serial line where it has that."""
+        also = self.type.transport == "serial" and (self.emulated or self.line.network)
+        return (self.type.transport, "ssh") if also else (self.type.transport,)
+
+    def over(self, transport: str) -> KnownDevice:
+        """The same device, reached over another of its `transports`: its lease, its power and its home are what they are."""
+        return replace(self, type=self.type.model_copy(update={"transport": transport}))
+
+    @property
     def folder(self) -> Path:
         """Its things in this user's state: disk, keys, logs. It may not be there yet."""
         from runner.lab.where import state_root
 
         return state_root() / ("boards" if self.emulated else "local") / self.name
+
+    @property
+    def console_log(self) -> Path:
+        """What it said on its console. It may not be there yet."""
+        from runner.lab.where import state_root
+
+        return state_root() / "consoles" / self.name / "console.log" if self.line.over_serial else self.folder / "console.log"
 
     def request(self, say: Callable[[str], None], **more: Any) -> Request:
         """What the makers of `target/drivers.py` want to know."""

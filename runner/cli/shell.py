@@ -2,7 +2,7 @@
 
     shell     this machine     the user's own $SHELL in the device's folder
               otherwise        the user's own `ssh`, in this process's place; it may meet the pinned host key and no other
-    console   an emulated board's console.log, followed; nothing in it moves the cursor
+    console   an emulated board's console.log, or what was heard over a device's serial line, followed; nothing in it moves the cursor
 
 Neither asks for the lease: looking is always allowed, and what is done there is done beside a run that may be under way.
 """
@@ -56,16 +56,17 @@ def device_shell(output: Output, name: str, command: tuple[str, ...]) -> int:
 @click.option("--once", is_flag=True, help="Print what is there and end.")
 @click.pass_obj
 def device_console(output: Output, name: str, once: bool) -> int:
-    """What the emulated board NAME prints on its console, until ^C; control characters are made harmless."""
+    """What NAME, an emulated board or a device on a serial line, prints on its console, until ^C, without control characters."""
     device = known_device(output, name, quiet=True)
-    if not device.emulated:
+    if not device.emulated and not device.line.over_serial:
         do = f"read {device.folder / 'supervisor.log'}" if device.is_this_machine else f"runner device shell {name}"
-        raise AskError(f"{name} has no console that is known here", expected="an emulated board", do=do)
+        raise AskError(f"{name} has no console that is known here", expected="an emulated board, or a device on a serial line", do=do)
     if output.as_json and not once:
         raise AskError("--json and a console that is followed both want standard output", do=f"runner device console {name} --once --json")
-    path = device.folder / "console.log"
+    path = device.console_log
     if not path.is_file():
-        raise LabError(f"{name} was never on: it has no console yet", where=str(path), do=f"runner device power {name} on")
+        do = f"runner exec EDGE-002 --device {name} --quick" if device.line.over_serial else f"runner device power {name} on"
+        raise LabError(f"{name} was never on: it has no console yet", where=str(path), do=do)
     seen = Console(path)
     if once:
         text = seen.new_text()
@@ -149,11 +150,17 @@ def _endpoint(device: KnownDevice) -> Endpoint:
             raise LabError(f"{device.name} is off", expected="a board that is on", do=f"runner device power {device.name} on")
         public = " ".join((device.folder / "host_key.pub").read_text(encoding="ascii").split()[:2])
         return Endpoint("127.0.0.1", facts["port"], "root", public, device.folder / "client_key")
-    if not device.line.address:
+    if device.line.over_serial and not device.line.network:
+        raise AskError(
+            f"{device.name} is reached over a serial line, and a run may be using it",
+            expected="a device that is reached over SSH",
+            do=f"runner device console {device.name}, or a terminal program of your own on its port",
+        )
+    if not device.line.host:
         raise AskError(
             f"{device.name} has no `address` in the inventory", expected="a device that is reached over SSH", do="runner device list"
         )
-    return Endpoint(device.line.address, device.line.port, device.line.user, pinned(state_root(), device.name))
+    return Endpoint(device.line.host, device.line.port, device.line.user, pinned(state_root(), device.name))
 
 
 def _here(output: Output, device: KnownDevice, words: Sequence[str]) -> NoReturn:

@@ -12,7 +12,7 @@ from pydantic_core import PydanticCustomError
 from runner.model.base import Name, Value
 
 SECRET_KEY = re.compile(r"pass(word|phrase|wd)?$|secret|token|credential|(api|private)[-_]?key", re.IGNORECASE)
-PART_OF = {"address": "@", "user": ":"}  # what stands there before a host, or after a name: user:password@host
+PART_OF = {"address": "@", "network": "@", "user": ":"}  # what stands there before a host, or after a name: user:password@host
 BELONGS_ELSEWHERE = (
     "no secret, and address and user each by themselves: a password belongs into the environment "
     "(RUNNER_SECRET_<DEVICE>_SSH_PASSWORD), a keyring, or ~/.config/stageflow-runner/secrets.yaml"
@@ -175,10 +175,12 @@ class DeviceType(Public):
 
 class DeviceLine(Public):
     """One device of the inventory. `address` is for devices that are reached over a network: a name or an alias of
-    `~/.ssh/config`, which also decides port and user where they are not given here."""
+    `~/.ssh/config`, which also decides port and user where they are not given here; or the port of a serial line. `network` is for
+    one on a serial line that has a network, too: its name there, for what is too much for the line."""
 
     type: str
     address: str = ""
+    network: str = ""
     port: int | None = Field(None, ge=1, le=65535)
     user: str = ""
     data_link: DataLink | None = None  # this device's own, where it differs from its type's
@@ -186,7 +188,19 @@ class DeviceLine(Public):
 
     def identity(self, name: str) -> str:
         """What this device is, whatever a lab calls it: its address, or for devices of this host their name."""
+        if self.over_serial:
+            return re.sub(r"[^A-Za-z0-9.-]", "_", self.address.partition("?")[0])
         return re.sub(r"[^A-Za-z0-9.-]", "_", f"{self.address}-{self.port or 22}") if self.address else name
+
+    @property
+    def host(self) -> str:
+        """Where it is reached over a network; "" where it is not."""
+        return self.network if self.over_serial else self.address
+
+    @property
+    def over_serial(self) -> bool:
+        """Whether its address is a port of this machine: serial:///dev/serial/by-id/NAME?baud=115200."""
+        return self.address.startswith("serial:")
 
 
 class Inventory(Value):

@@ -2,50 +2,27 @@
 
 import sys
 
-if sys.argv[1:2] == ["attach"] and len(sys.argv) == 3:
+PARTS = {  # by its word: the module that takes the words behind it
+    "shape": "shaper", "line": "line", "sensors": "sensors", "heater": "own_heat", "frequency": "frequency",
+    "confine": "cgroup", "disk": "small_disk", "clock": "wrong_clock",
+}  # fmt: skip
+
+word, words = "".join(sys.argv[1:2]), sys.argv[2:]
+
+if word == "attach" and len(words) == 1:
     from ondevice.bridge import attach  # type: ignore[import-not-found]
 
-    sys.exit(attach(sys.argv[2]))
+    sys.exit(attach(*words))
 
-if sys.argv[1:2] == ["guard"] and len(sys.argv) == 5:  # as small as it can be: there are two of them
+if word == "guard" and len(words) == 3:  # as small as it can be: there are two of them
     from ondevice import guard  # type: ignore[import-not-found]
 
-    sys.exit(guard.main(*sys.argv[2:]))
+    sys.exit(guard.main(*words))
 
-if sys.argv[1:2] == ["shape"]:
-    from ondevice import shaper
+if word in PARTS:
+    from importlib import import_module
 
-    sys.exit(shaper.main(sys.argv[2:]))
-
-if sys.argv[1:2] == ["sensors"]:
-    from ondevice import sensors
-
-    sys.exit(sensors.main(sys.argv[2:]))
-
-if sys.argv[1:2] == ["heater"]:
-    from ondevice import own_heat
-
-    sys.exit(own_heat.main(sys.argv[2:]))
-
-if sys.argv[1:2] == ["confine"]:
-    from ondevice import cgroup
-
-    sys.exit(cgroup.main(sys.argv[2:]))
-
-if sys.argv[1:2] == ["disk"]:
-    from ondevice import small_disk
-
-    sys.exit(small_disk.main(sys.argv[2:]))
-
-if sys.argv[1:2] == ["clock"]:
-    from ondevice import wrong_clock
-
-    sys.exit(wrong_clock.main(sys.argv[2:]))
-
-if sys.argv[1:2] == ["frequency"]:
-    from ondevice import frequency
-
-    sys.exit(frequency.main(sys.argv[2:]))
+    sys.exit(import_module(f"ondevice.{PARTS[word]}").main(words))
 
 from ondevice.supervisor import main  # type: ignore[import-not-found]
 

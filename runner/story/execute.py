@@ -46,8 +46,10 @@ from runner.story.prove import prove_disk
 from runner.story.run import Emit, Run, past_of, token_of
 from runner.story.steps import step
 from runner.target.bundle import fetch_own_wheels, fetch_wheels, make_bundle
+from runner.target.rate import lacking
 from runner.target.target import Target
 
+BEFOREHAND = "`runner device provision {}` lays it there beforehand, over SSH where it has that; or keep it on its image"
 MAX_EXTRA_ROUNDS = 3  # rounds of extra executions that make up for vacuous cuts
 
 Adjust = Callable[[Target], None]
@@ -222,11 +224,17 @@ async def _open_folder(plan: Plan, lab: Lab, clock: Clock, emit: Emit, lease: Le
 @step("push")
 async def _push(run: Run) -> None:
     """Supervisor's needs by hash: pipelines and the wheels for this device. A second run sends nothing."""
-    assert run.session
+    assert run.session and run.target
+    target = run.target
     wheels = await asyncio.to_thread(fetch_wheels, run.plan.stageflow, run.session.hello, cache_root(), run.say)
     wheels += await asyncio.to_thread(fetch_own_wheels, run.folder.pipelines, run.session.hello, cache_root(), run.say)
     run.bundle = bundle = make_bundle(run.folder.pipelines, run.plan.pipeline_folder, wheels)
-    sent = await run.session.push(bundle.blobs)
+
+    def announce(missing: frozenset[str]) -> None:
+        if warning := lacking(target.transport, target.name, bundle.kinds(missing), BEFOREHAND.format(target.name)):
+            run.say(warning)
+
+    sent = await run.session.push(bundle.blobs, announce)
     if sent:
         run.say(f"pushed {sent / 1e6:.1f} MB")
     await unpack(run)

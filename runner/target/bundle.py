@@ -12,7 +12,7 @@ import subprocess
 import sys
 import tempfile
 import zipfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -79,6 +79,23 @@ class Bundle:
     def environment_tree(self) -> str:
         return tree_name(self.environment_blobs)
 
+    def kinds(self, missing: Collection[str]) -> dict[str, list[bytes]]:
+        """Those of its blobs that are `missing`, by what they are to a person."""
+        wheels = [self.blobs[sha256] for sha256 in self.environment_blobs if sha256 in missing]
+        return {"wheels": wheels, "pipelines": [self.blobs[self.pipeline_blob]] if self.pipeline_blob in missing else []}
+
+
+@dataclass(frozen=True)
+class Environment:
+    """What pipelines import: wheels by hash, in the order in which they are unpacked, and the version of each."""
+
+    blobs: dict[str, bytes]
+    dependencies: dict[str, str]
+
+    @property
+    def tree(self) -> str:
+        return tree_name(self.blobs)
+
 
 def tree_name(blobs: Iterable[str]) -> str:
     return sha256("\n".join(blobs).encode())
@@ -88,23 +105,28 @@ def make_bundle(pipelines: Path, name: str, wheels: Iterable[Path]) -> Bundle:
     """Everything for one device. Raises AskError for two wheels of one package: only one of them would be there on the device."""
     sources = pipeline_sources(pipelines, name)
     pipeline = make_zip(sources)
-    blobs = {sha256(pipeline): pipeline}
-    environment: list[str] = []
+    environment = make_environment(wheels)
+    hashes = {path: sha256(data) for path, data in sources.items()}
+    blobs = {sha256(pipeline): pipeline, **environment.blobs}
+    return Bundle(blobs, sha256(pipeline), hashes, tuple(environment.blobs), environment.dependencies)
+
+
+def make_environment(wheels: Iterable[Path]) -> Environment:
+    """The wheels of one tree, in the order of their names. Raises AskError as `make_bundle`."""
+    blobs: dict[str, bytes] = {}
     dependencies: dict[str, str] = {}
     for wheel in sorted(wheels, key=lambda path: path.name):
         data = wheel.read_bytes()
         package, version = wheel.name.split("-")[:2]
         known_as = package.replace("_", "-").lower()
-        if sha256(data) in environment:  # an entry may pin what Stageflow needs, too
+        if sha256(data) in blobs:  # an entry may pin what Stageflow needs, too
             continue
         if known_as in dependencies:
             found = f"two wheels of {known_as}: {dependencies[known_as]}, and {version} in {wheel.name}"
             raise AskError(found, expected=f"one: what Stageflow needs is not in an entry's {OWN_LOCK}, or the same wheel")
-        environment.append(sha256(data))
-        blobs[environment[-1]] = data
+        blobs[sha256(data)] = data
         dependencies[known_as] = version
-    hashes = {path: sha256(data) for path, data in sources.items()}
-    return Bundle(blobs, sha256(pipeline), hashes, tuple(environment), dependencies)
+    return Environment(blobs, dependencies)
 
 
 # ---- wheels -------------------------------------------------------------------------------------------------

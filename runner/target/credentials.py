@@ -24,7 +24,7 @@ from runner.lab.yaml_source import Source
 
 PREFIX = "RUNNER_SECRET_"
 SERVICE = "stageflow-runner"
-KINDS = ("ssh_password", "ssh_passphrase")
+KINDS = ("ssh_password", "ssh_passphrase", "serial_password")
 OTHERS = 0o077
 
 

@@ -31,6 +31,7 @@ POWER: dict[str, str] = {
 }
 TRANSPORTS: dict[str, str] = {
     "local": "runner.target.transports.local:make",
+    "serial": "runner.target.transports.serial:make",
     "ssh": "runner.target.transports.ssh:make",
 }
 
@@ -92,6 +93,10 @@ def known_line(reader: Reader, source: Source, name: str, line: DeviceLine) -> D
         do = "take it out, or a type with another transport"
         where = source.where(("devices", name, "address"))
         reader.complain(f"{name} has an address, and its type {line.type!r} is this machine", "no address", where, do)
+    if line.network and not line.over_serial:
+        do = "say it as `address`" if not line.address else "take it out"
+        where = source.where(("devices", name, "network"))
+        reader.complain(f"{name} has a `network` and no serial line", "a `network` beside an `address: serial:///…` alone", where, do)
     return found
 
 

@@ -141,12 +141,17 @@ class Session:
             raise LinkLost(f"the supervisor answered {do!r} with something that is no answer")
         return result
 
-    async def push(self, blobs: dict[str, bytes]) -> int:
-        """Sends those blobs that the device lacks; returns the bytes sent. Durable there when this returns."""
+    async def push(self, blobs: dict[str, bytes], announce: Callable[[frozenset[str]], None] = lambda missing: None) -> int:
+        """Sends those blobs that the device lacks; returns the bytes sent. Durable there when this returns.
+
+        `announce` is told which of them it will be, before the first byte.
+        """
         missing = [sha256 for sha256 in (await self.ask("missing", hashes=sorted(blobs)))["missing"] if isinstance(sha256, str)]
         sent = 0
         if not blobs.keys() >= set(missing):
             raise LinkLost("the device asks for blobs that nobody offered")
+        if missing:
+            announce(frozenset(missing))
         for sha256 in sorted(set(missing)):
             data = blobs[sha256]
             for start in range(0, len(data), PIECE_BYTES):

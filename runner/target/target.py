@@ -27,11 +27,13 @@ from runner.target.growing import GrowingFile
 from runner.target.holding import Alone, Holding
 from runner.target.power.base import Power
 from runner.target.preflight import BUSY, look_and_join
+from runner.target.rate import duration_s, duration_words, rate_of, size_words
 from runner.target.session import NotOurs, RemoteError, Session
 from runner.target.transports.base import LinkLost, LinkRefused, Transport, words
 
 RETRY_INTERVAL_S = 0.2
 ATTACH_LIMIT_S = 20.0
+INSTALL_LIMIT_S = 60.0  # of one file, beside what the line takes
 INSTALL = """
 import hashlib, os, sys
 path, mode = sys.argv[1], int(sys.argv[2], 8)
@@ -94,6 +96,7 @@ class Target:
     clock: Clock
     holding: Holding = field(default_factory=Alone)
     supervisor: bytes = field(default_factory=functools.cache(supervisor_zip))
+    installed_bytes: int = 0  # of a supervisor that had to be sent
 
     @property
     def loss(self) -> Loss:
@@ -117,9 +120,10 @@ class Target:
             with contextlib.suppress(LinkLost, RemoteError, NotOurs):  # then the ordinary way says what is wrong
                 return await Session.over(stream, self.clock, self.holding.claim, take=True, limit_s=ATTACH_LIMIT_S)
         if not found.installed:
-            say("installing the supervisor")
+            say(f"installing the supervisor{self.takes(self.supervisor)}")
             archive = f"{self.home.state}/{sha256(self.supervisor)}.zip"
             await self.install(archive, self.supervisor, 0o600)
+            self.installed_bytes = len(self.supervisor)
             done = await self.transport.run([self.home.python, archive, "install", self.home.state, archive], timeout_s=90)
             if done.exit_status:
                 raise LabError(f"the supervisor cannot be installed on {self.name}: {_tail(done.stderr)}")
@@ -168,9 +172,16 @@ class Target:
 
     async def install(self, path: str, data: bytes, mode: int) -> None:
         """A whole file on the device, durable when this returns. Raises LabError."""
-        done = await self.transport.run([self.home.python, "-c", INSTALL, path, oct(mode), sha256(data)], input=data)
+        limit_s = INSTALL_LIMIT_S + 2 * duration_s(self.transport, [data])
+        argv = [self.home.python, "-c", INSTALL, path, oct(mode), sha256(data)]
+        done = await self.transport.run(argv, input=data, timeout_s=limit_s)
         if done.exit_status:
             raise LabError(f"{path} cannot be written on {self.name}: {_tail(done.stderr)}")
+
+    def takes(self, data: bytes) -> str:
+        """Behind what is to be sent: its size and its time, where the transport is slow enough for that to matter."""
+        rate = rate_of(self.transport)
+        return f": {size_words(len(data))}, about {duration_words(duration_s(self.transport, [data]))} at {rate.words}" if rate else ""
 
     async def shut_down(self) -> None:
         """Nothing of ours runs afterwards, here or on the device; what it stored stays, for all of it was flushed."""

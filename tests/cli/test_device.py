@@ -125,7 +125,8 @@ def test_a_driver_that_nobody_has_is_told_as_any_mistake(runner: Runner, make_la
     root = make_lab({"inventory.yaml": "devices:\n  pi-04: { type: big-board }\n", "devices/big-board.yaml": wrong})
     said = runner("--lab", str(root), "device", *words)
     assert said.exit_code == 2
-    assert "big-board.yaml:4: no transport driver is called 'shh' (did you mean 'ssh'?)\n  expected: one of local, ssh\n" in said.err
+    expected = "expected: one of local, serial, ssh\n"
+    assert f"big-board.yaml:4: no transport driver is called 'shh' (did you mean 'ssh'?)\n  {expected}" in said.err
     assert "big-board.yaml:5: no power driver is called 'proces' (did you mean 'process'?)" in said.err
 
 
@@ -142,13 +143,13 @@ def test_a_list_that_is_remembered_knows_when_somebody_elses_driver_is_gone(
     runner: Runner, make_lab: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The files are the same as before, and the package that brought the driver was removed."""
-    outside = REAL.replace("transport: ssh", "transport: serial")
+    outside = REAL.replace("transport: ssh", "transport: telnet")
     root = make_lab({"inventory.yaml": "devices:\n  pi-04: { type: big-board }\n", "devices/big-board.yaml": outside})
-    point = EntryPoint("serial", "somewhere:make", "stageflow_runner.transports")
+    point = EntryPoint("telnet", "somewhere:make", "stageflow_runner.transports")
     with monkeypatch.context() as installed:
         installed.setattr(drivers, "entry_points", lambda group: [point] if group == point.group else [])
         assert [runner("--lab", str(root), "device", "list").exit_code for _ in range(2)] == [0, 0]
-    assert "no transport driver is called 'serial'" in runner("--lab", str(root), "device", "list").err
+    assert "no transport driver is called 'telnet'" in runner("--lab", str(root), "device", "list").err
 
 
 def test_a_device_is_shown_in_words(runner: Runner, lab: Path) -> None:

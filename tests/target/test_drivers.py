@@ -51,7 +51,7 @@ def test_a_local_target_is_put_together_from_its_type(request_: Request) -> None
     assert asyncio.run(target.power.disk()) == {}
 
 
-@pytest.mark.parametrize(("field", "among"), [("power", "process, qemu"), ("transport", "local, ssh")])
+@pytest.mark.parametrize(("field", "among"), [("power", "process, qemu"), ("transport", "local, serial, ssh")])
 def test_a_driver_that_is_not_there_is_told_with_those_that_are(request_: Request, field: str, among: str) -> None:
     """An error in what was asked, before anything has moved."""
     wrong = dataclasses.replace(request_, type=LOCAL.model_copy(update={field: "nope"}))
@@ -82,7 +82,7 @@ def make_fake(request: Request, power: Any) -> FakeTransport:
 def test_an_outsiders_driver_is_found_by_its_entry_point(request_: Request, outsider: Callable[[str], None]) -> None:
     """Its name is known, and it is used where a device type says so."""
     outsider("carrier-pigeon")
-    assert known("transports") == ["carrier-pigeon", "local", "ssh"]
+    assert known("transports") == ["carrier-pigeon", "local", "serial", "ssh"]
     theirs = dataclasses.replace(request_, type=LOCAL.model_copy(update={"transport": "carrier-pigeon"}))
     assert isinstance(asyncio.run(make_target(theirs)).transport, FakeTransport)
 

@@ -326,7 +326,9 @@ def test_only_what_the_device_lacks_is_pushed(talk: Callable[..., Supervisor]) -
 
     async def story(session: Session, supervisor: Supervisor) -> None:
         supervisor.verbs["missing"] = {"missing": ["aa" * 32]}
-        assert await session.push({"aa" * 32: large, "bb" * 32: b"there"}) == len(large)
+        told: list[frozenset[str]] = []
+        assert await session.push({"aa" * 32: large, "bb" * 32: b"there"}, told.append) == len(large)
+        assert told == [frozenset({"aa" * 32})]  # before the first of them
         supervisor.verbs["missing"] = {"missing": []}
         assert await session.push({"aa" * 32: large}) == 0
 

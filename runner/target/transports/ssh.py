@@ -40,11 +40,11 @@ def make(request: Request, power: Power) -> SshTransport:
 
     def find() -> Endpoint:
         line = request.line
-        return power.endpoint() or Endpoint(line.address, line.port, line.user, pinned(request.state, request.name))
+        return power.endpoint() or Endpoint(line.host, line.port, line.user, pinned(request.state, request.name))
 
     from runner.target.credentials import find_secret
 
-    if not request.line.address:
+    if not request.line.host:
         return SshTransport(find)
     return SshTransport(find, find_secret(request.name, "ssh_password"), find_secret(request.name, "ssh_passphrase"))
 

@@ -1,0 +1,195 @@
+"""The port that a line begins at: found, opened for us alone, and its troubles in words that help.
+
+    serial:///dev/serial/by-id/usb-FTDI_FT232R_A50285BI-if00-port0?baud=115200
+
+Everything here is on this machine: who holds the port, which group may open it, under which name an adapter came back. pyserial
+sets it up; reading and writing are the event loop's.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import grp
+import os
+import re
+import stat
+import termios
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qs, urlsplit
+
+from runner.errors import AskError, LabError
+from runner.target.transports.base import LinkRefused
+
+if TYPE_CHECKING:
+    from serial import Serial
+
+SCHEME = "serial"
+BAUDS = (115_200, 9600, 57_600, 38_400, 19_200, 230_400, 460_800, 921_600, 1_500_000)  # in the order in which they are tried
+MIN_BAUD, MAX_BAUD = 300, 4_000_000
+EXAMPLE = "serial:///dev/serial/by-id/NAME?baud=115200"
+
+
+@dataclass(frozen=True)
+class Address:
+    """What an inventory line says of a serial device."""
+
+    path: str
+    baud: int = BAUDS[0]
+
+    @classmethod
+    def parse(cls, text: str) -> Address:
+        """Raises AskError for what is no such address."""
+        parts = urlsplit(text)
+        asked = parse_qs(parts.query, keep_blank_values=True)
+        baud = asked.pop("baud", [str(BAUDS[0])])[-1]
+        if parts.scheme != SCHEME or parts.netloc or not parts.path.startswith("/") or asked or parts.fragment:
+            raise AskError(f"{text!r} is no address of a serial port", expected=EXAMPLE)
+        if not re.fullmatch(r"\d{1,7}", baud) or not MIN_BAUD <= int(baud) <= MAX_BAUD:
+            raise AskError(f"{baud!r} is no baud rate", expected=f"a number from {MIN_BAUD} to {MAX_BAUD}, as in {EXAMPLE}")
+        return cls(parts.path, int(baud))
+
+
+class Port:
+    """An open port, for us alone. `fd` is for the event loop."""
+
+    def __init__(self, serial: Serial, path: str) -> None:
+        self._serial, self.path = serial, path
+        self.usb = usb_of(path)
+        self._tell_silence_from_the_end()
+
+    @property
+    def fd(self) -> int:
+        return int(self._serial.fd)
+
+    def set_baud(self, baud: int) -> None:
+        self._serial.baudrate = baud
+        self._tell_silence_from_the_end()
+
+    def _tell_silence_from_the_end(self) -> None:
+        """pyserial lets a read without bytes return none, as does one of a port that is gone; so it is EAGAIN, and only the end is b""."""
+        settings = termios.tcgetattr(self.fd)
+        settings[6][termios.VMIN] = 1
+        termios.tcsetattr(self.fd, termios.TCSANOW, settings)
+
+    def close(self) -> None:
+        """Never raises; safe to call twice."""
+        with contextlib.suppress(OSError, TypeError, ValueError):  # closed by now
+            fcntl.flock(self.fd, fcntl.LOCK_UN)  # a process that is just being forked has the lock, too
+        with contextlib.suppress(OSError):
+            self._serial.close()
+
+
+def open_port(address: Address, usb: str = "") -> Port:
+    """The port of that address, or the one under which the same USB adapter (`usb`) is there now.
+
+    Raises LinkRefused when somebody else has it or we may not, LabError when it is not there.
+    """
+    from serial import Serial, SerialException
+
+    path = address.path if os.path.exists(address.path) or not usb else returned(usb) or address.path
+    try:
+        _check(path)
+        return Port(Serial(path, address.baud, timeout=0, exclusive=True, xonxoff=False, rtscts=False), path)
+    except SerialException as error:
+        raise _refusal(path, error.errno or errno.EBUSY, str(error)) from error
+    except OSError as error:
+        raise _refusal(path, error.errno or 0, error.strerror or str(error)) from error
+    except ValueError as error:
+        raise LabError(f"{path} does not take {address.baud} baud: {error}", do="choose a rate that the adapter has") from error
+
+
+def _check(path: str) -> None:
+    """Raises OSError for what pyserial would wrap into a text, and LinkRefused for a port that others have without a lock."""
+    fd = os.open(path, os.O_RDWR | os.O_NOCTTY | os.O_NONBLOCK)
+    try:
+        if not os.isatty(fd):
+            raise LabError(f"{path} is no serial port", expected="a tty, as in " + EXAMPLE)
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    finally:
+        os.close(fd)
+    others = list(holders(path))
+    if others:
+        raise _in_use(path, others)
+
+
+def holders(path: str, proc: Path = Path("/proc")) -> Iterator[tuple[int, str]]:
+    """Processes that have the port open, ours apart, with their command: pid and words. Of those that we may look at."""
+    device = os.stat(path).st_rdev
+    for folder in proc.iterdir():
+        if folder.name.isdecimal() and int(folder.name) != os.getpid():
+            with contextlib.suppress(OSError):
+                if any(_is_open(entry, device) for entry in (folder / "fd").iterdir()):
+                    yield int(folder.name), (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode("utf-8", "replace").strip()
+
+
+def _is_open(entry: Path, device: int) -> bool:
+    try:
+        found = entry.stat()
+    except OSError:
+        return False
+    return stat.S_ISCHR(found.st_mode) and found.st_rdev == device
+
+
+def _in_use(path: str, others: list[tuple[int, str]]) -> LinkRefused:
+    who = ", ".join(f"process {pid} ({command[:80] or 'no name'})" for pid, command in others[:3])
+    return LinkRefused(f"{path} is in use by {who or 'this process, or one of another user'}", do="end it, or let it let go of the port")
+
+
+def _refusal(path: str, number: int, said: str) -> LabError:
+    """What went wrong with a port, for whoever must put it right."""
+    if number in (errno.ENOENT, errno.ENODEV, errno.ENXIO):
+        there = ", ".join(ports()) or "none"
+        return LabError(f"there is no port {path}", expected=f"an adapter that is plugged in; there now: {there}", do="look at the cable")
+    if number in (errno.EBUSY, errno.EAGAIN):
+        return _in_use(path, list(holders(path)))
+    if number in (errno.EACCES, errno.EPERM):
+        group = _group(path)
+        return LinkRefused(
+            f"{path} may not be opened by user {os.geteuid()}: it is for the group {group}",
+            do=f"sudo usermod -aG {group} $USER, then log in again",
+        )
+    return LabError(f"{path} cannot be opened: {said}")
+
+
+def _group(path: str) -> str:
+    number = os.stat(path).st_gid
+    try:
+        return grp.getgrgid(number).gr_name
+    except KeyError:
+        return str(number)
+
+
+def ports(folder: Path = Path("/dev/serial/by-id")) -> list[str]:
+    """The ports that are there, under the names that stay."""
+    with contextlib.suppress(OSError):
+        return sorted(str(path) for path in folder.iterdir())
+    return []
+
+
+def usb_of(path: str) -> str:
+    """What an adapter is, whatever its name is today: vendor, product, serial number and socket; "" for what is no USB adapter."""
+    real = os.path.realpath(path)
+    return next((_usb(port) for port in _comports() if port.device == real), "")
+
+
+def returned(usb: str) -> str | None:
+    """The name under which that adapter is there now."""
+    return next((str(port.device) for port in _comports() if _usb(port) == usb), None)
+
+
+def _usb(port: Any) -> str:
+    if port.vid is None:
+        return ""
+    place = "" if port.serial_number else f" at {port.location}"  # two adapters without a number differ in their socket alone
+    return f"{port.vid:04x}:{port.pid:04x} {port.serial_number or ''}{place}"
+
+
+def _comports() -> list[Any]:
+    from serial.tools.list_ports import comports
+
+    return list(comports())

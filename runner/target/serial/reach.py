@@ -1,0 +1,92 @@
+"""From nothing to a conversation over a serial line: port, login, what must be there first.
+
+Everything that can be wrong with three wires is said here: by whom a port is used, which group may open it, another baud rate, a
+login that refuses, a device that boots in a loop or has no Python.
+"""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Callable
+
+from runner.errors import LabError
+from runner.ondevice.channels import Conversation
+from runner.ondevice.line import STOP
+from runner.target.credentials import Secret
+from runner.target.serial import bootstrap
+from runner.target.serial.login import Login
+from runner.target.serial.port import BAUDS, Address, Port, open_port
+from runner.target.serial.shell import Console
+from runner.target.serial.talk import Talk
+from runner.target.transports.base import LinkLost, LinkRefused
+
+LISTEN_S = 1.0  # at each baud rate
+TEXT_BYTES, FOREIGN_SHARE = 3, 0.1  # what a right rate must give, and may hold of what is no text
+
+
+class Reach:
+    """Called, it leads to a conversation. It remembers which USB adapter it had, should that come back under another name."""
+
+    def __init__(
+        self, name: str, address: Address, user: str, password: Secret | None, say: Callable[[str], None], log: Callable[[bytes], None]
+    ) -> None:
+        self._name, self._address, self._user, self._password = name, address, user or "root", password
+        self._say, self._log = say, log
+        self._usb = ""
+
+    async def __call__(self) -> Talk:
+        """Raises LinkRefused for what waiting does not mend, LabError for all else. The port is free again then."""
+        port = open_port(self._address, self._usb)
+        self._usb = port.usb or self._usb
+        if port.path != self._address.path:
+            self._say(f"the adapter of {self._name} is back under another name: {port.path}, it was {self._address.path}")
+        try:
+            console = Console(port.fd, self._log)
+            addends = (1000 + secrets.randbelow(9000), 1000 + secrets.randbelow(9000))
+            login = Login(self._user, self._password, time.monotonic_ns(), addends, STOP)
+            try:
+                await console.log_in(login)
+            except LinkRefused as error:
+                raise await self._another_rate(console, port) if login.foreign else error from None
+
+            def talk(conversation: Conversation) -> Talk:
+                return Talk(port.fd, conversation, self._log, port.close)
+
+            return await bootstrap.begin(console, self._name, self._say, talk, self._address.baud)
+        except BaseException:
+            port.close()
+            raise
+
+    async def _is_text(self, console: Console) -> bool:
+        """Whether Enter is answered by text. A prompt for a password, which our own noise may have led to, wants a second one."""
+        heard = b""
+        for _ in range(2):
+            await console.write(b"\r")
+            deadline = time.monotonic() + LISTEN_S
+            while (left_s := deadline - time.monotonic()) > 0:
+                heard += await console.read(left_s)
+            if Login.foreign_bytes(heard) > FOREIGN_SHARE * len(heard) or not heard:
+                return False
+            if len(heard) >= TEXT_BYTES:
+                return True
+        return False
+
+    async def _another_rate(self, console: Console, port: Port) -> LabError:
+        """What to say of bytes that are no text: the rate at which they are one, if a usual one is."""
+        ours = self._address.baud
+        for baud in (*(each for each in BAUDS if each != ours), ours):
+            port.set_baud(baud)
+            if await self._is_text(console):
+                if baud == ours:
+                    return LinkLost(f"what {self._name} said at {ours} baud was no text, and now is: the line was disturbed")
+                return LinkRefused(
+                    f"{self._name} speaks {baud} baud, and not {self._address.baud}",
+                    do=f"write into the inventory: address: serial://{self._address.path}?baud={baud}",
+                )
+        tried = ", ".join(str(baud) for baud in BAUDS)
+        return LinkRefused(
+            f"what {self._name} says at {self._address.baud} baud is no text, and at no usual rate is it",
+            expected=f"text at one of {tried}",
+            do="look up the console's baud rate, and its wiring: ground, and levels of 3.3 V or RS-232",
+        )

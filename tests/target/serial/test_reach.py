@@ -1,0 +1,373 @@
+"""From a console's login to a conversation, over simulated lines whose far ends are real shells; and what can be wrong on the way."""
+
+from __future__ import annotations
+
+import asyncio
+import grp
+import os
+import pwd
+import shutil
+import stat
+import subprocess
+import sys
+import threading
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from runner.errors import AskError, LabError
+from runner.target.conformance import check_transport
+from runner.target.credentials import Secret
+from runner.target.line_simulator import LineSimulator, Noise
+from runner.target.serial import bootstrap, port
+from runner.target.serial.console_log import ConsoleLog
+from runner.target.serial.port import Address, holders, open_port
+from runner.target.serial.reach import Reach
+from runner.target.transports.base import LinkLost, LinkRefused
+from runner.target.transports.serial import SerialTransport
+
+GETTY = """
+import getpass, os, sys
+while True:
+    user = input("\\nboard login: ")
+    if not user:
+        continue
+    if user == "root" and getpass.getpass("Password: ") == "correct-horse":
+        os.environ["PS1"] = "root@board:~# "
+        os.execvp("sh", ["sh", "-i"])
+    print("\\nLogin incorrect")
+"""
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> dict[str, str]:
+    """The environment of the far end: a home of its own, and this machine's programs, this Python first."""
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "python3").symlink_to(sys.executable)
+    return {"PATH": f"{tmp_path / 'bin'}:/usr/bin:/bin", "HOME": str(tmp_path), "PS1": "# "}
+
+
+def transport(line: LineSimulator, tmp_path: Path, said: list[str] | None = None, password: str | None = None, baud: int = 115_200) -> Any:
+    say = (said if said is not None else []).append
+    secret = Secret(password) if password else None
+    return SerialTransport(Reach("board", Address(line.path, baud), "", secret, say, ConsoleLog(tmp_path)))
+
+
+def opened(transport: SerialTransport, story: Callable[[], Awaitable[None]] | None = None) -> None:
+    async def life() -> None:
+        try:
+            async with asyncio.timeout(200):
+                await transport.open()
+                if story:
+                    await story()
+        finally:
+            await transport.close()
+
+    asyncio.run(life())
+
+
+@pytest.mark.real
+def test_it_conforms_from_a_login_on(tmp_path: Path, home: dict[str, str]) -> None:
+    """A getty with a password, a noisy line, every promise of a transport; only the first of all openings carries the device's end over."""
+    said: list[str] = []
+    with LineSimulator([sys.executable, "-c", GETTY], Noise(seed=5, flips=2e-5), environment=home) as line:
+        asyncio.run(check_transport(lambda: transport(line, tmp_path, said, "correct-horse")))
+    assert len(said) == 1 and "kB through the console of board" in said[0]
+    assert "board login:" in (tmp_path / "console.log").read_text(errors="replace")
+    assert stat.S_IMODE((tmp_path / "console.log").stat().st_mode) == 0o600
+    assert "correct-horse" not in (tmp_path / "console.log").read_text(errors="replace")
+
+
+@pytest.mark.real
+def test_a_damaged_device_end_is_replaced(tmp_path: Path, home: dict[str, str]) -> None:
+    """What is found on the device is run only if it is whole; else it is carried over anew."""
+    said: list[str] = []
+    with LineSimulator(["sh", "-i"], environment=home) as line:
+        opened(transport(line, tmp_path, said))
+        (found,) = (tmp_path / ".cache").glob("stageflow-runner-*/line-*")
+        whole = found.read_bytes()
+        found.write_bytes(whole[:-1] + b"!")
+        opened(transport(line, tmp_path, said))
+        assert found.read_bytes() == whole
+    assert len(said) == 2
+
+
+@pytest.mark.real
+def test_a_transfer_that_broke_off_goes_on_where_it_was(tmp_path: Path, home: dict[str, str]) -> None:
+    """Half of it is there already, and only the other half is announced."""
+    said: list[str] = []
+    with LineSimulator(["sh", "-i"], environment=home) as line:
+        opened(transport(line, tmp_path, said))
+        (found,) = (tmp_path / ".cache").glob("stageflow-runner-*/line-*")
+        whole = found.read_bytes()
+        found.with_name(found.name + ".part").write_bytes(whole[:-3000])
+        found.unlink()
+        opened(transport(line, tmp_path, said))
+    assert "putting 3 kB" in said[1]
+
+
+@pytest.mark.real
+def test_a_device_that_reboots_is_reached_again(tmp_path: Path, home: dict[str, str]) -> None:
+    """Through what a boot prints, close and open lead to a new conversation."""
+    boot = "print('U-Boot 2024.01\\n' + 200 * '[    0.1] many words of a kernel\\n')\n" + GETTY
+
+    async def story() -> None:
+        line.reboot()
+        await way.close()
+        await way.open()
+        assert (await way.run(["printf", "back"])).stdout == b"back"
+
+    with LineSimulator([sys.executable, "-c", boot], environment=home) as line:
+        way = transport(line, tmp_path, password="correct-horse")
+        opened(way, story)
+    assert "many words of a kernel" in (tmp_path / "console.log").read_text(errors="replace")
+
+
+@pytest.mark.real
+def test_a_device_whose_coordinator_was_killed_is_reached_again(tmp_path: Path, home: dict[str, str]) -> None:
+    """No goodbye was said, and a command's output is under way, packet after packet that is no text: it is stopped, and not taken for
+    another baud rate."""
+
+    async def killed() -> None:
+        stream = await way.stream(["cat", "/dev/urandom"])
+        for _ in range(20):
+            await stream.read()
+        assert way._talk
+        way._talk._end()
+
+    async def story() -> None:
+        assert (await again.run(["printf", "back"])).stdout == b"back"
+
+    with LineSimulator(["sh", "-i"], environment=home) as line:
+        way, again = transport(line, tmp_path), transport(line, tmp_path)
+        opened(way, killed)
+        opened(again, story)
+
+
+@pytest.mark.real
+def test_a_device_without_python_says_what_it_is_and_how_it_may_get_one(
+    tmp_path: Path, home: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A POSIX shell is enough to hear that."""
+    monkeypatch.setattr(bootstrap, "PROBE", bootstrap.PROBE.replace("/usr/bin/python3 /usr/local/bin/python3", ""))
+    tools = tmp_path / "tools"
+    tools.mkdir()
+    for name in ("sh", "uname", "sed", "df", "tail", "stty"):
+        found = shutil.which(name)
+        assert found
+        (tools / name).symlink_to(found)
+    (tools / "apk").write_text("#!/bin/sh\n")
+    (tools / "apk").chmod(0o755)
+    with LineSimulator(["sh", "-i"], environment={**home, "PATH": str(tools)}) as line:
+        with pytest.raises(LabError, match="board has no Python \\(Linux") as error:
+            opened(transport(line, tmp_path))
+        assert error.value.complaints[0].expected == "Python 3.9 or later"
+        assert error.value.complaints[0].do == "apk add python3"
+
+
+@pytest.mark.real
+def test_another_baud_rate_is_named(tmp_path: Path, home: dict[str, str]) -> None:
+    """A device that speaks 57,600 is recognised as such, with the address that is right."""
+    with LineSimulator([sys.executable, "-c", GETTY], baud=57_600, environment=home) as line:
+        with pytest.raises(LinkRefused, match="board speaks 57600 baud, and not 9600") as error:
+            opened(transport(line, tmp_path, baud=9600))
+        assert error.value.complaints[0].do.endswith(f"serial://{line.path}?baud=57600")
+
+
+@pytest.mark.real
+def test_a_device_that_boots_in_a_loop_is_told_over_a_real_line(tmp_path: Path, home: dict[str, str]) -> None:
+    """LinkLost with how often and its last words: it may come up yet, so whoever has time asks again."""
+    boot = "import time\nprint('U-Boot 2024.01')\ntime.sleep(0.3)\nprint('panic: no root')\ntime.sleep(0.3)\n"
+    again = pytest.raises(LinkLost, match=r"boots again and again: 3 times in \d+ s; the last words were: ")
+    with LineSimulator([sys.executable, "-c", boot], environment=home) as line, again:
+        opened(transport(line, tmp_path))
+
+
+@pytest.mark.real
+@pytest.mark.parametrize(("password", "said"), [("wrong", "refuses user root"), (None, "asks for the password of root, and none is known")])
+def test_a_login_that_refuses_is_told_over_a_real_line(tmp_path: Path, home: dict[str, str], password: str | None, said: str) -> None:
+    """LinkRefused with what to do, and the port is free again: no run waits for what waiting does not mend."""
+    with LineSimulator([sys.executable, "-c", GETTY], environment=home) as line:
+        with pytest.raises(LinkRefused, match=said) as error:
+            opened(transport(line, tmp_path, password=password))
+        assert "password" in error.value.complaints[0].do and "wrong" not in str(error.value)
+        open_port(Address(line.path)).close()
+
+
+@pytest.mark.real
+def test_a_line_that_was_only_disturbed_is_not_said_to_have_another_rate(tmp_path: Path, home: dict[str, str]) -> None:
+    """No text at first, and then text, at the very rate that was written down: LinkLost, and whoever asks again gets through."""
+    upper = {value: bytes((0x80 | value,)) for value in range(0x20, 0x7F)}
+    with LineSimulator([sys.executable, "-c", GETTY], Noise(changes=upper), baud=115_200, environment=home) as line:
+        better = threading.Timer(4.0, lambda: line.become(Noise()))
+        better.start()
+        with pytest.raises(LinkLost, match="said at 115200 baud was no text, and now is"):
+            opened(transport(line, tmp_path, password="correct-horse"))
+        better.join()
+
+
+# ---- the port -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "wrong"),
+    [
+        ("", "no address"), ("pi-04.local", "no address"), ("serial://ttyUSB0", "no address"), ("serial:///dev/x?speed=9", "no address"),
+        ("serial:///dev/x?baud=", "no baud rate"), ("serial:///dev/x?baud=fast", "no baud rate"),
+        ("serial:///dev/x?baud=0", "no baud rate"),
+    ],
+)  # fmt: skip
+def test_an_address_that_is_none_is_refused_with_an_example(text: str, wrong: str) -> None:
+    """Before anything is opened."""
+    with pytest.raises(AskError, match=wrong) as error:
+        Address.parse(text)
+    assert "serial:///dev/serial/by-id/NAME?baud=115200" in str(error.value)
+
+
+def test_an_address_says_port_and_rate() -> None:
+    """The rate is 115,200 unless it is said."""
+    assert Address.parse("serial:///dev/serial/by-id/usb-FTDI_A:1?baud=9600") == Address("/dev/serial/by-id/usb-FTDI_A:1", 9600)
+    assert Address.parse("serial:///dev/ttyUSB0") == Address("/dev/ttyUSB0", 115_200)
+
+
+def test_a_port_in_use_is_said_to_be_so_and_by_whom() -> None:
+    """By a process that locks it, and by one that only has it open: pid and command are in the sentence."""
+    locks = "import fcntl, sys; fcntl.flock(0, fcntl.LOCK_EX)\n"
+    with LineSimulator(["cat"]) as line:
+        for code in (locks, ""):
+            code += "print('here', flush=True); sys.stdin.read()" if code else "import sys; print('here', flush=True); sys.stdin.read()"
+            fd = os.open(line.path, os.O_RDWR | os.O_NOCTTY)
+            other = subprocess.Popen([sys.executable, "-c", code], stdin=fd, stdout=subprocess.PIPE)
+            os.close(fd)
+            try:
+                assert other.stdout and other.stdout.readline() == b"here\n"
+                with pytest.raises(LinkRefused, match=f"is in use by process {other.pid} .*python"):
+                    open_port(Address(line.path))
+                assert other.pid in dict(holders(line.path))
+            finally:
+                other.kill()
+                other.wait()
+        open_port(Address(line.path)).close()
+
+
+def test_silence_is_not_the_end_of_a_port() -> None:
+    """A read that finds nothing says so, also after the rate was changed; b"" means that the adapter is gone."""
+    with LineSimulator(["cat"]) as line:
+        opened_port = open_port(Address(line.path))
+        for baud in (115_200, 9600):
+            opened_port.set_baud(baud)
+            with pytest.raises(BlockingIOError):
+                os.read(opened_port.fd, 100)
+        opened_port.close()
+
+
+def test_a_port_that_is_open_here_is_not_opened_twice() -> None:
+    """Two runs of one process do not talk into each other's line."""
+    with LineSimulator(["cat"]) as line:
+        first = open_port(Address(line.path))
+        with pytest.raises(LinkRefused, match="in use by this process, or"):
+            open_port(Address(line.path))
+        first.close()
+        first.close()
+        open_port(Address(line.path)).close()
+
+
+def test_a_port_that_is_not_there_is_said_with_those_that_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """LabError: it may come back. A file that is no port is said to be none."""
+    monkeypatch.setattr(port, "ports", lambda: ["/dev/serial/by-id/usb-A"])
+    with pytest.raises(LabError, match="there is no port") as error:
+        open_port(Address(str(tmp_path / "ttyUSB7")))
+    assert "/dev/serial/by-id/usb-A" in error.value.complaints[0].expected
+    (tmp_path / "file").touch()
+    with pytest.raises(LabError, match="is no serial port"):
+        open_port(Address(str(tmp_path / "file")))
+
+
+def test_a_port_that_we_may_not_open_names_its_group() -> None:
+    """What is asked of the system, and what to type."""
+    if os.geteuid() != 0:
+        pytest.skip("needs root, to be somebody else")
+    with LineSimulator(["cat"]) as line:
+        os.chmod(line.path, 0o660)
+        code = (
+            "import os, sys, serial, serial.tools.list_ports\n"
+            "from runner.target.serial.port import Address, open_port\n"
+            "os.setgroups([]); os.setgid(int(sys.argv[2])); os.setuid(int(sys.argv[1]))\n"
+            "open_port(Address(sys.argv[3]))"
+        )
+        nobody, group = pwd.getpwnam("nobody"), grp.getgrgid(os.stat(line.path).st_gid).gr_name
+        words = [sys.executable, "-c", code, str(nobody.pw_uid), str(nobody.pw_gid), line.path]
+        done = subprocess.run(words, capture_output=True, text=True, check=False, cwd=Path.cwd())
+    assert "may not be opened by user" in done.stderr and f"it is for the group {group}" in done.stderr
+    assert f"usermod -aG {group}" in done.stderr
+
+
+@pytest.mark.real
+def test_a_run_goes_on_over_an_adapter_that_is_back_under_another_name(
+    tmp_path: Path, home: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Pulled out in the middle: the line is lost, and opened again it is there, and says under which name."""
+
+    class Adapter:
+        vid, pid, location, serial_number = 0x0403, 0x6001, "1-1.2", "A1"
+
+        def __init__(self, device: str) -> None:
+            self.device = device
+
+    said: list[str] = []
+    with LineSimulator(["sh", "-i"], environment=home) as first, LineSimulator(["sh", "-i"], environment=home) as second:
+        plugged = [first.path]
+        monkeypatch.setattr(port, "_comports", lambda: [Adapter(path) for path in plugged])
+        way = transport(first, tmp_path, said)
+
+        async def story() -> None:
+            first.hang_up()
+            plugged[:] = [second.path]
+            with pytest.raises(LinkLost, match="the port is gone"):
+                await way.run(["true"])
+            await way.open()
+            assert (await way.run(["printf", "back"])).stdout == b"back"
+
+        opened(way, story)
+    assert said[-1] == f"the adapter of board is back under another name: {second.path}, it was {first.path}"
+
+
+def test_an_adapter_that_returns_under_another_name_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By what it is: vendor, product, serial number; one without a number by its socket."""
+
+    class Adapter:
+        vid, pid, location = 0x0403, 0x6001, "1-1.2"
+
+        def __init__(self, device: str, number: str | None) -> None:
+            self.device, self.serial_number = device, number
+
+    with LineSimulator(["cat"]) as line:
+        monkeypatch.setattr(port, "_comports", lambda: [Adapter("/dev/ttyUSB1", "B2"), Adapter(line.path, "A1")])
+        first = open_port(Address(line.path))
+        assert first.usb == "0403:6001 A1"
+        first.close()
+        again = open_port(Address("/dev/ttyUSB-gone"), first.usb)
+        assert again.path == line.path
+        again.close()
+        with pytest.raises(LabError, match="there is no port"):
+            open_port(Address("/dev/ttyUSB-gone"), "0403:6001 C3")
+        monkeypatch.setattr(port, "_comports", lambda: [Adapter(line.path, None)])
+        assert port.usb_of(line.path) == "0403:6001  at 1-1.2"
+
+
+def test_a_refused_port_leaves_nothing_open(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Five failures to log in, and no descriptor more than before: the port is free again."""
+
+    async def no(self: object, *rest: object) -> None:
+        raise LinkLost("no shell")
+
+    monkeypatch.setattr("runner.target.serial.shell.Console.log_in", no)
+    before, threads = len(os.listdir("/proc/self/fd")), threading.active_count()
+    with LineSimulator(["cat"]) as line:
+        for _ in range(5):
+            with pytest.raises(LinkLost, match="no shell"):
+                opened(transport(line, tmp_path))
+            open_port(Address(line.path)).close()
+    assert (len(os.listdir("/proc/self/fd")), threading.active_count()) == (before, threads)
