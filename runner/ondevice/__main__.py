@@ -19,11 +19,7 @@ if word == "guard" and len(words) == 3:  # as small as it can be: there are two 
 
     sys.exit(guard.main(*words))
 
-if word in PARTS:
-    from importlib import import_module
+from importlib import import_module  # noqa: E402
 
-    sys.exit(import_module(f"ondevice.{PARTS[word]}").main(words))
-
-from ondevice.supervisor import main  # type: ignore[import-not-found]
-
-sys.exit(main(sys.argv[1:]))
+module, words = (PARTS[word], words) if word in PARTS else ("supervisor", sys.argv[1:])
+sys.exit(import_module(f"ondevice.{module}").main(words))
