@@ -45,7 +45,7 @@ def reaching(line: LineSimulator, heard: list[bytes] | None = None) -> Callable[
         fd = os.open(line.path, os.O_RDWR | os.O_NOCTTY | os.O_NONBLOCK)
         said, deadline = b"", time.monotonic() + 30
         while ready_words(EPOCH) not in said:
-            assert time.monotonic() < deadline, (until, said)
+            assert time.monotonic() < deadline, said
             with contextlib.suppress(BlockingIOError):
                 said += os.read(fd, 4096)
             await asyncio.sleep(0.01)
