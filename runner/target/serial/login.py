@@ -4,9 +4,9 @@
 
 What a prompt looks like is not guessed. A shell is there when a sum that we ask for comes back added up: that holds with any
 prompt or none, with colours, with a kernel that talks in between and with a console that never falls silent, and an echo cannot
-say it. Only two prompts are looked for by their words, because they want something else than a command: the login's, and the
-password's. A login that says no twice has said no; a boot that begins three times is a loop; bytes that are no text are another
-baud rate.
+say it. Nothing is typed while a boot talks: a key would stop a boot loader. Only two prompts are looked for by their words,
+because they want something else than a command: the login's, and the password's. A login that says no twice has said no; a boot
+that begins three times is a loop; bytes that are no text are another baud rate.
 """
 
 from __future__ import annotations
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 S = 1_000_000_000
 QUIET_NS = 7 * S // 10  # without a word, after which the last line is taken for a prompt
+LISTEN_NS = 12 * S // 10  # without a word, before anything is typed at all: a boot that is under way is not to be stopped by a key
+BOOT_NS = 15 * S  # of words without a pause, after which it is no boot that talks
 CHATTER_NS = 3 * S  # a console that does not fall silent is asked all the same
 ANSWER_NS = 3 * S  # for what was typed, until something else is typed
 SILENT_LIMIT_NS = 20 * S  # nothing was heard
@@ -32,9 +34,11 @@ KEPT_BYTES = 4096
 FOREIGN_BYTES, FOREIGN_SHARE = 24, 0.3  # so many bytes of which so many are no text: another baud rate
 _TEXT = frozenset(b"\t\n\r\x07\x08\x0e\x0f\x1b") | frozenset(range(0x20, 0x7F))
 _UNSEEN = re.compile(rb"\x1b\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]{0,200}(?:\x07|\x1b\\)|\x1b[()][0-9A-B]|\x1b[=>78]|[\r\x00]")
-_LOGIN = re.compile(rb"(?:login|user ?name|benutzername)\s*:\s*$", re.IGNORECASE)
-_PASSWORD = re.compile(rb"(?:password|passwort|passphrase|kennwort)[^:\n]{0,40}:\s*$", re.IGNORECASE)
+_BEHIND = rb"\s*:[ \t]*(?:\Z|\[ *\d+\.\d+\] )"  # a prompt's colon: nothing comes behind it, or a kernel's words
+_LOGIN = re.compile(rb"(?:login|user ?name|benutzername)" + _BEHIND, re.IGNORECASE)
+_PASSWORD = re.compile(rb"(?:password|passwort|passphrase|kennwort)[^:\n]{0,40}" + _BEHIND, re.IGNORECASE)
 _NO = re.compile(rb"login incorrect|authentication failure|access denied|permission denied", re.IGNORECASE)
+_COUNTDOWN = re.compile(rb"hit any key|press .{1,20} to (?:stop|interrupt|enter)|autoboot in", re.IGNORECASE)
 _BOOT = re.compile(rb"\b(?:U-Boot 20|U-Boot SPL 20)\d\d|\] Linux version |Booting Linux on|^GNU GRUB|^SeaBIOS")
 # Enter; out of a program; out of a half-typed line or pager; out of an editor's question, or a shell in a shell
 _WAKES = (b"\r", b"\x03\r", b"\x15q\r", b"\x04\r")
@@ -49,8 +53,9 @@ class Login:
         self._user, self._password, self._stop = user, password, stop
         self._question = b" echo r$((%d+%d))r\r" % addends
         self._answer = b"r%dr" % sum(addends)
-        self._last_lines = bytearray()
-        self._began_ns = self._heard_ns = self._typed_ns = now_ns
+        self._line_now = b""  # the line that is being said, as far as it has come
+        self._since = b""  # heard since something was typed
+        self._began_ns = self._heard_ns = self._typed_ns = self._listens_ns = now_ns
         self._typed = "nothing"  # what last: nothing, wake, user, password, question
         self._wakes = self._refusals = 0
         self._stages: Counter[bytes] = Counter()  # of a boot, each of which says so once: a loader, a kernel
@@ -62,10 +67,12 @@ class Login:
         self._heard_ns = now_ns if data else self._heard_ns
         self._bytes += len(data)
         self._foreign += self.foreign_bytes(data)
-        *lines, rest = _UNSEEN.sub(b"", bytes(self._last_lines) + data).split(b"\n")
+        heard = _UNSEEN.sub(b"", data)
+        self._since = (self._since + heard)[-KEPT_BYTES:]
+        *lines, rest = (self._line_now + heard).split(b"\n")
         for line in lines:
             self._line(line)
-        self._last_lines = bytearray(rest[-KEPT_BYTES:])
+        self._line_now = rest[-KEPT_BYTES:]
         self._line_so_far(rest)
 
     def due(self, now_ns: int) -> bytes:
@@ -74,13 +81,16 @@ class Login:
         if self.done or self.error:
             return b""
         quiet = now_ns - max(self._heard_ns, self._typed_ns) >= QUIET_NS
+        if _COUNTDOWN.search(self._line_now):
+            return b""
         if self._typed == "nothing":
-            return self._type("wake", b"\r", now_ns)
-        if quiet and _LOGIN.search(self._last_lines):
+            listened = now_ns - max(self._heard_ns, self._listens_ns) >= LISTEN_NS or now_ns - self._listens_ns >= BOOT_NS
+            return self._type("wake", b"\r", now_ns) if listened else b""
+        if quiet and _LOGIN.search(self._since):
             return self._type("user", self._user.encode() + b"\r", now_ns)
-        if quiet and _PASSWORD.search(self._last_lines):
+        if quiet and _PASSWORD.search(self._since):
             return self._at_password(now_ns)
-        if self._typed in ("user", "password") and now_ns - self._typed_ns < ANSWER_NS and not (quiet and self._last_lines):
+        if self._typed in ("user", "password") and now_ns - self._typed_ns < ANSWER_NS and not (quiet and self._line_now):
             return b""  # a login takes its time, and hates to be disturbed
         if self._typed == "question":
             return self._type("wake", self._next_wake(), now_ns) if now_ns - self._typed_ns >= ANSWER_NS else b""
@@ -95,7 +105,7 @@ class Login:
         self._last_words = line.strip() or self._last_words
         if stage := _BOOT.search(line):
             self._stages[re.sub(rb"\d", b"", stage[0])] += 1
-            self._typed = "nothing"
+            self._typed, self._listens_ns = "nothing", self._heard_ns
         if _NO.search(line) and self._typed == "password":
             self._refusals += 1
             self._typed = "wake"
@@ -105,7 +115,7 @@ class Login:
 
     def _judge(self, now_ns: int) -> None:
         """Whether it is time to say that this leads nowhere."""
-        said = words(bytes(self._last_lines[-200:]).strip() or self._last_words[-200:]) or "(nothing)"
+        said = words(self._line_now[-200:].strip() or self._last_words[-200:]) or "(nothing)"
         took_s = (now_ns - self._began_ns) / S
         if self.done or self.error:
             return
@@ -150,7 +160,5 @@ class Login:
         return (self._stop if self._wakes == 2 else b"") + _WAKES[self._wakes % len(_WAKES)]
 
     def _type(self, what: str, keys: bytes, now_ns: int) -> bytes:
-        self._typed, self._typed_ns = what, now_ns
-        if what in ("user", "password"):
-            self._last_lines.clear()  # a prompt is answered once
+        self._typed, self._typed_ns, self._since = what, now_ns, b""  # a prompt is answered once
         return keys

@@ -15,6 +15,7 @@ import grp
 import os
 import re
 import stat
+import termios
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -59,6 +60,7 @@ class Port:
     def __init__(self, serial: Serial, path: str) -> None:
         self._serial, self.path = serial, path
         self.usb = usb_of(path)
+        self._tell_silence_from_the_end()
 
     @property
     def fd(self) -> int:
@@ -66,6 +68,13 @@ class Port:
 
     def set_baud(self, baud: int) -> None:
         self._serial.baudrate = baud
+        self._tell_silence_from_the_end()
+
+    def _tell_silence_from_the_end(self) -> None:
+        """pyserial lets a read without bytes return none, as does one of a port that is gone; so it is EAGAIN, and only the end is b""."""
+        settings = termios.tcgetattr(self.fd)
+        settings[6][termios.VMIN] = 1
+        termios.tcsetattr(self.fd, termios.TCSANOW, settings)
 
     def close(self) -> None:
         """Never raises; safe to call twice."""

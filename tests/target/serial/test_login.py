@@ -137,6 +137,30 @@ def test_a_boot_is_waited_for() -> None:
     assert log_in(console).done
 
 
+def test_a_boot_loader_that_counts_down_is_not_stopped() -> None:
+    """Not a key is typed before the kernel has spoken, however long the pauses in which it waits for one."""
+    console, loader = Console("boot"), b"\r\nU-Boot 2024.01\r\nHit any key to stop autoboot:  3 "
+    typed: list[int] = []
+
+    def boot(now_ns: int) -> bytes:
+        at = now_ns // (S // 20)
+        if at == 200:
+            console.at = "shell"
+            return b"\r\n[    0.000000] Linux version 6.1\r\n[    2.1] Run /sbin/init\r\n# "
+        return {5: loader, 45: b"\x08\x08\x08 2 ", 85: b"\x08\x08\x08 1 ", 125: b"\x08\x08\x08 0 \r\nStarting kernel ...\r\n"}.get(at, b"")
+
+    def type_(keys: bytes, original: Callable[[bytes], bytes] = console.type) -> bytes:
+        typed.append(len(keys) if console.at == "boot" and not started else 0)
+        return original(keys)
+
+    started: list[bool] = []
+    console.chatter = lambda now_ns: (started.append(True) if now_ns // (S // 20) == 125 else None) or boot(now_ns)
+    console.type = type_  # type: ignore[method-assign]
+    console._answer = (lambda line, answer=console._answer: b"" if console.at == "boot" else answer(line))  # type: ignore[method-assign]
+    assert log_in(console).done
+    assert sum(typed) == 0
+
+
 def test_a_login_that_refuses_is_refused_and_the_password_is_not_quoted() -> None:
     """After two noes it is said, with what to look at; waiting does not help."""
     login = log_in(Console("login", password="right"), "wrong-horse")

@@ -198,6 +198,17 @@ def test_a_port_in_use_is_said_to_be_so_and_by_whom() -> None:
         open_port(Address(line.path)).close()
 
 
+def test_silence_is_not_the_end_of_a_port() -> None:
+    """A read that finds nothing says so, also after the rate was changed; b"" means that the adapter is gone."""
+    with LineSimulator(["cat"]) as line:
+        opened_port = open_port(Address(line.path))
+        for baud in (115_200, 9600):
+            opened_port.set_baud(baud)
+            with pytest.raises(BlockingIOError):
+                os.read(opened_port.fd, 100)
+        opened_port.close()
+
+
 def test_a_port_that_is_open_here_is_not_opened_twice() -> None:
     """Two runs of one process do not talk into each other's line."""
     with LineSimulator(["cat"]) as line:
