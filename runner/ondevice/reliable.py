@@ -24,14 +24,14 @@ from typing import NamedTuple
 from .line_packets import ACK, BYE, DATA, MAX_PAYLOAD_BYTES, OVERHEAD_BYTES, PING, PROBE, PROBED, Escapes, Packet, Packets
 
 WINDOW_BYTES = 0xFFFF  # the most that is ahead of the first byte that is missing; pieces are told in 16 bits
-MIN_WINDOW_BYTES = 512
+MIN_WINDOW_BYTES = 4096  # an end that is slow to answer, as a starved emulator is, looks like a queue; it must not stop the line
 MIN_PAYLOAD_BYTES = 128
 READY_BYTES = 2 * MAX_PAYLOAD_BYTES  # taken from `send` ahead of need: more would stand before a question that comes next
 MAX_FLYING = 1000  # packets
 MAX_RANGES = 32  # pieces that one acknowledgement tells of
 QUEUEING_NS = 200_000_000  # how much longer an answer may take because of what flies before it
 FORGET_BYTES = 1 << 16  # of what was sent, until half of its losses are forgotten
-MIN_TIMER_NS, FIRST_TIMER_NS, MAX_TIMER_NS = 100_000_000, 1_000_000_000, 3_000_000_000
+MIN_TIMER_NS, FIRST_TIMER_NS, MAX_TIMER_NS = 100_000_000, 3_000_000_000, 8_000_000_000
 PING_INTERVAL_NS = 5_000_000_000
 PROBE_VALUES, PROBE_TRIES = 16, 3
 SILENCE_LIMIT_S = 30.0

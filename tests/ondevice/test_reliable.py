@@ -140,6 +140,38 @@ def test_packets_are_shorter_on_a_noisy_line_and_long_again_when_it_is_clean() -
     assert line.near._size() == line_packets.MAX_PAYLOAD_BYTES
 
 
+def test_an_end_that_is_slow_to_answer_does_not_stop_the_line() -> None:
+    """Answers that take up to a second at random, as from a starved emulator: more than three kilobytes a second arrive."""
+    chance = random.Random(4)
+    line, sent = joined(), random_bytes(40_000)
+    far, hurried = line.far, line.far.due
+    answers_at = [0]
+
+    def late(now_ns: int) -> bytes:
+        if now_ns < answers_at[0]:
+            return b""
+        data = hurried(now_ns)
+        if data:
+            answers_at[0] = now_ns + chance.randrange(100, 900) * MS
+        return bytes(data)
+
+    def deadline(now_ns: int) -> int:
+        return max(now_ns + MS, answers_at[0])
+
+    far.due, far.deadline_ns = late, deadline
+    carry(line, sent, limit_s=60)
+    assert line.heard["far"] == sent
+    assert line.now_ns < 13 * 10**9
+
+
+def test_a_line_of_9600_baud_is_used_too() -> None:
+    """Its answers take seconds; what is on its way is not taken for lost, and sent again and again."""
+    line, sent = joined(baud=9600), random_bytes(20_000)
+    carry(line, sent, limit_s=60)
+    assert line.heard["far"] == sent
+    assert line.near.lost_packets <= 2
+
+
 def test_little_flies_ahead_of_a_question() -> None:
     """However much the kernel would take, less than two seconds of the line are in flight: a question that comes then is soon answered."""
     line = joined(buffer_bytes=1 << 20)
