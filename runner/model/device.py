@@ -43,6 +43,7 @@ class Emulation(Value):
     memory_mib: int = Field(512, ge=128, le=16384)
     data_disk_mib: int = Field(256, ge=64, le=65536)
     accelerators: tuple[Literal["tcg", "kvm"], ...] = ("tcg",)
+    login: Literal["", "console", "second"] = ""  # a tty on this machine: the kernel's own console, or a second line beside it
 
 
 class DataLink(Public):

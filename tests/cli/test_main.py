@@ -36,7 +36,7 @@ WRONG: dict[str, tuple[tuple[str, ...], str, str, str, str]] = {
     "unknown device": (
         ("exec", "EDGE-002", "--device", "qemu-pie"),
         "no device is called 'qemu-pie' (did you mean 'qemu-pi'?)",
-        "one of local, qemu-pi, qemu-x86",
+        "one of local, qemu-pi, qemu-serial, qemu-serial-uart, qemu-x86",
         "--device",
         "runner device list",
     ),

@@ -49,6 +49,7 @@ class Endpoint:
     user: str
     host_public_key: str
     client_key: Path
+    line: str = ""  # the tty of a login, where the machine offers one
 
 
 class KeeperGone(LabError):
@@ -97,7 +98,7 @@ class Board:
         """Power on, if it is off; returns when QEMU runs, which is seconds before SSH answers."""
         reply = await self._ask("on")
         public = " ".join((self.folder / "host_key.pub").read_text().split()[:2])
-        return Endpoint("127.0.0.1", reply["port"], "root", public, self.folder / "client_key")
+        return Endpoint("127.0.0.1", reply["port"], "root", public, self.folder / "client_key", reply.get("line", ""))
 
     async def reachable(self, limit_s: float = 120.0) -> float:
         """Seconds until the board's SSH server introduced itself; LabError after `limit_s`, or when it is off."""

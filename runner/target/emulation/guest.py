@@ -96,19 +96,29 @@ echo "BOARD-READY $uptime"
 if [ -x /data/runner/at-boot ]; then setsid /data/runner/at-boot </dev/null & fi
 """
 
+ETC_LOGIN = """\
+#!/bin/sh
+# A login on the terminal that the machine line names; where it names none, nothing. Root has no password there; SSH takes keys only.
+given=/sys/firmware/qemu_fw_cfg/by_name/opt/stageflow/login/raw
+[ -e $given ] || exec /bin/sleep 2147483647
+exec /bin/busybox getty -L 115200 "$(cat $given)" vt100
+"""
+
 ETC_FILES = {
     "etc/passwd": "root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/nonexistent:/usr/sbin/nologin\n",
     "etc/group": "root:x:0:\ntty:x:5:\nnogroup:x:65534:\n",
-    "etc/shadow": "root:*:19000:0:99999:7:::\n",
+    "etc/shadow": "root::19000:0:99999:7:::\n",
     "etc/shells": "/bin/sh\n/bin/dash\n",
     "etc/hosts": "127.0.0.1 localhost\n10.0.2.2 host\n10.77.0.1 gateway\n",
     "etc/nsswitch.conf": "passwd: files\ngroup: files\nshadow: files\nhosts: files\n",
     "etc/profile": "export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin\n",
     "etc/inittab": "::sysinit:/etc/board/boot\n"
     "::respawn:/usr/sbin/dropbear -F -E -s -m -r /run/dropbear/host_key -p 22\n"
+    "::respawn:/etc/board/login\n"
     "::shutdown:/bin/umount -a -r\n::ctrlaltdel:/bin/busybox reboot\n",
     "etc/board/modules": " ".join(BOOT_MODULES) + "\n",
     "etc/board/boot": ETC_BOOT,
+    "etc/board/login": ETC_LOGIN,
 }
 EMPTY_FOLDERS = ("dev", "proc", "sys", "run", "tmp", "root", "data", "mnt", "var/tmp", "var/log")
-LINKS = {"bin/sh": "dash", "sbin/init": "../bin/busybox", "var/run": "/run", "etc/mtab": "/proc/self/mounts"}
+LINKS = {"bin/sh": "dash", "bin/login": "busybox", "sbin/init": "../bin/busybox", "var/run": "/run", "etc/mtab": "/proc/self/mounts"}

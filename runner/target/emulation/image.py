@@ -210,7 +210,8 @@ def _write_our_files(tree: Path) -> None:
     for name, text in ETC_FILES.items():
         (tree / name).parent.mkdir(parents=True, exist_ok=True)
         (tree / name).write_text(text)
-    (tree / "etc/board/boot").chmod(0o755)
+    for script in ("boot", "login"):
+        (tree / "etc/board" / script).chmod(0o755)
     (tree / "etc/shadow").chmod(0o600)
     for name, target in LINKS.items():
         (tree / name).unlink(missing_ok=True)

@@ -72,6 +72,7 @@ class Keeper:
         self._disk: Process | None = None
         self._tap: Tap | str = "not powered on yet"
         self._port = 0
+        self._line = ""  # the host's tty on which the board offers a login
         self._power_ons = 0
         self._on_since: Moment | None = None
         self._last_end = ""
@@ -179,7 +180,7 @@ class Keeper:
             self._on_since = Moment.now()
             self._last_end = ""
             say(f"power on {self._power_ons}: SSH at 127.0.0.1:{self._port}")
-        return {"port": self._port, "power_ons": self._power_ons}
+        return {"port": self._port, "line": self._line, "power_ons": self._power_ons}
 
     async def cut(self, _: Reply) -> Reply:
         """Cut the power; LabError when it was not on. Afterwards the board is off and `on` works again."""
@@ -302,6 +303,7 @@ class Keeper:
         self._write_down()
         await until(lambda: listens("qmp.sock"), self._machine, "QEMU")  # the file is there a moment before anybody listens
         await qmp("query-status")
+        self._line = line_of(await qmp("query-chardev"), self._config.spec.login_chardev)
 
     async def _power_off(self) -> None:
         """Orderly when QEMU still listens, by SIGKILL when it does not; afterwards both processes are gone."""
@@ -368,6 +370,13 @@ def listens(path: str) -> bool:
     """Whether somebody takes connections at a Unix socket."""
     with socket.socket(socket.AF_UNIX) as probe:
         return probe.connect_ex(path) == 0
+
+
+def line_of(chardevs: object, label: str) -> str:
+    """The tty of QEMU's character device `label`, by its answer to query-chardev ("pty:/dev/pts/7"); "" without one."""
+    rows = chardevs if isinstance(chardevs, list) else []
+    name = next((str(row.get("filename")) for row in rows if label and row.get("label") == label), "")
+    return name.removeprefix("pty:") if name.startswith("pty:/dev/") else ""
 
 
 async def qmp(command: str, path: str = "qmp.sock") -> object:

@@ -5,6 +5,7 @@
     mgmt0       user network, one port forwarded ─────┼── QEMU ── console (file) · witness (file) · QMP (unix socket)
     data0       tap in a namespace without a name ────┤
     sensors     unix socket, host to guest ───────────┘
+    login       a pty, on request: the console itself, or a second line beside it
 
 Nothing here starts a board: `qemu_arguments` decides, the keeper acts.
 """
@@ -30,11 +31,17 @@ DATA_MAC = "52:54:00:00:00:02"
 PROBE_LIMIT_S = 15.0
 CONSOLES = {"aarch64": "ttyAMA0", "x86_64": "ttyS0"}
 KNOWN_ACCELERATORS = ("auto", "tcg", "kvm")
+# The second line: the PC's second UART; on `virt`, which has one, a virtio console. Device option, and its name in the guest.
+SECOND_LINES = {"aarch64": ("virtconsole,chardev=line", "hvc0"), "x86_64": ("isa-serial,chardev=line", "ttyS1")}
+KNOWN_LOGINS = ("", "console", "second")
 
 
 @dataclass(frozen=True)
 class MachineSpec:
-    """What kind of computer a board is. `auto` becomes `tcg` or `kvm` when the board is started."""
+    """What kind of computer a board is. `auto` becomes `tcg` or `kvm` when the board is started.
+
+    `login` is where a login is offered on a tty of the host: nowhere, on the console that the kernel talks on, or on a second line.
+    """
 
     arch: str = "aarch64"
     machine: str = "virt"
@@ -42,12 +49,25 @@ class MachineSpec:
     cpus: int = 1
     memory_mib: int = 512
     accelerator: str = "auto"
+    login: str = ""
 
     def __post_init__(self) -> None:
         if self.arch not in CONSOLES:
             raise AskError(f"no emulated machine has the architecture {self.arch!r}", expected=" or ".join(CONSOLES))
         if self.accelerator not in KNOWN_ACCELERATORS:
             raise AskError(f"accelerator {self.accelerator!r}", expected=" or ".join(KNOWN_ACCELERATORS))
+        if self.login not in KNOWN_LOGINS:
+            raise AskError(f"a login on {self.login!r}", expected=" or ".join(name or "nothing" for name in KNOWN_LOGINS))
+
+    @property
+    def login_tty(self) -> str:
+        """The terminal's name in the guest."""
+        return {"": "", "console": CONSOLES[self.arch], "second": SECOND_LINES[self.arch][1]}[self.login]
+
+    @property
+    def login_chardev(self) -> str:
+        """What QEMU calls the host's end of it."""
+        return {"": "", "console": "console", "second": "line"}[self.login]
 
 
 ARM64 = MachineSpec()
@@ -103,13 +123,28 @@ def qemu_arguments(spec: MachineSpec, image: Image, wiring: Wiring) -> list[str]
         "-device", "virtserialport,chardev=witness,name=witness",
         "-chardev", f"socket,id=sensors,path={_escaped(wiring.sensors)},server=on,wait=off",
         "-device", "virtserialport,chardev=sensors,name=sensors",
-        "-chardev", f"file,id=console,append=on,path={_escaped(wiring.console)}",
+        "-chardev", _console(spec, wiring),
         "-serial", "chardev:console",
+        *_login(spec),
         "-qmp", f"unix:{_escaped(wiring.qmp_socket)},server=on,wait=off",
         "-fw_cfg", f"name=opt/stageflow/host_key,file={_escaped(wiring.host_key)}",
         "-fw_cfg", f"name=opt/stageflow/authorized_keys,file={_escaped(wiring.authorized_keys)}",
         "-fw_cfg", f"name=opt/stageflow/hostname,file={_escaped(wiring.hostname)}",
     ]  # fmt: skip
+
+
+def _console(spec: MachineSpec, wiring: Wiring) -> str:
+    """A file; with a login on it, a tty of which all that is said goes into the same file."""
+    if spec.login == "console":
+        return f"pty,id=console,logfile={_escaped(wiring.console)},logappend=on"
+    return f"file,id=console,append=on,path={_escaped(wiring.console)}"
+
+
+def _login(spec: MachineSpec) -> list[str]:
+    if not spec.login:
+        return []
+    second = ["-chardev", "pty,id=line", "-device", SECOND_LINES[spec.arch][0]] if spec.login == "second" else []
+    return [*second, "-fw_cfg", f"name=opt/stageflow/login,string={spec.login_tty}"]
 
 
 def _computer(spec: MachineSpec, image: Image) -> list[str]:

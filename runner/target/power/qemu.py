@@ -37,6 +37,7 @@ async def make(request: Request) -> tuple[QemuPower, Home]:
         cpus=emulation.cpus,
         memory_mib=emulation.memory_mib,
         accelerator="auto" if "kvm" in emulation.accelerators else "tcg",
+        login=emulation.login,
     )
     folder = request.state / "boards" / request.name
     images, fence = request.cache / "images", request.holding.fence
@@ -68,7 +69,7 @@ class QemuPower:
             await self._board.start(self._say)
             self._started = True
         found = await self._board.on()
-        self._endpoint = Endpoint(found.host, found.port, found.user, found.host_public_key, found.client_key)
+        self._endpoint = Endpoint(found.host, found.port, found.user, found.host_public_key, found.client_key, found.line)
 
     async def cut(self) -> dict[str, Any]:
         """Freeze, kill the disk server, kill the machine; `writes_lost` is what the volatile cache took with it."""

@@ -29,18 +29,26 @@ class Reach:
     """Called, it leads to a conversation. It remembers which USB adapter it had, should that come back under another name."""
 
     def __init__(
-        self, name: str, address: Address, user: str, password: Secret | None, say: Callable[[str], None], log: Callable[[bytes], None]
+        self,
+        name: str,
+        find: Callable[[], Address],
+        user: str,
+        password: Secret | None,
+        say: Callable[[str], None],
+        log: Callable[[bytes], None],
     ) -> None:
-        self._name, self._address, self._user, self._password = name, address, user or "root", password
+        """`find` says where the line begins; it is asked at every opening, because an emulated board's tty has another name each time."""
+        self._name, self._find, self._user, self._password = name, find, user or "root", password
         self._say, self._log = say, log
         self._usb = ""
 
     async def __call__(self) -> Talk:
         """Raises LinkRefused for what waiting does not mend, LabError for all else. The port is free again then."""
-        port = open_port(self._address, self._usb)
+        address = self._find()
+        port = open_port(address, self._usb)
         self._usb = port.usb or self._usb
-        if port.path != self._address.path:
-            self._say(f"the adapter of {self._name} is back under another name: {port.path}, it was {self._address.path}")
+        if port.path != address.path:
+            self._say(f"the adapter of {self._name} is back under another name: {port.path}, it was {address.path}")
         try:
             console = Console(port.fd, self._log)
             addends = (1000 + secrets.randbelow(9000), 1000 + secrets.randbelow(9000))
@@ -48,12 +56,12 @@ class Reach:
             try:
                 await console.log_in(login)
             except LinkRefused as error:
-                raise await self._another_rate(console, port) if login.foreign else error from None
+                raise await self._another_rate(console, port, address) if login.foreign else error from None
 
             def talk(conversation: Conversation) -> Talk:
                 return Talk(port.fd, conversation, self._log, port.close)
 
-            return await bootstrap.begin(console, self._name, self._say, talk, self._address.baud)
+            return await bootstrap.begin(console, self._name, self._say, talk, address.baud)
         except BaseException:
             port.close()
             raise
@@ -72,21 +80,21 @@ class Reach:
                 return True
         return False
 
-    async def _another_rate(self, console: Console, port: Port) -> LabError:
+    async def _another_rate(self, console: Console, port: Port, address: Address) -> LabError:
         """What to say of bytes that are no text: the rate at which they are one, if a usual one is."""
-        ours = self._address.baud
+        ours = address.baud
         for baud in (*(each for each in BAUDS if each != ours), ours):
             port.set_baud(baud)
             if await self._is_text(console):
                 if baud == ours:
                     return LinkLost(f"what {self._name} said at {ours} baud was no text, and now is: the line was disturbed")
                 return LinkRefused(
-                    f"{self._name} speaks {baud} baud, and not {self._address.baud}",
-                    do=f"write into the inventory: address: serial://{self._address.path}?baud={baud}",
+                    f"{self._name} speaks {baud} baud, and not {address.baud}",
+                    do=f"write into the inventory: address: serial://{address.path}?baud={baud}",
                 )
         tried = ", ".join(str(baud) for baud in BAUDS)
         return LinkRefused(
-            f"what {self._name} says at {self._address.baud} baud is no text, and at no usual rate is it",
+            f"what {self._name} says at {address.baud} baud is no text, and at no usual rate is it",
             expected=f"text at one of {tried}",
             do="look up the console's baud rate, and its wiring: ground, and levels of 3.3 V or RS-232",
         )

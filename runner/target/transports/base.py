@@ -39,13 +39,14 @@ class LinkRefused(LabError):
 
 @dataclass(frozen=True)
 class Endpoint:
-    """Where SSH listens and how both sides prove who they are; "" and None mean: as the user's own files say."""
+    """Where SSH listens and how both sides prove who they are; "" and None mean: as the user's own files say. Or the tty of its line."""
 
     host: str
     port: int | None
     user: str
     host_public_key: str = ""
     client_key: Path | None = None
+    line: str = ""
 
 
 @dataclass(frozen=True)

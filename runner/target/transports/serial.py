@@ -25,17 +25,25 @@ PIECE_BYTES = 65536  # of a command's input: so much of it is in memory twice
 
 
 def make(request: Request, power: Power) -> SerialTransport:
-    """The transport of an inventory line: its address is the port. Raises AskError for an address that is none."""
+    """The transport of an inventory line, whose address is the port, or of the tty that its power source offers once it is on.
+
+    Raises AskError for an address that is none.
+    """
     from runner.target.credentials import find_secret
     from runner.target.serial.console_log import ConsoleLog, console_folder
     from runner.target.serial.port import Address
     from runner.target.serial.reach import Reach
 
-    address = Address.parse(request.line.address)
+    address = None if request.type.emulation else Address.parse(request.line.address)
+
+    def find() -> Address:
+        endpoint = power.endpoint()
+        return address or Address(endpoint.line if endpoint else "")
+
     log = ConsoleLog(console_folder(request.state, request.name))
     password = find_secret(request.name, "serial_password")
-    rate = Rate(address.baud / 10 * SHARE, f"{address.baud:,} baud")
-    return SerialTransport(Reach(request.name, address, request.line.user, password, request.say, log), rate)
+    rate = Rate(address.baud / 10 * SHARE, f"{address.baud:,} baud") if address else None
+    return SerialTransport(Reach(request.name, find, request.line.user, password, request.say, log), rate)
 
 
 class SerialTransport:

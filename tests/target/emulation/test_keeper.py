@@ -12,10 +12,26 @@ from pathlib import Path
 import pytest
 
 from runner.target.emulation.image import Image
-from runner.target.emulation.keeper import Keeper, lease_is_over
+from runner.target.emulation.keeper import Keeper, lease_is_over, line_of
 from runner.target.emulation.machine import Accelerator, MachineSpec
 from runner.target.emulation.messages import Config, CutFacts, Moment
 from runner.target.emulation.processes import kill_leftovers, start_time
+
+CHARDEVS = [  # as QEMU 7.2 answers query-chardev
+    {"frontend-open": True, "filename": "pty:/dev/pts/7", "label": "console"},
+    {"frontend-open": True, "filename": "file", "label": "witness"},
+    {"frontend-open": True, "filename": "unix:qmp.sock,server=on", "label": "compat_monitor0"},
+]
+
+
+@pytest.mark.parametrize(
+    ("chardevs", "label", "line"),
+    [(CHARDEVS, "console", "/dev/pts/7"), (CHARDEVS, "witness", ""), (CHARDEVS, "line", ""), (CHARDEVS, "", ""), ({}, "console", "")],
+)
+def test_the_tty_of_a_line_is_found_in_what_qemu_says(chardevs: object, label: str, line: str) -> None:
+    """By its label; what is no tty, or is not there, is none."""
+    assert line_of(chardevs, label) == line
+
 
 SLEEPER = [sys.executable, "-c", "import sys; sys.stdin.read()", "token-T0"]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from itertools import pairwise
 from pathlib import Path
 
@@ -54,6 +55,25 @@ def test_a_tap_is_passed_by_descriptor() -> None:
     assert "tap,id=data,fd=9" in qemu_arguments(tcg(ARM64), IMAGE, wiring)
 
 
+@pytest.mark.parametrize(
+    ("spec", "login", "console", "tty", "device"),
+    [
+        (ARM64, "", "file,id=console,append=on,path=console.log", "", ""),
+        (ARM64, "console", "pty,id=console,logfile=console.log,logappend=on", "ttyAMA0", ""),
+        (X86_64, "console", "pty,id=console,logfile=console.log,logappend=on", "ttyS0", ""),
+        (X86_64, "second", "file,id=console,append=on,path=console.log", "ttyS1", "isa-serial,chardev=line"),
+        (ARM64, "second", "file,id=console,append=on,path=console.log", "hvc0", "virtconsole,chardev=line"),
+    ],
+)
+def test_a_login_is_offered_where_it_is_asked_for(spec: MachineSpec, login: str, console: str, tty: str, device: str) -> None:
+    """On the console, whose log stays a file, or on a second line; the guest is told which terminal; without it nothing is offered."""
+    line = qemu_arguments(dataclasses.replace(tcg(spec), login=login), IMAGE, WIRING)
+    assert console in values(line, "-chardev")
+    assert [value for value in values(line, "-fw_cfg") if "login" in value] == ([f"name=opt/stageflow/login,string={tty}"] if tty else [])
+    assert (device in values(line, "-device")) is bool(device)
+    assert ("pty,id=line" in values(line, "-chardev")) is (login == "second")
+
+
 def test_an_unchosen_accelerator_is_refused() -> None:
     """`auto` never reaches QEMU."""
     with pytest.raises(AskError):
@@ -66,6 +86,8 @@ def test_unknown_values_are_refused_at_once() -> None:
         MachineSpec(arch="mips")
     with pytest.raises(AskError):
         MachineSpec(accelerator="hvf")
+    with pytest.raises(AskError):
+        MachineSpec(login="usb")
 
 
 def test_an_accelerator_that_was_asked_for_is_not_probed(tmp_path: Path) -> None:

@@ -52,7 +52,7 @@ def home(tmp_path: Path) -> dict[str, str]:
 def transport(line: LineSimulator, tmp_path: Path, said: list[str] | None = None, password: str | None = None, baud: int = 115_200) -> Any:
     say = (said if said is not None else []).append
     secret = Secret(password) if password else None
-    return SerialTransport(Reach("board", Address(line.path, baud), "", secret, say, ConsoleLog(tmp_path)))
+    return SerialTransport(Reach("board", lambda: Address(line.path, baud), "", secret, say, ConsoleLog(tmp_path)))
 
 
 def opened(transport: SerialTransport, story: Callable[[], Awaitable[None]] | None = None) -> None:

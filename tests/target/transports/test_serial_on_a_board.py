@@ -1,0 +1,46 @@
+"""The serial transport towards emulated boards that nobody reaches but by a login on a tty: their console, and a second UART."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from runner.clock import SystemClock
+from runner.lab.load import Reader
+from runner.lab.where import Lab, builtin_root, cache_root
+from runner.story.plan import Asked, find_device
+from runner.target.conformance import check_transport
+from runner.target.drivers import Request, make_target
+
+pytestmark = pytest.mark.qemu
+
+
+@pytest.mark.parametrize("name", ["qemu-serial", "qemu-serial-uart"])
+def test_it_conforms_and_survives_a_cut(tmp_path: Path, name: str) -> None:
+    """Every promise of a transport over the line alone; after a power cut the supervisor is found again; then the board is gone."""
+    found = find_device(Asked(entry="", device=name), Reader(Lab(builtin_root(), tmp_path, builtin=True)))
+    assert found
+    line, device_type = found
+    request = Request(name, line, device_type, tmp_path / "state", cache_root(), tmp_path / "w", SystemClock(), lambda text: None)
+
+    async def scenario() -> dict[str, object]:
+        target = await make_target(request)
+        try:
+            await (await target.bring_up(lambda text: None)).close()
+            await target.transport.close()
+            await check_transport(lambda: target.transport)
+            facts = await target.power.facts()
+            await target.power.cut()
+            session = await target.recover(device_type.boot_limit_s)
+            assert session.hello["boot_id"]
+            await session.close()
+            return facts
+        finally:
+            await target.shut_down()
+
+    facts = asyncio.run(scenario())
+    pids = facts["pids"]
+    assert isinstance(pids, dict)
+    assert not [pid for pid in pids.values() if Path(f"/proc/{pid}").exists()]
