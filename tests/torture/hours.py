@@ -75,7 +75,7 @@ class Bench:
         return line
 
     def transport(self) -> SerialTransport:
-        return SerialTransport(Reach("board", Address(str(self.port), BAUD), "", None, lambda text: None, lambda data: None))
+        return SerialTransport(Reach("board", lambda: Address(str(self.port), BAUD), "", None, lambda text: None, lambda data: None))
 
     def unplug(self) -> None:
         self.line.__exit__(None, None, None)
