@@ -119,6 +119,7 @@ class _Direction:
 class LineSimulator:
     """`far` is the command at the far end, on a terminal of its own; `chatter` is said by a second talker, over and over.
 
+    Where its `environment` names a HOME it begins there, as after a login: what noise types into a shell may well be `> FILE`.
     `baud` 0 does not pace; else whoever opens the near end at another rate hears, and says, what is no text. With `echo` all that
     the near end says comes back to it as well.
     """
@@ -209,6 +210,7 @@ class LineSimulator:
             stdout=self._far_tty,
             stderr=self._far_tty,
             env=self._environment,
+            cwd=(self._environment or {}).get("HOME"),
             start_new_session=True,
             preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
         )

@@ -241,6 +241,17 @@ def shell_prompt(line: LineSimulator, fd: int, until: bytes) -> bytes:
     return said
 
 
+def test_what_noise_types_into_a_shell_falls_into_its_home(tmp_path: Path) -> None:
+    """A far end begins where its HOME is, as after a login: `> FILE` made of damaged bytes makes no file in a checkout."""
+    with LineSimulator(["sh", "-i"], environment={"PATH": os.environ["PATH"], "PS1": "ready> ", "HOME": str(tmp_path)}) as line:
+        fd = os.open(line.path, os.O_RDWR | os.O_NOCTTY | os.O_NONBLOCK)
+        tty.setraw(fd)
+        os.write(fd, b"> damaged; echo do''ne\n")
+        shell_prompt(line, fd, b"done\r\n")
+        os.close(fd)
+    assert (tmp_path / "damaged").exists()
+
+
 @pytest.mark.parametrize("how", ["goodbye", "stop", "silence"])
 def test_the_shell_is_there_again_afterwards(tmp_path: Path, how: str) -> None:
     """After a goodbye, after somebody else's STOP, and after silence the terminal echoes and edits as it did before."""
