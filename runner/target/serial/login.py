@@ -37,6 +37,7 @@ _TEXT = frozenset(b"\t\n\r\x07\x08\x0e\x0f\x1b") | frozenset(range(0x20, 0x7F))
 _UNSEEN = re.compile(rb"\x1b\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]{0,200}(?:\x07|\x1b\\)|\x1b[()][0-9A-B]|\x1b[=>78]|[\r\x00]")
 _BEHIND = rb"\s*:[ \t]*(?:\Z|\[ *\d+\.\d+\] )"  # a prompt's colon: nothing comes behind it, or a kernel's words
 _LOGIN = re.compile(rb"(?:login|user ?name|benutzername)" + _BEHIND, re.IGNORECASE)
+_AT_LOGIN = re.compile(rb"(?:login|user ?name|benutzername)\s*:[ \t]*\Z", re.IGNORECASE)  # and nobody has spoken since
 _PASSWORD = re.compile(rb"(?:password|passwort|passphrase|kennwort)[^:\n]{0,40}" + _BEHIND, re.IGNORECASE)
 _NO = re.compile(rb"login incorrect|authentication failure|access denied|permission denied", re.IGNORECASE)
 _COUNTDOWN = re.compile(rb"hit any key|press .{1,20} to (?:stop|interrupt|enter)|autoboot in", re.IGNORECASE)
@@ -89,7 +90,7 @@ class Login:
         quiet = now_ns - max(self._heard_ns, self._typed_ns) >= QUIET_NS
         if _COUNTDOWN.search(self._line_now):
             return b""
-        if self._typed == "nothing":
+        if self._typed == "nothing" and not (quiet and _AT_LOGIN.search(self._line_now)):
             listened = now_ns - max(self._heard_ns, self._listens_ns) >= LISTEN_NS or now_ns - self._listens_ns >= BOOT_NS
             return self._type("wake", b"\r", now_ns) if listened else b""
         if quiet and _LOGIN.search(self._since):

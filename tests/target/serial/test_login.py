@@ -92,6 +92,15 @@ def test_a_shell_is_reached_through(console: Console) -> None:
     assert log_in(console).done
 
 
+def test_a_login_prompt_is_answered_without_another_key() -> None:
+    """Enter would only bring the same prompt again; one behind which somebody has spoken is asked for again."""
+    fresh, spoken = Console("login"), Console("login")
+    fresh.chatter = lambda now_ns: b"Debian 12 ttyS0\r\n\r\nboard login: " if now_ns == S else b""
+    spoken.chatter = lambda now_ns: b"board login: " + KERNEL if now_ns == S else b""
+    assert log_in(fresh).done and fresh.typed[0] == b"root"
+    assert log_in(spoken).done and spoken.typed[:2] == [b"", b"root"]
+
+
 def test_a_password_is_told_to_its_prompt_and_to_nothing_else() -> None:
     """Once, after the user's name; and its text is in no answer of the login."""
     console = Console("login", password="correct-horse")
