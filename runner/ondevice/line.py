@@ -235,6 +235,14 @@ class Far:
             time.sleep(LOOK_S if self._leaving else 0)
 
 
+def _be_raw(line: int) -> None:
+    """As `tty` has it, and without an XOFF of the terminal's own when it has much to read: nobody heeds it, the window does its work."""
+    tty.setraw(line)
+    settings = termios.tcgetattr(line)
+    settings[0] &= ~termios.IXOFF
+    termios.tcsetattr(line, termios.TCSANOW, settings)
+
+
 def _hear_out(line: int) -> None:
     """What is still on its way, the repetitions of a goodbye, is not left for the login shell to read as typed. Raises OSError."""
     until = time.monotonic() + HEAR_OUT_LIMIT_S
@@ -254,7 +262,7 @@ def main(argv: list[str]) -> int:
     for number in (signal.SIGHUP, signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _interrupt)
     try:
-        tty.setraw(line)
+        _be_raw(line)
         os.write(line, (b"\r\n" + ready_words(epoch) + b"\r\n") * 3)  # nothing repeats what a line may damage here
         why = Far(line, Conversation(Reliable(epoch, False, time.monotonic_ns(), limit_s))).live()
     finally:
