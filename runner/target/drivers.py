@@ -9,7 +9,7 @@ the product knows no driver by name. Outsiders add theirs through the entry poin
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib import import_module
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -49,6 +49,7 @@ class Request:
     clock: Clock
     say: Callable[[str], None]
     holding: Holding = field(default_factory=Alone)  # the lease under which the device is used
+    lasting: str = ""  # for a transport: the folder on the device that outlives a cut, by its power's word
 
 
 async def make_target(request: Request) -> Target:
@@ -63,7 +64,7 @@ async def make_target(request: Request) -> Target:
             expected=f"loss: {power.loss}",
             where=f"devices/{request.line.type}.yaml",
         )
-    transport = _maker(TRANSPORTS, "transports", request.type.transport)(request, power)
+    transport = _maker(TRANSPORTS, "transports", request.type.transport)(replace(request, lasting=home.state), power)
     return Target(request.name, request.type, transport, Fenced(power, request.holding), home, request.clock, request.holding)
 
 

@@ -14,6 +14,7 @@ import base64
 import io
 import re
 import secrets
+import shlex
 import time
 import zipfile
 import zlib
@@ -50,23 +51,27 @@ LACKS = (
     "for p in apt-get apk opkg dnf yum pacman; do command -v $p; done; df -k / | tail -n 1"
 )
 INSTALLERS = {"apt-get": "apt-get install python3", "apk": "apk add python3", "opkg": "opkg install python3", "pacman": "pacman -S python"}
-# Where the device's end lies, on the device: in a folder that nobody else may write to. Each answer stands on a line of its own, for
-# a shell's prompts for further lines stand before the first.
+# Where the device's end lies, on the device: in a folder that nobody else may write to, and first where the supervisor lives, for what
+# is there outlives a cut; a home may be gone with it. Each answer stands on a line of its own, for a shell's prompts for further
+# lines stand before the first.
 FIND = r"""
 import sys,os,hashlib
-H=sys.argv[1];P=None
-for r in (os.path.expanduser("~/.cache"),"/var/tmp","/tmp"):
+H=sys.argv[1];P=None;u=os.umask(0o77)
+for r in (*filter(None,sys.argv[3:]),os.path.expanduser("~/.cache"),"/var/tmp","/tmp"):
  d=os.path.join(r,"stageflow-runner-%d"%os.getuid())
  try:
   os.makedirs(d,0o700,exist_ok=True);s=os.lstat(d)
   if s.st_uid==os.getuid() and not s.st_mode&0o22 and not os.path.islink(d): open(d+"/.try","w").close();P=d+"/line-"+H[:16];break
  except OSError: pass
+os.umask(u)
 def ok(f):
  try: return hashlib.sha256(open(f,"rb").read()).hexdigest()==H
  except OSError: return False
 """
 # What runs there until it is there, whole: it takes pieces, and says after each how much it has.
-STUB = FIND + r"""
+STUB = (
+    FIND
+    + r"""
 import zlib,binascii as b,termios as t
 if P is None: print("\nno=place");sys.exit()
 if ok(P): print("\nat="+P);sys.exit()
@@ -82,10 +87,14 @@ try:
     if int(w[0])==f.tell() and int(w[1])==zlib.crc32(x): f.write(x);f.flush()
    except (ValueError,IndexError): pass
   os.fsync(f.fileno())
- if ok(P+".part"): os.rename(P+".part",P);print("\nat="+P)
+ if ok(P+".part"):
+  os.rename(P+".part",P);d=P
+  for _ in "12": d=os.path.dirname(d);g=os.open(d,0);os.fsync(g);os.close(g)
+  print("\nat="+P)
  else: os.unlink(P+".part");print("\nno=sum")
 finally: t.tcsetattr(0,t.TCSANOW,a)
 """
+)
 START = FIND + 'if P and ok(P): sys.stdout.flush();os.execv(sys.executable,[sys.executable,"-S",P,sys.argv[2]])\n'
 
 
@@ -99,20 +108,25 @@ def line_zip() -> bytes:
     return buffer.getvalue()
 
 
-async def begin(console: Console, name: str, say: Callable[[str], None], talk: Callable[[Conversation], Talk], baud: int) -> Talk:
-    """From a shell to a conversation. Raises LabError that says what device `name` lacks, LinkLost for a line that broke."""
+async def begin(
+    console: Console, name: str, say: Callable[[str], None], talk: Callable[[Conversation], Talk], baud: int, lasting: str = ""
+) -> Talk:
+    """From a shell to a conversation. `lasting` is a folder on the device that outlives a cut, where one is known.
+
+    Raises LabError that says what device `name` lacks, LinkLost for a line that broke.
+    """
     data, epoch = line_zip(), secrets.token_bytes(8)
-    if not await start(console, "python3", data, epoch, name):
+    if not await start(console, "python3", data, epoch, name, lasting):
         python = await find_python(console, name)
-        await put(console, python, data, name, say, baud)
-        if not await start(console, python, data, epoch, name):
+        await put(console, python, data, name, say, baud, lasting)
+        if not await start(console, python, data, epoch, name, lasting):
             raise LinkLost(f"the device's end of the line does not start on {name}")
     return talk(Conversation(Reliable(epoch, True, time.monotonic_ns(), SILENCE_LIMIT_S)))
 
 
-async def start(console: Console, python: str, data: bytes, epoch: bytes, name: str) -> bool:
+async def start(console: Console, python: str, data: bytes, epoch: bytes, name: str, lasting: str = "") -> bool:
     """Starts the device's end in the shell's place on the terminal, if it is there and whole; whether it began. One start of Python."""
-    await console.write(_typed(f" {python} -S -c '{START}' {sha256(data)} {epoch.hex()}; echo; echo \"no=\"line"))
+    await console.write(_typed(f" {python} -S -c '{START}' {sha256(data)} {epoch.hex()} {shlex.quote(lasting)}; echo; echo \"no=\"line"))
     wanted = re.compile(re.escape(ready_words(epoch)) + rb"\r?\n|\nno=line\r?\n")
     return b"ready" in (await console.until(wanted, START_LIMIT_S, f"the device's end of the line to begin on {name}"))[0]
 
@@ -139,14 +153,14 @@ async def find_python(console: Console, name: str) -> str:
     raise LabError(f"{name} has {has} ({first}{free})", expected=f"Python {oldest} or later", do=how)
 
 
-async def put(console: Console, python: str, data: bytes, name: str, say: Callable[[str], None], baud: int) -> str:
+async def put(console: Console, python: str, data: bytes, name: str, say: Callable[[str], None], baud: int, lasting: str = "") -> str:
     """Those bytes as a file on the device, verified there; where it is. Raises LabError, LinkLost.
 
     What has arrived is not sent again, neither within this nor by a later one.
     """
     for number in range(TRIES):
         try:
-            return await _put(console, python, data, name, say if number == 0 else lambda text: None, baud)
+            return await _put(console, python, data, name, say if number == 0 else lambda text: None, baud, lasting)
         except LinkLost:
             if number + 1 == TRIES:
                 raise
@@ -154,8 +168,8 @@ async def put(console: Console, python: str, data: bytes, name: str, say: Callab
     raise AssertionError("the last try returns or raises")
 
 
-async def _put(console: Console, python: str, data: bytes, name: str, say: Callable[[str], None], baud: int) -> str:
-    await console.write(_typed(f" {python} -S -c '{STUB}' {sha256(data)} {len(data)}; echo; echo \"no=\"stub"))
+async def _put(console: Console, python: str, data: bytes, name: str, say: Callable[[str], None], baud: int, lasting: str) -> str:
+    await console.write(_typed(f" {python} -S -c '{STUB}' {sha256(data)} {len(data)} {shlex.quote(lasting)}; echo; echo \"no=\"stub"))
     what = f"{name} to take the device's end of the line"
     kind, value = await _answer(console, START_LIMIT_S, what)
     if kind == "have":
@@ -184,6 +198,6 @@ async def _put(console: Console, python: str, data: bytes, name: str, say: Calla
 
 async def _answer(console: Console, limit_s: float, what: str) -> tuple[str, str]:
     """The stub's next word: have so many bytes, at this place, or no for a reason."""
-    found = await console.until(re.compile(rb"(?:^|\n)(?:(have)=(\d+)|(at)=(/\S+)|(no)=(\w+))\r?\n"), limit_s, what)
+    found = await console.until(re.compile(rb"(?:^|\n)(?:(have)=(\d+)|(at)=(/[^\r\n]+)|(no)=(\w+))\r?\n"), limit_s, what)
     kind, value = [word.decode("utf-8", "replace") for word in found.groups() if word is not None]
     return kind, value

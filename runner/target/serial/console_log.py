@@ -1,6 +1,6 @@
 """What a device says on its console, kept on this machine: one writer (who has the port), as many readers as like.
 
-    DEVICE/console.log      what was heard outside of packets, as it came          DEVICE/console.log.1      what was before that
+DEVICE/console.log      what was heard outside of packets, as it came          DEVICE/console.log.1      what was before that
 """
 
 from __future__ import annotations

@@ -36,10 +36,14 @@ class Reach:
         password: Secret | None,
         say: Callable[[str], None],
         log: Callable[[bytes], None],
+        lasting: str = "",
     ) -> None:
-        """`find` says where the line begins; it is asked at every opening, because an emulated board's tty has another name each time."""
+        """`find` says where the line begins; it is asked at every opening, because an emulated board's tty has another name each time.
+
+        `lasting` is a folder on the device that outlives a cut, for what is put there first.
+        """
         self._name, self._find, self._user, self._password = name, find, user or "root", password
-        self._say, self._log = say, log
+        self._say, self._log, self._lasting = say, log, lasting
         self._usb = ""
 
     async def __call__(self) -> Talk:
@@ -61,7 +65,7 @@ class Reach:
             def talk(conversation: Conversation) -> Talk:
                 return Talk(port.fd, conversation, self._log, port.close)
 
-            return await bootstrap.begin(console, self._name, self._say, talk, address.baud)
+            return await bootstrap.begin(console, self._name, self._say, talk, address.baud, self._lasting)
         except BaseException:
             port.close()
             raise

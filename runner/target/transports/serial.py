@@ -43,7 +43,7 @@ def make(request: Request, power: Power) -> SerialTransport:
     log = ConsoleLog(console_folder(request.state, request.name))
     password = find_secret(request.name, "serial_password")
     rate = Rate(address.baud / 10 * SHARE, f"{address.baud:,} baud") if address else None
-    return SerialTransport(Reach(request.name, find, request.line.user, password, request.say, log), rate)
+    return SerialTransport(Reach(request.name, find, request.line.user, password, request.say, log, request.lasting), rate)
 
 
 class SerialTransport:

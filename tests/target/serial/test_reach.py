@@ -95,6 +95,24 @@ def test_a_damaged_device_end_is_replaced(tmp_path: Path, home: dict[str, str]) 
 
 
 @pytest.mark.real
+@pytest.mark.parametrize("writable", [True, False], ids=["it takes it", "it cannot"])
+def test_it_lies_where_it_outlives_a_cut(tmp_path: Path, home: dict[str, str], writable: bool) -> None:
+    """In the folder that is known to last, which nobody else may read then; a home that is gone with each cut costs no second transfer.
+    Where that folder cannot be, it lies in the home."""
+    lasting, said = tmp_path / "data" / "it's here", list[str]()
+    if not writable:
+        lasting.parent.write_text("no folder")
+    with LineSimulator(["sh", "-i"], environment=home) as line:
+        for _ in range(2):
+            reach = Reach("board", lambda: Address(line.path), "", None, said.append, ConsoleLog(tmp_path), str(lasting))
+            opened(SerialTransport(reach))
+    assert len(said) == 1
+    place = lasting if writable else tmp_path / ".cache"
+    assert len(list(place.glob("stageflow-runner-*/line-*"))) == 1
+    assert stat.S_IMODE(place.stat().st_mode) == 0o700
+
+
+@pytest.mark.real
 def test_a_transfer_that_broke_off_goes_on_where_it_was(tmp_path: Path, home: dict[str, str]) -> None:
     """Half of it is there already, and only the other half is announced."""
     said: list[str] = []
