@@ -25,6 +25,7 @@ S = 1_000_000_000
 QUIET_NS = 7 * S // 10  # without a word, after which the last line is taken for a prompt
 LISTEN_NS = 12 * S // 10  # without a word, before anything is typed at all: a boot that is under way is not to be stopped by a key
 BOOT_NS = 15 * S  # of words without a pause, after which it is no boot that talks
+BOOTING = 4  # times as long are both, once a loader or a kernel has said that it boots: its pauses are longer than a prompt's
 CHATTER_NS = 3 * S  # a console that does not fall silent is asked all the same
 ANSWER_NS = 3 * S  # for what was typed, until something else is typed
 SILENT_LIMIT_NS = 20 * S  # nothing was heard
@@ -91,7 +92,9 @@ class Login:
         if _COUNTDOWN.search(self._line_now):
             return b""
         if self._typed == "nothing" and not (quiet and _AT_LOGIN.search(self._line_now)):
-            listened = now_ns - max(self._heard_ns, self._listens_ns) >= LISTEN_NS or now_ns - self._listens_ns >= BOOT_NS
+            times = BOOTING if self._stages else 1
+            pause_ns = now_ns - max(self._heard_ns, self._listens_ns)
+            listened = pause_ns >= times * LISTEN_NS or now_ns - self._listens_ns >= times * BOOT_NS
             return self._type("wake", b"\r", now_ns) if listened else b""
         if quiet and _LOGIN.search(self._since):
             return self._type("user", self._user.encode() + b"\r", now_ns)

@@ -146,6 +146,21 @@ def test_a_boot_is_waited_for() -> None:
     assert log_in(console).done
 
 
+def test_a_boot_that_pauses_is_not_typed_into() -> None:
+    """A kernel that has nothing to say for three seconds: nobody reads yet, and what is typed then would be a login's first answer."""
+    console = Console("boot")
+
+    def boot(now_ns: int) -> bytes:
+        if now_ns == 4 * S:
+            console.at = "login"
+            return b"\r\nboard login: "
+        return b"[    0.000000] Linux version 6.1\r\n" if now_ns == S else b""
+
+    console.chatter = boot
+    assert log_in(console).done
+    assert console.typed[0] == b"root"
+
+
 def test_a_boot_loader_that_counts_down_is_not_stopped() -> None:
     """Not a key is typed before the kernel has spoken, however long the pauses in which it waits for one."""
     console, loader = Console("boot"), b"\r\nU-Boot 2024.01\r\nHit any key to stop autoboot:  3 "
