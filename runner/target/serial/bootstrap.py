@@ -35,7 +35,6 @@ if TYPE_CHECKING:
     from runner.target.serial.talk import Talk
 
 FILES = ("__init__", "line_packets", "reliable", "channels", "line")
-MAIN = b"import sys\nfrom ondevice.line import main\nsys.exit(main(sys.argv[1:]))\n"
 PIECE_BYTES = 180  # 240 letters: with its head less than any terminal's line
 PIECE_LIMIT_S, PIECE_TRIES = 5.0, 10
 TYPED_SHARE = 1.6  # of a piece's bytes: its letters, its head, and the answer to it
@@ -95,13 +94,14 @@ try:
 finally: t.tcsetattr(0,t.TCSANOW,a)
 """
 )
-START = FIND + 'if P and ok(P): sys.stdout.flush();os.execv(sys.executable,[sys.executable,"-S",P,sys.argv[2]])\n'
+# In the same process, for a slow board's Python takes a second to begin. The first place to look for modules is the zip, and not the home.
+START = FIND + "if P and ok(P): sys.path[0]=P;from ondevice.line import main;sys.exit(main([sys.argv[2]]))\n"
 
 
 def line_zip() -> bytes:
-    """The device's end: a zip that Python runs, the same bytes for the same sources."""
+    """The device's end: a zip that Python imports, the same bytes for the same sources."""
     sources, buffer = supervisor_sources(), io.BytesIO()
-    files = {"__main__.py": MAIN, **{f"ondevice/{name}.py": sources[f"ondevice/{name}.py"] for name in FILES}}
+    files = {f"ondevice/{name}.py": sources[f"ondevice/{name}.py"] for name in FILES}
     with zipfile.ZipFile(buffer, "w") as archive:
         for name in sorted(files):
             archive.writestr(zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0)), files[name], zipfile.ZIP_DEFLATED, 9)
@@ -111,7 +111,8 @@ def line_zip() -> bytes:
 async def begin(
     console: Console, name: str, say: Callable[[str], None], talk: Callable[[Conversation], Talk], baud: int, lasting: str = ""
 ) -> Talk:
-    """From a shell to a conversation. `lasting` is a folder on the device that outlives a cut, where one is known.
+    """From a shell to a conversation. `baud` 0 is a line without a pace, for which no time is said; `lasting` is a folder on the device
+    that outlives a cut, where one is known.
 
     Raises LabError that says what device `name` lacks, LinkLost for a line that broke.
     """
@@ -174,8 +175,8 @@ async def _put(console: Console, python: str, data: bytes, name: str, say: Calla
     kind, value = await _answer(console, START_LIMIT_S, what)
     if kind == "have":
         size = len(data) - int(value)
-        takes = f"about {duration_words(size * TYPED_SHARE * 10 / baud)} at {baud:,} baud"
-        say(f"putting {size_words(size)} through the console of {name}, {takes}: nothing can be run over it before")
+        takes = f", about {duration_words(size * TYPED_SHARE * 10 / baud)} at {baud:,} baud" if baud else ""
+        say(f"putting {size_words(size)} through the console of {name}{takes}: nothing can be run over it before")
     refused, sent = 0, -1
     while kind == "have":
         have = int(value)

@@ -40,6 +40,7 @@ class Address:
 
     path: str
     baud: int = BAUDS[0]
+    paced: bool = True  # an emulator's tty takes any rate for its own, and carries what it can
 
     @classmethod
     def parse(cls, text: str) -> Address:

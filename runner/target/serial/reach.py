@@ -65,7 +65,7 @@ class Reach:
             def talk(conversation: Conversation) -> Talk:
                 return Talk(port.fd, conversation, self._log, port.close)
 
-            return await bootstrap.begin(console, self._name, self._say, talk, address.baud, self._lasting)
+            return await bootstrap.begin(console, self._name, self._say, talk, address.baud if address.paced else 0, self._lasting)
         except BaseException:
             port.close()
             raise

@@ -38,7 +38,7 @@ def make(request: Request, power: Power) -> SerialTransport:
 
     def find() -> Address:
         endpoint = power.endpoint()
-        return address or Address(endpoint.line if endpoint else "")
+        return address or Address(endpoint.line if endpoint else "", paced=False)
 
     log = ConsoleLog(console_folder(request.state, request.name))
     password = find_secret(request.name, "serial_password")
