@@ -273,12 +273,11 @@ class Supervisor:
     def do_benchmark(self, client: Client) -> dict[str, Any]:
         return facts.benchmark()
 
-    def do_work(self, client: Client, confined: bool = False, ahead: bool = False) -> dict[str, Any]:
-        """How long a fixed piece of work takes, in a process of its own, by the clock and in processor time; among pipelines, or ahead of
-        everybody, if so told."""
+    def do_work(self, client: Client, confined: bool = False) -> dict[str, Any]:
+        """How long a fixed piece of work takes, in a process of its own, by the clock and in processor time; among pipelines if so told."""
         from .work import measure
 
-        return measure(self._state if confined else "", ahead=ahead)
+        return measure(self._state if confined else "")
 
     def do_burn(self, client: Client, for_s: float, confined: bool = False) -> dict[str, Any]:
         """Every core works for so long from now on, with the lowest priority, among pipelines if so told; 0 ends it."""

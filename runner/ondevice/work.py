@@ -1,8 +1,7 @@
 """Work for its own sake: a fixed piece of it that is timed, as much as there is that heats, and what the sensors say meanwhile.
 
 The timed piece runs in a process of its own, so that whatever this supervisor does meanwhile does not count. Its processor time tells how
-fast the machine is, even beside others that work there: a machine that is held up from outside does not know, and counts on. On a device it
-goes `ahead` of them: who takes turns with a pipeline finds its caches cold each time, and measures a machine that is slower than it is.
+fast the machine is, even beside others that work there: a machine that is held up from outside does not know, and counts on.
 """
 
 from __future__ import annotations
@@ -15,14 +14,12 @@ from typing import Any
 
 SENSOR_LIMIT_BYTES = 200
 TIMES, ROUND_S = 3, 0.25
-FIRST = -20  # nobody is before that
 
 
-def measure(state: str = "", *, ahead: bool = False) -> dict[str, float]:
+def measure(state: str = "") -> dict[str, float]:
     """The best of three: {"duration_s", "cpu_s"}, by the clock and in processor time. Raises OSError.
 
-    With `state` it has the quota that pipelines of that state folder have at this moment, in a group beside theirs. `ahead`: everybody
-    else waits meanwhile, as far as we may ask for that; without it, it is seen how busy a machine is.
+    With `state` it has the quota that pipelines of that state folder have at this moment, in a group beside theirs.
     """
     group = _beside(state) if state else None
     read, told = os.pipe()
@@ -31,8 +28,6 @@ def measure(state: str = "", *, ahead: bool = False) -> dict[str, float]:
         try:
             if group is not None:
                 group.take_in([os.getpid()])
-            if ahead:
-                _go_ahead()
             os.write(told, json.dumps(_timed()).encode())
         finally:
             os._exit(0)
@@ -68,13 +63,6 @@ def _enter(state: str) -> None:
 
         if Group(state).exists():
             Group(state).take_in([os.getpid()])
-
-
-def _go_ahead() -> None:
-    try:  # noqa: SIM105 - contextlib is not imported on a device for this
-        os.nice(FIRST)
-    except OSError:
-        pass  # not for us: it takes turns, as everybody's does
 
 
 def _timed() -> dict[str, float]:

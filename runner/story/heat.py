@@ -144,7 +144,7 @@ class Heating:
         before = await self.said()
         read = await self.session.ask("sensed", paths=self.paths, timeout_s=60)
         behind = await self.said()
-        timed = await timed_work(self.session, confined=self.confined, ahead=not self.confined)
+        timed = await timed_work(self.session, confined=self.confined)
         then = await self.said()
         clocks = {each["mhz"] for each in (before, behind, then)}
         said = [{key: each[key] for key in ("die_c", "mhz", "flags", "model_s")} for each in (before, behind)]
@@ -164,18 +164,17 @@ class Heating:
         return self.samples[-1]
 
 
-async def timed_work(session: Session, *, confined: bool = False, ahead: bool = False) -> Row:
-    """{"device", "own"}: the fixed work there, with its pipelines' quota or ahead of everybody if so told, and right behind it here."""
-    device = await session.ask("work", confined=confined, ahead=ahead, timeout_s=WORK_LIMIT_S)
+async def timed_work(session: Session, *, confined: bool = False) -> Row:
+    """{"device", "own"}: the fixed work there, with the quota of its pipelines if so told, and right behind it here."""
+    device = await session.ask("work", confined=confined, timeout_s=WORK_LIMIT_S)
     return {"device": device, "own": await asyncio.to_thread(work.measure)}
 
 
 async def at_rest(session: Session, by: str) -> Row:
     """The fastest of a few measurements, until two are alike: a board that has just started, or a host, may be busy for a moment."""
-    ahead = by == "cpu_s"  # the whole machine is slowed down, so it is nobody else's
-    found = [await timed_work(session, ahead=ahead)]
+    found = [await timed_work(session)]
     while len(found) < CALM_TRIES:
-        found.append(await timed_work(session, ahead=ahead))
+        found.append(await timed_work(session))
         two = sorted(each["device"][by] for each in found)[:2]
         if two[1] <= two[0] * CALM:
             break

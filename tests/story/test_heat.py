@@ -37,7 +37,7 @@ class Board(Device):
         self.power = power
         self.hello = {"capabilities": [], "boot_id": self.boot}  # type: ignore[dict-item]
 
-    def _work(self, confined: bool, ahead: bool) -> dict[str, Any]:
+    def _work(self, confined: bool) -> dict[str, Any]:
         took_s = 0.2 / self.power.quota
         return {"cpu_s": took_s, "duration_s": took_s}
 
