@@ -19,7 +19,7 @@ from functools import cached_property
 from typing import Any
 
 from runner.clock import iso
-from runner.judgement import heat_log
+from runner.judgement import heat_log, slowed
 from runner.judgement.guard_journal import changes
 from runner.ondevice import journal
 from runner.ondevice.journal import Record
@@ -241,6 +241,14 @@ class Evidence:
         """Each tick of the heat over an execution, by the device's own clock: boot_id, boottime_ns, die_c, mhz, flags, quota and so on."""
         ticks = [tick for heat in self.heated.heats if heat.execution == execution for tick in heat.ticks]
         return heat_log.on_the_device(ticks, {boot: zero_ns for boot, (zero_ns, _) in self.clock_anchors.items()})
+
+    def unsteady(self, execution: str) -> float:
+        """How many times as long this machine's own work took at its slowest, while a heated execution ran, or what it is held against.
+
+        1 where nobody looked. Of what takes that much longer nobody knows that it is slower.
+        """
+        notes = [r for r in self.coordinator if r.payload.get("execution") == execution or r.kind == "own_speed"]
+        return slowed.unsteady([{"own": own} for record in notes for own in slowed.own_works(record.kind, record.payload)])
 
     def receipts(self, execution: str) -> list[dict[str, Any]]:
         """What the far end received from an execution, in the order of arrival."""

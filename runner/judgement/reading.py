@@ -74,6 +74,7 @@ _NOTES: dict[str, dict[str, type]] = {  # what the coordinator's records must ho
     "scarcity_began": {"execution": str, "programs": list, "before": dict},
     "scarcity_proof": {"execution": str, "during": dict},
     "scarcity_lifted": {"execution": str, "after": dict},
+    "own_speed": {"execution": str, "own": list},
     "heat_began": {"execution": str, "told": dict, "by": str, "rest": dict},
     "heat_full": {"execution": str, "sample": dict},
     "heat_proof": {"execution": str, "samples": list},

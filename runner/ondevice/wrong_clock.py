@@ -27,6 +27,7 @@ from .say import say
 
 STEP_S = 0.1  # how often a drifting clock is moved
 TOLERANCE_NS = 500_000_000  # less is nobody's jump: a time server may have slewed meanwhile
+EARLIEST_NS = 200_000_000  # behind the boot-time clock when it is asked for: by the time the kernel looks it must not be behind its own
 STOP_S = 5.0
 FAILED, WRONG = 1, 64
 _CAP_SYS_TIME = 25
@@ -40,8 +41,8 @@ def offset_ns() -> int:
 
 
 def set_offset(offset: int) -> None:
-    """Raises OSError where the kernel refuses: no right to, or a moment before it was started."""
-    wall = boottime_ns() + offset
+    """Raises OSError where the kernel refuses: no right to. The moment of its start is had within EARLIEST_NS, an earlier one is not."""
+    wall = boottime_ns() + max(offset, EARLIEST_NS)
     time.clock_settime_ns(time.CLOCK_REALTIME, wall)
 
 

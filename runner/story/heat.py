@@ -39,6 +39,8 @@ WORK_LIMIT_S = 300.0
 LOOK_S = 1.0
 TIMES = 3  # so often is the work timed at each clock, at most
 CALM, CALM_TRIES = 1.15, 4  # times of two measurements that are alike
+AFTER_TRIES = 12
+OWN_EVERY_S = 5.0  # so often this machine's own speed is looked at, while nothing is heated that something heated is held against
 
 
 @dataclass
@@ -72,6 +74,11 @@ class Heating:
     def confined(self) -> bool:
         """Whether only the pipelines' group is slow."""
         return self.own and not self.clocks
+
+    @property
+    def beside(self) -> bool:
+        """Whether the device's processors are this machine's, so that how fast this is by itself says something of them."""
+        return not self.clocks
 
     async def look_at_clocks(self, *, shared: bool) -> None:
         """Whether the device has clocks that may be limited, and what they are before anything is done. Not on machines of others."""
@@ -144,12 +151,13 @@ class Heating:
         before = await self.said()
         read = await self.session.ask("sensed", paths=self.paths, timeout_s=60)
         behind = await self.said()
-        timed = await timed_work(self.session, confined=self.confined)
+        timed = await timed_work(self.session, confined=self.confined, beside=self.beside)
         then = await self.said()
         clocks = {each["mhz"] for each in (before, behind, then)}
         said = [{key: each[key] for key in ("die_c", "mhz", "flags", "model_s")} for each in (before, behind)]
-        steady = len(clocks) == 1 and then["powered"]
-        return {**timed, "mhz": then["mhz"], "steady": steady, "nr_throttled": then["nr_throttled"], "sensed": read, "said": said}
+        found = {**timed, "mhz": then["mhz"], "steady": len(clocks) == 1 and then["powered"], "nr_throttled": then["nr_throttled"]}
+        counted = {key: round(then[key] - before[key], 3) for key in ("ran_s", "throttled_s")}
+        return {**found, "counted": counted, "sensed": read, "said": said}
 
     async def full(self) -> Row:
         """The fastest of a few samples at the full clock: a host may be busy for a moment."""
@@ -164,20 +172,29 @@ class Heating:
         return self.samples[-1]
 
 
-async def timed_work(session: Session, *, confined: bool = False) -> Row:
-    """{"device", "own"}: the fixed work there, with the quota of its pipelines if so told, and right behind it here."""
+async def timed_work(session: Session, *, confined: bool = False, beside: bool = True) -> Row:
+    """{"device", "own"}: the fixed work there, with the quota of its pipelines if so told; right behind it here, if that is `beside`."""
     device = await session.ask("work", confined=confined, timeout_s=WORK_LIMIT_S)
-    return {"device": device, "own": await asyncio.to_thread(work.measure)}
+    return {"device": device, "own": await asyncio.to_thread(work.measure) if beside else None}
 
 
-async def at_rest(session: Session, by: str) -> Row:
+async def at_rest(session: Session, by: str, *, beside: bool = True) -> Row:
     """The fastest of a few measurements, until two are alike: a board that has just started, or a host, may be busy for a moment."""
-    found = [await timed_work(session)]
+    found = [await timed_work(session, beside=beside)]
     while len(found) < CALM_TRIES:
-        found.append(await timed_work(session))
+        found.append(await timed_work(session, beside=beside))
         two = sorted(each["device"][by] for each in found)[:2]
         if two[1] <= two[0] * CALM:
             break
+    return min(found, key=lambda each: float(each["device"][by]))
+
+
+async def as_before(session: Session, by: str, rest: Row) -> Row:
+    """The first measurement that is as fast as `rest`, else the fastest of many: a host's own speed comes and goes, what stays is slow."""
+    beside = rest["own"] is not None
+    found = [await timed_work(session, beside=beside)]
+    while len(found) < AFTER_TRIES and not all(row["within"] for row in slowed.restored(rest, found[-1], [], by)):
+        found.append(await timed_work(session, beside=beside))
     return min(found, key=lambda each: float(each["device"][by]))
 
 
@@ -198,7 +215,7 @@ async def impose(run: Run, plan: ExecutionPlan) -> None:
     await heating.look_at_clocks(shared=run.plan.type.shared)
     if not (plan.links or plan.scarcities):  # else it was looked at before those came on
         await look(run, plan)
-    rest = await at_rest(run.session, heating.by)
+    rest = await at_rest(run.session, heating.by, beside=heating.beside)
     programs = [heating.program.model_dump(mode="json")]
     run.note("heat_began", execution=plan.name, told=plan.heat.told, by=heating.by, programs=programs, rest=rest)
     await heating.tell()
@@ -226,22 +243,35 @@ async def impose_again(run: Run, plan: ExecutionPlan) -> None:
 
 @contextlib.asynccontextmanager
 async def watched(run: Run, plan: ExecutionPlan) -> AsyncIterator[None]:
-    """While an execution runs, the device is timed at each clock that it comes to; what was measured is noted behind it.
+    """While an execution runs, the device is timed at each clock that it comes to; what was measured is noted behind it. Beside one
+    without heat, in a run that has some, only this machine is: it may itself be faster now than later.
 
     Raises what the timing itself made wrong, unless the execution was worse off.
     """
-    if plan.heat is None or run.heating is None:
+    own: list[Row] = []
+    if plan.heat is not None and run.heating is not None:
+        watching = asyncio.ensure_future(_watch(run, run.heating))
+    elif plan.heat is None and any(execution.heat for execution in run.plan.executions):
+        watching = asyncio.ensure_future(_watch_own(run, own))
+    else:
         yield
         return
-    watching = asyncio.ensure_future(_watch(run, run.heating))
     try:
         yield
     finally:
         watching.cancel()
         await asyncio.wait({watching})
         mistake = None if watching.cancelled() else watching.exception()
+    if own:
+        run.note("own_speed", execution=plan.name, own=own)
     if mistake is not None:
         raise mistake
+
+
+async def _watch_own(run: Run, own: list[Row]) -> None:
+    while True:
+        own.append(await asyncio.to_thread(work.measure))
+        await run.clock.sleep(OWN_EVERY_S)
 
 
 async def _watch(run: Run, heating: Heating) -> None:
@@ -287,7 +317,7 @@ async def lift(run: Run, plan: ExecutionPlan) -> None:
         run.heating = None
         with contextlib.suppress(RunnerError):
             await mirror_guard(run.session, run.token, run.folder, run.log)
-    after = await at_rest(run.session, str(began["by"]))
+    after = await as_before(run.session, str(began["by"]), began["rest"])
     rows = slowed.restored(began["rest"], after, left, str(began["by"]))
     run.note("heat_lifted", execution=plan.name, rows=rows, after=after, left=left)
     if left:

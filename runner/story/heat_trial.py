@@ -19,7 +19,7 @@ from runner.lab.load import Reader
 from runner.model.plan import HeatPlan
 from runner.story.arming import SPARE_S
 from runner.story.ground import Ground, under_way
-from runner.story.heat import Heating, at_rest
+from runner.story.heat import Heating, as_before, at_rest
 from runner.story.plan import heat_of
 from runner.story.trial import NAME, IsOn, Refuse, Tell, Tried, at_hand, capabilities_of, nobody_knows
 from runner.target.drivers import Request
@@ -73,8 +73,9 @@ async def try_heat(
         found = None if request.type.shared else await ground.fingerprint()
         if found is not None:
             ground.expect(found)
-        rest = await at_rest(session, heating.by)
-        tell("before", [_row("fixed work", f"{rest['device'][heating.by]:g} s there, {rest['own']['duration_s']:g} s here")])
+        rest = await at_rest(session, heating.by, beside=heating.beside)
+        here = f", {rest['own']['duration_s']:g} s here" if rest["own"] else ""
+        tell("before", [_row("fixed work", f"{rest['device'][heating.by]:g} s there{here}")])
         tried = Tried(words=[thermal.figures(plan)], measured={"before": rest})
         try:
             await heating.tell()
@@ -94,7 +95,7 @@ async def try_heat(
             with contextlib.suppress(RunnerError):  # whatever ended the session: the work ends with its time, and nothing waits for it
                 await session.ask("burn", for_s=0)
             left = await heating.cool(ground)
-        after = tried.measured["after"] = await at_rest(session, heating.by)
+        after = tried.measured["after"] = await as_before(session, heating.by, rest)
         tried.rows["after"] = slowed.restored(rest, after, left, heating.by)
         tell("after", tried.rows["after"])
         if left:

@@ -77,6 +77,7 @@ class Bent:
     waiting: float = 0.0
     slower: float = 1.0
     lies: Callable[[dict[str, Any]], dict[str, Any]] = lambda reading: reading
+    own: float = 1.0  # times as long as at first this machine's own work takes while it is hot
     work_ratio: Callable[[float], float] = lambda asked: asked  # what is measured, of what is asked of a clock
     outputs: Callable[[str, dict[str, Any], bool], dict[str, Any]] = lambda stage, data, hot: data
 
@@ -142,6 +143,7 @@ class MadeHeatRun(MadeRun):
             at_s += took_s
             self._end_stage(at_s, execution, stage, took_s, [_none(), _none()], hot=False)
         self.device(at_s, execution, "finished", state_sha256="")
+        self.note(at_s, "own_speed", execution=execution, own=[{"duration_s": 0.02, "cpu_s": 0.02}])
         self.end(at_s, execution)
         return at_s
 
@@ -208,8 +210,10 @@ class MadeHeatRun(MadeRun):
             "clock": str(round(line["mhz"] * 1000)),
             "throttled": f"throttled={line['flags']:#x}",
         }
-        own = {"duration_s": 0.02, "cpu_s": 0.02}
+        own_s = 0.02 * (bent.own if asked < 1 else 1.0)
+        own = {"duration_s": own_s, "cpu_s": own_s}
         return {
+            "counted": {"ran_s": asked, "throttled_s": 1 - asked},
             "device": device, "own": own, "mhz": line["mhz"], "steady": True, "nr_throttled": line["nr_throttled"],
             "sensed": sensed, "said": [said, said],
         }  # fmt: skip

@@ -20,7 +20,9 @@ def sample(mhz: float, took_s: float, own_s: float = 0.1, **more: Any) -> dict[s
     said = {**SAID, "mhz": mhz}
     found = {"mhz": mhz, "steady": True, "nr_throttled": 500, "device": {"cpu_s": took_s, "duration_s": 2 * took_s}}
     read = {**READ, "clock": f"{mhz * 1000:.0f}"}
-    return {**found, "own": {"duration_s": own_s}, "sensed": read, "said": [said, {**said, "die_c": 76.2}], **more}
+    counted = {"ran_s": 2.0 * mhz / 1500, "throttled_s": 2.0 * (1 - mhz / 1500)}
+    found |= {"own": {"duration_s": own_s, "cpu_s": 0.1}, "counted": counted}
+    return {**found, "sensed": read, "said": [said, {**said, "die_c": 76.2}], **more}
 
 
 FULL = sample(1500, 0.2)
@@ -36,7 +38,9 @@ def test_as_slow_as_the_clock_is_reached() -> None:
     rows = slowed.compare(HOT, FULL, samples, "cpu_s")
     assert within(rows) == {
         "speed at 1000 MHz": True,
+        "time granted at 1000 MHz": True,
         "speed at 600 MHz": True,
+        "time granted at 600 MHz": True,
         "periods in which the quota was used up": True,
         "sensors": True,
     }
@@ -53,6 +57,30 @@ def test_a_busy_machine_is_said() -> None:
     """It may be why."""
     rows = slowed.compare(HOT, FULL, [sample(600, 0.9, own_s=0.25)], "cpu_s")
     assert "its own work took 2.5 times as long as before" in rows[0]["measured"]
+
+
+@pytest.mark.parametrize(("own_cpu_s", "reached"), [(0.1, False), (0.15, True), (0.25, False)])
+def test_a_machine_whose_own_speed_comes_and_goes_is_held_to_less(own_cpu_s: float, reached: bool) -> None:
+    """By as much as it does, which is said; and one that does so by too much measures nothing."""
+    slow = sample(600, 0.68)
+    rows = slowed.compare(HOT, FULL, [{**slow, "own": {"duration_s": own_cpu_s, "cpu_s": own_cpu_s}}], "cpu_s")
+    assert within(rows)["speed at 600 MHz"] == reached
+    assert ("came and went" in rows[0]["tolerance"]) == (own_cpu_s > 0.1)
+
+
+@pytest.mark.parametrize("held_s", [0.0, 0.4, 4.0])
+def test_what_was_granted_is_exact_on_any_machine(held_s: float) -> None:
+    """A core that was held up by more or less than its clock stands for, or never, is not as slow as that, however the work was timed."""
+    rows = slowed.compare(HOT, FULL, [sample(600, 0.5, counted={"ran_s": 0.8, "throttled_s": held_s})], "cpu_s")
+    assert within(rows)["speed at 600 MHz"] and not within(rows)["time granted at 600 MHz"]
+
+
+def test_a_device_that_is_not_this_machine_has_no_excuse_in_it() -> None:
+    """Nobody looks at this machine's own speed then: what is timed is held to the tolerance alone."""
+    full, slow, same = ({**sample(mhz, took_s), "own": None} for mhz, took_s in ((1500, 0.2), (600, 0.5), (1500, 0.21)))
+    assert within(slowed.compare(HOT, full, [slow], "cpu_s"))["speed at 600 MHz"]
+    assert all(within(slowed.restored(full, same, [], "cpu_s")).values())
+    assert not within(slowed.restored(full, slow, [], "cpu_s"))["speed"]
 
 
 def test_never_throttled_is_not_reached_where_it_had_to_be() -> None:

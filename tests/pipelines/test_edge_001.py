@@ -257,6 +257,17 @@ def test_a_slow_clock_that_was_measured_explains_more(tmp_path: Path) -> None:
     assert set(wrong(made(tmp_path / "not", Bent(slower=1.27)))) == {"no_slower_than_the_clock"}
 
 
+def test_a_machine_that_was_slower_itself_accuses_nobody(tmp_path: Path) -> None:
+    """As much as its own work took longer, in the heat or while the baseline ran, a stage may; and no more."""
+    assert wrong(made(tmp_path / "hot", Bent(slower=1.4, own=1.3))) == {}
+    evidence = made(tmp_path / "baseline", Bent(slower=1.4))
+    (noted,) = [record for record in evidence.coordinator if record.kind == "own_speed"]
+    noted.payload["own"].append({"duration_s": 0.015, "cpu_s": 0.015})
+    assert wrong(evidence) == {}
+    (said,) = wrong(made(tmp_path / "more", Bent(slower=1.9, own=1.3)))["no_slower_than_the_clock"]
+    assert "this machine's own work at most 1.30 times" in said
+
+
 @pytest.mark.parametrize("key", ["milli_c", "khz", "throttled"])
 def test_a_sensor_that_a_stage_cannot_read_is_found(tmp_path: Path, key: str) -> None:
     """Under heat all three are there."""

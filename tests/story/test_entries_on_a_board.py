@@ -18,17 +18,18 @@ SCENARIO = "recovery"  # of every entry: its fault, and the power in the middle 
 BLOCKED, TRIES = 3, 2  # an outage that fell into a slow board's restart was not reached: no verdict, and the run is to be made again
 
 
-ALONE = (pytest.mark.alone,)  # its link or its speed is measured
+SLOW = pytest.mark.long
 ENTRIES = (
-    pytest.param("EDGE-001", marks=(*ALONE, pytest.mark.skipif(not can_limit(), reason="needs control groups for CPU time"))),
-    pytest.param("EDGE-003", marks=ALONE),
-    pytest.param("EDGE-004", marks=(*ALONE, pytest.mark.long)),
-    pytest.param("EDGE-005"),
-    pytest.param("DEF-008", marks=ALONE),
+    pytest.param("EDGE-001", marks=(SLOW, pytest.mark.skipif(not can_limit(), reason="needs control groups for CPU time"))),
+    "EDGE-003",
+    pytest.param("EDGE-004", marks=SLOW),
+    pytest.param("EDGE-005", marks=SLOW),
+    "DEF-008",
 )
 
 
 @pytest.mark.qemu
+@pytest.mark.alone
 @pytest.mark.parametrize("entry", ENTRIES)
 def test_an_entry_passes_under_its_fault(entry: str, tmp_path: Path, runner_process: Callable[..., Any]) -> None:
     """Every check holds, each fault was what was asked and came off again, and the folder keeps every rule."""

@@ -58,6 +58,7 @@ class Power:
     def __init__(self) -> None:
         self.told: dict[str, Any] | None = None
         self.warmed, self.left, self.slows = False, list[str](), True
+        self.ran_s = self.throttled_s = 0.0
         self.done: list[str] = []
         self.files: dict[str, GrowingFile] = {}
 
@@ -87,6 +88,8 @@ class Power:
     async def facts(self) -> dict[str, Any]:
         flags = 0x40004 if self.mhz < 1500 else 0
         said = {"die_c": 80.0, "mhz": self.mhz, "flags": flags, "model_s": 1.0, "powered": True, "nr_throttled": 40 * self.warmed}
+        self.ran_s, self.throttled_s = self.ran_s + self.quota, self.throttled_s + 1 - self.quota
+        said |= {"ran_s": self.ran_s, "throttled_s": self.throttled_s}
         return {"heat": {**said, "on": self.told is not None, "ended": "" if self.told else "nobody renewed it"}}
 
     def evidence(self) -> dict[str, GrowingFile]:
@@ -191,6 +194,20 @@ def test_a_device_whose_sensors_are_not_there_again_is_not_looked_at(run: Any) -
                     await asyncio.sleep(0.001)
 
     asyncio.run(story())
+
+
+def test_beside_the_baseline_of_something_heated_this_machine_is_timed(run: Any) -> None:
+    """What is heated is held against it, and this machine may be faster now than later. In a run without any heat nobody looks."""
+
+    async def own_of(executions: tuple[ExecutionPlan, ...]) -> list[dict[str, Any]]:
+        run.plan.executions = executions
+        async with heat.watched(run, execution(None)):
+            await asyncio.sleep(0.1)
+        return notes(run, "own_speed")
+
+    assert asyncio.run(own_of((execution(None),))) == []
+    (noted,) = asyncio.run(own_of((execution(None), execution())))
+    assert noted["execution"] == "stress-1" and {"duration_s": 0.1, "cpu_s": 0.1} in noted["own"]
 
 
 def test_a_mistake_of_the_timing_is_heard(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -327,6 +344,7 @@ def by_its_clocks(run: Any, power: Power, monkeypatch: pytest.MonkeyPatch) -> Bo
     def heat(warm: bool = False) -> dict[str, Any]:
         power.told, power.warmed = ({} if board.armed else None), (power.warmed or warm) and bool(board.armed)
         said = {"die_c": 80.0, "mhz": power.mhz, "flags": 0x40004 if power.mhz < 1500 else 0, "model_s": 1.0, "nr_throttled": 9}
+        said |= {"ran_s": 0.0, "throttled_s": 0.0}  # no quota, so nothing is counted
         return {**said, "powered": True, "on": bool(board.armed), "ended": ""}
 
     monkeypatch.setattr(Board, "_heat", lambda _, **words: heat(**words), raising=False)
@@ -350,6 +368,7 @@ def test_a_board_with_clocks_of_its_own_is_slowed_down_by_them(run: Any, by_its_
         await heat.lift(run, execution())
 
     asyncio.run(story())
+    assert notes(run, "heat_began")[0]["rest"]["own"] is None, "how fast this machine is says nothing of that board"
     assert "prepare_scarcity" not in by_its_clocks.asked and power.done == ["cool", "cool"]
     (program,) = programs
     assert program["undo"][1]["argv"] == ["@supervisor", "frequency", "back", "/sys/devices/system/cpu/cpufreq", "policy0=1500000"]

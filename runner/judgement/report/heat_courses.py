@@ -24,7 +24,7 @@ from runner.judgement.report.series import Series, drawn, number
 from runner.judgement.timeline import Timeline
 from runner.ondevice import heat as model
 
-LIMIT = 1.2  # times what the clock explains: from here on a stage took longer than that
+LIMIT = 1.2  # times what the clock explains, on a machine whose own speed is steady: from here on a stage took longer than that
 SHORTEST_S = 0.2  # without heat: of what is over sooner, starting and flushing are the most, and a clock explains neither
 LEAST_GAP_S = 5.0  # between two ticks: from here on a line has a gap
 BASELINE = "baseline"
@@ -40,12 +40,16 @@ class Spell(NamedTuple):
 
 
 class StageTime(NamedTuple):
-    """How long a stage took, in the boot in which it ended; `used_s` of the full clock, `cool_s` in the run without heat, or None."""
+    """How long a stage took, in the boot in which it ended; `used_s` of the full clock, `cool_s` in the run without heat, or None.
+
+    `limit`: times what its clock explains, from which on it took longer.
+    """
 
     stage: str
     took_s: float
     used_s: float
     cool_s: float | None
+    limit: float = LIMIT
 
     @property
     def explained_s(self) -> float | None:
@@ -55,7 +59,7 @@ class StageTime(NamedTuple):
     @property
     def longer(self) -> bool:
         """Whether it took longer than its clock explains, and was long enough to tell."""
-        return self.cool_s is not None and self.cool_s >= SHORTEST_S and self.took_s > LIMIT * (self.explained_s or 0.0)
+        return self.cool_s is not None and self.cool_s >= SHORTEST_S and self.took_s > self.limit * (self.explained_s or 0.0)
 
 
 @dataclass(frozen=True)
@@ -172,10 +176,11 @@ def _spells(ticks: list[tuple[float, Tick]]) -> Iterator[Spell]:
 
 def _stages(evidence: Evidence, timeline: Timeline, execution: Execution, told: Heat) -> Iterator[StageTime]:
     ticks = [(timeline.coordinator_s(tick.boottime_ns), tick) for tick in told.ticks]
+    limit = LIMIT * evidence.unsteady(execution.name)
     cool = {stage: ended_s - began_s for one in evidence.of(BASELINE) for stage, began_s, ended_s in _spans(one, timeline)}
     for stage, began_s, ended_s in _spans(execution, timeline):
         used_s = _used(ticks, began_s, ended_s)
-        yield StageTime(one_line(stage), ended_s - began_s, used_s, cool.get(stage.partition("@")[0]))
+        yield StageTime(one_line(stage), ended_s - began_s, used_s, cool.get(stage.partition("@")[0]), limit)
 
 
 def _spans(execution: Execution, timeline: Timeline) -> Iterator[tuple[str, float, float]]:

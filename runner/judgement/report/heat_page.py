@@ -108,24 +108,29 @@ def _stage_table(course: HeatCourse) -> Markup:
 
 def _stage_bars(stages: list[StageTime]) -> Child:
     """One figure for all stages of an execution, in their order: what each took, and what it would have without heat."""
-    top = 1.05 * max([LIMIT * (each.explained_s or 0.0) for each in stages] + [each.took_s for each in stages])
+    top = 1.05 * max([each.limit * (each.explained_s or 0.0) for each in stages] + [each.took_s for each in stages])
     return [
         tag(
             "p",
             "Each bar is as long as a stage took, its upright line where it would have ended without heat; pale is what its clock "
-            f"explains, and up to {LIMIT - 1:.0%} more. What takes less than {SHORTEST_S:g} s without heat is too short to be told "
-            "longer than its clock explains.",
+            f"explains, and up to {stages[0].limit - 1:.0%} more{_why(stages[0].limit)}. "
+            f"What takes less than {SHORTEST_S:g} s without heat is too short to be told longer than its clock explains.",
             class_="note",
         ),
         tag("div", [_bar(each, top) for each in stages], class_="panels"),
     ]
 
 
+def _why(limit: float) -> str:
+    return "" if limit < 1.1 * LIMIT else f", because the machine's own work took up to {limit / LIMIT:.1f} times as long meanwhile"
+
+
 def _bar(each: StageTime, top: float) -> Markup:
     cool_s, explained_s = each.cool_s or 0.0, each.explained_s or 0.0
     says = f"{each.stage}: took {each.took_s:.2f} s, {cool_s:.2f} s without heat, {explained_s:.2f} s by its clock"
+    more = percent((each.limit - 1) * explained_s / top)
     shapes = [
-        tag("rect", x=percent(explained_s / top), width=percent((LIMIT - 1) * explained_s / top), y="2", height="16", class_="explained"),
+        tag("rect", x=percent(explained_s / top), width=more, y="2", height="16", class_="explained"),
         tag("rect", width=percent(each.took_s / top), y="5", height="10", class_="over" if each.longer else "took"),
         tag("line", x1=percent(cool_s / top), x2=percent(cool_s / top), y1="0", y2="20", class_="cool"),
     ]

@@ -1,0 +1,112 @@
+"""scripts/heat-and-scarcity [NAME…] [--minutes 9]: tries every shipped profile of heat and of scarcity on one board, one after another.
+
+    profile ── runner --json profile try NAME ──► asked and measured, and back again ──► results.json ──► docs/heat-and-scarcity.md
+
+The command itself is used, as an operator would. What is there already is not tried again, so it can be done in pieces.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import click
+
+from benchmarks.heat_and_scarcity import page
+from benchmarks.heat_and_scarcity.kept import Kept, Row, kept_of
+from benchmarks.machine import describe
+from benchmarks.page import into
+from runner.cli.known_device import known_device
+from runner.cli.output import Output
+from runner.errors import RunnerError
+from runner.lab.load import Reader
+from runner.model.profile import Profile
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+RESULTS, PAGE = ROOT / "benchmarks" / "heat_and_scarcity" / "results.json", ROOT / "docs" / "heat-and-scarcity.md"
+NOT_YET = "nobody has tried it yet: `scripts/heat-and-scarcity` goes on where it was left"
+ATTEMPTS, LIMIT_S = 2, 1200.0  # a busy machine may be calmer the second time; no day of a profile lasts so long
+
+
+@click.command()
+@click.argument("names", nargs=-1, metavar="[NAME]…")
+@click.option("--device", default="qemu-pi", show_default=True, help="A device of the inventory.")
+@click.option("--minutes", type=click.FloatRange(0.1, 600), help="Begin no other profile after so long.")
+@click.option("--again", is_flag=True, help="Also those that were tried already.")
+@click.option("--missed", is_flag=True, help="Also those that were not reached, or not reverted.")
+def main(names: tuple[str, ...], device: str, minutes: float | None, again: bool, missed: bool) -> None:
+    """Asked against measured for every shipped profile of heat and scarcity (or NAMEs): docs/heat-and-scarcity.md."""
+    kept: dict[str, Any] = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.exists() else {"profiles": {}}
+    profiles = shipped()
+    if unknown := [name for name in names if name not in profiles]:
+        raise click.UsageError(f"no profile of heat or scarcity is called {unknown[0]!r}")
+    known = known_device(Output(False, str(ROOT)), device)
+    kept |= {"device": device, "what": known.type.title, "machine": describe(ROOT)}
+    done = {name for name, value in kept["profiles"].items() if not again and not (missed and _is_missed(Kept.from_json(value)))}
+    until = time.monotonic() + (minutes or 1e6) * 60
+    for name in names or profiles:
+        if name in done and name not in names:
+            continue
+        if time.monotonic() > until:
+            break
+        kept["profiles"][name] = _tried(name, profiles[name], device).as_json()
+        _write(kept, profiles)
+    _write(kept, profiles)
+    sys.exit(1 if any(_is_missed(each) for each in results_of(kept, profiles) if not each.why) else 0)
+
+
+def shipped() -> dict[str, Profile]:
+    """Every profile of ours that makes a device warm, or leaves it too little."""
+    reader = Reader(Output(False, str(ROOT)).lab(quiet=True))
+    names = sorted(path.stem for path in (ROOT / "profiles").glob("*.yaml"))
+    found = {name: reader.profile(name, "scripts/heat-and-scarcity") for name in names}
+    reader.finish()
+    return {name: profile for name, profile in found.items() if profile and (profile.scarcities or profile.heat)}
+
+
+def results_of(kept: Row, profiles: dict[str, Profile]) -> list[Kept]:
+    """Every shipped profile, in the order of names: as it was tried, or with the reason why not."""
+    known = {name: Kept.from_json(value) for name, value in kept["profiles"].items()}
+    return [known.get(name) or Kept(name, profile.title, why=NOT_YET) for name, profile in profiles.items()]
+
+
+def _tried(name: str, profile: Profile, device: str) -> Kept:
+    command = [sys.executable, "-m", "runner", "--json", "--lab", str(ROOT), "profile", "try", name, "--device", device]
+    found = Kept(name, profile.title)
+    for attempt in range(1, ATTEMPTS + 1):
+        say(f"{name}: {profile.title}")
+        began = time.monotonic()
+        done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, timeout=LIMIT_S, check=False)
+        answer = json.loads(done.stdout.strip().splitlines()[-1])
+        found = kept_of(name, profile.title, answer, time.monotonic() - began, attempt)
+        say(f"  {found.verdict}")
+        if found.why or not _is_missed(found):
+            break
+    return found
+
+
+def _is_missed(found: Kept) -> bool:
+    return not found.why and not (found.reached and found.reverted)
+
+
+def _write(kept: Row, profiles: dict[str, Profile]) -> None:
+    kept["profiles"] = {name: value for name, value in kept["profiles"].items() if name in profiles}
+    RESULTS.write_text(json.dumps(kept, indent=1, ensure_ascii=False, sort_keys=True) + "\n", encoding="utf-8")
+    text = page.markdown(results_of(kept, profiles), kept)
+    PAGE.write_text(into(PAGE.read_text(encoding="utf-8"), text), encoding="utf-8")
+
+
+def say(text: str) -> None:
+    click.echo(text, err=True)
+
+
+if __name__ == "__main__":
+    try:
+        main(prog_name="scripts/heat-and-scarcity")
+    except RunnerError as error:
+        say(str(error))
+        sys.exit(error.exit_code)
