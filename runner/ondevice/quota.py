@@ -55,7 +55,9 @@ def find(mounts: str = MOUNTS) -> Hierarchy:
     found = []
     for version, folder in _mounted(mounts):
         probe = os.path.join(folder, f"{_own_tag()}-probe")
+        lent = False
         try:
+            lent = version == 2 and _lend(folder)
             os.mkdir(probe)
         except OSError as error:
             found.append(f"{folder}: {error.strerror}")
@@ -67,6 +69,8 @@ def find(mounts: str = MOUNTS) -> Hierarchy:
             found.append(f"{probe}: {error.strerror or error}")
         finally:
             _remove(probe)
+            if lent:
+                _take_back(folder)
     raise Impossible("; ".join(found) or "no control group for CPU time is mounted")
 
 
@@ -130,10 +134,9 @@ class Groups:
             return root
         base = os.path.join(root, f"{self._tag}-process")
         if not os.path.isdir(base):
-            if "cpu" not in text(os.path.join(root, "cgroup.subtree_control")).split():
-                put(os.path.join(root, "cgroup.subtree_control"), "+cpu")
-                self._lent = True
+            self._lent = _lend(root) or self._lent
             os.mkdir(base)
+            put(os.path.join(base, "cpu.weight"), str(100 * WEIGHT))  # the threads compete within it, and it with everybody else
         return base
 
     def limit(self, share: float) -> None:
@@ -150,6 +153,10 @@ class Groups:
             self._last[tid] = Counted(*map(max, now, self._last.get(tid, NOTHING)))
             total = total.plus(self._last[tid])
         return total
+
+    def each(self) -> list[tuple[int, Counted]]:
+        """What is counted of each of the threads at hand, right now."""
+        return [(tid, Counted(*ran(self._proc, self._pid, tid), *throttled_in(folder))) for tid, folder in self._tids.items()]
 
     def held_ns(self) -> int:
         """For how long the one of the threads at hand that was held up most had work and no quota."""
@@ -168,11 +175,7 @@ class Groups:
                 break
             time.sleep(0.02)
         if self._lent and not left:
-            try:
-                put(os.path.join(self.hierarchy.folder, "cgroup.subtree_control"), "-cpu")
-                self._lent = False
-            except OSError:
-                pass  # somebody else below it limits CPU time by now
+            self._lent = not _take_back(self.hierarchy.folder)
         return left
 
     def _leave(self) -> None:
@@ -251,6 +254,22 @@ def _set(hierarchy: Hierarchy, folder: str, share: float) -> None:
         put(os.path.join(folder, "cpu.cfs_quota_us"), "-1")
         put(os.path.join(folder, "cpu.cfs_period_us"), str(period))
     put(os.path.join(folder, "cpu.cfs_quota_us"), str(quota))
+
+
+def _lend(root: str) -> bool:
+    """Groups right below version 2's root have the controller; True if it was us who gave it to them. Raises OSError."""
+    if "cpu" in text(os.path.join(root, "cgroup.subtree_control")).split():
+        return False
+    put(os.path.join(root, "cgroup.subtree_control"), "+cpu")
+    return True
+
+
+def _take_back(root: str) -> bool:
+    try:
+        put(os.path.join(root, "cgroup.subtree_control"), "-cpu")
+        return True
+    except OSError:
+        return False  # somebody else below it limits CPU time by now
 
 
 def quota_of(share: float) -> tuple[int, int]:

@@ -16,10 +16,11 @@ SENSOR_LIMIT_BYTES = 200
 TIMES, ROUND_S = 3, 0.25
 
 
-def measure(state: str = "") -> dict[str, float]:
+def measure(state: str = "") -> dict[str, Any]:
     """The best of three: {"duration_s", "cpu_s"}, by the clock and in processor time. Raises OSError.
 
-    With `state` it has the quota that pipelines of that state folder have at this moment, in a group beside theirs.
+    With `state` it has the quota that pipelines of that state folder have at this moment, in a group beside theirs, and `counted` says
+    for how long it ran, and for how long it had work and no quota, by that group: {"ran_s", "held_s"}.
     """
     group = _beside(state) if state else None
     read, told = os.pipe()
@@ -35,11 +36,18 @@ def measure(state: str = "") -> dict[str, float]:
     with os.fdopen(read, "rb") as said:
         data = said.read()
     os.waitpid(pid, 0)
-    if group is not None:
-        group.remove()
     if not data:
+        if group is not None:
+            group.remove()
         raise OSError("the fixed work was ended by somebody")
-    return dict(json.loads(data))
+    found: dict[str, Any] = json.loads(data)
+    ran_s = found.pop("ran_s")
+    if group is not None:
+        figures = group.figures()
+        group.remove()
+        held_ns = figures.get("throttled_ns") or 1000 * figures.get("throttled_us", 0)
+        found["counted"] = {"ran_s": ran_s, "held_s": round(held_ns / 1e9, 4)}
+    return found
 
 
 def _beside(state: str) -> Any:
@@ -69,14 +77,15 @@ def _timed() -> dict[str, float]:
     """Seconds of one piece. It is done again and again for ROUND_S: a quota has a period, and a piece may be shorter than that."""
     from .facts import fixed_work
 
-    found = []
+    found, before = [], time.thread_time()
     for _ in range(TIMES):
         began, used, pieces = time.perf_counter(), time.thread_time(), 0
         while pieces == 0 or time.perf_counter() - began < ROUND_S:
             fixed_work()
             pieces += 1
         found.append(((time.perf_counter() - began) / pieces, (time.thread_time() - used) / pieces))
-    return {"duration_s": round(min(each[0] for each in found), 5), "cpu_s": round(min(each[1] for each in found), 5)}
+    duration_s, cpu_s = (round(min(each[which] for each in found), 5) for which in (0, 1))
+    return {"duration_s": duration_s, "cpu_s": cpu_s, "ran_s": round(time.thread_time() - before, 4)}
 
 
 class Burning:
