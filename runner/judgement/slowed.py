@@ -125,14 +125,21 @@ def _tolerance(unsteadiness: float) -> str:
 
 
 def _granted(mhz: float, asked: float, samples: list[Row]) -> Row:
-    """For how much of the time in which it had work a core ran, by whoever held it up. Held to a fifth of what it may run, or may not."""
+    """For how much of the time in which it had work a core ran, by whoever held it up. Held to a fifth of what it may run, or may not.
+
+    While others have its processor it uses up no quota, and is held up for less: what is asked lies between its share of all the time, and
+    of what the others left it. They must not be who held it up: at least half of what is asked is want of quota.
+    """
     what, wanted = f"time granted at {mhz:g} MHz", f"{asked:.2f} of a busy core's"
     counted = [sample["counted"] for sample in samples if sample.get("counted")]
-    ran_s, held_s = (sum(float(each[key]) for each in counted) for key in ("ran_s", "held_s"))
+    ran_s, held_s, waited_s = (sum(float(each[key]) for each in counted) for key in ("ran_s", "held_s", "waited_s"))
     if ran_s + held_s <= 0:
         return compared(what, wanted, "nobody counted", "", False)
-    tolerance, measured = TOLERANCE * min(asked, 1 - asked), ran_s / (ran_s + held_s)
-    return compared(what, wanted, f"{measured:.3f}", f"{tolerance:.3f}", abs(measured - asked) <= tolerance)
+    tolerance = TOLERANCE * min(asked, 1 - asked)
+    least, most = ran_s / (ran_s + held_s + waited_s), ran_s / (ran_s + held_s)
+    said = f"{least:.3f}" if most - least < 0.01 else f"{least:.3f}, {most:.3f} beside what others took"
+    within = least - tolerance <= asked <= most + tolerance and most <= (1 + asked) / 2
+    return compared(what, wanted, said, f"{tolerance:.3f}", within)
 
 
 def _busy(before: Row, during: Row) -> str:

@@ -91,9 +91,8 @@ class Loop:
 
     @property
     def cores(self) -> dict[str, dict[str, float]]:
-        """By core, since it was powered: for how long it ran, and for how long it had work and no quota."""
-        each = self._groups.each()
-        return {str(tid): {"ran_s": round(of.ran_ns / 1e9, 4), "held_s": round(of.throttled_ns / 1e9, 4)} for tid, of in each}
+        """By core, since it was powered: for how long it ran, and had work but no quota, or a processor that others had."""
+        return {str(tid): of.in_seconds() for tid, of in self._groups.each()}
 
     def end(self, why: str, now_ns: int) -> list[str]:
         """Nobody is limited any more, and no group is there; what is left all the same. May be called again, and never raises.

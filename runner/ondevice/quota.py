@@ -43,6 +43,12 @@ class Counted(NamedTuple):
     throttled: int  # periods in which a quota was used up
     throttled_ns: int  # for so long they had work and no quota
 
+    def in_seconds(self) -> dict[str, float]:
+        """For how long they ran, were held up for want of quota, and were kept waiting by others: {"ran_s", "held_s", "waited_s"}."""
+        waited_ns = max(0, self.waited_ns - self.throttled_ns)
+        seconds = (("ran_s", self.ran_ns), ("held_s", self.throttled_ns), ("waited_s", waited_ns))
+        return {word: round(ns / 1e9, 4) for word, ns in seconds}
+
     def plus(self, other: Counted) -> Counted:
         return Counted(*(a + b for a, b in zip(self, other)))
 

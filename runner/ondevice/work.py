@@ -20,8 +20,10 @@ def measure(state: str = "") -> dict[str, Any]:
     """The best of three: {"duration_s", "cpu_s"}, by the clock and in processor time. Raises OSError.
 
     With `state` it has the quota that pipelines of that state folder have at this moment, in a group beside theirs, and `counted` says
-    for how long it ran, and for how long it had work and no quota, by that group: {"ran_s", "held_s"}.
+    for how long it ran, had work and no quota, by that group, and waited for others: {"ran_s", "held_s", "waited_s"}.
     """
+    from .quota import Counted, ran
+
     group = _beside(state) if state else None
     read, told = os.pipe()
     pid = os.fork()
@@ -29,7 +31,8 @@ def measure(state: str = "") -> dict[str, Any]:
         try:
             if group is not None:
                 group.take_in([os.getpid()])
-            os.write(told, json.dumps(_timed()).encode())
+            timed = _timed()
+            os.write(told, json.dumps([timed, *ran("/proc", os.getpid(), os.getpid())]).encode())
         finally:
             os._exit(0)
     os.close(told)
@@ -40,13 +43,13 @@ def measure(state: str = "") -> dict[str, Any]:
         if group is not None:
             group.remove()
         raise OSError("the fixed work was ended by somebody")
-    found: dict[str, Any] = json.loads(data)
-    ran_s = found.pop("ran_s")
+    found: dict[str, Any]
+    found, ran_ns, waited_ns = json.loads(data)
     if group is not None:
         figures = group.figures()
         group.remove()
         held_ns = figures.get("throttled_ns") or 1000 * figures.get("throttled_us", 0)
-        found["counted"] = {"ran_s": ran_s, "held_s": round(held_ns / 1e9, 4)}
+        found["counted"] = Counted(ran_ns, waited_ns, 0, held_ns).in_seconds()
     return found
 
 
@@ -77,7 +80,7 @@ def _timed() -> dict[str, float]:
     """Seconds of one piece. It is done again and again for ROUND_S: a quota has a period, and a piece may be shorter than that."""
     from .facts import fixed_work
 
-    found, before = [], time.thread_time()
+    found = []
     for _ in range(TIMES):
         began, used, pieces = time.perf_counter(), time.thread_time(), 0
         while pieces == 0 or time.perf_counter() - began < ROUND_S:
@@ -85,7 +88,7 @@ def _timed() -> dict[str, float]:
             pieces += 1
         found.append(((time.perf_counter() - began) / pieces, (time.thread_time() - used) / pieces))
     duration_s, cpu_s = (round(min(each[which] for each in found), 5) for which in (0, 1))
-    return {"duration_s": duration_s, "cpu_s": cpu_s, "ran_s": round(time.thread_time() - before, 4)}
+    return {"duration_s": duration_s, "cpu_s": cpu_s}
 
 
 class Burning:

@@ -173,8 +173,8 @@ class Heating:
 
 
 def most_held_up(before: Row, then: Row) -> Row | None:
-    """Of the cores that were there all the while, by what was counted of each: {"ran_s", "held_s"} of the one that was held up most."""
-    each = [{key: round(then[core][key] - before[core][key], 3) for key in ("ran_s", "held_s")} for core in then if core in before]
+    """What was counted between two looks of the core that was held up most, of those that were there all the while."""
+    each = [{key: round(then[core][key] - before[core][key], 4) for key in then[core]} for core in then if core in before]
     return max(each, key=lambda core: core["held_s"], default=None)
 
 

@@ -89,7 +89,8 @@ class Power:
         flags = 0x40004 if self.mhz < 1500 else 0
         said = {"die_c": 80.0, "mhz": self.mhz, "flags": flags, "model_s": 1.0, "powered": True, "nr_throttled": 40 * self.warmed}
         self.ran_s, self.held_s = self.ran_s + self.quota, self.held_s + 1 - self.quota
-        said["cores"] = {"8": {"ran_s": self.ran_s, "held_s": self.held_s}, "9": {"ran_s": self.ran_s / 2, "held_s": 0.0}}
+        core = {"ran_s": self.ran_s, "held_s": self.held_s, "waited_s": 0.0}
+        said["cores"] = {"8": core, "9": {**core, "held_s": 0.0}}
         return {"heat": {**said, "on": self.told is not None, "ended": "" if self.told else "nobody renewed it"}}
 
     def evidence(self) -> dict[str, GrowingFile]:
