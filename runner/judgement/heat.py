@@ -215,6 +215,8 @@ def rows(evidence: Evidence, execution: Execution) -> list[Row]:
     return [
         _on(plan, heat, marks),
         _looked(heat),
+        *_no_more_than_granted(heat),
+        _steady(evidence, execution.name),
         *_throttled_in_a_stage(heat, marks),
         *_read_by_stages(evidence, execution, heat),
         *_timed(evidence, execution.name),
@@ -241,7 +243,7 @@ def _on(plan: Row, heat: Heat, marks: list[tuple[str, int]]) -> Row:
         return compared("heat, on", wanted, "never" if not on else "no stage ran", "", False)
     first, last = min(at_ns for _, at_ns in marks), max(at_ns for _, at_ns in marks)
     if constant:
-        met = on[0] <= first + int(LONGEST_GAP_S * 1e9) and max(on[-1], heat.ended_ns) >= last
+        met = on[0] <= first + int(LONGEST_GAP_S * 1e9) and on[-1] + int(LONGEST_GAP_S * 1e9) >= last
     else:
         met = on[0] < last and on[-1] > first
     said = f"{(on[-1] - on[0]) / 1e9:.1f} s, then {heat.ended or 'nothing says why it ended'}"
@@ -250,9 +252,25 @@ def _on(plan: Row, heat: Heat, marks: list[tuple[str, int]]) -> Row:
 
 def _looked(heat: Heat) -> Row:
     """Clock and temperature went together all the while: somebody looked, again and again."""
-    longest_s = max((tick.dt_s for tick in heat.ticks if tick.on), default=0.0)
+    behind_s = (heat.ended_ns - heat.ticks[-1].boottime_ns) / 1e9 if heat.ended else 0.0
+    longest_s = max([behind_s, *(tick.dt_s for tick in heat.ticks if tick.on)])
     tolerance, within = f"{LONGEST_GAP_S:g} s", longest_s <= LONGEST_GAP_S
     return compared("longest time between two looks", "a moment", f"{longest_s:.2f} s", tolerance, within)
+
+
+def _no_more_than_granted(heat: Heat) -> Iterator[Row]:
+    """While the clock was below its full one the cores ran for no longer than they might: all the time, and not where somebody measured."""
+    below = [tick for before, tick in zip(heat.ticks, heat.ticks[1:], strict=False) if before.quota < 1 and tick.powered]
+    granted_s, ran_s = sum(tick.granted_s for tick in below), sum(tick.cpu_s for tick in below)
+    if granted_s > 0:
+        yield compared("ran, of what was granted", "1 at most", f"{ran_s / granted_s:.2f}", "10%", ran_s <= 1.1 * granted_s)
+
+
+def _steady(evidence: Evidence, name: str) -> Row:
+    """A machine whose own speed comes and goes by too much says nothing of how long a stage took."""
+    times, most = evidence.unsteady(name), slowed.MOST_UNSTEADY
+    said = f"its own work took up to {times:.1f} times as long"
+    return compared("this machine's own speed", "nearly the same all the time", said, f"{most:g} times", times <= most)
 
 
 def _throttled_in_a_stage(heat: Heat, marks: list[tuple[str, int]]) -> Iterator[Row]:

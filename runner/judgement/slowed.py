@@ -37,6 +37,7 @@ def compare(told: Row, full: Row, samples: list[Row], by: str) -> list[Row]:
     full_mhz = float(told["throttle"]["full_mhz"])
     rows: list[Row] = []
     unsteadiness = unsteady([full, *samples])
+    here = bool(full.get("own"))  # the device's processors are this machine's, whose kernel holds them up and counts
     below = sorted({sample["mhz"] for sample in samples if sample["steady"] and 0 < sample["mhz"] < full_mhz}, reverse=True)
     for mhz in below:
         mine = [sample for sample in samples if sample["steady"] and sample["mhz"] == mhz]
@@ -45,7 +46,7 @@ def compare(told: Row, full: Row, samples: list[Row], by: str) -> list[Row]:
         low, high = (1 - TOLERANCE) / unsteadiness, (1 + TOLERANCE) * unsteadiness
         said, within = f"{measured:.2f}{_busy(full, best)}", low <= measured / asked <= high and unsteadiness <= MOST_UNSTEADY
         rows.append(compared(f"speed at {mhz:g} MHz", f"{asked:.2f} of the full clock's", said, _tolerance(unsteadiness), within))
-        rows += _granted(mhz, asked, mine) if by == "cpu_s" else []
+        rows += [_granted(mhz, asked, mine)] if here else []
     used_up = max((int(sample["nr_throttled"]) for sample in samples), default=0)
     if below:
         rows.append(compared("periods in which the quota was used up", "some", str(used_up), "", used_up > 0))
@@ -123,14 +124,22 @@ def _tolerance(unsteadiness: float) -> str:
     return said if unsteadiness < 1.1 else f"{said}, and {unsteadiness:.1f} times: this machine's own speed came and went by as much"
 
 
-def _granted(mhz: float, asked: float, samples: list[Row]) -> list[Row]:
-    """For how much of the time in which they had work the cores ran, by what held them up; nothing where no quota was counted."""
-    ran_s, held_s = (sum(float(sample["counted"][key]) for sample in samples) for key in ("ran_s", "throttled_s"))
+def _granted(mhz: float, asked: float, samples: list[Row]) -> Row:
+    """For how much of the time in which it had work a core ran, by whoever held it up. Held to a fifth of what it may run, or may not.
+
+    While others have its processor it uses up no quota, and is held up for less: what is asked lies between its share of all the time, and
+    of what the others left it. They must not be who held it up: at least half of what is asked is want of quota.
+    """
+    what, wanted = f"time granted at {mhz:g} MHz", f"{asked:.2f} of a busy core's"
+    counted = [sample["counted"] for sample in samples if sample.get("counted")]
+    ran_s, held_s, waited_s = (sum(float(each[key]) for each in counted) for key in ("ran_s", "held_s", "waited_s"))
     if ran_s + held_s <= 0:
-        return []
-    measured = ran_s / (ran_s + held_s)
-    within = abs(measured / asked - 1) <= TOLERANCE
-    return [compared(f"time granted at {mhz:g} MHz", f"{asked:.2f} of a busy core's", f"{measured:.2f}", f"{TOLERANCE:.0%}", within)]
+        return compared(what, wanted, "nobody counted", "", False)
+    tolerance = TOLERANCE * min(asked, 1 - asked)
+    least, most = ran_s / (ran_s + held_s + waited_s), ran_s / (ran_s + held_s)
+    said = f"{least:.3f}" if most - least < 0.01 else f"{least:.3f}, {most:.3f} beside what others took"
+    within = least - tolerance <= asked <= most + tolerance and most <= (1 + asked) / 2
+    return compared(what, wanted, said, f"{tolerance:.3f}", within)
 
 
 def _busy(before: Row, during: Row) -> str:

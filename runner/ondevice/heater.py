@@ -9,7 +9,7 @@ what was counted since the one before, and what the model made of it. From the l
 
     boottime_ns, model_s                  when; seconds of the model since the heat came on, `pace` of them in each real one
     cpu_s, waited_s, granted_s, load      since the last tick: ran; was kept waiting by others; might run; (ran + waited) ÷ granted
-    ran_s, nr_throttled, throttled_s      since the loop began: ran; periods in which the quota was used up, and how long that was
+    nr_throttled, throttled_s             since the loop began: periods in which the quota was used up, and how long that was
     ambient_c, die_c, board_c, mhz, flags after the step
     quota                                 the share of a core that each thread has from here on
     on, powered                           whether the heat was, and the board; without heat, model and quota stand still
@@ -77,7 +77,7 @@ class Loop:
         self.line = {
             "boottime_ns": now_ns, "model_s": round(on_s * self.told.pace, 6), "on": on_s > 0, "powered": threads is not None,
             "load": load, "cpu_s": round(since.ran_ns / 1e9, 6), "waited_s": round(waited_s, 6), "granted_s": round(granted_s, 6),
-            "ran_s": round(counted.ran_ns / 1e9, 3), "nr_throttled": counted.throttled, "throttled_s": round(counted.throttled_ns / 1e9, 3),
+            "nr_throttled": counted.throttled, "throttled_s": round(counted.throttled_ns / 1e9, 3),
             "ambient_c": ambient_c, "die_c": round(self._state.die_c, 3), "board_c": round(self._state.board_c, 3),
             "mhz": self._state.mhz, "flags": self._state.flags, "critical": self._state.critical, "quota": round(self._share, 4),
         }  # fmt: skip
@@ -89,10 +89,21 @@ class Loop:
         """For how long the board's most held up core had work and no quota, since it was powered."""
         return self._groups.held_ns() / 1e9
 
+    @property
+    def cores(self) -> dict[str, dict[str, float]]:
+        """By core, since it was powered: for how long it ran, and had work but no quota, or a processor that others had."""
+        return {str(tid): of.in_seconds() for tid, of in self._groups.each()}
+
     def end(self, why: str, now_ns: int) -> list[str]:
-        """Nobody is limited any more, and no group is there; what is left all the same. May be called again."""
+        """Nobody is limited any more, and no group is there; what is left all the same. May be called again, and never raises.
+
+        Where it cannot be written down that it ended, nothing says so, and the judge does not believe in such a heat.
+        """
         left = self._groups.release()
-        self._write({"ended": why, "left": left, "boottime_ns": now_ns})
+        try:  # noqa: SIM105 - contextlib is not imported on a device for this
+            self._write({"ended": why, "left": left, "boottime_ns": now_ns})
+        except OSError:
+            pass
         return left
 
     def _limit(self, share: float) -> None:

@@ -43,6 +43,12 @@ class Counted(NamedTuple):
     throttled: int  # periods in which a quota was used up
     throttled_ns: int  # for so long they had work and no quota
 
+    def in_seconds(self) -> dict[str, float]:
+        """For how long they ran, were held up for want of quota, and were kept waiting by others: {"ran_s", "held_s", "waited_s"}."""
+        waited_ns = max(0, self.waited_ns - self.throttled_ns)
+        seconds = (("ran_s", self.ran_ns), ("held_s", self.throttled_ns), ("waited_s", waited_ns))
+        return {word: round(ns / 1e9, 4) for word, ns in seconds}
+
     def plus(self, other: Counted) -> Counted:
         return Counted(*(a + b for a, b in zip(self, other)))
 
@@ -55,7 +61,9 @@ def find(mounts: str = MOUNTS) -> Hierarchy:
     found = []
     for version, folder in _mounted(mounts):
         probe = os.path.join(folder, f"{_own_tag()}-probe")
+        lent = False
         try:
+            lent = version == 2 and _lend(folder)
             os.mkdir(probe)
         except OSError as error:
             found.append(f"{folder}: {error.strerror}")
@@ -67,6 +75,8 @@ def find(mounts: str = MOUNTS) -> Hierarchy:
             found.append(f"{probe}: {error.strerror or error}")
         finally:
             _remove(probe)
+            if lent:
+                _take_back(folder)
     raise Impossible("; ".join(found) or "no control group for CPU time is mounted")
 
 
@@ -130,10 +140,9 @@ class Groups:
             return root
         base = os.path.join(root, f"{self._tag}-process")
         if not os.path.isdir(base):
-            if "cpu" not in text(os.path.join(root, "cgroup.subtree_control")).split():
-                put(os.path.join(root, "cgroup.subtree_control"), "+cpu")
-                self._lent = True
+            self._lent = _lend(root) or self._lent
             os.mkdir(base)
+            put(os.path.join(base, "cpu.weight"), str(100 * WEIGHT))  # the threads compete within it, and it with everybody else
         return base
 
     def limit(self, share: float) -> None:
@@ -150,6 +159,10 @@ class Groups:
             self._last[tid] = Counted(*map(max, now, self._last.get(tid, NOTHING)))
             total = total.plus(self._last[tid])
         return total
+
+    def each(self) -> list[tuple[int, Counted]]:
+        """What is counted of each of the threads at hand, right now."""
+        return [(tid, Counted(*ran(self._proc, self._pid, tid), *throttled_in(folder))) for tid, folder in self._tids.items()]
 
     def held_ns(self) -> int:
         """For how long the one of the threads at hand that was held up most had work and no quota."""
@@ -168,11 +181,7 @@ class Groups:
                 break
             time.sleep(0.02)
         if self._lent and not left:
-            try:
-                put(os.path.join(self.hierarchy.folder, "cgroup.subtree_control"), "-cpu")
-                self._lent = False
-            except OSError:
-                pass  # somebody else below it limits CPU time by now
+            self._lent = not _take_back(self.hierarchy.folder)
         return left
 
     def _leave(self) -> None:
@@ -251,6 +260,22 @@ def _set(hierarchy: Hierarchy, folder: str, share: float) -> None:
         put(os.path.join(folder, "cpu.cfs_quota_us"), "-1")
         put(os.path.join(folder, "cpu.cfs_period_us"), str(period))
     put(os.path.join(folder, "cpu.cfs_quota_us"), str(quota))
+
+
+def _lend(root: str) -> bool:
+    """Groups right below version 2's root have the controller; True if it was us who gave it to them. Raises OSError."""
+    if "cpu" in text(os.path.join(root, "cgroup.subtree_control")).split():
+        return False
+    put(os.path.join(root, "cgroup.subtree_control"), "+cpu")
+    return True
+
+
+def _take_back(root: str) -> bool:
+    try:
+        put(os.path.join(root, "cgroup.subtree_control"), "-cpu")
+        return True
+    except OSError:
+        return False  # somebody else below it limits CPU time by now
 
 
 def quota_of(share: float) -> tuple[int, int]:

@@ -59,6 +59,7 @@ class Supervisor:
         self._probe: Any = None  # made when it is first asked for
         self._making_probe = threading.Lock()
         self._burning: Any = None  # made when it is first asked for
+        self._one_work = threading.Lock()
 
     def restore(self) -> None:
         """Goes on, by itself and at once, with the execution that a crash or power cut interrupted.
@@ -277,7 +278,8 @@ class Supervisor:
         """How long a fixed piece of work takes, in a process of its own, by the clock and in processor time; among pipelines if so told."""
         from .work import measure
 
-        return measure(self._state if confined else "")
+        with self._one_work:  # who asks again while an answer is still to come would be timed beside it, and lose its group
+            return measure(self._state if confined else "")
 
     def do_burn(self, client: Client, for_s: float, confined: bool = False) -> dict[str, Any]:
         """Every core works for so long from now on, with the lowest priority, among pipelines if so told; 0 ends it."""

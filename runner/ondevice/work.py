@@ -16,11 +16,14 @@ SENSOR_LIMIT_BYTES = 200
 TIMES, ROUND_S = 3, 0.25
 
 
-def measure(state: str = "") -> dict[str, float]:
+def measure(state: str = "") -> dict[str, Any]:
     """The best of three: {"duration_s", "cpu_s"}, by the clock and in processor time. Raises OSError.
 
-    With `state` it has the quota that pipelines of that state folder have at this moment, in a group beside theirs.
+    With `state` it has the quota that pipelines of that state folder have at this moment, in a group beside theirs, and `counted` says
+    for how long it ran, had work and no quota, by that group, and waited for others: {"ran_s", "held_s", "waited_s"}.
     """
+    from .quota import Counted, ran
+
     group = _beside(state) if state else None
     read, told = os.pipe()
     pid = os.fork()
@@ -28,18 +31,26 @@ def measure(state: str = "") -> dict[str, float]:
         try:
             if group is not None:
                 group.take_in([os.getpid()])
-            os.write(told, json.dumps(_timed()).encode())
+            timed = _timed()
+            os.write(told, json.dumps([timed, *ran("/proc", os.getpid(), os.getpid())]).encode())
         finally:
             os._exit(0)
     os.close(told)
     with os.fdopen(read, "rb") as said:
         data = said.read()
     os.waitpid(pid, 0)
-    if group is not None:
-        group.remove()
     if not data:
+        if group is not None:
+            group.remove()
         raise OSError("the fixed work was ended by somebody")
-    return dict(json.loads(data))
+    found: dict[str, Any]
+    found, ran_ns, waited_ns = json.loads(data)
+    if group is not None:
+        figures = group.figures()
+        group.remove()
+        held_ns = figures.get("throttled_ns") or 1000 * figures.get("throttled_us", 0)
+        found["counted"] = Counted(ran_ns, waited_ns, 0, held_ns).in_seconds()
+    return found
 
 
 def _beside(state: str) -> Any:
@@ -76,7 +87,8 @@ def _timed() -> dict[str, float]:
             fixed_work()
             pieces += 1
         found.append(((time.perf_counter() - began) / pieces, (time.thread_time() - used) / pieces))
-    return {"duration_s": round(min(each[0] for each in found), 5), "cpu_s": round(min(each[1] for each in found), 5)}
+    duration_s, cpu_s = (round(min(each[which] for each in found), 5) for which in (0, 1))
+    return {"duration_s": duration_s, "cpu_s": cpu_s}
 
 
 class Burning:

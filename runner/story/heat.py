@@ -156,7 +156,7 @@ class Heating:
         clocks = {each["mhz"] for each in (before, behind, then)}
         said = [{key: each[key] for key in ("die_c", "mhz", "flags", "model_s")} for each in (before, behind)]
         found = {**timed, "mhz": then["mhz"], "steady": len(clocks) == 1 and then["powered"], "nr_throttled": then["nr_throttled"]}
-        counted = {key: round(then[key] - before[key], 3) for key in ("ran_s", "throttled_s")}
+        counted = timed["device"].get("counted") if self.confined else most_held_up(before.get("cores") or {}, then.get("cores") or {})
         return {**found, "counted": counted, "sensed": read, "said": said}
 
     async def full(self) -> Row:
@@ -170,6 +170,12 @@ class Heating:
             return None
         self.samples.append(await self.sample())
         return self.samples[-1]
+
+
+def most_held_up(before: Row, then: Row) -> Row | None:
+    """What was counted between two looks of the core that was held up most, of those that were there all the while."""
+    each = [{key: round(then[core][key] - before[core][key], 4) for key in then[core]} for core in then if core in before]
+    return max(each, key=lambda core: core["held_s"], default=None)
 
 
 async def timed_work(session: Session, *, confined: bool = False, beside: bool = True) -> Row:
@@ -191,10 +197,11 @@ async def at_rest(session: Session, by: str, *, beside: bool = True) -> Row:
 
 async def as_before(session: Session, by: str, rest: Row) -> Row:
     """The first measurement that is as fast as `rest`, else the fastest of many: a host's own speed comes and goes, what stays is slow."""
-    beside = rest["own"] is not None
-    found = [await timed_work(session, beside=beside)]
-    while len(found) < AFTER_TRIES and not all(row["within"] for row in slowed.restored(rest, found[-1], [], by)):
-        found.append(await timed_work(session, beside=beside))
+    found: list[Row] = []
+    while len(found) < AFTER_TRIES:
+        found.append(await timed_work(session, beside=rest["own"] is not None))
+        if all(row["within"] for row in slowed.restored(rest, found[-1], [], by)):
+            return found[-1]
     return min(found, key=lambda each: float(each["device"][by]))
 
 
@@ -338,10 +345,10 @@ async def clear(run: Run) -> None:
         raise LabError(f"{run.plan.device} is slowed down by what a dead run left: {left[0]}", do="remove that control group")
     if standing.get("on"):
         run.say("cooled: heat that a run which is dead had left over the device")
-        log = run.target.power.evidence().get(LOG)
-        if log is not None and run.past.marks is None:
-            log.from_now()
-            run.note("evidence_from", marks={LOG: log.mark})
+    log = run.target.power.evidence().get(LOG)
+    if log is not None and run.past.marks is None and log.new_bytes():  # it may have ended by itself since the marks were made
+        log.from_now()
+        run.note("evidence_from", marks={LOG: log.mark})
 
 
 async def let_go(run: Run) -> None:

@@ -147,6 +147,7 @@ async def at_hand(
         try:
             async with signs_of_life(lease, target, request.clock, lambda: session, on_lost=lost.append):
                 session = await target.bring_up(request.say)
+                await target.power.cool()  # what a dead run heats would be renewed by us, and everything be tried on a board that it slows
                 yield target, session, lease
         finally:
             if session is not None:

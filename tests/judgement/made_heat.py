@@ -213,7 +213,7 @@ class MadeHeatRun(MadeRun):
         own_s = 0.02 * (bent.own if asked < 1 else 1.0)
         own = {"duration_s": own_s, "cpu_s": own_s}
         return {
-            "counted": {"ran_s": asked, "throttled_s": 1 - asked},
+            "counted": {"ran_s": asked, "held_s": 1 - asked, "waited_s": 0.0},
             "device": device, "own": own, "mhz": line["mhz"], "steady": True, "nr_throttled": line["nr_throttled"],
             "sensed": sensed, "said": [said, said],
         }  # fmt: skip

@@ -215,6 +215,27 @@ def test_a_board_that_was_not_as_slow_as_its_clock_is_not_reached(tmp_path: Path
     assert said.startswith("recovery-1: speed at 1000 MHz: asked 0.67 of the full clock's, measured 0.89")
 
 
+def test_a_board_that_was_never_held_up_is_not_reached(tmp_path: Path) -> None:
+    """Whatever was noted of measurements: its ticks say that its cores ran for longer than they might."""
+    run = made(tmp_path)
+    for line in (line for line in run.lines if line.get("quota", 1.0) < 1):
+        line["cpu_s"] = 0.5
+    assert not row(run, "ran, of what was granted")["within"]
+
+
+def test_a_machine_whose_own_speed_comes_and_goes_by_too_much_proves_nothing(tmp_path: Path) -> None:
+    """Neither how slow the board was nor whether its pipeline was slower than that."""
+    assert row(made(tmp_path / "some", bent=Bent(own=1.9)), "this machine's own speed")["within"]
+    assert not row(made(tmp_path / "much", bent=Bent(own=2.1)), "this machine's own speed")["within"]
+
+
+def test_a_heat_that_went_on_unseen_to_its_end_is_not_reached(tmp_path: Path) -> None:
+    """Whoever heats died in the middle, and noted the end when it was asked to cool: no tick between."""
+    run = made(tmp_path)
+    run.lines = [*run.lines[: len(run.lines) // 2], run.lines[-1]]
+    assert not row(run, "heat, on")["within"] and not row(run, "longest time")["within"]
+
+
 def test_a_heat_that_never_throttled_though_it_must_is_not_reached(tmp_path: Path) -> None:
     """The board had too little to do for it: that says nothing about work in heat."""
     run = MadeHeatRun(tmp_path)

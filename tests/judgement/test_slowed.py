@@ -20,7 +20,7 @@ def sample(mhz: float, took_s: float, own_s: float = 0.1, **more: Any) -> dict[s
     said = {**SAID, "mhz": mhz}
     found = {"mhz": mhz, "steady": True, "nr_throttled": 500, "device": {"cpu_s": took_s, "duration_s": 2 * took_s}}
     read = {**READ, "clock": f"{mhz * 1000:.0f}"}
-    counted = {"ran_s": 2.0 * mhz / 1500, "throttled_s": 2.0 * (1 - mhz / 1500)}
+    counted = {"ran_s": 2.0 * mhz / 1500, "held_s": 2.0 * (1 - mhz / 1500), "waited_s": 0.0}
     found |= {"own": {"duration_s": own_s, "cpu_s": 0.1}, "counted": counted}
     return {**found, "sensed": read, "said": [said, {**said, "die_c": 76.2}], **more}
 
@@ -68,11 +68,28 @@ def test_a_machine_whose_own_speed_comes_and_goes_is_held_to_less(own_cpu_s: flo
     assert ("came and went" in rows[0]["tolerance"]) == (own_cpu_s > 0.1)
 
 
-@pytest.mark.parametrize("held_s", [0.0, 0.4, 4.0])
-def test_what_was_granted_is_exact_on_any_machine(held_s: float) -> None:
-    """A core that was held up by more or less than its clock stands for, or never, is not as slow as that, however the work was timed."""
-    rows = slowed.compare(HOT, FULL, [sample(600, 0.5, counted={"ran_s": 0.8, "throttled_s": held_s})], "cpu_s")
+@pytest.mark.parametrize("counted", [None, *({"ran_s": 0.8, "held_s": held_s, "waited_s": 0.0} for held_s in (0.0, 0.8, 2.4))])
+def test_what_was_granted_is_exact_on_any_machine(counted: dict[str, float] | None) -> None:
+    """A core that was held up by more or less than its clock stands for, never, or by nobody's count, is not as slow as that, however the
+    work was timed."""
+    rows = slowed.compare(HOT, FULL, [sample(600, 0.5, counted=counted)], "cpu_s")
     assert within(rows)["speed at 600 MHz"] and not within(rows)["time granted at 600 MHz"]
+
+
+@pytest.mark.parametrize(("held_s", "waited_s", "reached"), [(0.8, 0.4, True), (0.8, 0.0, False), (0.1, 1.1, False), (1.2, 2.0, True)])
+def test_who_takes_the_processor_is_not_who_grants_it(held_s: float, waited_s: float, reached: bool) -> None:
+    """A core that waits uses up no quota: asked lies between its share with that and without. Others alone do not make it reached."""
+    counted = {"ran_s": 0.8, "held_s": held_s, "waited_s": waited_s}
+    rows = slowed.compare(HOT, FULL, [sample(600, 0.5, counted=counted)], "cpu_s")
+    assert within(rows)["time granted at 600 MHz"] == reached
+
+
+def test_a_clock_that_is_nearly_the_full_one_is_told_from_it() -> None:
+    """A core that is never held up is not as slow as seven eighths of its clock."""
+    told = {**HOT, "throttle": {**THROTTLE, "steps": [[70, 1312.5, "capped"]]}}
+    slow = within(slowed.compare(told, FULL, [sample(1312.5, 0.2286)], "cpu_s"))
+    never = within(slowed.compare(told, FULL, [sample(1312.5, 0.2, counted={"ran_s": 2.0, "held_s": 0.0, "waited_s": 0.0})], "cpu_s"))
+    assert slow["time granted at 1312.5 MHz"] and not never["time granted at 1312.5 MHz"]
 
 
 def test_a_device_that_is_not_this_machine_has_no_excuse_in_it() -> None:

@@ -257,6 +257,15 @@ def test_a_slow_clock_that_was_measured_explains_more(tmp_path: Path) -> None:
     assert set(wrong(made(tmp_path / "not", Bent(slower=1.27)))) == {"no_slower_than_the_clock"}
 
 
+def test_lanes_that_share_a_core_take_as_much_longer(tmp_path: Path) -> None:
+    """Two on a board of one core; a board of two has one for each."""
+    evidence = made(tmp_path, Bent(slower=1.8))
+    evidence.plan["scenarios"]["recovery"]["lanes"] = 2
+    assert "no_slower_than_the_clock" not in wrong(evidence)
+    evidence.plan["type"]["emulation"]["cpus"] = 2
+    assert "no_slower_than_the_clock" in wrong(evidence)
+
+
 def test_a_machine_that_was_slower_itself_accuses_nobody(tmp_path: Path) -> None:
     """As much as its own work took longer, in the heat or while the baseline ran, a stage may; and no more."""
     assert wrong(made(tmp_path / "hot", Bent(slower=1.4, own=1.3))) == {}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -58,7 +58,7 @@ class Power:
     def __init__(self) -> None:
         self.told: dict[str, Any] | None = None
         self.warmed, self.left, self.slows = False, list[str](), True
-        self.ran_s = self.throttled_s = 0.0
+        self.ran_s = self.held_s = 0.0
         self.done: list[str] = []
         self.files: dict[str, GrowingFile] = {}
 
@@ -88,8 +88,9 @@ class Power:
     async def facts(self) -> dict[str, Any]:
         flags = 0x40004 if self.mhz < 1500 else 0
         said = {"die_c": 80.0, "mhz": self.mhz, "flags": flags, "model_s": 1.0, "powered": True, "nr_throttled": 40 * self.warmed}
-        self.ran_s, self.throttled_s = self.ran_s + self.quota, self.throttled_s + 1 - self.quota
-        said |= {"ran_s": self.ran_s, "throttled_s": self.throttled_s}
+        self.ran_s, self.held_s = self.ran_s + self.quota, self.held_s + 1 - self.quota
+        core = {"ran_s": self.ran_s, "held_s": self.held_s, "waited_s": 0.0}
+        said["cores"] = {"8": core, "9": {**core, "held_s": 0.0}}
         return {"heat": {**said, "on": self.told is not None, "ended": "" if self.told else "nobody renewed it"}}
 
     def evidence(self) -> dict[str, GrowingFile]:
@@ -312,6 +313,42 @@ def test_what_a_dead_run_heated_is_no_evidence_of_the_next(run: Any, power: Powe
     assert len(notes(run, "evidence_from")) == 1
 
 
+def test_what_ended_by_itself_since_then_is_no_evidence_either(run: Any, power: Power, tmp_path: Path) -> None:
+    """Nobody renewed it, so it is off when it would be cooled; its last lines came behind the mark all the same."""
+    path = tmp_path / "heat.jsonl"
+    path.write_text('{"told": 1}\n')
+    power.files = {"heat.jsonl": GrowingFile(path)}
+    asyncio.run(heat.clear(run))
+    assert notes(run, "evidence_from") == [], "nothing was written since"
+    with path.open("a") as file:
+        file.write('{"ended": "nobody renewed it"}\n')
+    asyncio.run(heat.clear(run))
+    assert power.files["heat.jsonl"].new_bytes() == b"" and len(notes(run, "evidence_from")) == 1
+
+
+def test_a_device_is_as_before_when_one_measurement_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    """That one is kept, and not a faster one that nothing excused; where none does, the fastest of many."""
+    rest = {"device": {"cpu_s": 0.1}, "own": {"duration_s": 0.1}}
+    slow, excused = {"device": {"cpu_s": 0.14}, "own": {"duration_s": 0.1}}, {"device": {"cpu_s": 0.15}, "own": {"duration_s": 0.15}}
+    measured = [slow, excused]
+
+    async def timed(session: Any, *, beside: bool) -> dict[str, Any]:
+        return measured.pop(0) if len(measured) > 1 else measured[0]
+
+    monkeypatch.setattr(heat, "timed_work", timed)
+    assert asyncio.run(heat.as_before(cast(Any, None), "cpu_s", rest)) is excused
+    measured[:] = [slow]
+    assert asyncio.run(heat.as_before(cast(Any, None), "cpu_s", rest)) is slow
+
+
+def test_the_core_that_was_held_up_most_tells_how_slow_a_board_is() -> None:
+    """One that works a little is never held up; one that was not there all the while has no figures."""
+    before = {"8": {"ran_s": 1.0, "held_s": 2.0}, "9": {"ran_s": 5.0, "held_s": 0.0}}
+    then = {"8": {"ran_s": 1.4, "held_s": 2.6}, "9": {"ran_s": 5.3, "held_s": 0.1}, "10": {"ran_s": 9.0, "held_s": 9.0}}
+    assert heat.most_held_up(before, then) == {"ran_s": 0.4, "held_s": 0.6}
+    assert heat.most_held_up({}, then) is None
+
+
 def test_a_device_that_heats_itself_slows_its_pipelines(run: Any, power: Power) -> None:
     """They run in their group, and read sensors that lie in files of their own."""
     power.heats = False
@@ -344,7 +381,6 @@ def by_its_clocks(run: Any, power: Power, monkeypatch: pytest.MonkeyPatch) -> Bo
     def heat(warm: bool = False) -> dict[str, Any]:
         power.told, power.warmed = ({} if board.armed else None), (power.warmed or warm) and bool(board.armed)
         said = {"die_c": 80.0, "mhz": power.mhz, "flags": 0x40004 if power.mhz < 1500 else 0, "model_s": 1.0, "nr_throttled": 9}
-        said |= {"ran_s": 0.0, "throttled_s": 0.0}  # no quota, so nothing is counted
         return {**said, "powered": True, "on": bool(board.armed), "ended": ""}
 
     monkeypatch.setattr(Board, "_heat", lambda _, **words: heat(**words), raising=False)

@@ -87,6 +87,7 @@ class Heater:
                 self._loop, self._ended = None, why
                 self._sensors.close()
                 self._say(f"heat ends: {why}" + (f"; left: {', '.join(self._left)}" if self._left else ""))
+            self._left = [path for path in self._left if Path(path).is_dir()]  # somebody may have removed it meanwhile, as was asked
             return self._left
 
     def facts(self) -> dict[str, Any]:
@@ -96,7 +97,8 @@ class Heater:
         if hierarchy:
             found |= {"cgroup_version": hierarchy.version, "cgroup_folder": hierarchy.folder}
         if loop:
-            found |= {**loop.line, "pace": loop.told.pace, "warm": loop.line.get("on", False), "held_s": round(loop.held_s, 3)}
+            more = {"pace": loop.told.pace, "warm": loop.line.get("on", False), "held_s": round(loop.held_s, 3), "cores": loop.cores}
+            found |= {**loop.line, **more}
         return {**found, "on": self.on, "ended": self._ended}
 
     async def _go_on(self, loop: Loop) -> None:
@@ -112,7 +114,7 @@ class Heater:
         """One step; a board that cannot be slowed down any more ends its heat, because what it says would not be so."""
         try:
             threads = await self._threads()
-            if self._one_end.locked():  # it ends at this moment: nobody is taken in any more
+            if self._loop is not loop or self._one_end.locked():  # it has ended, or does at this moment: nobody is taken in any more
                 return
             line = loop.tick(boottime_ns(), threads)
         except ProcessLookupError:

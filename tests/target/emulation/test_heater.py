@@ -107,6 +107,62 @@ def test_a_hot_board_is_held_up_until_it_is_cooled(board: Path, busy: int) -> No
 
 
 @for_real
+def test_a_look_that_ends_behind_the_heat_limits_nobody(board: Path, busy: int) -> None:
+    """The board's processors were asked for while it was cooled: they are taken in by no heat that is over."""
+    asked, answer = asyncio.Event(), asyncio.Event()
+
+    async def story() -> None:
+        async def threads() -> Threads | None:
+            if asked.is_set():
+                await answer.wait()
+            return busy, [busy]
+
+        heater = Heater(threads, lambda text: None)
+        await heater.begin(HOT)
+        loop = heater._loop
+        assert loop is not None
+        asked.set()
+        late = asyncio.ensure_future(heater._tick(loop))
+        await asyncio.sleep(0)
+        assert await heater.end() == []
+        answer.set()
+        await late
+        assert heater.facts()["groups"] == []
+
+    asyncio.run(story())
+
+
+@for_real
+def test_a_disk_that_is_full_ends_the_heat(board: Path, busy: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No tick can be noted, nor that it ended; nobody is held up any more, and it is said."""
+
+    async def story(heater: Heater) -> None:
+        await heater.begin(HOT)
+
+        def full(line: dict[str, Any]) -> None:
+            raise OSError(28, "No space left on device")
+
+        loop = heater._loop
+        assert loop is not None
+        monkeypatch.setattr(loop, "_write", full)
+        await until(lambda: not heater.on)
+        assert "No space left" in heater.facts()["ended"] and heater.facts()["groups"] == []
+
+    told(story, busy)
+    assert "ended" not in lines(board)[-1]
+
+
+def test_what_was_left_is_looked_at_again(board: Path) -> None:
+    """A group that somebody removed, as was asked, is not left any more."""
+    heater = heater_of(1, [])
+    heater._left = [str(board / "runner-heat-1-2-0")]
+    (board / "runner-heat-1-2-0").mkdir()
+    assert asyncio.run(heater.end()) == [str(board / "runner-heat-1-2-0")]
+    (board / "runner-heat-1-2-0").rmdir()
+    assert asyncio.run(heater.end()) == []
+
+
+@for_real
 def test_it_waits_until_it_is_warmed(board: Path, busy: int) -> None:
     """Told to wait, it holds nobody up."""
 
