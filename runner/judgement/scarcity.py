@@ -28,9 +28,10 @@ Row = dict[str, Any]
 
 SHARE_TOLERANCE = 0.20  # of a share of a core, against what a busy process got
 CLOCK_TOLERANCE_S, CLOCK_ITSELF_PPM = 2.0, 500.0  # a reading's own error, and what any clock drifts by itself
+DRIFT_STEP_S, READ_S = 0.1, 0.005  # a drift moves the clock so often; between two clocks that are read a slow board may lose so much
 MIB = 1 << 20
 ERRORS = {"full": ("ENOSPC",), "no_inodes": ("ENOSPC",), "read_only": ("EROFS",), "io_errors": ("EIO", "EROFS")}
-ON_A_CLOCK_S = 1.0
+ON_A_CLOCK_S, ON_A_CLOCK = 1.0, 3  # for so long, and so often, a clock is looked at before anybody knows its drift
 
 
 def rows(evidence: Evidence, execution: Execution) -> list[Row]:
@@ -154,11 +155,19 @@ def _clock(fault: Row, before: Row, during: Row) -> list[Row]:
         later_s, span_s = offset_s(later), _boottime_s(later) - boottime_s
         if later_s is None or span_s < ON_A_CLOCK_S:
             return [*found, compared("the clock drifts", f"{drift:+g} ppm", "nobody looked twice", "", False)]
-        measured = (later_s - now) / span_s * 1e6
-        tolerance = max(CLOCK_ITSELF_PPM, 0.1 * abs(drift), 150_000 / span_s)  # it moves in steps of a tenth of a second
+        measured, tolerance = (later_s - now) / span_s * 1e6, drift_tolerance_ppm(drift, span_s)
         near = abs(measured - drift) <= tolerance
         found.append(compared("the clock drifts", f"{drift:+g} ppm", f"{measured:+.0f} ppm", f"{tolerance:.0f} ppm", near))
     return found
+
+
+def drift_tolerance_ppm(drift: float, span_s: float) -> float:
+    """How far off a drift may be that was looked at for so long: at both ends it is a step behind at most, and each look has its error.
+
+    Never more than half of what was asked: a clock that does not drift, or drifts the other way, is within of nothing.
+    """
+    ends = 2 * (DRIFT_STEP_S * abs(drift) + READ_S * 1e6) / span_s
+    return min(abs(drift) / 2, max(CLOCK_ITSELF_PPM, 0.1 * abs(drift), ends))
 
 
 def offset_s(clock: Row) -> float | None:
@@ -232,18 +241,55 @@ def _readings_of_limits(program: str, fault: Row, readings: list[Row]) -> list[R
 
 
 def _readings_of_clock(program: str, fault: Row, within: list[tuple[Record, Window]], before: Row) -> list[Row]:
-    """Every record bears both clocks: each is a look."""
+    """Every record bears both clocks: each is a look, and together they show how it drifts."""
     was = offset_s(_part(before, "clock"))
-    if was is None or fault.get("drift_ppm") or not within or not _jumps(fault):
+    if was is None:
         return []
+    if not within:
+        return [] if constant(fault) else [compared(f"{program}, readings", "at least one", "none", "", False)]
+    drift = float(fault.get("drift_ppm") or 0.0)
+    found = _readings_of_drift(program, fault, drift, within) if drift else []
+    if not _jumps(fault):
+        return found
     other = []
     for record, span in within:
         low, high = _offsets(fault, was, span.since_ns / 1e9, span.from_ns / 1e9)
+        gone = [drift / 1e6 * (record.boottime_ns - began_ns) / 1e9 for began_ns in (span.since_ns, span.from_ns)]
         off = (record.wall_ns - record.boottime_ns) / 1e9
-        if not low - CLOCK_TOLERANCE_S <= off <= high + CLOCK_TOLERANCE_S:
+        if not low + min(gone) - CLOCK_TOLERANCE_S <= off <= high + max(gone) + CLOCK_TOLERANCE_S:
             other.append(off - was)
     measured = f"in {len(within)} records" if not other else f"{other[0]:+.1f} s in {len(other)} of {len(within)} records"
-    return [compared(f"{program}, the clock is off", _moment(fault), measured, f"{CLOCK_TOLERANCE_S:g} s", not other)]
+    return [compared(f"{program}, the clock is off", _moment(fault), measured, f"{CLOCK_TOLERANCE_S:g} s", not other), *found]
+
+
+def _readings_of_drift(program: str, fault: Row, drift: float, within: list[tuple[Record, Window]]) -> list[Row]:
+    """The line through each window's records: one that is far from what was asked is the one that is told.
+
+    Where no window has enough of them, what is on all along was looked at twice, and of what comes and goes nobody knows.
+    """
+    seen: dict[Window, list[Record]] = {}
+    for record, span in within:
+        seen.setdefault(span, []).append(record)
+    drifts = []
+    for records in seen.values():
+        span_s = (max(each.boottime_ns for each in records) - min(each.boottime_ns for each in records)) / 1e9
+        if len(records) >= ON_A_CLOCK and span_s >= ON_A_CLOCK_S:
+            drifts.append((_slope_ppm(records), drift_tolerance_ppm(drift, span_s), len(records)))
+    what, asked = f"{program}, the clock drifts", f"{drift:+g} ppm"
+    if not drifts:
+        return [] if constant(fault) else [compared(what, asked, f"{len(within)} records: too few to tell", "", False)]
+    measured, tolerance, count = max(drifts, key=lambda each: abs(each[0] - drift) / each[1])
+    near = abs(measured - drift) <= tolerance
+    return [compared(what, asked, f"{measured:+.0f} ppm, by {count} records", f"{tolerance:.0f} ppm", near)]
+
+
+def _slope_ppm(records: list[Record]) -> float:
+    """Of the wall clock against the boot-time clock, by least squares."""
+    first = records[0]
+    at = [(each.boottime_ns - first.boottime_ns) / 1e9 for each in records]
+    off = [(each.wall_ns - each.boottime_ns - first.wall_ns + first.boottime_ns) / 1e3 for each in records]
+    mean_at, mean_off = sum(at) / len(at), sum(off) / len(off)
+    return sum((x - mean_at) * (y - mean_off) for x, y in zip(at, off, strict=True)) / sum((x - mean_at) ** 2 for x in at)
 
 
 def _figures(records: list[Record], part: str) -> Iterator[Row]:

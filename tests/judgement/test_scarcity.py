@@ -127,6 +127,22 @@ def test_a_drift_needs_two_looks(later_s: float, reached: bool) -> None:
     assert outside(scarcity.compare([fault], BEFORE, during(clock=at(110, 1_790_000_000.5)))) == ["the clock drifts"]
 
 
+@pytest.mark.parametrize("drift_ppm", [-500_000.0, -20_000.0, 20_000.0, 5000.0, 500.0, 100.0])
+@pytest.mark.parametrize("span_s", [1.5, 5.0, 60.0])
+def test_a_clock_that_does_not_drift_is_never_one_that_does(drift_ppm: float, span_s: float) -> None:
+    """However short the two looks are apart; nor is one that drifts the other way. One that is a step behind and misread by 5 ms is
+    within, as far as that can be told from none."""
+    fault = {"fault": "clock", "drift_ppm": drift_ppm}
+
+    def reached(ppm: float, more_s: float = 0.0) -> bool:
+        later = at(110 + span_s, 1_790_000_000.5 + ppm / 1e6 * span_s + more_s)
+        return outside(scarcity.compare([fault], BEFORE, during(clock=at(110, 1_790_000_000.5), clock_later=later))) == []
+
+    assert reached(drift_ppm) and not reached(0.0) and not reached(-drift_ppm)
+    step_s = drift_ppm / 1e6 * 0.1
+    assert reached(drift_ppm, -step_s - 0.005) or abs(drift_ppm) * span_s < 30_000
+
+
 # ---- the device's own figures -------------------------------------------------------------------------------------------
 
 ON = [Window(BOOT, 10 * S, 11 * S, 20 * S, 21 * S)]
@@ -170,6 +186,50 @@ def test_every_record_is_a_look_at_the_clock() -> None:
     assert figures(reading(12, 1_790_000_000 - 3600), reading(15), fault=fault) != []
     open_end = [ON[0]._replace(to_ns=NEVER_NS, until_ns=NEVER_NS)]
     assert figures(reading(5), reading(500), spans=open_end, fault=fault) != []
+
+
+DRIFTS = {"fault": "clock", "drift_ppm": 20_000.0}
+
+
+def drifting(ppm: float, *at_s: float, jump_s: float = 0.0) -> list[Record]:
+    """Records of a clock that drifts from 10.5 s on, by steps of a tenth of a second."""
+    return [reading(each, 1_790_000_000 + jump_s + ppm / 1e6 * (int((each - 10.5) * 10) / 10)) for each in at_s]
+
+
+def test_the_records_show_how_a_clock_drifts() -> None:
+    """A line through them is near what was asked; one that stood still all the time, or for half of it, is not."""
+    whole = (11.2, 12.25, 13.31, 15, 16.77, 18.4, 19.9)
+    what = ["stress-1.resources-1, the clock drifts"]
+    assert figures(*drifting(20_000, *whole), fault=DRIFTS) == []
+    assert figures(*drifting(0, *whole), fault=DRIFTS) == what
+    assert figures(*drifting(-20_000, *whole), fault=DRIFTS) == what
+    assert figures(*drifting(20_000, *whole[:3]), *drifting(0, *whole[3:]), fault=DRIFTS) == what
+    assert figures(*drifting(0, 5, 6, 7), *drifting(20_000, *whole), fault=DRIFTS) == [], "what was before says nothing"
+
+
+def test_a_drift_that_comes_again_is_looked_at_each_time() -> None:
+    """Each begins where the clock is then; one in which it stood still is one too many."""
+    spans = [*ON, ON[0]._replace(since_ns=30 * S, from_ns=31 * S, to_ns=40 * S, until_ns=41 * S)]
+    second = [reading(each, 1_790_000_000 + 0.02 * (each - 31)) for each in (32, 34, 36, 38)]
+    assert figures(*drifting(20_000, 12, 14, 16, 18), *second, spans=spans, fault=DRIFTS) == []
+    assert figures(*drifting(0, 12, 14, 16, 18), *second, spans=spans, fault=DRIFTS) != []
+
+
+def test_too_few_records_of_a_drift_say_nothing() -> None:
+    """What is on all along was looked at twice at its beginning; of what comes and goes nobody knows, and so it was not reached."""
+    few = drifting(0, 12, 12.5)
+    assert figures(*few, fault=DRIFTS) == []
+    assert figures(*few, fault={**DRIFTS, "at_s": 3.0}) == ["stress-1.resources-1, the clock drifts"]
+    assert figures(fault={**DRIFTS, "for_s": 3.0}) == ["stress-1.resources-1, readings"]
+
+
+def test_a_clock_that_jumps_and_drifts_is_held_to_both() -> None:
+    """To the jump, and as much more as it has drifted since."""
+    both = {"fault": "clock", "jump_s": 3600.0, "drift_ppm": 400_000.0}
+    whole = (11.2, 13, 15, 17, 19)
+    assert figures(*drifting(400_000, *whole, jump_s=3600), fault=both) == []
+    assert figures(*drifting(400_000, *whole), fault=both) == ["stress-1.resources-1, the clock is off"]
+    assert len(figures(*drifting(0, *whole, jump_s=3600), fault=both)) == 2
 
 
 # ---- afterwards ---------------------------------------------------------------------------------------------------------
