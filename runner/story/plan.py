@@ -188,7 +188,7 @@ def heat_of(reader: Reader, profiles: Mapping[str, Profile], type: DeviceType, d
             if fault.every_s is not None:
                 reader.complain("a heat that comes again", "one that comes on once; `ambient_c` may rise and fall", where)
             if body is not None:
-                return HeatPlan(asked=fault, body=body)
+                return HeatPlan(asked=fault, body=body, own=type.thermal if fault.like else None)
             if not fault.like:
                 found = f"nobody says how {device} gets warm"
                 reader.complain(found, "a type of device with `thermal` or `thermal_like`, or `like` in the profile", where)
