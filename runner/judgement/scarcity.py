@@ -31,6 +31,10 @@ CLOCK_TOLERANCE_S, CLOCK_ITSELF_PPM = 2.0, 500.0  # a reading's own error, and w
 DRIFT_STEP_S, READ_S = 0.1, 0.005  # a drift moves the clock so often; between two clocks that are read a slow board may lose so much
 MIB = 1 << 20
 ERRORS = {"full": ("ENOSPC",), "no_inodes": ("ENOSPC",), "read_only": ("EROFS",), "io_errors": ("EIO", "EROFS")}
+NO_ROOM_BYTES = 64 << 10  # a full disk has no more in one reading at least: what an application removes there is room again
+_ALL_USED = {"full": ("free_bytes", NO_ROOM_BYTES, "bytes"), "no_inodes": ("free_inodes", 0, "inodes")}
+_SPOILT = {"read_only": ("read_only", "read-only"), "io_errors": ("fails", "failing")}
+READ_BEFORE_NS = 200_000_000  # figures are read before their record has its time: on a slow board by some milliseconds
 ON_A_CLOCK_S, ON_A_CLOCK = 1.0, 3  # for so long, and so often, a clock is looked at before anybody knows its drift
 
 
@@ -207,11 +211,14 @@ def _boottime_s(clock: Row) -> float:
 
 
 def in_figures(program: str, fault: Row, records: list[Record], spans: list[Window], before: Row) -> list[Row]:
-    """What the device noted while the fault was on, each reading of it: limits as asked, the peak no higher, the clock as wrong."""
+    """What the device noted while the fault was on, each reading of it: limits as asked, the peak no higher, the disk as spoilt, the
+    clock as wrong. What no reading shows is believed on nobody's word."""
     within = [(record, span) for record in records for span in spans if _is_in(record, span)]
-    inside = [record for record, _ in within]
+    inside = [record for record, span in within if record.boottime_ns >= span.from_ns + READ_BEFORE_NS]
     if fault["fault"] == "resources":
         return _readings_of_limits(program, fault, list(_figures(inside, "confined")))
+    if fault["fault"] == "disk":
+        return [_readings_of_disk(program, str(fault["what"]), list(_figures(inside, "disk")))]
     if fault["fault"] == "clock":
         return _readings_of_clock(program, fault, within, before)
     return []
@@ -224,7 +231,7 @@ def _is_in(record: Record, span: Window) -> bool:
 
 def _readings_of_limits(program: str, fault: Row, readings: list[Row]) -> list[Row]:
     if not readings:
-        return [compared(f"{program}, readings", "at least one", "none", "", not constant(fault))]
+        return [_unread(program)]
     found = []
     for what, read, asked, said_of in _asked(fault):
         other = [value for reading in readings if (value := read(reading)) != asked]
@@ -240,13 +247,33 @@ def _readings_of_limits(program: str, fault: Row, readings: list[Row]) -> list[R
     return found
 
 
+def _readings_of_disk(program: str, what: str, readings: list[Row]) -> Row:
+    """One reading is enough of what an application may change by what it removes; of what it may not, each must show it."""
+    if not readings:
+        return _unread(program)
+    name = f"{program}, the small disk"
+    if what in _ALL_USED:
+        key, most, word = _ALL_USED[what]
+        left = min((value for reading in readings if (value := _number(reading.get(key))) is not None), default=None)
+        measured = f"{'unknown' if left is None else left} free at the least, in {len(readings)} readings"
+        return compared(name, f"at most {most} {word} free, once", measured, "", left is not None and left <= most)
+    key, word = _SPOILT.get(what, (what, what))
+    other = [reading for reading in readings if reading.get(key) is not True]
+    measured = f"in {len(readings)} readings" if not other else f"not in {len(other)} of {len(readings)} readings"
+    return compared(name, word, measured, "", not other)
+
+
+def _unread(program: str) -> Row:
+    return compared(f"{program}, readings", "at least one", "none", "", False)
+
+
 def _readings_of_clock(program: str, fault: Row, within: list[tuple[Record, Window]], before: Row) -> list[Row]:
     """Every record bears both clocks: each is a look, and together they show how it drifts."""
     was = offset_s(_part(before, "clock"))
     if was is None:
         return []
     if not within:
-        return [] if constant(fault) else [compared(f"{program}, readings", "at least one", "none", "", False)]
+        return [] if constant(fault) else [_unread(program)]
     drift = float(fault.get("drift_ppm") or 0.0)
     found = _readings_of_drift(program, fault, drift, within) if drift else []
     if not _jumps(fault):

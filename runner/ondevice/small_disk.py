@@ -105,7 +105,7 @@ class SmallDisk:
             return ""
 
     def figures(self) -> dict[str, Any]:
-        """Free bytes and free inodes, and whether it is read-only; {} where it is not mounted."""
+        """Free bytes and free inodes, whether it is read-only, and whether its medium fails; {} where it is not mounted."""
         if not self.source():
             return {}
         found = os.statvfs(self.place)
@@ -115,6 +115,7 @@ class SmallDisk:
             "inodes": found.f_files,
             "free_inodes": found.f_favail,
             "read_only": bool(found.f_flag & os.ST_RDONLY),
+            "fails": self._fails(),
         }
 
     # ---- the guard's ------------------------------------------------------------------------------------

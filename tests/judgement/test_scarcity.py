@@ -172,11 +172,48 @@ def test_a_period_that_the_kernel_made_longer_is_the_same_share() -> None:
     assert figures(reading(12), reading(15, cpu_quota_us=5000)) == ["stress-1.resources-1, limit of processor time"]
 
 
+def test_what_was_read_before_the_window_is_no_reading_in_it() -> None:
+    """A record's time is that of its writing: what stands at a window's very beginning was read before."""
+    none = {"memory_limit_bytes": None, "cpu_quota_us": None, "processes_limit": None}
+    assert figures(reading(11.01, **none), reading(12)) == []
+    assert figures(reading(11.3, **none), reading(12)) != []
+
+
 def test_no_reading_at_all_is_not_reached() -> None:
-    """For what was to be on all along; a short window may fall between two."""
+    """What was on all along, and what came and went: a window that falls between two readings was seen by nobody but the guard."""
     assert figures(reading(5)) == ["stress-1.resources-1, readings"]
-    assert figures(reading(5), fault={**SMALL, "for_s": 0.5}) == []
+    assert figures(reading(5), fault={**SMALL, "for_s": 0.5}) == ["stress-1.resources-1, readings"]
     assert figures(reading(12), spans=[ON[0]._replace(boot="c" * 32)]) == ["stress-1.resources-1, readings"]
+
+
+ROOM: dict[str, Any] = {"bytes": 15 * MIB, "free_bytes": 14 * MIB, "free_inodes": 200, "read_only": False, "fails": False}
+
+
+def of_disk(at_s: float, **figures: Any) -> Record:
+    return reading(at_s)._replace(payload={"metrics": {}, "disk": {**ROOM, **figures}})
+
+
+@pytest.mark.parametrize("timed", [{}, {"at_s": 0.0, "for_s": 3.0, "every_s": 8.0, "times": 100}], ids=["all along", "comes and goes"])
+@pytest.mark.parametrize(
+    ("what", "shown", "other"),
+    [
+        ("full", {"free_bytes": 4096}, {"free_bytes": 100 << 10}),
+        ("no_inodes", {"free_inodes": 0}, {"free_inodes": 1}),
+        ("read_only", {"read_only": True}, {"read_only": None}),
+        ("io_errors", {"fails": True}, {"fails": None}),
+    ],
+)
+def test_readings_of_the_disk_show_what_is_wrong_with_it(what: str, shown: Any, other: Any, timed: dict[str, Any]) -> None:
+    """Whatever the guard says: a disk with room in every reading was not full. What an application removed is room again, so of room one
+    reading is enough; a disk is closed, or fails, in each."""
+    fault = {"fault": "disk", "what": what, **timed}
+    told = ["stress-1.resources-1, the small disk"]
+    assert figures(of_disk(5), of_disk(12, **shown), of_disk(19, **shown), of_disk(30), fault=fault) == []
+    assert figures(of_disk(5, **shown), of_disk(12), of_disk(19), of_disk(30, **shown), fault=fault) == told
+    assert figures(of_disk(12, **other), fault=fault) == told
+    assert (figures(of_disk(12, **shown), of_disk(15), fault=fault) == []) is (what in ("full", "no_inodes"))
+    assert figures(of_disk(5, **shown), fault=fault) == ["stress-1.resources-1, readings"]
+    assert figures(of_disk(12, free_bytes="0", free_inodes="0", read_only="yes", fails=1), fault=fault) == told
 
 
 def test_every_record_is_a_look_at_the_clock() -> None:

@@ -157,3 +157,13 @@ def test_where_there_is_no_mapper_nothing_is_mapped(tmp_path: Path, monkeypatch:
     mapper.remove("runner-x")
     with pytest.raises(OSError, match="control"):
         mapper.make("runner-x", "/dev/loop0")
+
+
+@pytest.mark.parametrize(("kind", "fails"), [("linear", False), ("flakey", True), ("", False)])
+def test_its_figures_say_whether_the_medium_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, fails: bool) -> None:
+    """By the table that is really loaded; it is in every sample, and nobody takes the guard's word for it."""
+    disk = SmallDisk(str(tmp_path))
+    (tmp_path / "scarce").mkdir()
+    monkeypatch.setattr(SmallDisk, "source", lambda self: "/dev/dm-7")
+    monkeypatch.setattr(mapper, "target", lambda name: kind)
+    assert disk.figures()["fails"] is fails
