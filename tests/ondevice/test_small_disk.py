@@ -54,6 +54,7 @@ def test_spoilt_and_mended(disk: SmallDisk, what: str) -> None:
     place = make(disk, few=what == "no_inodes")
     (place / "before").write_text("kept")
     assert (errors_of(place), disk.seen()) == ("", [])
+    assert 100_000 <= disk.figures()["used_bytes"] < 150_000, "what is on it, and hardly more"
     (place / "application").unlink()
     assert disk.spoil(what) in EXPECTED[what]
     assert disk.seen() != []
