@@ -23,6 +23,7 @@ from runner.judgement.links import note, was_there
 from runner.judgement.side_by_side import compared
 from runner.judgement.windows import Window, windows
 from runner.ondevice.journal import Record
+from runner.ondevice.scarce_figures import ERRORS, quota_of
 
 Row = dict[str, Any]
 
@@ -30,7 +31,6 @@ SHARE_TOLERANCE = 0.20  # of a share of a core, against what a busy process got
 CLOCK_TOLERANCE_S, CLOCK_ITSELF_PPM = 2.0, 500.0  # a reading's own error, and what any clock drifts by itself
 DRIFT_STEP_S, READ_S = 0.1, 0.005  # a drift moves the clock so often; between two clocks that are read a slow board may lose so much
 MIB = 1 << 20
-ERRORS = {"full": ("ENOSPC",), "no_inodes": ("ENOSPC",), "read_only": ("EROFS",), "io_errors": ("EIO", "EROFS")}
 NO_ROOM_BYTES = 64 << 10  # a full disk has no more in one reading at least: what an application removes there is room again
 _ALL_USED = {"full": ("free_bytes", NO_ROOM_BYTES, "bytes"), "no_inodes": ("free_inodes", 0, "inodes")}
 _SPOILT = {"read_only": ("read_only", "read-only"), "io_errors": ("fails", "failing")}
@@ -376,9 +376,9 @@ def _of_a_core(share: float | None) -> str:
 
 
 def _as_made(share: float) -> float:
-    """As the fault makes it (`runner/faults/resources.py`): the judge is standard library only, and asks nobody."""
-    period = 10_000 if share * 10_000 >= 1_000 else min(1_000_000, round(1_000 / share))
-    return round(max(1_000, round(share * period)) / period, 4)
+    """The share that is left of one when it is a quota of whole microseconds."""
+    quota, period = quota_of(share)
+    return round(quota / period, 4)
 
 
 def _part(said: Row, key: str) -> Row:

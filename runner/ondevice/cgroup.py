@@ -19,12 +19,12 @@ from typing import Any
 
 from .kernel_files import put, raw, text
 from .say import say
+from .scarce_figures import PERIOD_US
 
 TAG = "runner-scarce-"
 CONTROLLERS = ("memory", "cpu", "pids")
 MOUNTS = "/proc/self/mountinfo"
 SWITCHED_ON = f"/run/{TAG}switched-on"  # controllers that a group of ours needed and nobody else had on: of this boot, as groups are
-PERIOD_US = 10_000  # where nobody says another: short, so that a guest, or a program, is never held up for longer than this
 NO_LIMIT_BYTES = 1 << 62
 REMOVE_S = 5.0
 FAILED, WRONG = 1, 64

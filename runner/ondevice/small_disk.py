@@ -20,6 +20,7 @@ from typing import Any, Callable
 
 from .cgroup import hosts_of
 from .say import say
+from .scarce_figures import ERRORS
 
 FOLDER, IMAGE = "scarce", "scarce.img"
 BALLAST = ".runner-ballast"  # what it is filled with; nobody else's file has that name
@@ -294,7 +295,7 @@ class SmallDisk:
                 time.sleep(0.1)
 
 
-EXPECTED = {"full": ("ENOSPC",), "no_inodes": ("ENOSPC",), "read_only": ("EROFS",), "io_errors": ("EIO",)}
+EXPECTED = {what: errors[:1] for what, errors in ERRORS.items()}
 
 
 def capabilities(has: Callable[[str, str], bool]) -> list[str]:

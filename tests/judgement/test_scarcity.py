@@ -12,6 +12,7 @@ from runner.faults import resources
 from runner.judgement import scarcity
 from runner.judgement.windows import NEVER_NS, Window
 from runner.ondevice.journal import Record
+from runner.ondevice.scarce_figures import quota_of
 from tests.judgement.made_run import MadeRun
 
 S, MIB = 1_000_000_000, 1 << 20
@@ -293,8 +294,9 @@ def test_nothing_is_left_afterwards(after: dict[str, Any], left: list[str]) -> N
 
 @pytest.mark.parametrize("share", [0.01, 0.05, 0.1, 0.25, 0.333, 1.0, 4.0])
 def test_the_fault_and_the_judge_mean_the_same_quota(share: float) -> None:
-    """Two reckonings, because the judge takes nothing from whom it judges."""
+    """Two reckonings, because the judge takes nothing from the fault that it judges, nor that from what runs on the device."""
     quota_us, period_us = resources.quota(share)
+    assert (quota_us, period_us) == quota_of(share)
     said = {"cpu_quota_us": quota_us, "cpu_period_us": period_us}
     assert scarcity._as_made(share) == round(quota_us / period_us, 4) == scarcity._granted(said)
 

@@ -25,6 +25,7 @@ from runner.lab.where import builtin_root
 from runner.ondevice import fingerprint
 from runner.ondevice.cgroup import Group
 from runner.ondevice.results import finished_stages
+from runner.ondevice.scarce_figures import ERRORS
 from runner.ondevice.small_disk import SmallDisk
 from tests.pipelines.hosted import hosted
 
@@ -452,6 +453,11 @@ def test_a_disk_on_which_room_came_back_accuses_nobody(right: dict[str, Any]) ->
     told = changed(right, "keep", errors={"ENOSPC": 2})
     assert problems(evidence_of(told, "baseline", scarcities=FULL["scarcities"], faults=faults, **STARTED)) == []
     assert problems(evidence_of(right, "baseline", **FULL, **STARTED), "never_silent") != []
+
+
+def test_the_entry_and_the_fault_mean_the_same_errors() -> None:
+    """Two lists, because an entry's checks import nothing of ours."""
+    assert {what: set(errors) for what, errors in ERRORS.items()} == importlib.import_module("edge_005.checks")._ERRORS
 
 
 def test_wear_beyond_the_budget_is_found_on_a_board(right: dict[str, Any]) -> None:
