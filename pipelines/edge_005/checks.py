@@ -43,7 +43,13 @@ def results_true(evidence, scenario):
 
 def never_silent(evidence, scenario):
     """Each segment is kept with the right bytes, or said to be shed with the error's name; none is neither, and none is kept on a disk
-    that took nothing. What ended early says why."""
+    that took nothing. What ended early says why.
+
+    That the bytes are right is the application's own word: a hash of what it had in memory is right, too. So the small disk is asked
+    beside it, where there is one: by its file system's count, behind the stage, as much is on it as is said to be kept. Of a disk that
+    was full for a while that finds whoever swallowed more than an empty file system and the rests of blocks come to, some 14 KiB and
+    half a KiB for each file, and nobody who swallowed less.
+    """
     problems = []
     for execution, right in _each(evidence, scenario):
         where = execution.journal_file
@@ -66,6 +72,9 @@ def never_silent(evidence, scenario):
             problems.append((f"{execution.name}: {len(found)} segments are said to be kept, on a disk that took nothing", where))
         if wanted and all_along and not wanted & set(said.get("errors") or ()):
             problems.append((f"{execution.name}: the disk gave {' or '.join(sorted(wanted))}, and the application does not say so", where))
+        there, told_bytes = _in_use(execution), sum(right["sizes"].get(name, 0) for name in found)
+        if there is not None and there < told_bytes:
+            problems.append((f"{execution.name}: {told_bytes} bytes are said to be kept, and no more than {there} are on the disk", where))
         if "report" in execution.outputs and _data(execution, "report").get("whole") is not (not shed):
             problems.append((f"{execution.name}: the report is {'' if shed else 'not '}whole, and {len(shed)} segments were shed", where))
     return problems
@@ -186,15 +195,17 @@ def _right(name):
     alarms = [each for each in once if each[2] > _LIMIT_W]
     whole = "".join(map(_line, once)).encode()
     files = {"sums.json": summed, "alarms.json": alarms}
-    segments = {}
+    segments, sizes = {}, {}
     for kind, rows in (("alarms", alarms), ("readings", once)):
         for start in range(0, len(rows), _SEGMENT):
-            segments[f"{kind}-{start // _SEGMENT:03}.jsonl"] = _sha256("".join(map(_line, rows[start : start + _SEGMENT])).encode())
+            name, data = f"{kind}-{start // _SEGMENT:03}.jsonl", "".join(map(_line, rows[start : start + _SEGMENT])).encode()
+            segments[name], sizes[name] = _sha256(data), len(data)
     return {
         "sort": {"readings": len(read), "unreadable": unreadable},
         "sum_up": {"readings": len(once), "alarms": len(alarms), "sha256": _sha256(whole)},
         "files": {name: _sha256(json.dumps(value, sort_keys=True).encode()) for name, value in files.items()},
         "segments": segments,
+        "sizes": sizes,
         "bytes": len(whole),
     }
 
@@ -219,10 +230,21 @@ def _rows(said, length):
     return [row for row in rows if isinstance(row, list) and len(row) == length and isinstance(row[0], str)]
 
 
+def _in_use(execution):
+    """Bytes of the small disk that are in use behind `keep`, by the reading with the fewest: one that it is full of ballast in says
+    nothing. None where it was not read then, or there is no such disk."""
+    kept, found = False, []
+    for record in execution.records:
+        kept = kept or (record.kind == "stage_finished" and record.payload.get("stage") == "keep")
+        disk = record.payload.get("disk") if kept and record.kind in ("sample", "confined") else None
+        if isinstance(disk, dict) and isinstance(disk.get("used_bytes"), int):
+            found.append(disk["used_bytes"])
+    return min(found, default=None)
+
+
 def _errors(evidence, execution):
     """The errors that the planned fault of the disk gives, and whether it was on, by the guard, for as long as `keep` ran."""
-    planned = [each for each in evidence.plan["executions"] if each["name"] == execution.stands_for]
-    disks = [fault for each in planned for fault in each.get("scarcities") or () if fault.get("fault") == "disk"]
+    disks = [fault for fault in evidence.planned(execution.name).get("scarcities") or () if fault.get("fault") == "disk"]
     wanted = set().union(*(_ERRORS.get(fault.get("what"), set()) for fault in disks))
     begun, ended = None, None
     for record in execution.records:

@@ -15,7 +15,7 @@ from runner.errors import AskError
 from runner.faults import table
 from runner.faults.kernel import EVERY_CAPABILITY, NOTHING_BEFORE, Before
 from runner.model.device import DataLink
-from runner.model.profile import Cutting, External, Link, PowerCut, Profile, Scarcity, Steady, Tamper, Thermal
+from runner.model.profile import Cutting, External, Link, PowerCut, Profile, Resources, Scarcity, Steady, Tamper, Thermal
 from runner.model.program import Program
 
 ANYWHERE = DataLink(interface="data0", far_end="far-end")  # stands for the link of a device that is not known, or has none
@@ -98,6 +98,26 @@ def without_heat(profiles: Sequence[tuple[str, Profile]], capabilities: Collecti
         for place, fault in enumerate(profile.faults)
         if isinstance(fault, Thermal)
     )
+
+
+def one_quota(profiles: Sequence[tuple[str, Profile]]) -> tuple[Problem, ...]:
+    """What of the profiles is heat beside a share of the processor, for a device that heats itself by a quota of its pipelines' group:
+    the share is that same quota, and whoever sets it last has taken the other's away. Each of the two has a problem of its own."""
+    faults = [(name, place, fault) for name, profile in profiles for place, fault in enumerate(profile.faults)]
+    heat = [(name, place) for name, place, fault in faults if isinstance(fault, Thermal)]
+    shares = [(name, place) for name, place, fault in faults if isinstance(fault, Resources) and (fault.cpu_share or fault.like)]
+    if not heat or not shares:
+        return ()
+    do = "hold them over scenarios of their own, or take an emulated board, which is slowed down from outside"
+    expected = "one of them: this device heats itself, by the quota of its pipelines' group"
+    return (
+        *(Problem(*_at(each), f"thermal beside a share of the processor in {shares[0][0]}", expected, do) for each in heat),
+        *(Problem(*_at(each), f"a share of the processor beside thermal of {heat[0][0]}", expected, do) for each in shares),
+    )
+
+
+def _at(place: tuple[str, int]) -> tuple[str, tuple[str | int, ...]]:
+    return place[0], ("faults", place[1])
 
 
 def programs_of(

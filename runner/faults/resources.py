@@ -69,7 +69,11 @@ def limits(settings: Resources) -> dict[str, Any]:
 
 
 def quota(share: float) -> tuple[int, int]:
-    """A share of a core as the kernel takes it: so many microseconds in each period of so many; no quota may be below a millisecond."""
+    """A share of a core as the kernel takes it: so many microseconds in each period of so many; no quota may be below a millisecond.
+
+    Reckoned here once more, because a fault takes nothing from what runs on the device (`runner/ondevice/scarce_figures.py`); a test
+    holds the two against each other.
+    """
     period = PERIOD_US if share * PERIOD_US >= LEAST_QUOTA_US else min(1_000_000, round(LEAST_QUOTA_US / share))
     return max(LEAST_QUOTA_US, round(share * period)), period
 

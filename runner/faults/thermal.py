@@ -43,7 +43,7 @@ def own_program(plan: HeatPlan, name: str, state: str, limits: Mapping[str, Any]
 
     `clocks` is what a board of its own says of its clocks before (`runner/ondevice/frequency.py`): they are limited then, and put back by
     what was read; while that goes on the guard looks at the board's real sensor, and takes all of it back at 85 °C, or 5 K below what is
-    critical. Without it, the pipelines' group has a quota.
+    critical for this board, whichever body the model has (`plan.real`). Without it, the pipelines' group has a quota.
     """
     told: dict[str, Any] = {**own_paths(state), "says": says(plan), "heat": {**plan.told, "waits": True, **limits}}
     told["sensor"] = told.pop("temperature")
@@ -62,7 +62,7 @@ def own_program(plan: HeatPlan, name: str, state: str, limits: Mapping[str, Any]
         steps=(Step(at_s=0.0, acts=(Act(argv=("@supervisor", "heater", "start"), input=json.dumps(told)),), word=figures(plan), on=True),),
         undo=tuple(undo),
         signs=tuple(signs),
-        hot=Hot(sensor=plan.body.sensor, at_milli_c=hard_abort_milli_c(plan.body)) if clocks else None,
+        hot=Hot(sensor=plan.real.sensor, at_milli_c=hard_abort_milli_c(plan.real)) if clocks else None,
     )
 
 

@@ -23,14 +23,19 @@ from runner.judgement.links import note, was_there
 from runner.judgement.side_by_side import compared
 from runner.judgement.windows import Window, windows
 from runner.ondevice.journal import Record
+from runner.ondevice.scarce_figures import ERRORS, quota_of
 
 Row = dict[str, Any]
 
 SHARE_TOLERANCE = 0.20  # of a share of a core, against what a busy process got
 CLOCK_TOLERANCE_S, CLOCK_ITSELF_PPM = 2.0, 500.0  # a reading's own error, and what any clock drifts by itself
+DRIFT_STEP_S, READ_S = 0.1, 0.005  # a drift moves the clock so often; between two clocks that are read a slow board may lose so much
 MIB = 1 << 20
-ERRORS = {"full": ("ENOSPC",), "no_inodes": ("ENOSPC",), "read_only": ("EROFS",), "io_errors": ("EIO", "EROFS")}
-ON_A_CLOCK_S = 1.0
+NO_ROOM_BYTES = 64 << 10  # a full disk has no more in one reading at least: what an application removes there is room again
+_ALL_USED = {"full": ("free_bytes", NO_ROOM_BYTES, "bytes"), "no_inodes": ("free_inodes", 0, "inodes")}
+_SPOILT = {"read_only": ("read_only", "read-only"), "io_errors": ("fails", "failing")}
+READ_BEFORE_NS = 200_000_000  # figures are read before their record has its time: on a slow board by some milliseconds
+ON_A_CLOCK_S, ON_A_CLOCK = 1.0, 3  # for so long, and so often, a clock is looked at before anybody knows its drift
 
 
 def rows(evidence: Evidence, execution: Execution) -> list[Row]:
@@ -154,11 +159,19 @@ def _clock(fault: Row, before: Row, during: Row) -> list[Row]:
         later_s, span_s = offset_s(later), _boottime_s(later) - boottime_s
         if later_s is None or span_s < ON_A_CLOCK_S:
             return [*found, compared("the clock drifts", f"{drift:+g} ppm", "nobody looked twice", "", False)]
-        measured = (later_s - now) / span_s * 1e6
-        tolerance = max(CLOCK_ITSELF_PPM, 0.1 * abs(drift), 150_000 / span_s)  # it moves in steps of a tenth of a second
+        measured, tolerance = (later_s - now) / span_s * 1e6, drift_tolerance_ppm(drift, span_s)
         near = abs(measured - drift) <= tolerance
         found.append(compared("the clock drifts", f"{drift:+g} ppm", f"{measured:+.0f} ppm", f"{tolerance:.0f} ppm", near))
     return found
+
+
+def drift_tolerance_ppm(drift: float, span_s: float) -> float:
+    """How far off a drift may be that was looked at for so long: at both ends it is a step behind at most, and each look has its error.
+
+    Never more than half of what was asked: a clock that does not drift, or drifts the other way, is within of nothing.
+    """
+    ends = 2 * (DRIFT_STEP_S * abs(drift) + READ_S * 1e6) / span_s
+    return min(abs(drift) / 2, max(CLOCK_ITSELF_PPM, 0.1 * abs(drift), ends))
 
 
 def offset_s(clock: Row) -> float | None:
@@ -198,11 +211,14 @@ def _boottime_s(clock: Row) -> float:
 
 
 def in_figures(program: str, fault: Row, records: list[Record], spans: list[Window], before: Row) -> list[Row]:
-    """What the device noted while the fault was on, each reading of it: limits as asked, the peak no higher, the clock as wrong."""
+    """What the device noted while the fault was on, each reading of it: limits as asked, the peak no higher, the disk as spoilt, the
+    clock as wrong. What no reading shows is believed on nobody's word."""
     within = [(record, span) for record in records for span in spans if _is_in(record, span)]
-    inside = [record for record, _ in within]
+    inside = [record for record, span in within if record.boottime_ns >= span.from_ns + READ_BEFORE_NS]
     if fault["fault"] == "resources":
         return _readings_of_limits(program, fault, list(_figures(inside, "confined")))
+    if fault["fault"] == "disk":
+        return [_readings_of_disk(program, str(fault["what"]), list(_figures(inside, "disk")))]
     if fault["fault"] == "clock":
         return _readings_of_clock(program, fault, within, before)
     return []
@@ -215,7 +231,7 @@ def _is_in(record: Record, span: Window) -> bool:
 
 def _readings_of_limits(program: str, fault: Row, readings: list[Row]) -> list[Row]:
     if not readings:
-        return [compared(f"{program}, readings", "at least one", "none", "", not constant(fault))]
+        return [_unread(program)]
     found = []
     for what, read, asked, said_of in _asked(fault):
         other = [value for reading in readings if (value := read(reading)) != asked]
@@ -231,19 +247,76 @@ def _readings_of_limits(program: str, fault: Row, readings: list[Row]) -> list[R
     return found
 
 
+def _readings_of_disk(program: str, what: str, readings: list[Row]) -> Row:
+    """One reading is enough of what an application may change by what it removes; of what it may not, each must show it."""
+    if not readings:
+        return _unread(program)
+    name = f"{program}, the small disk"
+    if what in _ALL_USED:
+        key, most, word = _ALL_USED[what]
+        left = min((value for reading in readings if (value := _number(reading.get(key))) is not None), default=None)
+        measured = f"{'unknown' if left is None else left} free at the least, in {len(readings)} readings"
+        return compared(name, f"at most {most} {word} free, once", measured, "", left is not None and left <= most)
+    key, word = _SPOILT.get(what, (what, what))
+    other = [reading for reading in readings if reading.get(key) is not True]
+    measured = f"in {len(readings)} readings" if not other else f"not in {len(other)} of {len(readings)} readings"
+    return compared(name, word, measured, "", not other)
+
+
+def _unread(program: str) -> Row:
+    return compared(f"{program}, readings", "at least one", "none", "", False)
+
+
 def _readings_of_clock(program: str, fault: Row, within: list[tuple[Record, Window]], before: Row) -> list[Row]:
-    """Every record bears both clocks: each is a look."""
+    """Every record bears both clocks: each is a look, and together they show how it drifts."""
     was = offset_s(_part(before, "clock"))
-    if was is None or fault.get("drift_ppm") or not within or not _jumps(fault):
+    if was is None:
         return []
+    if not within:
+        return [] if constant(fault) else [_unread(program)]
+    drift = float(fault.get("drift_ppm") or 0.0)
+    found = _readings_of_drift(program, fault, drift, within) if drift else []
+    if not _jumps(fault):
+        return found
     other = []
     for record, span in within:
         low, high = _offsets(fault, was, span.since_ns / 1e9, span.from_ns / 1e9)
+        gone = [drift / 1e6 * (record.boottime_ns - began_ns) / 1e9 for began_ns in (span.since_ns, span.from_ns)]
         off = (record.wall_ns - record.boottime_ns) / 1e9
-        if not low - CLOCK_TOLERANCE_S <= off <= high + CLOCK_TOLERANCE_S:
+        if not low + min(gone) - CLOCK_TOLERANCE_S <= off <= high + max(gone) + CLOCK_TOLERANCE_S:
             other.append(off - was)
     measured = f"in {len(within)} records" if not other else f"{other[0]:+.1f} s in {len(other)} of {len(within)} records"
-    return [compared(f"{program}, the clock is off", _moment(fault), measured, f"{CLOCK_TOLERANCE_S:g} s", not other)]
+    return [compared(f"{program}, the clock is off", _moment(fault), measured, f"{CLOCK_TOLERANCE_S:g} s", not other), *found]
+
+
+def _readings_of_drift(program: str, fault: Row, drift: float, within: list[tuple[Record, Window]]) -> list[Row]:
+    """The line through each window's records: one that is far from what was asked is the one that is told.
+
+    Where no window has enough of them, what is on all along was looked at twice, and of what comes and goes nobody knows.
+    """
+    seen: dict[Window, list[Record]] = {}
+    for record, span in within:
+        seen.setdefault(span, []).append(record)
+    drifts = []
+    for records in seen.values():
+        span_s = (max(each.boottime_ns for each in records) - min(each.boottime_ns for each in records)) / 1e9
+        if len(records) >= ON_A_CLOCK and span_s >= ON_A_CLOCK_S:
+            drifts.append((_slope_ppm(records), drift_tolerance_ppm(drift, span_s), len(records)))
+    what, asked = f"{program}, the clock drifts", f"{drift:+g} ppm"
+    if not drifts:
+        return [] if constant(fault) else [compared(what, asked, f"{len(within)} records: too few to tell", "", False)]
+    measured, tolerance, count = max(drifts, key=lambda each: abs(each[0] - drift) / each[1])
+    near = abs(measured - drift) <= tolerance
+    return [compared(what, asked, f"{measured:+.0f} ppm, by {count} records", f"{tolerance:.0f} ppm", near)]
+
+
+def _slope_ppm(records: list[Record]) -> float:
+    """Of the wall clock against the boot-time clock, by least squares."""
+    first = records[0]
+    at = [(each.boottime_ns - first.boottime_ns) / 1e9 for each in records]
+    off = [(each.wall_ns - each.boottime_ns - first.wall_ns + first.boottime_ns) / 1e3 for each in records]
+    mean_at, mean_off = sum(at) / len(at), sum(off) / len(off)
+    return sum((x - mean_at) * (y - mean_off) for x, y in zip(at, off, strict=True)) / sum((x - mean_at) ** 2 for x in at)
 
 
 def _figures(records: list[Record], part: str) -> Iterator[Row]:
@@ -303,9 +376,9 @@ def _of_a_core(share: float | None) -> str:
 
 
 def _as_made(share: float) -> float:
-    """As the fault makes it (`runner/faults/resources.py`): the judge is standard library only, and asks nobody."""
-    period = 10_000 if share * 10_000 >= 1_000 else min(1_000_000, round(1_000 / share))
-    return round(max(1_000, round(share * period)) / period, 4)
+    """The share that is left of one when it is a quota of whole microseconds."""
+    quota, period = quota_of(share)
+    return round(quota / period, 4)
 
 
 def _part(said: Row, key: str) -> Row:

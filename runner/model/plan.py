@@ -34,10 +34,14 @@ class CutPlan(Value):
 
 
 class HeatPlan(Value):
-    """Heat over an execution: what a profile asks of the air, and whose body gets warm in it."""
+    """Heat over an execution: what a profile asks of the air, and whose body gets warm in it.
+
+    `own` is the device's own body, where `like` made another one of it: what its real sensor may say goes by that one.
+    """
 
     asked: Thermal
     body: Body
+    own: Body | None = None
 
     @property
     def told(self) -> dict[str, Any]:
@@ -45,6 +49,11 @@ class HeatPlan(Value):
         asked = self.asked
         said = {name: getattr(asked, name) for name in ("starts_at_c", "fan", "air", "pace", "at_s", "for_s")}
         return {"body": self.body.body, "throttle": self.body.throttle, "timeline": [list(point) for point in asked.timeline], **said}
+
+    @property
+    def real(self) -> Body:
+        """Where the device's own sensor is, and how warm it may be; of one that says neither, the body that it was given stands for it."""
+        return self.own or self.body
 
     @property
     def constant(self) -> bool:

@@ -19,11 +19,12 @@ from typing import Any
 
 from .kernel_files import put, raw, text
 from .say import say
+from .scarce_figures import PERIOD_US
 
 TAG = "runner-scarce-"
 CONTROLLERS = ("memory", "cpu", "pids")
 MOUNTS = "/proc/self/mountinfo"
-PERIOD_US = 10_000  # where nobody says another: short, so that a guest, or a program, is never held up for longer than this
+SWITCHED_ON = f"/run/{TAG}switched-on"  # controllers that a group of ours needed and nobody else had on: of this boot, as groups are
 NO_LIMIT_BYTES = 1 << 62
 REMOVE_S = 5.0
 FAILED, WRONG = 1, 64
@@ -57,7 +58,7 @@ class Group:
             said = [name for name, (version, _) in self._roots.items() if version == 2]
             missing = [name for name in said if name not in text(os.path.join(root, "cgroup.subtree_control")).split()]
             if missing:
-                put(os.path.join(root, "cgroup.subtree_control"), " ".join(f"+{name}" for name in missing))
+                self._switch_on(root, missing)
         for folder in self.folders:
             os.makedirs(folder, exist_ok=True)
 
@@ -128,13 +129,26 @@ class Group:
             time.sleep(0.05)
         return [f"{folder} is still there" for folder in self.folders if os.path.isdir(folder)]
 
+    def _switch_on(self, root: str, missing: list[str]) -> None:
+        """In version 2 controllers are switched on for all groups below the root, others' too. Which of them were not on when we came is
+        noted before it is done, for whichever process of ours goes last."""
+        before = text(SWITCHED_ON)
+        put(SWITCHED_ON, " ".join(dict.fromkeys([*before.split(), *missing])))
+        try:
+            put(os.path.join(root, "cgroup.subtree_control"), " ".join(f"+{name}" for name in missing))
+        except OSError:
+            _note_switched_on(before)
+            raise
+
     def _stand_down(self) -> None:
-        """In version 2 controllers are switched on for all groups below the root; where there is none, they go off again."""
-        for root in {root for version, root in self._roots.values() if version == 2}:
+        """Where there is no group below the root any more, those that we switched on go off again, and no others."""
+        ours = text(SWITCHED_ON).split()
+        for root in {root for version, root in self._roots.values() if version == 2} if ours else ():
             try:
                 if not any(entry.is_dir() for entry in os.scandir(root)):
                     on = text(os.path.join(root, "cgroup.subtree_control")).split()
-                    put(os.path.join(root, "cgroup.subtree_control"), " ".join(f"-{name}" for name in on if name in CONTROLLERS))
+                    put(os.path.join(root, "cgroup.subtree_control"), " ".join(f"-{name}" for name in on if name in ours))
+                    _note_switched_on("")
             except OSError:
                 pass
 
@@ -259,6 +273,14 @@ def hosts_of(state: str) -> list[int]:
     for pid in found:  # it grows as it goes
         found += children.get(pid, [])
     return found
+
+
+def _note_switched_on(words: str) -> None:
+    with contextlib.suppress(OSError):
+        if words:
+            put(SWITCHED_ON, words)
+        else:
+            os.unlink(SWITCHED_ON)
 
 
 def _empty(folder: str) -> None:

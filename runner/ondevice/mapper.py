@@ -17,7 +17,7 @@ from .kernel_files import text
 
 CONTROL = "/dev/mapper/control"
 _CREATE, _REMOVE, _SUSPEND, _LOAD, _TABLE = 3, 4, 6, 9, 12
-_SUSPENDED, _STATUS_TABLE = 1 << 1, 1 << 4
+_SUSPENDED, _STATUS_TABLE, _SKIP_LOCKFS = 1 << 1, 1 << 4, 1 << 10
 _HEAD = "=3I5I2IQ128s129s7x"
 _HEAD_BYTES = struct.calcsize(_HEAD)
 _ROOM = 4096
@@ -33,17 +33,31 @@ def make(name: str, source: str) -> str:
     except BaseException:
         _ask(_REMOVE, name)
         raise
-    node = f"/dev/dm-{_minor(name)}"
+    made = node(name)
     deadline = time.monotonic() + NODE_S
-    while not os.path.exists(node) and time.monotonic() < deadline:
+    while not os.path.exists(made) and time.monotonic() < deadline:
         time.sleep(0.01)
-    return node
+    return made
+
+
+def node(name: str) -> str:
+    """Raises OSError where there is none of that name."""
+    return f"/dev/dm-{_minor(name)}"
 
 
 def load(name: str, fails: str) -> None:
     """From now on "writes" fail, or "everything" does, or nothing (""). Raises OSError."""
     (below,) = os.listdir(f"/sys/class/block/dm-{_minor(name)}/slaves")
     _put(name, fails, f"/dev/{below}")
+
+
+def there(name: str) -> bool:
+    """Whether there is one, with a table or without."""
+    try:
+        _ask(_TABLE, name, flags=_STATUS_TABLE)
+    except OSError:
+        return False
+    return True
 
 
 def target(name: str) -> str:
@@ -72,14 +86,17 @@ _TABLES = {"": ("linear", ""), "writes": ("flakey", " 0 3600 1 error_writes"), "
 
 
 def _put(name: str, fails: str, source: str) -> None:
-    """A new table for the whole of `source`: 0 s of every hour it works."""
+    """A new table for the whole of `source`: 0 s of every hour it works.
+
+    A file system on it is frozen, and so written out, before it begins to fail. One that fails is not: it would never be clean.
+    """
     target, how = _TABLES[fails]
     sectors = int(text(f"/sys/class/block/{os.path.basename(os.path.realpath(source))}/size"))
     words = f"{source} 0{how}".encode() + b"\0"
     words += bytes(-len(words) % 8)
     spec = struct.pack("=QQiI16s", 0, sectors, 0, 0, target.encode()) + words
     _ask(_LOAD, name, payload=spec, targets=1)
-    _ask(_SUSPEND, name, flags=_SUSPENDED)  # what is under way is written out first
+    _ask(_SUSPEND, name, flags=_SUSPENDED | (0 if fails else _SKIP_LOCKFS))
     _ask(_SUSPEND, name)  # resumed, with the new table
 
 

@@ -21,12 +21,13 @@ import sys
 import time
 from typing import Any
 
-from .cgroup import PERIOD_US, Group, roots
+from .cgroup import Group, roots
 from .heater import TICK_S, Loop
 from .journal import boottime_ns
 from .kernel_files import put, text
-from .quota import NOTHING, WEIGHT, Counted, Hierarchy, quota_of, ran, throttled_in
+from .quota import NOTHING, WEIGHT, Counted, Hierarchy, ran, throttled_in
 from .say import say
+from .scarce_figures import quota_of
 from .sensors import Sensors, close_others, let_go
 from .told import ASKED
 
@@ -57,7 +58,7 @@ class Confined:
         """Whoever is in the group is: the supervisor sees to that before a pipeline runs."""
 
     def limit(self, share: float) -> None:
-        quota_us, period_us = quota_of(share) if share < 1 else (PERIOD_US, PERIOD_US)
+        quota_us, period_us = quota_of(min(1.0, share))
         self._group.limit({"quota_us": quota_us, "period_us": period_us})
 
     def counted(self) -> Counted:

@@ -15,12 +15,13 @@ import os
 import time
 from typing import NamedTuple
 
-from .cgroup import MOUNTS, PERIOD_US, hierarchies
+from .cgroup import MOUNTS, hierarchies
 from .kernel_files import put, text
+from .scarce_figures import PERIOD_US
+from .scarce_figures import quota_of as part_of
 
 TAG = "runner-heat-"
 WEIGHT = 8  # times everybody else's: what such a thread does not get is for want of quota, and not because this machine is busy
-LEAST_QUOTA_US = 1_000  # the kernel's own; a smaller share has a longer period
 GOING_S = 2.0  # a thread that was killed may be in its group so long
 
 
@@ -280,11 +281,7 @@ def _take_back(root: str) -> bool:
 
 def quota_of(share: float) -> tuple[int, int]:
     """(quota, period) in µs; a quota of -1 is none."""
-    if share >= 1:
-        return -1, PERIOD_US
-    if share * PERIOD_US >= LEAST_QUOTA_US:
-        return round(share * PERIOD_US), PERIOD_US
-    return LEAST_QUOTA_US, min(1_000_000, round(LEAST_QUOTA_US / max(share, 0.001)))
+    return (-1, PERIOD_US) if share >= 1 else part_of(share)
 
 
 def _home(proc: str, pid: int, hierarchy: Hierarchy) -> str:

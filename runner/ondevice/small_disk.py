@@ -20,6 +20,7 @@ from typing import Any, Callable
 
 from .cgroup import hosts_of
 from .say import say
+from .scarce_figures import ERRORS
 
 FOLDER, IMAGE = "scarce", "scarce.img"
 BALLAST = ".runner-ballast"  # what it is filled with; nobody else's file has that name
@@ -69,19 +70,23 @@ class SmallDisk:
         return self.place
 
     def remove(self) -> list[str]:
-        """Unmounted and detached, its image left where it is; what is left, in words. What is not there is no error."""
+        """Unmounted and detached, its image left where it is; what is left, in words. What is not there is no error.
+
+        Whoever has a file open on it keeps the device below it, though nothing is mounted any more.
+        """
         deadline = time.monotonic() + REMOVE_S
         while self.source() and time.monotonic() < deadline:
             _umount(self.place, 0 if time.monotonic() < deadline - REMOVE_S / 2 else _MNT_DETACH)
             if self.source():
                 time.sleep(0.05)
-        if os.path.exists("/dev/mapper/control"):
-            from . import mapper
+        from . import mapper
 
-            mapper.remove(self._mapped)
+        mapper.remove(self._mapped)
         with contextlib.suppress(OSError):
             os.rmdir(self.place)
-        return [f"{self.place} is still there"] if os.path.isdir(self.place) else []
+        left = [self.place] if os.path.isdir(self.place) else []
+        left += [self._mapped] if mapper.there(self._mapped) else []
+        return [f"{each} is still there" for each in left]
 
     @property
     def _mapped(self) -> str:
@@ -105,16 +110,20 @@ class SmallDisk:
             return ""
 
     def figures(self) -> dict[str, Any]:
-        """Free bytes and free inodes, and whether it is read-only; {} where it is not mounted."""
+        """Bytes in use, free bytes (fewer than the rest: a file system keeps some back) and free inodes, whether it is read-only, and
+        whether its medium fails; {} where it is not mounted.
+        """
         if not self.source():
             return {}
         found = os.statvfs(self.place)
         return {
             "bytes": found.f_blocks * found.f_frsize,
+            "used_bytes": (found.f_blocks - found.f_bfree) * found.f_frsize,
             "free_bytes": found.f_bavail * found.f_frsize,
             "inodes": found.f_files,
             "free_inodes": found.f_favail,
             "read_only": bool(found.f_flag & os.ST_RDONLY),
+            "fails": self._fails(),
         }
 
     # ---- the guard's ------------------------------------------------------------------------------------
@@ -137,10 +146,10 @@ class SmallDisk:
 
     def mend(self) -> list[str]:
         """It takes files again, or is not there; what is wrong, in words. Nobody runs on it any more: it is removed."""
-        if not self.source() or not hosts_of(self.state):
+        if not (self.source() or self._half_healed()) or not hosts_of(self.state):
             return self.remove()
         try:
-            if os.path.exists("/dev/mapper/control") and "/dm-" in os.path.realpath(self.source()):
+            if self._half_healed() or "/dm-" in os.path.realpath(self.source()):
                 self._heal()
             _remount(self.place, 0)
             self._unfill()
@@ -152,7 +161,7 @@ class SmallDisk:
         """In words, what of a spoilt disk is there: nothing of one that was never made."""
         figures = self.figures()
         if not figures:
-            return []
+            return [f"spoilt: nothing is mounted at {self.place}"] if self._half_healed() else []
         found = ["spoilt: read-only"] if figures["read_only"] else []
         found += ["spoilt: filled"] if os.path.exists(os.path.join(self.place, BALLAST)) else []
         return [*found, f"spoilt: {self.place} fails"] if self._fails() else found
@@ -184,6 +193,14 @@ class SmallDisk:
         from . import mapper
 
         return mapper.target(self._mapped) not in ("linear", "")
+
+    def _half_healed(self) -> bool:
+        """Whether its medium works again, or still fails, and it could not be mounted anew: what is removed has no folder, either."""
+        if self.source() or not os.path.isdir(self.place):
+            return False
+        from . import mapper
+
+        return mapper.target(self._mapped) != ""
 
     def _tried_below(self) -> str:
         """The last block of the device, read and written as it is, past all caches."""
@@ -258,19 +275,27 @@ class SmallDisk:
         mapper.load(self._mapped, fails)
 
     def _heal(self) -> None:
-        """A file system that met errors has given up: mounted anew, its own journal mends it."""
+        """A file system that met errors has given up: mounted anew, its own journal mends it. Whoever has a file open on it keeps it from
+        that: it is tried for some seconds. Raises OSError; nothing is mounted then, and that is seen (`seen`)."""
         from . import mapper
 
-        if mapper.target(self._mapped) == "linear":
-            return
-        mapper.load(self._mapped, "")
-        source = self.source()
-        _umount(self.place, _MNT_DETACH)
-        _tool("e2fsck", "-p", source, fails=False)
-        _mount(source, self.place, _MS_NOSUID | _MS_NODEV)
+        failed = mapper.target(self._mapped) != "linear"
+        if failed:
+            mapper.load(self._mapped, "")
+        if failed or self.figures().get("read_only"):  # else whoever loaded it was killed before it got here
+            _umount(self.place, _MNT_DETACH)
+        source, deadline = mapper.node(self._mapped), time.monotonic() + BUSY_S
+        while not self.source():
+            _tool("e2fsck", "-p", source, fails=False)  # which lets alone what is in use
+            try:
+                _mount(source, self.place, _MS_NOSUID | _MS_NODEV)
+            except OSError as error:
+                if error.errno != errno.EBUSY or time.monotonic() > deadline:
+                    raise
+                time.sleep(0.1)
 
 
-EXPECTED = {"full": ("ENOSPC",), "no_inodes": ("ENOSPC",), "read_only": ("EROFS",), "io_errors": ("EIO",)}
+EXPECTED = {what: errors[:1] for what, errors in ERRORS.items()}
 
 
 def capabilities(has: Callable[[str, str], bool]) -> list[str]:

@@ -68,6 +68,8 @@ def make_plan(asked: Asked, lab: Lab) -> Plan:
         reader.complain(f"{asked.device} has no data link, and {entry.id} talks to a far end", *_WITH_DATA_LINK)
     for name, named in profiles.items():
         _complain(reader, compose.compose(list(named.items()), data_link, entry.scenarios[name].stages)[1])
+        if device_type.shared and device_type.emulation is None:  # then its own clocks are let alone, and nobody outside has others
+            _complain(reader, compose.one_quota(list(named.items())))
         for profile_name, profile in named.items():
             refuse_a_shared_clock(reader, profile_name, profile, asked.device, device_type)
     heats = {name: heat_of(reader, named, device_type, asked.device) for name, named in profiles.items()}
@@ -115,6 +117,8 @@ def refuse_unsupported(plan: Plan, lab: Lab, capabilities: Iterable[str], *, hea
         named = [(name, plan.profiles[name]) for name in scenario.profiles]
         problems = compose.compose(named, plan.data_link, scenario.stages, known_words)[1]
         problems += () if heats else compose.without_heat(named, known_words)
+        by_its_clocks = "cpufreq" in known_words and not plan.type.shared
+        problems += () if heats or by_its_clocks else compose.one_quota(named)
         for problem in problems:
             reader.profile(problem.profile, plan.command)  # for the file and the line
         _complain(reader, problems)
@@ -184,7 +188,7 @@ def heat_of(reader: Reader, profiles: Mapping[str, Profile], type: DeviceType, d
             if fault.every_s is not None:
                 reader.complain("a heat that comes again", "one that comes on once; `ambient_c` may rise and fall", where)
             if body is not None:
-                return HeatPlan(asked=fault, body=body)
+                return HeatPlan(asked=fault, body=body, own=type.thermal if fault.like else None)
             if not fault.like:
                 found = f"nobody says how {device} gets warm"
                 reader.complain(found, "a type of device with `thermal` or `thermal_like`, or `like` in the profile", where)

@@ -12,6 +12,7 @@ from runner.faults import resources
 from runner.judgement import scarcity
 from runner.judgement.windows import NEVER_NS, Window
 from runner.ondevice.journal import Record
+from runner.ondevice.scarce_figures import quota_of
 from tests.judgement.made_run import MadeRun
 
 S, MIB = 1_000_000_000, 1 << 20
@@ -127,6 +128,22 @@ def test_a_drift_needs_two_looks(later_s: float, reached: bool) -> None:
     assert outside(scarcity.compare([fault], BEFORE, during(clock=at(110, 1_790_000_000.5)))) == ["the clock drifts"]
 
 
+@pytest.mark.parametrize("drift_ppm", [-500_000.0, -20_000.0, 20_000.0, 5000.0, 500.0, 100.0])
+@pytest.mark.parametrize("span_s", [1.5, 5.0, 60.0])
+def test_a_clock_that_does_not_drift_is_never_one_that_does(drift_ppm: float, span_s: float) -> None:
+    """However short the two looks are apart; nor is one that drifts the other way. One that is a step behind and misread by 5 ms is
+    within, as far as that can be told from none."""
+    fault = {"fault": "clock", "drift_ppm": drift_ppm}
+
+    def reached(ppm: float, more_s: float = 0.0) -> bool:
+        later = at(110 + span_s, 1_790_000_000.5 + ppm / 1e6 * span_s + more_s)
+        return outside(scarcity.compare([fault], BEFORE, during(clock=at(110, 1_790_000_000.5), clock_later=later))) == []
+
+    assert reached(drift_ppm) and not reached(0.0) and not reached(-drift_ppm)
+    step_s = drift_ppm / 1e6 * 0.1
+    assert reached(drift_ppm, -step_s - 0.005) or abs(drift_ppm) * span_s < 30_000
+
+
 # ---- the device's own figures -------------------------------------------------------------------------------------------
 
 ON = [Window(BOOT, 10 * S, 11 * S, 20 * S, 21 * S)]
@@ -156,11 +173,48 @@ def test_a_period_that_the_kernel_made_longer_is_the_same_share() -> None:
     assert figures(reading(12), reading(15, cpu_quota_us=5000)) == ["stress-1.resources-1, limit of processor time"]
 
 
+def test_what_was_read_before_the_window_is_no_reading_in_it() -> None:
+    """A record's time is that of its writing: what stands at a window's very beginning was read before."""
+    none = {"memory_limit_bytes": None, "cpu_quota_us": None, "processes_limit": None}
+    assert figures(reading(11.01, **none), reading(12)) == []
+    assert figures(reading(11.3, **none), reading(12)) != []
+
+
 def test_no_reading_at_all_is_not_reached() -> None:
-    """For what was to be on all along; a short window may fall between two."""
+    """What was on all along, and what came and went: a window that falls between two readings was seen by nobody but the guard."""
     assert figures(reading(5)) == ["stress-1.resources-1, readings"]
-    assert figures(reading(5), fault={**SMALL, "for_s": 0.5}) == []
+    assert figures(reading(5), fault={**SMALL, "for_s": 0.5}) == ["stress-1.resources-1, readings"]
     assert figures(reading(12), spans=[ON[0]._replace(boot="c" * 32)]) == ["stress-1.resources-1, readings"]
+
+
+ROOM: dict[str, Any] = {"bytes": 15 * MIB, "free_bytes": 14 * MIB, "free_inodes": 200, "read_only": False, "fails": False}
+
+
+def of_disk(at_s: float, **figures: Any) -> Record:
+    return reading(at_s)._replace(payload={"metrics": {}, "disk": {**ROOM, **figures}})
+
+
+@pytest.mark.parametrize("timed", [{}, {"at_s": 0.0, "for_s": 3.0, "every_s": 8.0, "times": 100}], ids=["all along", "comes and goes"])
+@pytest.mark.parametrize(
+    ("what", "shown", "other"),
+    [
+        ("full", {"free_bytes": 4096}, {"free_bytes": 100 << 10}),
+        ("no_inodes", {"free_inodes": 0}, {"free_inodes": 1}),
+        ("read_only", {"read_only": True}, {"read_only": None}),
+        ("io_errors", {"fails": True}, {"fails": None}),
+    ],
+)
+def test_readings_of_the_disk_show_what_is_wrong_with_it(what: str, shown: Any, other: Any, timed: dict[str, Any]) -> None:
+    """Whatever the guard says: a disk with room in every reading was not full. What an application removed is room again, so of room one
+    reading is enough; a disk is closed, or fails, in each."""
+    fault = {"fault": "disk", "what": what, **timed}
+    told = ["stress-1.resources-1, the small disk"]
+    assert figures(of_disk(5), of_disk(12, **shown), of_disk(19, **shown), of_disk(30), fault=fault) == []
+    assert figures(of_disk(5, **shown), of_disk(12), of_disk(19), of_disk(30, **shown), fault=fault) == told
+    assert figures(of_disk(12, **other), fault=fault) == told
+    assert (figures(of_disk(12, **shown), of_disk(15), fault=fault) == []) is (what in ("full", "no_inodes"))
+    assert figures(of_disk(5, **shown), fault=fault) == ["stress-1.resources-1, readings"]
+    assert figures(of_disk(12, free_bytes="0", free_inodes="0", read_only="yes", fails=1), fault=fault) == told
 
 
 def test_every_record_is_a_look_at_the_clock() -> None:
@@ -170,6 +224,50 @@ def test_every_record_is_a_look_at_the_clock() -> None:
     assert figures(reading(12, 1_790_000_000 - 3600), reading(15), fault=fault) != []
     open_end = [ON[0]._replace(to_ns=NEVER_NS, until_ns=NEVER_NS)]
     assert figures(reading(5), reading(500), spans=open_end, fault=fault) != []
+
+
+DRIFTS = {"fault": "clock", "drift_ppm": 20_000.0}
+
+
+def drifting(ppm: float, *at_s: float, jump_s: float = 0.0) -> list[Record]:
+    """Records of a clock that drifts from 10.5 s on, by steps of a tenth of a second."""
+    return [reading(each, 1_790_000_000 + jump_s + ppm / 1e6 * (int((each - 10.5) * 10) / 10)) for each in at_s]
+
+
+def test_the_records_show_how_a_clock_drifts() -> None:
+    """A line through them is near what was asked; one that stood still all the time, or for half of it, is not."""
+    whole = (11.2, 12.25, 13.31, 15, 16.77, 18.4, 19.9)
+    what = ["stress-1.resources-1, the clock drifts"]
+    assert figures(*drifting(20_000, *whole), fault=DRIFTS) == []
+    assert figures(*drifting(0, *whole), fault=DRIFTS) == what
+    assert figures(*drifting(-20_000, *whole), fault=DRIFTS) == what
+    assert figures(*drifting(20_000, *whole[:3]), *drifting(0, *whole[3:]), fault=DRIFTS) == what
+    assert figures(*drifting(0, 5, 6, 7), *drifting(20_000, *whole), fault=DRIFTS) == [], "what was before says nothing"
+
+
+def test_a_drift_that_comes_again_is_looked_at_each_time() -> None:
+    """Each begins where the clock is then; one in which it stood still is one too many."""
+    spans = [*ON, ON[0]._replace(since_ns=30 * S, from_ns=31 * S, to_ns=40 * S, until_ns=41 * S)]
+    second = [reading(each, 1_790_000_000 + 0.02 * (each - 31)) for each in (32, 34, 36, 38)]
+    assert figures(*drifting(20_000, 12, 14, 16, 18), *second, spans=spans, fault=DRIFTS) == []
+    assert figures(*drifting(0, 12, 14, 16, 18), *second, spans=spans, fault=DRIFTS) != []
+
+
+def test_too_few_records_of_a_drift_say_nothing() -> None:
+    """What is on all along was looked at twice at its beginning; of what comes and goes nobody knows, and so it was not reached."""
+    few = drifting(0, 12, 12.5)
+    assert figures(*few, fault=DRIFTS) == []
+    assert figures(*few, fault={**DRIFTS, "at_s": 3.0}) == ["stress-1.resources-1, the clock drifts"]
+    assert figures(fault={**DRIFTS, "for_s": 3.0}) == ["stress-1.resources-1, readings"]
+
+
+def test_a_clock_that_jumps_and_drifts_is_held_to_both() -> None:
+    """To the jump, and as much more as it has drifted since."""
+    both = {"fault": "clock", "jump_s": 3600.0, "drift_ppm": 400_000.0}
+    whole = (11.2, 13, 15, 17, 19)
+    assert figures(*drifting(400_000, *whole, jump_s=3600), fault=both) == []
+    assert figures(*drifting(400_000, *whole), fault=both) == ["stress-1.resources-1, the clock is off"]
+    assert len(figures(*drifting(0, *whole, jump_s=3600), fault=both)) == 2
 
 
 # ---- afterwards ---------------------------------------------------------------------------------------------------------
@@ -196,8 +294,9 @@ def test_nothing_is_left_afterwards(after: dict[str, Any], left: list[str]) -> N
 
 @pytest.mark.parametrize("share", [0.01, 0.05, 0.1, 0.25, 0.333, 1.0, 4.0])
 def test_the_fault_and_the_judge_mean_the_same_quota(share: float) -> None:
-    """Two reckonings, because the judge takes nothing from whom it judges."""
+    """Two reckonings, because the judge takes nothing from the fault that it judges, nor that from what runs on the device."""
     quota_us, period_us = resources.quota(share)
+    assert (quota_us, period_us) == quota_of(share)
     said = {"cpu_quota_us": quota_us, "cpu_period_us": period_us}
     assert scarcity._as_made(share) == round(quota_us / period_us, 4) == scarcity._granted(said)
 

@@ -24,7 +24,7 @@ def line(place: Path, kind: str, options: str) -> str:
 
 
 @pytest.fixture
-def second(tmp_path: Path) -> Path:
+def second(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The root of a hierarchy of version 2, as its files look; a plain folder keeps whatever is written into it."""
     root = tmp_path / "cgroup"
     root.mkdir()
@@ -32,6 +32,7 @@ def second(tmp_path: Path) -> Path:
     (root / "cgroup.subtree_control").write_text("")
     (root / "cgroup.procs").write_text("")
     (tmp_path / "mountinfo").write_text(line(root, "cgroup2", "nsdelegate") + "\n")
+    monkeypatch.setattr(cgroup, "SWITCHED_ON", str(tmp_path / "switched-on"))
     return root
 
 
@@ -69,6 +70,38 @@ def test_version_two_is_told_and_asked_in_its_own_words(tmp_path: Path, second: 
     assert group.limits() == {}
     (folder / "memory.max").write_text("max\n")
     assert "memory_limit_bytes" not in group.figures()
+
+
+def test_only_what_we_switched_on_is_switched_off(tmp_path: Path, second: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the last of ours that goes, whichever switched it on, and in whichever process; what others had on before us stays on."""
+    monkeypatch.setattr(Group, "unlimit", lambda self: None)
+    control = second / "cgroup.subtree_control"
+    control.write_text("memory cpu io")
+    one, two = (Group(str(tmp_path / name), mounts=str(tmp_path / "mountinfo")) for name in ("a", "b"))
+    one.make()
+    assert control.read_text() == "+pids"
+    control.write_text("memory cpu io pids")  # as the kernel then says it
+    two.make()
+    one.make()
+    assert one.remove() == []
+    assert control.read_text() == "memory cpu io pids", "another of ours is there"
+    assert Group(str(tmp_path / "b"), mounts=str(tmp_path / "mountinfo")).remove() == []
+    assert control.read_text() == "-pids"
+    control.write_text("memory cpu io pids")  # by somebody else, since
+    one.make()
+    assert one.remove() == []
+    assert control.read_text() == "memory cpu io pids", "that was none of ours any more"
+
+
+def test_what_the_kernel_would_not_switch_on_is_not_ours(tmp_path: Path, second: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Somebody else may do so later."""
+    control = second / "cgroup.subtree_control"
+    control.unlink()
+    control.mkdir()
+    group = Group(str(tmp_path / "a"), mounts=str(tmp_path / "mountinfo"))
+    with pytest.raises(OSError, match="directory"):
+        group.make()
+    assert not (tmp_path / "switched-on").exists()
 
 
 def test_a_limit_that_is_not_in_force_is_said(tmp_path: Path, second: Path, monkeypatch: pytest.MonkeyPatch) -> None:

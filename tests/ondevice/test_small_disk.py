@@ -54,6 +54,7 @@ def test_spoilt_and_mended(disk: SmallDisk, what: str) -> None:
     place = make(disk, few=what == "no_inodes")
     (place / "before").write_text("kept")
     assert (errors_of(place), disk.seen()) == ("", [])
+    assert 100_000 <= disk.figures()["used_bytes"] < 150_000, "what is on it, and hardly more"
     (place / "application").unlink()
     assert disk.spoil(what) in EXPECTED[what]
     assert disk.seen() != []
@@ -157,3 +158,114 @@ def test_where_there_is_no_mapper_nothing_is_mapped(tmp_path: Path, monkeypatch:
     mapper.remove("runner-x")
     with pytest.raises(OSError, match="control"):
         mapper.make("runner-x", "/dev/loop0")
+
+
+@pytest.mark.parametrize(("kind", "fails"), [("linear", False), ("flakey", True), ("", False)])
+def test_its_figures_say_whether_the_medium_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, fails: bool) -> None:
+    """By the table that is really loaded; it is in every sample, and nobody takes the guard's word for it."""
+    disk = SmallDisk(str(tmp_path))
+    (tmp_path / "scarce").mkdir()
+    monkeypatch.setattr(SmallDisk, "source", lambda self: "/dev/dm-7")
+    monkeypatch.setattr(mapper, "target", lambda name: kind)
+    assert disk.figures()["fails"] is fails
+
+
+# ---- with device-mapper, and a kernel that is made up ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("fails", "freezes"), [("writes", True), ("everything", True), ("", False)])
+def test_what_fails_is_not_frozen_before_it_works_again(monkeypatch: pytest.MonkeyPatch, fails: str, freezes: bool) -> None:
+    """To freeze a dirty file system is to write it out, and that fails for as long as its medium does."""
+    asked: list[tuple[int, int]] = []
+    monkeypatch.setattr(mapper, "_ask", lambda command, name, flags=0, **more: asked.append((command, flags)) or b"")
+    monkeypatch.setattr(mapper, "text", lambda path: "32768\n")
+    mapper._put("runner-x", fails, "/dev/loop7")
+    suspended = [flags for command, flags in asked if command == mapper._SUSPEND and flags & mapper._SUSPENDED]
+    assert [bool(flags & 1 << 10) for flags in suspended] == [not freezes]
+
+
+class Machine:
+    """A mapped disk whose medium fails, and an application that has a file open on it: it cannot be mounted again until that is closed."""
+
+    def __init__(self, disk: SmallDisk, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.place, self.target, self.there, self.mounted, self.open, self.hosts = disk.place, "flakey", True, True, True, [1]
+        os.makedirs(self.place, exist_ok=True)
+        monkeypatch.setattr(small_disk, "BUSY_S", 0.0)
+        monkeypatch.setattr(small_disk, "hosts_of", lambda state: self.hosts)
+        monkeypatch.setattr(small_disk, "_mounted", lambda: [["/dev/dm-7", self.place]] if self.mounted else [])
+        monkeypatch.setattr(small_disk, "_mount", self._mount)
+        monkeypatch.setattr(small_disk, "_umount", self._umount)
+        monkeypatch.setattr(small_disk, "_remount", lambda place, flags: None)
+        monkeypatch.setattr(small_disk, "_tool", lambda *words, **more: None)
+        monkeypatch.setattr(mapper, "load", self._load)
+        monkeypatch.setattr(mapper, "target", lambda name: self.target if self.there else "")
+        monkeypatch.setattr(mapper, "there", lambda name: self.there)
+        monkeypatch.setattr(mapper, "node", lambda name: "/dev/dm-7")
+        monkeypatch.setattr(mapper, "remove", self._remove)
+
+    def _mount(self, source: str, place: str, flags: int) -> None:
+        assert (source, self.target) == ("/dev/dm-7", "linear")
+        if self.open:
+            raise OSError(errno.EBUSY, "mount /dev/dm-7: Device or resource busy")
+        self.mounted = True
+
+    def _umount(self, place: str, flags: int) -> bool:
+        self.mounted = False
+        return True
+
+    def _load(self, name: str, fails: str) -> None:
+        self.target = "flakey" if fails else "linear"
+
+    def _remove(self, name: str) -> None:
+        self.there = self.there and self.open
+
+
+@pytest.fixture
+def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
+    return Machine(SmallDisk(str(tmp_path)), monkeypatch)
+
+
+def test_what_cannot_be_mounted_again_is_not_mended(machine: Machine, tmp_path: Path) -> None:
+    """However often it is asked: nothing is mounted, and a pipeline runs that should have its disk. When the file is closed it has."""
+    disk = SmallDisk(str(tmp_path))
+    for _ in range(2):
+        assert any("busy" in each for each in disk.mend())
+        assert not machine.mounted and machine.there
+        assert any(each.startswith("spoilt: ") for each in disk.seen()), "that is the program's sign"
+    machine.open = False
+    assert disk.mend() == []
+    assert machine.mounted and disk.seen() == []
+
+
+def test_a_mapped_device_that_stays_is_said(machine: Machine, tmp_path: Path) -> None:
+    """Unmounted is not gone, as long as somebody has a file open on it; when nobody has, removing again removes it."""
+    disk = SmallDisk(str(tmp_path))
+    disk.mend()
+    machine.hosts = []
+    (said,) = disk.mend()
+    assert said == f"{disk._mapped} is still there"
+    machine.open = False
+    assert (disk.remove(), machine.there) == ([], False)
+
+
+def test_what_was_never_spoilt_is_not_mounted_anew(machine: Machine, tmp_path: Path) -> None:
+    """Mending twice is mending once, and where there is no disk nothing is mounted."""
+    disk = SmallDisk(str(tmp_path))
+    machine.target = "linear"
+    assert disk.mend() == [] and machine.mounted
+    machine.mounted = machine.open = machine.there = False
+    assert disk.mend() == []
+    assert not machine.mounted and not Path(disk.place).exists()
+
+
+def test_a_guard_that_was_killed_between_medium_and_mount_goes_on(
+    machine: Machine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The medium works, and the file system on it has given up: it is mounted anew all the same."""
+    disk = SmallDisk(str(tmp_path))
+    seen: list[bool] = []
+    monkeypatch.setattr(SmallDisk, "figures", lambda self: {"read_only": machine.target == "linear" and not seen} if self.source() else {})
+    monkeypatch.setattr(small_disk, "_mount", lambda *words: (seen.append(True), machine._mount(*words)))
+    machine.target, machine.open = "linear", False
+    assert disk.mend() == []
+    assert machine.mounted and seen == [True]

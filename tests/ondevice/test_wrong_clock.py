@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from runner.ondevice import wrong_clock
+from runner.judgement.scarcity import DRIFT_STEP_S
+from runner.ondevice import scarcity, wrong_clock
 from runner.ondevice.journal import boot_id
 
 S = 1_000_000_000
@@ -110,3 +111,23 @@ def test_a_drift_has_one_process_which_ends(tmp_path: Path, monkeypatch: pytest.
         assert wrong_clock.stop_drift()
     assert wrong_clock.drifting() == 0
     assert wrong_clock.stop_drift()
+
+
+def test_two_clocks_are_read_at_one_moment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A look between whose two clocks the device was busy is none: the quietest of a few is taken, and no work lies within it."""
+    boot_ns, looks = [3600 * S], iter([0, 300, 20, 0, 7, 7, 300, 300, 300, 300, 300])  # milliseconds that pass behind each reading
+
+    def boottime_ns() -> int:
+        now_ns = boot_ns[0]
+        boot_ns[0] += next(looks, 0) * S // 1000
+        return now_ns
+
+    monkeypatch.setattr("runner.ondevice.journal.boottime_ns", boottime_ns)
+    monkeypatch.setattr(time, "time_ns", lambda: boot_ns[0] + OFFSET)
+    said = scarcity.both_clocks()
+    assert abs(said["wall_ns"] - said["boottime_ns"] - OFFSET) < S // 1000
+
+
+def test_the_judge_knows_the_step_of_a_drift() -> None:
+    """By which a reading may be behind: two figures, because the judge takes nothing from whom it judges."""
+    assert DRIFT_STEP_S == wrong_clock.STEP_S

@@ -25,6 +25,7 @@ from runner.lab.where import builtin_root
 from runner.ondevice import fingerprint
 from runner.ondevice.cgroup import Group
 from runner.ondevice.results import finished_stages
+from runner.ondevice.scarce_figures import ERRORS
 from runner.ondevice.small_disk import SmallDisk
 from tests.pipelines.hosted import hosted
 
@@ -126,6 +127,7 @@ class Evidence:
     def __init__(self, pipeline: str, execution: Execution, changes: dict[str, Any]) -> None:
         self._execution, self._faults = execution, changes.get("faults", [])
         planned = {"name": "stress-1", "scarcities": changes.get("scarcities", [])}
+        self._extra = {"stress-extra1-1": {**planned, "name": "stress-extra1-1"}}  # noted when it began
         type = {"stage_timeout_s": 60.0, "emulation": None}
         self.plan = {"scenarios": {"stress": {"pipeline": pipeline}}, "executions": [planned], "type": type}
 
@@ -134,6 +136,9 @@ class Evidence:
 
     def faults(self, execution: str) -> list[dict[str, Any]]:
         return self._faults
+
+    def planned(self, execution: str) -> dict[str, Any]:
+        return next((each for each in self.plan["executions"] if each["name"] == execution), self._extra.get(execution, {}))
 
 
 def record(kind: str, at_s: float, **payload: Any) -> Any:
@@ -212,6 +217,46 @@ def test_who_swallows_a_full_disk_is_found(cheating: Callable[..., dict[str, Any
     found = problems(evidence_of(ended, "baseline", **FULL, **STARTED), "never_silent")
     assert any("are said to be kept, on a disk that took nothing" in each for each in found)
     assert any("the application does not say so" in each for each in found)
+
+
+def test_who_swallows_it_in_an_extra_execution_is_found(right: dict[str, Any]) -> None:
+    """One that came later, and is in no plan but its own."""
+    evidence = evidence_of(right, "baseline", **FULL, **STARTED)
+    evidence.of("stress")[0].name = evidence.of("stress")[0].stands_for = "stress-extra1-1"
+    assert any("on a disk that took nothing" in each for each in problems(evidence, "never_silent"))
+
+
+def on_disk(at_s: float, used: int) -> Any:
+    return record("sample", at_s, metrics={}, disk={"bytes": 15 << 20, "used_bytes": used, "free_bytes": 0, "free_inodes": 99})
+
+
+COMES_AND_GOES = [{"fault": "disk", "on": on, "boot_id": BOOT, "boottime_ns": at_s * S} for on, at_s in ((True, 12), (False, 15))]
+
+
+def test_who_swallows_a_disk_that_is_full_for_a_while_is_found(
+    right: dict[str, Any], desk: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every hash is right, because it is that of the bytes in memory. But what is on the disk is less than what is said to be kept there,
+    by the file system's own count behind the stage. An honest one has less to show there, and says so."""
+    folder = tmp_path / "segments"
+    segments = {row[0]: (desk / "segments" / row[0]).read_bytes() for row in right["keep"]["data"]["kept"]}
+    monkeypatch.setattr(part("store"), "TRIES", 0)
+    told = kept_on("full", range(3, 6), segments, folder, monkeypatch)
+    assert told["shed"], "some of it met the full disk"
+    used = sum(path.stat().st_size for path in folder.iterdir())
+    honest = changed(changed(right, "keep", **told), "report", whole=False)
+    full = {"scarcities": FULL["scarcities"], "faults": COMES_AND_GOES, **STARTED}
+    readings = [on_disk(11, 0), on_disk(13, 15 << 20)]  # empty before, and full of ballast while it was full
+    for ended, accused in ((honest, False), (right, True)):
+        evidence = evidence_of(ended, "baseline", **full)
+        records = evidence.of("stress")[0].records
+        records[1:1] = readings
+        assert problems(evidence, "never_silent") == [], "nobody looked behind the stage"
+        records.append(on_disk(21, used + 4096))
+        records.append(on_disk(22, 15 << 20))
+        found = problems(evidence, "never_silent")
+        assert any("bytes are said to be kept, and no more than" in each for each in found) is accused
+        assert len(found) == int(accused)
 
 
 def test_who_is_late_and_says_nothing_is_found(cheating: Callable[..., dict[str, Any]]) -> None:
@@ -317,6 +362,11 @@ def test_an_honest_station_is_never_accused(
         said = f"the pipeline process ended early: signal SIGKILL, killed for want of memory: it may have {cap >> 20} MiB"
         changes |= {"finished": False, "ends": [record("failed", ended_s, error=said)]}
     scarcities = [{"fault": "disk", "what": what}, {"fault": "resources", "memory_mib": cap >> 20, "cpu_share": 0.25}]
+    there = sum(len(segments[row[0]]) for row in told["kept"])
+    changes["ends"] = [
+        *(on_disk(ended_s + 1 + number, there + chance.randrange(0, 1 << 20)) for number in range(2)),
+        *changes.get("ends", ()),
+    ]
     evidence = evidence_of(ended, "baseline", scarcities=scarcities, faults=faults, **changes)
     for each in evidence.of("stress")[0].of_kind("stage_finished"):
         each.boottime_ns = int(ended_s * S)
@@ -403,6 +453,11 @@ def test_a_disk_on_which_room_came_back_accuses_nobody(right: dict[str, Any]) ->
     told = changed(right, "keep", errors={"ENOSPC": 2})
     assert problems(evidence_of(told, "baseline", scarcities=FULL["scarcities"], faults=faults, **STARTED)) == []
     assert problems(evidence_of(right, "baseline", **FULL, **STARTED), "never_silent") != []
+
+
+def test_the_entry_and_the_fault_mean_the_same_errors() -> None:
+    """Two lists, because an entry's checks import nothing of ours."""
+    assert {what: set(errors) for what, errors in ERRORS.items()} == importlib.import_module("edge_005.checks")._ERRORS
 
 
 def test_wear_beyond_the_budget_is_found_on_a_board(right: dict[str, Any]) -> None:

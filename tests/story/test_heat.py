@@ -12,6 +12,8 @@ import pytest
 from runner.errors import LabError
 from runner.farm.lease import Leases
 from runner.faults import thermal
+from runner.lab.load import Reader
+from runner.lab.where import Lab, builtin_root
 from runner.model.device import Thermal as Body
 from runner.model.device import ThrottleStep
 from runner.model.plan import ExecutionPlan, HeatPlan
@@ -19,6 +21,7 @@ from runner.model.profile import Thermal
 from runner.ondevice.journal import Journal, Record
 from runner.story import heat
 from runner.story.heat import Heating
+from runner.story.plan import heat_of
 from runner.target.growing import GrowingFile
 from tests.story.test_links import Device, FakeRun, notes
 
@@ -418,6 +421,34 @@ def test_a_board_with_clocks_of_its_own_is_slowed_down_by_them(run: Any, by_its_
 def test_it_is_let_go_at_85_degrees_or_5_below_what_is_critical(critical_c: float, milli_c: int) -> None:
     """Whichever comes first."""
     assert thermal.hard_abort_milli_c(BODY.model_copy(update={"critical_c": critical_c})) == milli_c
+
+
+def test_a_board_that_is_heated_like_another_is_let_go_by_its_own_figures() -> None:
+    """The model's body is the other's; the sensor is this board's, and so is what it bears. One that says nothing of itself is held to
+    the body that it was given."""
+    own = BODY.model_copy(update={"critical_c": 80.0, "steps": (), "sensor": "/sys/class/hwmon/hwmon0/temp1_input"})
+    limits = {"renew_s": 1.0, "cap_s": 1.0, "run": "r", "execution": "stress-1"}
+
+    def hot(plan: HeatPlan) -> dict[str, Any]:
+        program = thermal.own_program(plan, "stress-1.thermal-1", "/state", limits, CLOCKS)
+        assert program.hot is not None
+        return program.hot.model_dump()
+
+    assert hot(HeatPlan(asked=HOT, body=BODY, own=own)) == {"sensor": own.sensor, "at_milli_c": 75_000}
+    assert hot(HeatPlan(asked=HOT, body=BODY)) == {"sensor": BODY.sensor, "at_milli_c": 85_000}
+
+
+def test_the_plan_knows_both_bodies() -> None:
+    """Where a profile says whose body gets warm, the device's own is in the plan beside it."""
+    reader = Reader(Lab(builtin_root(), Path("runs"), builtin=True))
+    type = reader.device_type("raspberry-pi-4", "here")
+    assert type is not None and type.thermal is not None
+    for name, own in (("fan-failure", type.thermal), ("heat-ramp", None)):
+        profile = reader.profile(name, "here")
+        assert profile is not None
+        plan = heat_of(reader, {name: profile}, type, "pi")
+        assert plan is not None and plan.own == own and plan.real == type.thermal
+        assert (plan.body == type.thermal) is (own is None), name
 
 
 def test_the_clocks_of_a_machine_that_others_work_on_are_left_alone(run: Any, by_its_clocks: Board) -> None:

@@ -178,6 +178,24 @@ def test_so_is_heat_where_nobody_can_slow_it_down_and_scarcity_without_its_means
     assert all(each.where.rpartition(":")[2].isdigit() for each in refused.value.complaints)
 
 
+def test_heat_beside_a_share_of_the_processor_needs_two_quotas() -> None:
+    """A machine that heats itself has one, and both would set it: told when the plan is made, at both profiles' places. So it is by the
+    device's own word where only that says it; a board that is heated from outside, or by its own clocks, has both."""
+    for small in ("quarter-core", "as-raspberry-pi-zero-2"):
+        with pytest.raises(AskError) as refused:
+            make_plan(Asked("EDGE-002", scenarios=("stress",), profiles=("fan-failure", small)), LAB)
+        files = [Path(each.where.partition(":")[0]).name for each in refused.value.complaints]
+        assert files == ["fan-failure.yaml", f"{small}.yaml"]
+        assert all(each.where.rpartition(":")[2].isdigit() for each in refused.value.complaints)
+        plan = make_plan(Asked("EDGE-002", device="qemu-pi", scenarios=("stress",), profiles=("fan-failure", small)), LAB)
+        words = ("cgroup-cpu", "cgroup-memory")
+        refuse_unsupported(plan, LAB, words, heats=True)
+        refuse_unsupported(plan, LAB, (*words, "cpufreq"), heats=False)
+        with pytest.raises(AskError, match="thermal beside a share of the processor"):
+            refuse_unsupported(plan, LAB, words, heats=False)
+    make_plan(Asked("EDGE-002", scenarios=("stress",), profiles=("heat-steps-raspberry-pi-4", "memory-128m")), LAB)
+
+
 def test_what_leaves_the_link_alone_is_supported_by_every_device() -> None:
     """A device that says nothing of its kernel runs everything else."""
     refuse_unsupported(make_plan(Asked("EDGE-002"), LAB), LAB, ())

@@ -198,12 +198,14 @@ def _spans(execution: Execution, timeline: Timeline) -> Iterator[tuple[str, floa
 
 
 def _used(ticks: list[tuple[float, Tick]], began_s: float, ended_s: float) -> float:
-    """Seconds of the full clock that were granted between two moments."""
+    """Seconds of the full clock that were granted between two moments, less what others on the host took of them."""
     used_s, at_s, quota = 0.0, began_s, 1.0
     for tick_s, tick in ticks:
         if tick_s > at_s:
             until_s = min(tick_s, ended_s)
-            used_s, at_s = used_s + (until_s - at_s) * quota, until_s
+            part_s = until_s - at_s
+            waited_s = tick.waited_s * min(1.0, part_s / (tick.dt_s or part_s))
+            used_s, at_s = used_s + max(0.0, part_s * min(quota, tick.quota) - waited_s), until_s
         quota = tick.quota
         if at_s >= ended_s:
             return used_s
