@@ -1,4 +1,4 @@
-"""A whole run over a serial line: this machine as a device that nobody reaches but by a console."""
+"""A whole run over a serial line: this machine as a device that nobody reaches but by a console, and boards with a real power loss."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 
+from runner.judgement.conclude import conclude
+from runner.lab.folder import RunFolder
 from runner.target.line_simulator import LineSimulator, Noise
 
 pytestmark = [pytest.mark.real, pytest.mark.heavy]
@@ -41,3 +43,40 @@ def test_edge_002_recovers_over_a_line_that_flips_bits(tmp_path: Path, runner_pr
     assert re.search(r"wire lacks \d\.\d MB of wheels and", done.stdout)
     assert "`runner device provision wire` lays it there beforehand" in done.stdout
     assert (tmp_path / "state" / "consoles" / "wire" / "console.log").stat().st_size
+
+
+@pytest.mark.qemu
+@pytest.mark.parametrize(
+    ("device", "cuts"),
+    [
+        ("qemu-serial", 2),
+        pytest.param("qemu-serial", 3, marks=pytest.mark.long),  # the third is one of the restart itself
+        pytest.param("qemu-serial-uart", 3, marks=pytest.mark.long),
+    ],
+)
+def test_edge_002_recovers_from_power_cuts_over_the_line_alone(
+    tmp_path: Path, runner_process: Callable[..., Any], device: str, cuts: int
+) -> None:
+    """A board whose kernel talks on the line, and one with a line of its own: every check holds over real power losses and the one
+    that proves the disk, each followed by a boot, a login, and the journal read on. Nobody came in by its SSH server, and the folder
+    keeps every rule."""
+    environment = {"cwd": tmp_path / "lab", "RUNNER_STATE": str(tmp_path / "s")}
+    assert runner_process("init", str(tmp_path / "lab")).returncode == 0
+    words = ("exec", "EDGE-002", "--device", device, "--scenario", "recovery", "--quick", "--cuts", str(cuts))
+    done = runner_process(*words, limit_s=900, **environment)
+    assert done.returncode == 0, done.stdout + done.stderr
+    (folder,) = RunFolder.every(tmp_path / "lab" / "runs")
+    evidence = conclude(folder, "2026-01-01T00:00:00.000Z").evidence
+    assert evidence.plan["type"]["transport"] == "serial"
+    assert sum(cut.counted for cut in evidence.cuts) >= cuts
+    assert all(cut.loss == "power_loss" and cut.recovered for cut in evidence.cuts)
+    console = (folder.journals / "console.log").read_text(errors="replace")
+    boots = 1 + sum(record.kind == "disk_proof" for record in evidence.coordinator) + len(evidence.cuts)
+    assert console.count("Linux version") == boots
+    assert "Not backgrounding" in console and "Child connection from" not in console  # the words of an SSH server, and of one that is used
+    heard = (tmp_path / "s" / "consoles" / device / "console.log").read_text(errors="replace")
+    assert heard.count(f"{device} login: root") >= boots
+    assert ("Linux version" in heard) == (device == "qemu-serial")
+    assert "baud" not in done.stdout  # an emulator's tty does not keep to one
+    assert re.search(r"putting \d+ kB through the console", done.stdout) and re.search(r"pushed \d\.\d MB", done.stdout)
+    assert runner_process("run", "verify", str(folder.root), limit_s=120, **environment).returncode == 0

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import os
 import sys
+import termios
 import time
 import tty
 from collections.abc import Awaitable, Callable, Iterator
@@ -254,22 +255,25 @@ def test_what_noise_types_into_a_shell_falls_into_its_home(tmp_path: Path) -> No
 
 @pytest.mark.parametrize("how", ["goodbye", "stop", "silence"])
 def test_the_shell_is_there_again_afterwards(tmp_path: Path, how: str) -> None:
-    """After a goodbye, after somebody else's STOP, and after silence the terminal echoes and edits as it did before."""
+    """After a goodbye, after somebody else's STOP, and after silence the terminal echoes and edits as it did before, and has its own XOFF
+    again, which it had not meanwhile."""
     zip_file = tmp_path / "line.zip"
     zip_file.write_bytes(supervisor_zip())
     with LineSimulator(["sh", "-i"], environment={"PATH": os.environ["PATH"], "PS1": "ready> "}) as line:
         fd = os.open(line.path, os.O_RDWR | os.O_NOCTTY | os.O_NONBLOCK)
         tty.setraw(fd)
-        os.write(fd, b"echo be''gun\n")
+        os.write(fd, b"stty ixoff; echo be''gun\n")
         shell_prompt(line, fd, b"begun\r\nready> ")
         os.write(fd, f"{sys.executable} {zip_file} line {EPOCH.hex()} {2 if how == 'silence' else 120}\n".encode())
         if how == "goodbye":
             with_transport(line, lambda transport: transport.run(["true"]))  # type: ignore[arg-type, return-value]
         else:
             shell_prompt(line, fd, ready_words(EPOCH))
+            assert not termios.tcgetattr(line._far_tty)[0] & termios.IXOFF
             os.write(fd, STOP if how == "stop" else b"")
         said = shell_prompt(line, fd, b"\nready> ")
         assert {"goodbye": b"has let go", "stop": b"somebody else wants", "silence": b"acknowledged nothing for 2 s"}[how] in said
         os.write(fd, b"echo $((6 * 7))x\n")
         assert b"echo $((6 * 7))x" in shell_prompt(line, fd, b"42x")
+        assert termios.tcgetattr(line._far_tty)[0] & termios.IXOFF
         os.close(fd)
