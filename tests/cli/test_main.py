@@ -121,6 +121,8 @@ def test_what_is_to_be_done_about_several_complaints_is_said_once(runner: Runner
     assert {row["name"]: row["link"] for row in runner("--json", "device", "list").json["devices"]} == {
         "local": None,
         "qemu-pi": "data0",
+        "qemu-serial": None,
+        "qemu-serial-uart": None,
         "qemu-x86": "data0",
     }
 
