@@ -19,6 +19,7 @@ from runner.model.profile import Disk
 from runner.model.program import Act, Program, Sign
 
 WORDS = {"full": "disk full", "no_inodes": "no inodes left", "read_only": "disk read-only", "io_errors": "disk fails"}
+_OFF = (kernel.words("@supervisor disk mend kept"),)  # its next window finds it there, whoever runs meanwhile
 _UNDO = (kernel.words("@supervisor disk mend"),)
 _SIGNS = (Sign(argv=("@supervisor", "disk", "shown"), contains="spoilt: "),)
 
@@ -43,7 +44,7 @@ def program(
         interface="",
         resources=("scarce disk",),
         needs=needs,
-        steps=kernel.bounded(kernel.toggled(settings, on, _UNDO, WORDS[settings.what])),
+        steps=kernel.bounded(kernel.toggled(settings, on, _OFF, WORDS[settings.what])),
         undo=_UNDO,
         signs=_SIGNS,
         lasts_s=kernel.lasts_s(settings),

@@ -144,9 +144,10 @@ class SmallDisk:
             raise ValueError(f"{what}: expected {' or '.join(EXPECTED[what])} at {self.place}, found {found or 'that it takes a file'}")
         return found
 
-    def mend(self) -> list[str]:
-        """It takes files again, or is not there; what is wrong, in words. Nobody runs on it any more: it is removed."""
-        if not (self.source() or self._half_healed()) or not hosts_of(self.state):
+    def mend(self, *, keep: bool = False) -> list[str]:
+        """It takes files again, or is not there; what is wrong, in words. Where nobody runs on it any more it is removed, but if told to
+        `keep` it."""
+        if not (self.source() or self._half_healed()) or not (keep or hosts_of(self.state)):
             return self.remove()
         try:
             if self._half_healed() or "/dm-" in os.path.realpath(self.source()):
@@ -380,7 +381,7 @@ def _tool(name: str, *arguments: str, fails: bool = True) -> None:
 
 
 def main(arguments: list[str]) -> int:
-    """`disk spoil` (JSON from standard input), `disk mend`, `disk shown`."""
+    """`disk spoil` (JSON from standard input), `disk mend`, `disk mend kept`, `disk shown`."""
     disk = SmallDisk(os.environ.get("RUNNER_STATE", ""))
     if not os.environ.get("RUNNER_STATE"):
         say("RUNNER_STATE does not say whose disk")
@@ -390,13 +391,13 @@ def main(arguments: list[str]) -> int:
             asked = json.loads(sys.stdin.read())
             say(disk.spoil(asked["what"], asked.get("fails", "writes")), sys.stdout)
             return 0
-        if arguments == ["mend"]:
-            wrong = disk.mend()
+        if arguments in (["mend"], ["mend", "kept"]):
+            wrong = disk.mend(keep="kept" in arguments)
         elif arguments == ["shown"]:
             say("\n".join(disk.seen()), sys.stdout)
             return 0
         else:
-            say("usage: disk spoil | mend | shown")
+            say("usage: disk spoil | mend [kept] | shown")
             return WRONG
     except (OSError, ValueError, KeyError) as error:
         wrong = [f"{type(error).__name__}: {error}"]

@@ -43,13 +43,14 @@ async def try_scarce(
     Afterwards, whatever happened, nothing of it is on the device, or it is quarantined.
     """
     held = at_hand(request, identity, f"profile try on {request.name}", wait=True, is_on=is_on)
-    async with held as (_, session, lease):
+    async with held as (target, session, lease):
         refuse(capabilities_of(session))
         ground = Ground(request.name, identity, session, lease.leases, "a trial", request.say)
         if under_way(session.hello):  # its pipeline is in the very group
             found = f"{session.hello['execution'].get('run')} left an execution under way on {request.name}"
             raise LabError(found, do="runner run resume, or runner run cancel")
         await ground.clear()
+        await target.power.cool()  # what a dead run heats would be renewed by us, and be over everything that is tried
         await session.ask("clear_scarcity", timeout_s=60)
         token, hello = f"try.{secrets.token_hex(4)}", dict(session.hello)
         programs = scarcity.programs_for(faults, NAME, seed, hello)

@@ -147,7 +147,6 @@ async def at_hand(
         try:
             async with signs_of_life(lease, target, request.clock, lambda: session, on_lost=lost.append):
                 session = await target.bring_up(request.say)
-                await target.power.cool()  # what a dead run heats would be renewed by us, and everything be tried on a board that it slows
                 yield target, session, lease
         finally:
             if session is not None:
@@ -173,6 +172,7 @@ async def bench(request: Request, identity: str, link: DataLink, tell: Tell, is_
     async with held as (target, session, lease), _far_end(target, link) as (far_end, evidence):
         ground = Ground(request.name, identity, session, lease.leases, "a trial", request.say, scarce=under_way(session.hello))
         await ground.clear()
+        await target.power.cool()  # what a dead run heats would be renewed by us, and be over everything that is tried
         found = await ground.found(link.interface)
         probe = Probe(session, far_end, link.far_end, secrets.token_hex(8), request.clock)
         before = await at_rest(probe)
