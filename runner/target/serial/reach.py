@@ -50,7 +50,7 @@ class Reach:
         """Raises LinkRefused for what waiting does not mend, LabError for all else. The port is free again then."""
         address = self._find()
         port = open_port(address, self._usb)
-        self._usb = port.usb or self._usb
+        self._usb = port.plugged or self._usb
         if port.path != address.path:
             self._say(f"the adapter of {self._name} is back under another name: {port.path}, it was {address.path}")
         try:

@@ -375,6 +375,81 @@ def test_an_adapter_that_returns_under_another_name_is_found(monkeypatch: pytest
         assert port.usb_of(line.path) == "0403:6001  at 1-1.2"
 
 
+def test_another_adapter_under_the_known_name_is_not_opened(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two that have swapped their names are told apart; where ours is gone there is no port, whoever has its name."""
+
+    class Adapter:
+        vid, pid = 0x10C4, 0xEA60
+
+        def __init__(self, device: str, number: str, location: str) -> None:
+            self.device, self.serial_number, self.location = device, number, location
+
+    def plugged(*adapters: Adapter) -> None:
+        monkeypatch.setattr(port, "_comports", lambda: list(adapters))
+
+    def known_at(path: str) -> str:
+        opened_port = open_port(Address(path))
+        opened_port.close()
+        return opened_port.plugged
+
+    def leads_to(path: str, usb: str) -> str:
+        opened_port = open_port(Address(path), usb)
+        opened_port.close()
+        return opened_port.path
+
+    with LineSimulator(["cat"]) as one, LineSimulator(["cat"]) as two:
+        plugged(Adapter(one.path, "A1", "1-1"), Adapter(two.path, "B2", "1-2"))
+        known = known_at(one.path)
+        assert port.usb_of(one.path) == "10c4:ea60 A1"
+        plugged(Adapter(two.path, "A1", "1-1"), Adapter(one.path, "B2", "1-2"))
+        assert leads_to(one.path, known) == two.path
+        plugged(Adapter(one.path, "A1", "3-4"))
+        assert leads_to(one.path, known) == one.path  # in another socket it is the same one
+        plugged(Adapter(one.path, "B2", "1-2"))
+        with pytest.raises(LabError, match=f"there is no port {one.path}"):
+            open_port(Address(one.path), known)
+
+        plugged(Adapter(one.path, "0001", "1-1"))
+        alone = known_at(one.path)
+        plugged(Adapter(two.path, "0001", "1-1"), Adapter(one.path, "0001", "1-2"))
+        assert port.usb_of(one.path) == "10c4:ea60 0001 at 1-2"
+        assert leads_to(one.path, alone) == two.path
+        assert leads_to(one.path, known_at(one.path)) == one.path
+
+
+def test_a_known_adapter_that_is_held_for_a_moment_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Right after hot-plug a port is root's alone, and then ModemManager's: in the same words it is lost, where an unknown one is refused."""
+
+    class Adapter:
+        vid, pid, location, serial_number = 0x0403, 0x6001, "1-1.2", "A1"
+
+        def __init__(self, device: str) -> None:
+            self.device = device
+
+    def said(error: pytest.ExceptionInfo[LabError]) -> tuple[object, ...]:
+        return error.value.complaints
+
+    with LineSimulator(["cat"]) as line:
+        monkeypatch.setattr(port, "_comports", lambda: [Adapter(line.path)])
+        first = open_port(Address(line.path))
+        with pytest.raises(LinkRefused, match="is in use by") as refused:
+            open_port(Address(line.path))
+        with pytest.raises(LinkLost, match="is in use by") as lost:
+            open_port(Address(line.path), first.plugged)
+        assert said(refused) == said(lost)
+        first.close()
+
+        def forbidden(path: str) -> None:
+            raise PermissionError(13, "Permission denied")
+
+        monkeypatch.setattr(port, "_check", forbidden)
+        with pytest.raises(LinkRefused, match="may not be opened by user") as refused:
+            open_port(Address(line.path))
+        with pytest.raises(LinkLost, match="may not be opened by user") as lost:
+            open_port(Address(line.path), first.plugged)
+        assert said(refused) == said(lost)
+
+
 def test_a_refused_port_leaves_nothing_open(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Five failures to log in, and no descriptor more than before: the port is free again."""
 
