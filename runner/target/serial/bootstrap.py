@@ -126,8 +126,11 @@ async def begin(
 
 
 async def start(console: Console, python: str, data: bytes, epoch: bytes, name: str, lasting: str = "") -> bool:
-    """Starts the device's end in the shell's place on the terminal, if it is there and whole; whether it began. One start of Python."""
-    await console.write(_typed(f" {python} -S -c '{START}' {sha256(data)} {epoch.hex()} {shlex.quote(lasting)}; echo; echo \"no=\"line"))
+    """Starts the device's end in the shell's place on the terminal, if it is there and whole; whether it began. One start of Python.
+
+    The shell keeps the terminal's settings, and puts them back should that end be killed."""
+    run = f"{python} -S -c '{START}' {sha256(data)} {epoch.hex()} {shlex.quote(lasting)}"
+    await console.write(_typed(f' t=$(stty -g 2>/dev/null); {run}; stty "$t" 2>/dev/null; echo; echo "no="line'))
     wanted = re.compile(re.escape(ready_words(epoch)) + rb"\r?\n|\nno=line\r?\n")
     return b"ready" in (await console.until(wanted, START_LIMIT_S, f"the device's end of the line to begin on {name}"))[0]
 
