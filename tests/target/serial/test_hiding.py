@@ -6,7 +6,7 @@ import pytest
 
 from runner.target.credentials import Secret
 from runner.target.serial.hiding import Hiding, hidden
-from runner.target.serial.login import S, Login
+from runner.target.serial.login import Login, S
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 5, 100])
@@ -39,7 +39,9 @@ def test_without_a_password_nothing_is_changed_or_kept_back() -> None:
     assert said == [b"Password: ", b"x"] and hidden(b"x", None) == b"x"
 
 
-@pytest.mark.parametrize("echoed", [b"Password: correct-horse", b"Password: correct-horse\r\n", b"Password: correct-ho", b"correct-horse " * 30])
+@pytest.mark.parametrize(
+    "echoed", [b"Password: correct-horse", b"Password: correct-horse\r\n", b"Password: correct-ho", b"correct-horse " * 30]
+)
 def test_it_is_in_no_error_of_a_login(echoed: bytes) -> None:
     """Whole, in part, and where the sentence has room for the last words only."""
     login = Login("root", Secret("correct-horse"), 0, (1, 2))

@@ -499,7 +499,7 @@ def test_another_adapter_under_the_known_name_is_not_opened(monkeypatch: pytest.
 
 
 def test_a_known_adapter_that_is_held_for_a_moment_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Right after hot-plug a port is root's alone, and then ModemManager's: in the same words it is lost, where an unknown one is refused."""
+    """Right after hot-plug a port is root's alone, and then ModemManager's: it is lost, in the words of a refusal."""
 
     class Adapter:
         vid, pid, location, serial_number = 0x0403, 0x6001, "1-1.2", "A1"
