@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 SCHEME = "serial"
 BAUDS = (115_200, 9600, 57_600, 38_400, 19_200, 230_400, 460_800, 921_600, 1_500_000)  # in the order in which they are tried
-MIN_BAUD, MAX_BAUD = 300, 4_000_000
+MIN_BAUD, MAX_BAUD = 2400, 4_000_000  # a slower one does not take what is typed within the limits that it has
 _AT = " at "  # before a socket
 EXAMPLE = "serial:///dev/serial/by-id/NAME?baud=115200"
 

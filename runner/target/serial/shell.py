@@ -95,7 +95,7 @@ class Console:
         for number in range(tries):
             word = secrets.token_hex(4)
             typed = f" echo '<'{word}; {command}; echo \"$?\"'>'{word}\r"
-            answer = re.compile(b"<%b\r?\n(.*?)(\\d+)>%b\r?\n" % ((word.encode(),) * 2), re.DOTALL)
+            answer = re.compile(b"<%b\r?\n(.*?)(\\d{1,3})>%b\r?\n" % ((word.encode(),) * 2), re.DOTALL)
             await self.write(typed.encode())
             try:
                 found = await self.until(answer, limit_s, f"the answer to {words(command, 60)!r}")
