@@ -54,8 +54,9 @@ class KnownDevice:
     def console_log(self) -> Path:
         """What it said on its console. It may not be there yet."""
         from runner.lab.where import state_root
+        from runner.target.serial.console_log import console_path
 
-        return state_root() / "consoles" / self.name / "console.log" if self.line.over_serial else self.folder / "console.log"
+        return console_path(state_root(), self.name) if self.line.over_serial else self.folder / "console.log"
 
     def request(self, say: Callable[[str], None], **more: Any) -> Request:
         """What the makers of `target/drivers.py` want to know."""

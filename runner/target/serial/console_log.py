@@ -12,12 +12,17 @@ from pathlib import Path
 from runner.lab.private import FILE, private_folder
 
 KEPT_BYTES = 8 << 20
-NAME = "console.log"
+FOLDER, NAME = "consoles", "console.log"
+
+
+def console_path(state: Path, device: str) -> Path:
+    """Where a device's console log is, or will be: nothing is made, so whoever only reads may ask."""
+    return state / FOLDER / device / NAME
 
 
 def console_folder(state: Path, device: str) -> Path:
-    """Where a device's console log lies; nobody else may read it: consoles show what people type."""
-    return private_folder(state, "consoles", device)
+    """The folder that it lies in, made; nobody else may read it: consoles show what people type."""
+    return private_folder(state, FOLDER, device)
 
 
 class ConsoleLog:

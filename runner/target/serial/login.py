@@ -11,11 +11,13 @@ that begins three times is a loop; bytes that are no text are another baud rate.
 
 from __future__ import annotations
 
+import codecs
 import re
 from collections import Counter
 from typing import TYPE_CHECKING
 
 from runner.errors import LabError
+from runner.target.serial.hiding import hidden
 from runner.target.transports.base import LinkLost, LinkRefused, words
 
 if TYPE_CHECKING:
@@ -28,13 +30,14 @@ BOOT_NS = 15 * S  # of words without a pause, after which it is no boot that tal
 BOOTING = 4  # times as long are both, once a loader or a kernel has said that it boots: its pauses are longer than a prompt's
 CHATTER_NS = 3 * S  # a console that does not fall silent is asked all the same
 ANSWER_NS = 3 * S  # for what was typed, until something else is typed
+PASSWORD_NS = 10 * S  # for a password: a login that says no sleeps before it does, three seconds, or four
 SILENT_LIMIT_NS = 20 * S  # nothing was heard
 LIMIT_NS = 180 * S  # much was heard, and nothing that helps
-REFUSALS, BOOTS = 2, 3
+REFUSALS, BOOTS = 2, 3  # and so many passwords are told, whatever is said to them: a third one might lock the account
 KEPT_BYTES = 4096
-FOREIGN_BYTES, FOREIGN_SHARE = 24, 0.3  # so many bytes of which so many are no text: another baud rate
+FOREIGN_CHARACTERS, FOREIGN_SHARE = 24, 0.3  # so many characters of which so many are no text: another baud rate
 SETTLED_NS = 3 * S // 10  # what is heard before may have come at the rate that the port had before us
-_TEXT = frozenset(b"\t\n\r\x07\x08\x0e\x0f\x1b") | frozenset(range(0x20, 0x7F))
+_FOREIGN = re.compile("[\x00-\x06\x0b\x0c\x10-\x1a\x1c-\x1f\x7f-\x9f\ufffd]")  # in no text, nor is what was no UTF-8 (U+FFFD)
 _UNSEEN = re.compile(rb"\x1b\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]{0,200}(?:\x07|\x1b\\)|\x1b[()][0-9A-B]|\x1b[=>78]|[\r\x00]")
 _BEHIND = rb"\s*:[ \t]*(?:\Z|\[ *\d+\.\d+\] )"  # a prompt's colon: nothing comes behind it, or a kernel's words
 _LOGIN = re.compile(rb"(?:login|user ?name|benutzername)" + _BEHIND, re.IGNORECASE)
@@ -42,9 +45,10 @@ _AT_LOGIN = re.compile(rb"(?:login|user ?name|benutzername)\s*:[ \t]*\Z", re.IGN
 _PASSWORD = re.compile(rb"(?:password|passwort|passphrase|kennwort)[^:\n]{0,40}" + _BEHIND, re.IGNORECASE)
 _NO = re.compile(rb"login incorrect|authentication failure|access denied|permission denied", re.IGNORECASE)
 _COUNTDOWN = re.compile(rb"hit any key|press .{1,20} to (?:stop|interrupt|enter)|autoboot in", re.IGNORECASE)
-_BOOT = re.compile(rb"\b(?:U-Boot 20|U-Boot SPL 20)\d\d|\] Linux version |Booting Linux on|^GNU GRUB|^SeaBIOS")
-# Enter; out of a program; out of a half-typed line or pager; out of an editor's question, or a shell in a shell
-_WAKES = (b"\r", b"\x03\r", b"\x15q\r", b"\x04\r")
+_BOOT = re.compile(rb"\b(?:U-Boot 20|U-Boot SPL 20)\d\d|\] Linux version |Booting Linux on|^\s*GNU GRUB|^SeaBIOS")
+# Enter; out of a program; out of a half-typed line or pager; out of an editor's question, or a shell in a shell; out of a terminal that
+# is still raw, because the device's end was killed in it: there Enter is a line feed
+_WAKES = (b"\r", b"\x03\r", b"\x15q\r", b"\n stty sane\n", b"\x04\r")
 
 
 class Login:
@@ -60,19 +64,22 @@ class Login:
         self._since = b""  # heard since something was typed
         self._began_ns = self._heard_ns = self._typed_ns = self._listens_ns = now_ns
         self._typed = "nothing"  # what last: nothing, wake, user, password, question
-        self._wakes = self._refusals = 0
+        self._wakes = self._refusals = self._passwords = 0
+        self._told = False  # a password, and nothing was said to it yet
         self._stopped = False  # because what was heard is no text
         self._stages: Counter[bytes] = Counter()  # of a boot, each of which says so once: a loader, a kernel
         self._last_words = b""
-        self._bytes = self._foreign = 0
+        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        self._characters = self._foreign = 0
         self._settled_ns = now_ns + SETTLED_NS
 
     def hear(self, data: bytes, now_ns: int) -> None:
         """Takes in what the console said."""
         self._heard_ns = now_ns if data else self._heard_ns
+        text = self._decoder.decode(data)
         if now_ns >= self._settled_ns:
-            self._bytes += len(data)
-            self._foreign += self.foreign_bytes(data)
+            self._characters += len(text)
+            self._foreign += len(_FOREIGN.findall(text))
         heard = _UNSEEN.sub(b"", data)
         self._since = (self._since + heard)[-KEPT_BYTES:]
         *lines, rest = (self._line_now + heard).split(b"\n")
@@ -96,15 +103,17 @@ class Login:
             pause_ns = now_ns - max(self._heard_ns, self._listens_ns)
             listened = pause_ns >= times * LISTEN_NS or now_ns - self._listens_ns >= times * BOOT_NS
             return self._type("wake", b"\r", now_ns) if listened else b""
-        if quiet and _LOGIN.search(self._since):
+        settled = quiet or now_ns - self._typed_ns >= CHATTER_NS  # a kernel that talks on behind a prompt does not hide it
+        if settled and _LOGIN.search(self._since):
             return self._type("user", self._user.encode() + b"\r", now_ns)
-        if quiet and _PASSWORD.search(self._since):
+        if settled and _PASSWORD.search(self._since):
             return self._at_password(now_ns)
-        if self._typed in ("user", "password") and now_ns - self._typed_ns < ANSWER_NS and not (quiet and self._line_now):
+        patience_ns = {"user": ANSWER_NS, "password": PASSWORD_NS}.get(self._typed, 0)
+        if now_ns - self._typed_ns < patience_ns and not (quiet and self._line_now):
             return b""  # a login takes its time, and hates to be disturbed
         if self._typed == "question":
             return self._type("wake", self._next_wake(), now_ns) if now_ns - self._typed_ns >= ANSWER_NS else b""
-        if quiet or now_ns - self._typed_ns >= CHATTER_NS:
+        if settled:
             return self._type("question", self._question, now_ns)
         return b""
 
@@ -116,41 +125,44 @@ class Login:
         if stage := _BOOT.search(line):
             self._stages[re.sub(rb"\d", b"", stage[0])] += 1
             self._typed, self._listens_ns = "nothing", self._heard_ns
-        if _NO.search(line) and self._typed == "password":
+        if _NO.search(line) and self._told:
             self._refusals += 1
-            self._typed = "wake"
+            self._told = False
+            self._typed = "wake" if self._typed == "password" else self._typed
 
     def _line_so_far(self, line: bytes) -> None:
         self.done = self.done or self._answer in line
 
     def _judge(self, now_ns: int) -> None:
         """Whether it is time to say that this leads nowhere."""
-        said = words(self._line_now[-200:].strip() or self._last_words[-200:]) or "(nothing)"
+        said = words(hidden(self._line_now.strip() or self._last_words, self._password)[-200:]) or "(nothing)"
         took_s = (now_ns - self._began_ns) / S
         if self.done or self.error:
             return
         if self._refusals >= REFUSALS:
-            self.error = LinkRefused(
-                f"the login refuses user {self._user}", do="check the user in the inventory, and the password (docs/serial.md)"
-            )
+            self.error = self._refused()
         elif (boots := max(self._stages.values(), default=0)) >= BOOTS:
             self.error = LinkLost(f"the device boots again and again: {boots} times in {took_s:.0f} s; the last words were: {said}")
         elif self.foreign:
-            self.error = LinkRefused(f"what arrives is no text: {self._foreign} of {self._bytes} bytes")
+            self.error = LinkRefused(f"what arrives is no text: {self._foreign} of {self._characters} characters")
         elif now_ns - max(self._heard_ns, self._began_ns) >= SILENT_LIMIT_NS:
             self.error = LinkLost(f"no shell answered, and nothing was heard for {SILENT_LIMIT_NS // S} s; the last words were: {said}")
         elif took_s >= LIMIT_NS / S:
             self.error = LinkLost(f"no shell answered within {took_s:.0f} s; the last words were: {said}")
 
+    def _refused(self) -> LinkRefused:
+        return LinkRefused(f"the login refuses user {self._user}", do="check the user in the inventory, and the password (docs/serial.md)")
+
     @staticmethod
-    def foreign_bytes(data: bytes) -> int:
-        """How many of these bytes no console prints: text at another baud rate is full of them."""
-        return sum(value not in _TEXT for value in data)
+    def foreign_share(data: bytes) -> float:
+        """How much of this no console prints, as a share of its characters: text at another baud rate is full of it."""
+        text = data.decode("utf-8", "replace")
+        return len(_FOREIGN.findall(text)) / max(1, len(text))
 
     @property
     def foreign(self) -> bool:
-        """Whether the bytes are no text: so is text at another baud rate."""
-        return self._foreign >= FOREIGN_BYTES * FOREIGN_SHARE and self._foreign >= self._bytes * FOREIGN_SHARE
+        """Whether it is no text that is heard: so is text at another baud rate."""
+        return self._foreign >= FOREIGN_CHARACTERS * FOREIGN_SHARE and self._foreign >= self._characters * FOREIGN_SHARE
 
     # ---- what is typed -----------------------------------------------------------------------------------------------------
 
@@ -163,13 +175,18 @@ class Login:
                 do="say it as `serial_password`: see docs/credentials.md",
             )
             return b""
+        if self._passwords >= REFUSALS:
+            self.error = self._refused()
+            return b""
+        self._passwords += 1
+        self._told = True
         return self._type("password", self._password.reveal().encode() + b"\r", now_ns)
 
     def _stop_once(self, now_ns: int) -> bytes:
         """Packets are no text either: the device's end may be in the conversation of a coordinator that is gone. What comes behind
         this is judged anew."""
         self._stopped = True
-        self._bytes = self._foreign = 0
+        self._characters = self._foreign = 0
         self._settled_ns = now_ns + SETTLED_NS
         return self._type("wake", self._stop + b"\r", now_ns)
 

@@ -23,14 +23,15 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, urlsplit
 
 from runner.errors import AskError, LabError
-from runner.target.transports.base import LinkRefused
+from runner.target.transports.base import LinkLost, LinkRefused
 
 if TYPE_CHECKING:
     from serial import Serial
 
 SCHEME = "serial"
 BAUDS = (115_200, 9600, 57_600, 38_400, 19_200, 230_400, 460_800, 921_600, 1_500_000)  # in the order in which they are tried
-MIN_BAUD, MAX_BAUD = 300, 4_000_000
+MIN_BAUD, MAX_BAUD = 2400, 4_000_000  # a slower one does not take what is typed within the limits that it has
+_AT = " at "  # before a socket
 EXAMPLE = "serial:///dev/serial/by-id/NAME?baud=115200"
 
 
@@ -60,7 +61,7 @@ class Port:
 
     def __init__(self, serial: Serial, path: str) -> None:
         self._serial, self.path = serial, path
-        self.usb = usb_of(path)
+        self.usb, self.plugged = usb_of(path), plugged_of(path)
         self._tell_silence_from_the_end()
 
     @property
@@ -86,13 +87,33 @@ class Port:
 
 
 def open_port(address: Address, usb: str = "") -> Port:
-    """The port of that address, or the one under which the same USB adapter (`usb`) is there now.
+    """The port of that address; once its USB adapter is known (`usb`, as `Port.plugged` has it), that adapter under today's name, and
+    never another one that has the name now.
 
-    Raises LinkRefused when somebody else has it or we may not, LabError when it is not there.
+    Raises LinkRefused when somebody else has it or we may not, LabError when it is not there. A known adapter that somebody else has or
+    that we may not open is LinkLost: right after it is plugged in that is so for a while (udev, ModemManager).
     """
+    try:
+        return _open(address, _path_of(address, usb))
+    except LinkRefused as error:
+        if usb:
+            raise LinkLost.of(error.complaints) from error
+        raise
+
+
+def _path_of(address: Address, usb: str) -> str:
+    there = _comports() if usb else []
+    if not usb or _is_at(address.path, usb, there):
+        return address.path
+    path = _returned(usb, there)
+    if path is None:
+        raise _missing(address.path)
+    return path
+
+
+def _open(address: Address, path: str) -> Port:
     from serial import Serial, SerialException
 
-    path = address.path if os.path.exists(address.path) or not usb else returned(usb) or address.path
     try:
         _check(path)
         return Port(Serial(path, address.baud, timeout=0, exclusive=True, xonxoff=False, rtscts=False), path)
@@ -144,8 +165,7 @@ def _in_use(path: str, others: list[tuple[int, str]]) -> LinkRefused:
 def _refusal(path: str, number: int, said: str) -> LabError:
     """What went wrong with a port, for whoever must put it right."""
     if number in (errno.ENOENT, errno.ENODEV, errno.ENXIO):
-        there = ", ".join(ports()) or "none"
-        return LabError(f"there is no port {path}", expected=f"an adapter that is plugged in; there now: {there}", do="look at the cable")
+        return _missing(path)
     if number in (errno.EBUSY, errno.EAGAIN):
         return _in_use(path, list(holders(path)))
     if number in (errno.EACCES, errno.EPERM):
@@ -157,8 +177,16 @@ def _refusal(path: str, number: int, said: str) -> LabError:
     return LabError(f"{path} cannot be opened: {said}")
 
 
+def _missing(path: str) -> LabError:
+    there = ", ".join(ports()) or "none"
+    return LabError(f"there is no port {path}", expected=f"its adapter, plugged in; there now: {there}", do="look at the cable")
+
+
 def _group(path: str) -> str:
-    number = os.stat(path).st_gid
+    try:
+        number = os.stat(path).st_gid
+    except OSError:
+        return "that it had"  # it is gone meanwhile
     try:
         return grp.getgrgid(number).gr_name
     except KeyError:
@@ -173,21 +201,47 @@ def ports(folder: Path = Path("/dev/serial/by-id")) -> list[str]:
 
 
 def usb_of(path: str) -> str:
-    """What an adapter is, whatever its name is today: vendor, product, serial number and socket; "" for what is no USB adapter."""
-    real = os.path.realpath(path)
-    return next((_usb(port) for port in _comports() if port.device == real), "")
+    """What an adapter is, whatever its name is today: vendor, product and serial number, and its socket where there are others of the
+    same or it has no number; "" for what is no USB adapter."""
+    there = _comports()
+    return next((_usb(port, there) for port in there if port.device == os.path.realpath(path)), "")
+
+
+def plugged_of(path: str) -> str:
+    """The same, always with its socket: by that it is known should another one with its number be plugged in."""
+    return next((_usb(port) for port in _comports() if port.device == os.path.realpath(path)), "")
 
 
 def returned(usb: str) -> str | None:
     """The name under which that adapter is there now."""
-    return next((str(port.device) for port in _comports() if _usb(port) == usb), None)
+    return _returned(usb, _comports())
 
 
-def _usb(port: Any) -> str:
+def _returned(usb: str, there: list[Any]) -> str | None:
+    return next((str(port.device) for port in there if _is(port, usb, there)), None)
+
+
+def _is_at(path: str, usb: str, there: list[Any]) -> bool:
+    return any(port.device == os.path.realpath(path) and _is(port, usb, there) for port in there)
+
+
+def _is(port: Any, usb: str, there: list[Any]) -> bool:
+    """Whether it is that adapter: by its number, or by its socket where the number tells it from no other."""
+    what, _, _ = usb.partition(_AT)
+    return usb in (_usb(port), _usb(port, there)) or (bool(what) and what == _usb(port, there))
+
+
+def _usb(port: Any, there: list[Any] | None = None) -> str:
+    """With its socket, or only where it needs one to be told from all that are `there`: many makers give each adapter the same number."""
     if port.vid is None:
         return ""
-    place = "" if port.serial_number else f" at {port.location}"  # two adapters without a number differ in their socket alone
-    return f"{port.vid:04x}:{port.pid:04x} {port.serial_number or ''}{place}"
+    what = _what(port)
+    alone = there is not None and port.serial_number and sum(_what(each) == what for each in there) < 2
+    return what if alone else f"{what}{_AT}{port.location}"
+
+
+def _what(port: Any) -> str:
+    return "" if port.vid is None else f"{port.vid:04x}:{port.pid:04x} {port.serial_number or ''}"
 
 
 def _comports() -> list[Any]:

@@ -21,7 +21,7 @@ from runner.target.serial.shell import Console
 from runner.target.serial.talk import Talk
 from runner.target.transports.base import LinkLost, LinkRefused
 
-LISTEN_S = 1.0  # at each baud rate
+LISTEN_S = 2.0  # at each baud rate, twice: together longer than a login sleeps
 TEXT_BYTES, FOREIGN_SHARE = 3, 0.1  # what a right rate must give, and may hold of what is no text
 
 
@@ -50,11 +50,11 @@ class Reach:
         """Raises LinkRefused for what waiting does not mend, LabError for all else. The port is free again then."""
         address = self._find()
         port = open_port(address, self._usb)
-        self._usb = port.usb or self._usb
+        self._usb = port.plugged or self._usb
         if port.path != address.path:
             self._say(f"the adapter of {self._name} is back under another name: {port.path}, it was {address.path}")
+        console = Console(port.fd, self._log, self._password)
         try:
-            console = Console(port.fd, self._log)
             addends = (1000 + secrets.randbelow(9000), 1000 + secrets.randbelow(9000))
             login = Login(self._user, self._password, time.monotonic_ns(), addends, STOP)
             try:
@@ -69,16 +69,19 @@ class Reach:
         except BaseException:
             port.close()
             raise
+        finally:
+            console.close()
 
     async def _is_text(self, console: Console) -> bool:
-        """Whether Enter is answered by text. A prompt for a password, which our own noise may have led to, wants a second one."""
+        """Whether Enter is answered by text. A prompt for a password, which our own noise may have led to, wants a second one; and one
+        round may be silent, for a login that was disturbed sleeps before it asks again."""
         heard = b""
         for _ in range(2):
             await console.write(b"\r")
             deadline = time.monotonic() + LISTEN_S
             while (left_s := deadline - time.monotonic()) > 0:
                 heard += await console.read(left_s)
-            if Login.foreign_bytes(heard) > FOREIGN_SHARE * len(heard) or not heard:
+            if Login.foreign_share(heard) > FOREIGN_SHARE:
                 return False
             if len(heard) >= TEXT_BYTES:
                 return True

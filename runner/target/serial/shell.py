@@ -13,6 +13,8 @@ import secrets
 import time
 from collections.abc import Callable
 
+from runner.target.credentials import Secret
+from runner.target.serial.hiding import Hiding, hidden
 from runner.target.serial.login import Login
 from runner.target.transports.base import READ_BYTES, LinkLost, words
 
@@ -24,8 +26,9 @@ KEPT_BYTES = 1 << 16
 class Console:
     """The bytes of an open port, before there is any conversation on it. All that is heard goes to `log`, too."""
 
-    def __init__(self, fd: int, log: Callable[[bytes], None]) -> None:
-        self._fd, self._log = fd, log
+    def __init__(self, fd: int, log: Callable[[bytes], None], password: Secret | None = None) -> None:
+        """`password` stands in no log and in no error, should the line echo it."""
+        self._fd, self._password, self._log = fd, password, Hiding(log, password)
         self._kept = b""
 
     async def read(self, limit_s: float) -> bytes:
@@ -50,6 +53,10 @@ class Console:
         self._log(data)
         return data
 
+    def close(self) -> None:
+        """Nothing is read here any longer. The descriptor is not ours."""
+        self._log.rest()
+
     async def write(self, data: bytes) -> None:
         """Raises LinkLost when the port is gone, or takes nothing for long: something holds the line with XOFF."""
         deadline = time.monotonic() + WRITE_LIMIT_S
@@ -69,7 +76,7 @@ class Console:
         while not (found := wanted.search(heard)):
             left_s = deadline - time.monotonic()
             if left_s <= 0:
-                tail = words(heard[-200:]) or "(nothing)"
+                tail = words(hidden(heard, self._password)[-200:]) or "(nothing)"
                 raise LinkLost(f"waited {limit_s:g} s for {what}; the last words were: {tail}")
             heard = heard[-KEPT_BYTES:] + await self.read(left_s)
         self._kept = heard[found.end() :] + self._kept
@@ -88,7 +95,7 @@ class Console:
         for number in range(tries):
             word = secrets.token_hex(4)
             typed = f" echo '<'{word}; {command}; echo \"$?\"'>'{word}\r"
-            answer = re.compile(b"<%b\r?\n(.*?)(\\d+)>%b\r?\n" % ((word.encode(),) * 2), re.DOTALL)
+            answer = re.compile(b"<%b\r?\n(.*?)(\\d{1,3})>%b\r?\n" % ((word.encode(),) * 2), re.DOTALL)
             await self.write(typed.encode())
             try:
                 found = await self.until(answer, limit_s, f"the answer to {words(command, 60)!r}")

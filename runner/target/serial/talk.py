@@ -58,22 +58,26 @@ class Talk:
         self.turn()
         try:
             await channel.until(lambda: channel.started or channel.ended, f"{argv[0]} to begin", START_LIMIT_S)
-        except LinkLost:
+        except BaseException:  # whoever gave it up has no channel to close
             channel.close()
             raise
         if channel.refused:
+            channel.close()
             raise NoSuchCommand(f"{argv[0]} cannot be started: {channel.refused}")
         return channel
 
     async def close(self, why: str) -> None:
-        """Says goodbye, so that the login shell is there again at once, and lets go of the descriptor's events. Never raises."""
-        if not self.lost:
-            self.conversation.reliable.bye(why)
-            self.turn()
-            with contextlib.suppress(asyncio.TimeoutError):
-                async with asyncio.timeout(GOODBYE_LIMIT_S):
-                    await self._over.wait()
-        self._end()
+        """Says goodbye, so that the login shell is there again at once, and lets go of the descriptor's events, also when it is
+        cancelled. Raises nothing else."""
+        try:
+            if not self.lost:
+                self.conversation.reliable.bye(why)
+                self.turn()
+                with contextlib.suppress(asyncio.TimeoutError):
+                    async with asyncio.timeout(GOODBYE_LIMIT_S):
+                        await self._over.wait()
+        finally:
+            self._end()
 
     def forget(self, number: int) -> None:
         self._channels.pop(number, None)
@@ -134,7 +138,11 @@ class Talk:
             self._fail(f"the port is gone: {error.strerror}")
         if not data and not self.lost:
             self._fail("the port is gone")
-        for message in self.conversation.receive(data, time.monotonic_ns()):
+        was_lost = self.lost
+        messages = self.conversation.receive(data, time.monotonic_ns())
+        if self.lost and not was_lost:
+            self._pending = b""  # nobody is there to hear it, and the line may never take it
+        for message in messages:
             channel = self._channels.get(message.channel)
             if channel is not None:  # else it was closed here, while this was under way
                 channel.heard(message)
@@ -193,14 +201,18 @@ class NearChannel:
         try:
             async with asyncio.timeout(limit_s):
                 while not reached():
-                    if self._talk.lost:
-                        raise LinkLost(f"the serial line is lost, while waiting for {what}: {words(self._talk.lost)}")
-                    if self._closed:
-                        raise LinkLost(f"the channel was closed, while waiting for {what}")
+                    self._check(what)
                     self.changed.clear()
                     await self.changed.wait()
         except asyncio.TimeoutError:
             raise LinkLost(f"waited {limit_s:g} s for {what}") from None
+
+    def _check(self, what: str) -> None:
+        """Raises LinkLost when nothing more can come of it."""
+        if self._talk.lost:
+            raise LinkLost(f"the serial line is lost, while waiting for {what}: {words(self._talk.lost)}")
+        if self._closed:
+            raise LinkLost(f"the channel was closed, while waiting for {what}")
 
     async def read(self, stream: int = OUT) -> bytes:
         """Some bytes, or b"" at the end."""
@@ -220,19 +232,24 @@ class NearChannel:
         """
         if self.ended:
             raise LinkLost("the command at the other end of the stream has ended")
-        channels = self._talk.conversation.channels
+        channels, what = self._talk.conversation.channels, f"{self._name} to take what is written"
+        self._check(what)
         channels.write(self._number, IN, data)
         self._talk.turn()
+        self._check(what)
         while (left := channels.waiting(self._number, IN)) > AHEAD_BYTES:
             await self.until(
                 lambda left=left: channels.waiting(self._number, IN) < left or self.ended,  # type: ignore[misc]
-                f"{self._name} to take what is written",
+                what,
                 STALLED_S,
             )
             if self.ended:
                 raise LinkLost("the command at the other end of the stream has ended")
 
     def end_input(self) -> None:
+        """No more of it comes. Of a command that has ended or was let go of there is no input left to end."""
+        if self.ended or self._closed or self._talk.lost:
+            return
         self._talk.conversation.channels.end(self._number, IN)
         self._talk.turn()
 

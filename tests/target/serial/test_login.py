@@ -192,6 +192,70 @@ def test_a_login_that_refuses_is_refused_and_the_password_is_not_quoted() -> Non
     assert "refuses user root" in str(login.error) and "horse" not in str(login.error)
 
 
+class Slow(Console):
+    """A login that says no `no`, and so long after it was told."""
+
+    def __init__(self, after_s: int, no: bytes = b"Login incorrect") -> None:
+        super().__init__("login", password="right")
+        self.after_s, self.no, self.now_ns, self.due_ns = after_s, no, 0, 0
+        self.chatter = self._later
+
+    def _answer(self, line: bytes) -> bytes:
+        if self.at != "password":
+            return b"" if self.due_ns else super()._answer(line)
+        self.due_ns, self.at = self.now_ns + self.after_s * S, "login"
+        return b""
+
+    def _later(self, now_ns: int) -> bytes:
+        self.now_ns = now_ns
+        if not self.due_ns or now_ns < self.due_ns:
+            return b""
+        self.due_ns = 0
+        return b"\r\n" + self.no + b"\r\nboard login: "
+
+
+@pytest.mark.parametrize("after_s", [1, 3, 4, 8])
+@pytest.mark.parametrize("no", [b"Login incorrect", b"Anmeldung fehlgeschlagen", b"\xe5\xaf\x86\xe7\xa0\x81"])
+def test_a_login_that_sleeps_before_it_says_no_is_told_two_passwords_and_not_three(after_s: int, no: bytes) -> None:
+    """BusyBox sleeps three seconds, others four: it is refused all the same, whatever its words are, and no account is locked by us."""
+    console = Slow(after_s, no)
+    login = log_in(console, "wrong-horse")
+    assert isinstance(login.error, LinkRefused) and "refuses user root" in str(login.error)
+    assert console.typed.count(b"wrong-horse") == 2
+
+
+def test_a_no_counts_once_and_only_after_a_password() -> None:
+    """A shell whose greeting speaks of refusals is a shell; of one password, two lines that say no are one refusal."""
+    console = Console("login", password="right")
+    greeting = b"cat: /etc/motd: Permission denied\r\n"
+    console.prompt = greeting + greeting + console.prompt
+    assert log_in(console, "right").done
+
+
+@pytest.mark.parametrize("password", ["", "correct-horse"])
+def test_a_login_prompt_under_a_kernel_that_never_falls_silent_is_answered(password: str) -> None:
+    """It speaks twice a second: so are a name, and a password, where they are asked for."""
+    console = Console("login", password=password)
+    console.chatter = lambda now_ns: KERNEL if now_ns // (S // 20) % 10 == 0 else b""
+    assert log_in(console, password or None).done
+
+
+def test_text_of_any_language_is_text() -> None:
+    """UTF-8 of which hardly a byte is ASCII, in pieces that end within letters: it is no other baud rate."""
+    console, text = Console("shell"), "Καλώς ήρθατε στο σύστημα 欢迎使用本系统 добро пожаловать\r\n".encode()
+    console.chatter = lambda now_ns: text[now_ns // (S // 20) * 5 % len(text) :][:5]
+    assert log_in(console).done
+
+
+def test_an_indented_grub_is_a_boot() -> None:
+    """It centres its title: its pauses are a boot's, and not a key is typed into them."""
+    console = Console("boot")
+    console._answer = lambda line: b""  # type: ignore[method-assign]
+    console.chatter = lambda now_ns: b"          GNU GRUB  version 2.06\r\n" if now_ns == S else b""
+    log_in(console, limit_s=5)
+    assert console.typed == []
+
+
 def test_a_password_that_nobody_knows_is_said_to_be_missing() -> None:
     """With where it may be written."""
     login = log_in(Console("login", password="right"))

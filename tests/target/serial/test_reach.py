@@ -7,10 +7,14 @@ import grp
 import os
 import pwd
 import shutil
+import signal
 import stat
 import subprocess
 import sys
+import termios
 import threading
+import time
+import tty
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -194,11 +198,35 @@ def test_another_baud_rate_is_named(tmp_path: Path, home: dict[str, str]) -> Non
         assert error.value.complaints[0].do.endswith(f"serial://{line.path}?baud=57600")
 
 
+@pytest.mark.parametrize(
+    ("rounds", "text"),
+    [([b"\r\nboard login: "], True), ([b"", b"board login: "], True), ([b"", b""], False), ([b"\xf8\x80\x00\x80" * 4], False)],
+    ids=["text", "text after a silence", "silence", "no text"],
+)
+def test_a_rate_is_judged_by_what_answers_at_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rounds: list[bytes], text: bool) -> None:
+    """A silence counts only once both rounds are over: a login that our noise at other rates disturbed sleeps before it asks again."""
+
+    class Says:
+        heard = b""
+
+        async def write(self, keys: bytes) -> None:
+            self.heard = rounds.pop(0)
+
+        async def read(self, limit_s: float) -> bytes:
+            heard, self.heard = self.heard, b""
+            return heard
+
+    monkeypatch.setattr("runner.target.serial.reach.LISTEN_S", 0.02)
+    reach = Reach("board", lambda: Address(""), "", None, print, ConsoleLog(tmp_path))
+    assert asyncio.run(reach._is_text(Says())) == text  # type: ignore[arg-type]
+    assert not rounds
+
+
 @pytest.mark.real
 def test_a_device_that_boots_in_a_loop_is_told_over_a_real_line(tmp_path: Path, home: dict[str, str]) -> None:
     """LinkLost with how often and its last words: it may come up yet, so whoever has time asks again."""
     boot = "import time\nprint('U-Boot 2024.01')\ntime.sleep(0.3)\nprint('panic: no root')\ntime.sleep(0.3)\n"
-    again = pytest.raises(LinkLost, match=r"boots again and again: 3 times in \d+ s; the last words were: ")
+    again = pytest.raises(LinkLost, match=r"boots again and again: \d+ times in \d+ s; the last words were: ")
     with LineSimulator([sys.executable, "-c", boot], environment=home) as line, again:
         opened(transport(line, tmp_path))
 
@@ -215,15 +243,68 @@ def test_a_login_that_refuses_is_told_over_a_real_line(tmp_path: Path, home: dic
 
 
 @pytest.mark.real
-def test_a_line_that_was_only_disturbed_is_not_said_to_have_another_rate(tmp_path: Path, home: dict[str, str]) -> None:
+@pytest.mark.parametrize("password", ["wrong-horse", "correct-horse"])
+def test_a_password_that_the_line_echoes_is_kept_nowhere(tmp_path: Path, home: dict[str, str], password: str) -> None:
+    """Refused or taken: `…` stands in the log where it was echoed, and no error has it."""
+    with LineSimulator([sys.executable, "-c", GETTY], echo=True, environment=home) as line:
+        if password == "correct-horse":
+            opened(transport(line, tmp_path, password=password))
+        else:
+            with pytest.raises(LinkRefused, match="refuses user root") as error:
+                opened(transport(line, tmp_path, password=password))
+            assert "horse" not in str(error.value)
+    log = (tmp_path / "console.log").read_text(errors="replace")
+    assert "Password: …" in log and "horse" not in log
+
+
+@pytest.mark.real
+def test_a_device_end_that_is_killed_leaves_a_terminal_that_can_be_typed_into(tmp_path: Path, home: dict[str, str]) -> None:
+    """SIGKILL, as of a kernel without memory: the shell behind it puts the terminal back, and the device is reached again."""
+
+    async def story() -> None:
+        before = termios.tcgetattr(line._far_tty)
+        assert not before[0] & termios.ICRNL
+        pid = int((await way.run(["sh", "-c", "echo $PPID"])).stdout)
+        os.kill(pid, signal.SIGKILL)
+        while not termios.tcgetattr(line._far_tty)[0] & termios.ICRNL:
+            await asyncio.sleep(0.05)
+        await way.close()
+        await way.open()
+        assert (await way.run(["printf", "back"])).stdout == b"back"
+
+    with LineSimulator(["sh", "-i"], environment=home) as line:
+        way = transport(line, tmp_path)
+        opened(way, story)
+
+
+@pytest.mark.real
+def test_a_terminal_that_was_left_raw_is_reached(tmp_path: Path, home: dict[str, str]) -> None:
+    """Whoever left it so: Enter does nothing there, and a line feed does."""
+    with LineSimulator(["sh", "-i"], environment=home) as line:
+        tty.setraw(line._far_tty)
+        opened(transport(line, tmp_path))
+        deadline = time.monotonic() + 60
+        while not termios.tcgetattr(line._far_tty)[0] & termios.ICRNL:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+
+
+@pytest.mark.real
+def test_a_line_that_was_only_disturbed_is_not_said_to_have_another_rate(
+    tmp_path: Path, home: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """No text at first, and then text, at the very rate that was written down: LinkLost, and whoever asks again gets through."""
     upper = {value: bytes((0x80 | value,)) for value in range(0x20, 0x7F)}
     with LineSimulator([sys.executable, "-c", GETTY], Noise(changes=upper), baud=115_200, environment=home) as line:
-        better = threading.Timer(4.0, lambda: line.become(Noise()))
-        better.start()
+        is_text = Reach._is_text
+
+        async def judged(reach: Reach, console: Any) -> bool:
+            line.become(Noise())  # it is found to be no text by now, and no rate was tried yet
+            return await is_text(reach, console)
+
+        monkeypatch.setattr(Reach, "_is_text", judged)
         with pytest.raises(LinkLost, match="said at 115200 baud was no text, and now is"):
             opened(transport(line, tmp_path, password="correct-horse"))
-        better.join()
 
 
 # ---- the port -----------------------------------------------------------------------------------------------------------
@@ -373,6 +454,81 @@ def test_an_adapter_that_returns_under_another_name_is_found(monkeypatch: pytest
             open_port(Address("/dev/ttyUSB-gone"), "0403:6001 C3")
         monkeypatch.setattr(port, "_comports", lambda: [Adapter(line.path, None)])
         assert port.usb_of(line.path) == "0403:6001  at 1-1.2"
+
+
+def test_another_adapter_under_the_known_name_is_not_opened(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two that have swapped their names are told apart; where ours is gone there is no port, whoever has its name."""
+
+    class Adapter:
+        vid, pid = 0x10C4, 0xEA60
+
+        def __init__(self, device: str, number: str, location: str) -> None:
+            self.device, self.serial_number, self.location = device, number, location
+
+    def plugged(*adapters: Adapter) -> None:
+        monkeypatch.setattr(port, "_comports", lambda: list(adapters))
+
+    def known_at(path: str) -> str:
+        opened_port = open_port(Address(path))
+        opened_port.close()
+        return opened_port.plugged
+
+    def leads_to(path: str, usb: str) -> str:
+        opened_port = open_port(Address(path), usb)
+        opened_port.close()
+        return opened_port.path
+
+    with LineSimulator(["cat"]) as one, LineSimulator(["cat"]) as two:
+        plugged(Adapter(one.path, "A1", "1-1"), Adapter(two.path, "B2", "1-2"))
+        known = known_at(one.path)
+        assert port.usb_of(one.path) == "10c4:ea60 A1"
+        plugged(Adapter(two.path, "A1", "1-1"), Adapter(one.path, "B2", "1-2"))
+        assert leads_to(one.path, known) == two.path
+        plugged(Adapter(one.path, "A1", "3-4"))
+        assert leads_to(one.path, known) == one.path  # in another socket it is the same one
+        plugged(Adapter(one.path, "B2", "1-2"))
+        with pytest.raises(LabError, match=f"there is no port {one.path}"):
+            open_port(Address(one.path), known)
+
+        plugged(Adapter(one.path, "0001", "1-1"))
+        alone = known_at(one.path)
+        plugged(Adapter(two.path, "0001", "1-1"), Adapter(one.path, "0001", "1-2"))
+        assert port.usb_of(one.path) == "10c4:ea60 0001 at 1-2"
+        assert leads_to(one.path, alone) == two.path
+        assert leads_to(one.path, known_at(one.path)) == one.path
+
+
+def test_a_known_adapter_that_is_held_for_a_moment_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Right after hot-plug a port is root's alone, and then ModemManager's: it is lost, in the words of a refusal."""
+
+    class Adapter:
+        vid, pid, location, serial_number = 0x0403, 0x6001, "1-1.2", "A1"
+
+        def __init__(self, device: str) -> None:
+            self.device = device
+
+    def said(error: pytest.ExceptionInfo[LabError]) -> tuple[object, ...]:
+        return error.value.complaints
+
+    with LineSimulator(["cat"]) as line:
+        monkeypatch.setattr(port, "_comports", lambda: [Adapter(line.path)])
+        first = open_port(Address(line.path))
+        with pytest.raises(LinkRefused, match="is in use by") as refused:
+            open_port(Address(line.path))
+        with pytest.raises(LinkLost, match="is in use by") as lost:
+            open_port(Address(line.path), first.plugged)
+        assert said(refused) == said(lost)
+        first.close()
+
+        def forbidden(path: str) -> None:
+            raise PermissionError(13, "Permission denied")
+
+        monkeypatch.setattr(port, "_check", forbidden)
+        with pytest.raises(LinkRefused, match="may not be opened by user") as refused:
+            open_port(Address(line.path))
+        with pytest.raises(LinkLost, match="may not be opened by user") as lost:
+            open_port(Address(line.path), first.plugged)
+        assert said(refused) == said(lost)
 
 
 def test_a_refused_port_leaves_nothing_open(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,7 +15,7 @@ from runner.lab.where import state_root
 from runner.model.device import DeviceLine, DeviceType
 from runner.target.drivers import Request, make_target
 from runner.target.rate import lacking, rate_of
-from runner.target.serial.console_log import KEPT_BYTES, ConsoleLog
+from runner.target.serial.console_log import KEPT_BYTES, ConsoleLog, console_folder, console_path
 from runner.target.target import Target
 from runner.target.transports.base import Completed
 from runner.target.transports.local import LocalTransport
@@ -105,8 +105,8 @@ def test_what_was_heard_is_shown_by_device_console(runner: Callable[..., Any], l
     """As an emulated board's console is; before anything was heard, the command that hears something is named."""
     said = runner("--json", "device", "console", "wire", "--once")
     assert (said.exit_code, said.json["error"]["do"]) == (3, "runner exec EDGE-002 --device wire --quick")
-    folder = state_root() / "consoles" / "wire"
-    folder.mkdir(parents=True)
+    folder = console_folder(state_root(), "wire")
+    assert folder / "console.log" == console_path(state_root(), "wire")
     ConsoleLog(folder)(b"\x1b[31mboard login: ")
     assert runner("device", "console", "wire", "--once").out == "board login: \n"
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from runner.ondevice.channels import Conversation
+from runner.ondevice.channels import CLOSE, OPEN, REFUSED, STARTED, Conversation, Message
 from runner.ondevice.line import STOP, ready_words
 from runner.ondevice.reliable import Reliable
 from runner.target.bundle import supervisor_zip
@@ -174,6 +174,140 @@ def test_a_line_that_takes_nothing_is_a_lost_line_and_costs_no_processor() -> No
 
     asyncio.run(asyncio.wait_for(story(), 20))
     assert len(turns) < 20
+
+
+class Pair:
+    """A talk, and the other end's conversation in the hands of a test."""
+
+    def __init__(self) -> None:
+        self.near, self.far = os.openpty()
+        tty.setraw(self.far)
+        for fd in (self.near, self.far):
+            os.set_blocking(fd, False)
+        self.over = 0
+        self.talk = Talk(self.near, Conversation(Reliable(EPOCH, True, time.monotonic_ns())), lambda words: None, self._let_go)
+        self.other = Conversation(Reliable(EPOCH, False, time.monotonic_ns()))
+
+    def _let_go(self) -> None:
+        self.over += 1
+
+    async def heard(self, kind: int) -> list[Message]:
+        """What the other end hears up to a message of that kind; it acknowledges meanwhile."""
+        messages: list[Message] = []
+        while kind not in [message.kind for message in messages]:
+            with contextlib.suppress(BlockingIOError):
+                messages += self.other.receive(os.read(self.far, 65536), time.monotonic_ns())
+            self.say()
+            await asyncio.sleep(0.01)
+        return messages
+
+    def say(self) -> None:
+        while data := self.other.due(time.monotonic_ns()):
+            os.write(self.far, data)
+
+    def fill(self) -> None:
+        """The line takes nothing more of ours."""
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                os.write(self.near, bytes(4096))
+
+
+def paired(story: Callable[[Pair], Awaitable[None]]) -> None:
+    async def life() -> None:
+        pair = Pair()
+        try:
+            async with asyncio.timeout(60):
+                await story(pair)
+        finally:
+            pair.talk._end()
+            os.close(pair.near)
+            os.close(pair.far)
+
+    asyncio.run(life())
+
+
+def test_a_goodbye_that_is_heard_while_the_line_takes_nothing_is_the_end() -> None:
+    """What was to be written is not waited for: whoever waits hears why it is over, and the port is let go of."""
+
+    async def story(pair: Pair) -> None:
+        pair.fill()
+        opening = asyncio.ensure_future(pair.talk.open(["cat"], errors=False))
+        await asyncio.sleep(0)
+        pair.other.reliable.bye("it has had enough")
+        pair.say()
+        with pytest.raises(LinkLost, match="the other end has ended: it has had enough"):
+            await opening
+        assert pair.over == 1
+
+    paired(story)
+
+
+def test_a_command_whose_opening_is_given_up_is_closed() -> None:
+    """Cancelled before it is known to run: the other end is told, and the channel's number is free."""
+
+    async def story(pair: Pair) -> None:
+        opening = asyncio.ensure_future(pair.talk.open(["cat"], errors=False))
+        await pair.heard(OPEN)
+        opening.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await opening
+        assert not pair.talk._channels
+        await pair.heard(CLOSE)
+
+    paired(story)
+
+
+def test_a_command_that_is_refused_keeps_no_channel() -> None:
+    """However often one asks for it."""
+
+    async def story(pair: Pair) -> None:
+        for _ in range(3):
+            opening = asyncio.ensure_future(pair.talk.open(["nothing"], errors=False))
+            (asked,) = await pair.heard(OPEN)
+            pair.other.channels.tell(asked.channel, REFUSED, b'[2, "No such file"]')
+            pair.say()
+            with pytest.raises(NoSuchCommand, match="No such file"):
+                await opening
+        assert not pair.talk._channels
+
+    paired(story)
+
+
+def test_a_close_that_is_cancelled_lets_go_of_the_port_all_the_same() -> None:
+    """While the line takes no goodbye."""
+
+    async def story(pair: Pair) -> None:
+        pair.fill()
+        closing = asyncio.ensure_future(pair.talk.close("it is over"))
+        await asyncio.sleep(0)
+        closing.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await closing
+        assert pair.over == 1 and pair.talk.lost
+
+    paired(story)
+
+
+@pytest.mark.parametrize("how", ["closed", "lost"])
+def test_what_is_written_to_a_command_that_is_gone_is_an_error(how: str) -> None:
+    """LinkLost, and not a success that nobody sees fail; its input needs no end any more, and nothing is kept for it."""
+
+    async def story(pair: Pair) -> None:
+        opening = asyncio.ensure_future(pair.talk.open(["cat"], errors=False))
+        (asked,) = await pair.heard(OPEN)
+        pair.other.channels.tell(asked.channel, STARTED)
+        pair.say()
+        channel = await opening
+        if how == "closed":
+            channel.close()
+        else:
+            await pair.talk.close("it is over")
+        with pytest.raises(LinkLost, match="closed" if how == "closed" else "the serial line is lost"):
+            await channel.write(b"words")
+        channel.end_input()
+        assert not pair.talk.conversation.channels._turns
+
+    paired(story)
 
 
 def test_what_a_kernel_prints_in_between_is_kept_and_harms_nothing(tmp_path: Path) -> None:
