@@ -121,7 +121,7 @@ done
 
 # What hangs on USB is there when it has been found, which takes a slow host its time.
 tries=0
-while ! /etc/board/find && [ $tries -lt 1200 ]; do tries=$((tries + 1)); usleep 50000; done
+while ! /etc/board/find && [ $tries -lt 1200 ]; do tries=$((tries + 1)); sleep 0.05; done
 
 umask 077
 mkdir -p /root/.ssh /run/dropbear
