@@ -45,6 +45,10 @@ class Witness:
     def announce(self, stage: str) -> None:
         line = {**self._attempt, "stage": stage, "boottime_ns": boottime_ns()}
         os.write(self._fd, json.dumps(line, sort_keys=True).encode() + b"\n")
+        if os.isatty(self._fd):  # a serial port takes a line long before it has sent it
+            import termios
+
+            termios.tcdrain(self._fd)
 
 
 @dataclasses.dataclass

@@ -36,7 +36,7 @@ WRONG: dict[str, tuple[tuple[str, ...], str, str, str, str]] = {
     "unknown device": (
         ("exec", "EDGE-002", "--device", "qemu-pie"),
         "no device is called 'qemu-pie' (did you mean 'qemu-pi'?)",
-        "one of local, qemu-pi, qemu-serial, qemu-serial-uart, qemu-x86",
+        "one of local, qemu-pi, qemu-raspi3b, qemu-serial, qemu-serial-uart, qemu-x86",
         "--device",
         "runner device list",
     ),
@@ -124,6 +124,9 @@ def test_what_is_to_be_done_about_several_complaints_is_said_once(runner: Runner
         "qemu-serial": None,
         "qemu-serial-uart": None,
         "qemu-x86": "data0",
+        "qemu-serial": None,
+        "qemu-serial-uart": None,
+        "qemu-raspi3b": None,
     }
 
 

@@ -65,7 +65,7 @@ def test_the_entry_is_shown_with_all_it_asks_for(runner: Runner) -> None:
 def test_devices_say_what_a_cut_of_them_is(runner: Runner) -> None:
     """A process crash or a power loss, never mixed up."""
     rows = {row["name"]: row["cut"] for row in runner("--json", "device", "list").json["devices"]}
-    boards = dict.fromkeys(("qemu-pi", "qemu-x86", "qemu-serial", "qemu-serial-uart"), "power_loss")
+    boards = dict.fromkeys(("qemu-pi", "qemu-x86", "qemu-serial", "qemu-serial-uart", "qemu-raspi3b"), "power_loss")
     assert rows == {"local": "process_crash", **boards}
     assert "loss: power_loss" in runner("device", "show", "qemu-pi").out
 

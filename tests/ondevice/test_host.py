@@ -8,6 +8,7 @@ import enum
 import json
 import os
 import sys
+import termios
 import types
 from pathlib import Path
 from typing import Any
@@ -106,6 +107,17 @@ def test_outside_hears_of_a_stage_before_its_body_and_before_its_output(heard: H
     assert {**line, "boottime_ns": 0} == {
         "run": "R", "execution": "recovery-1", "life": 2, "boot": "b0", "stage": "ingest", "boottime_ns": 0,
     }  # fmt: skip
+
+
+def test_a_witness_behind_a_serial_port_has_the_line_when_the_body_begins(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What only waits to be sent would go with the power, and a stage that ran would be nobody's: the line is sent before it is done."""
+    ours, theirs = os.openpty()
+    sent: list[bytes] = []
+    monkeypatch.setattr(termios, "tcdrain", lambda fd: sent.append(os.read(ours, 4096)))
+    Witness(theirs, {"attempt": 1}).announce("sense")
+    os.close(theirs)
+    os.close(ours)
+    assert b'"stage": "sense"' in b"".join(sent)
 
 
 def test_a_stage_without_a_promise_kept_has_no_output(witness: Witness) -> None:

@@ -222,7 +222,7 @@ class Board:
     def _prepare(self, progress: Callable[[str], None]) -> None:
         """Everything that a keeper needs: tools, image, accelerator, folder, disk, and the file that says so."""
         refuse_missing_tools([self.spec.arch])
-        image = ensure_image(self.spec.arch, self.cache, progress)
+        image = ensure_image(self.spec.image, self.cache, progress)
         accelerator = choose_accelerator(self.spec, image, self.cache / "accelerators.json", progress)
         self._make_folder()
         for log in (self.console, self.disk_log, self.keeper_log, self.witness):

@@ -48,6 +48,7 @@ from runner.target.emulation.processes import (
 from runner.target.emulation.tap import Tap, open_tap
 
 LISTED_WRITES, CUT_WRITES = 4096, 64
+NO_NETWORK = "this machine has no network"
 LOOKING = ("facts", "disk")  # verbs that change nothing
 
 
@@ -179,7 +180,7 @@ class Keeper:
             self._power_ons += 1
             self._on_since = Moment.now()
             self._last_end = ""
-            say(f"power on {self._power_ons}: SSH at 127.0.0.1:{self._port}")
+            say(f"power on {self._power_ons}: " + (f"SSH at 127.0.0.1:{self._port}" if self._port else f"a login at {self._line}"))
         return {"port": self._port, "line": self._line, "power_ons": self._power_ons}
 
     async def cut(self, _: Reply) -> Reply:
@@ -249,7 +250,7 @@ class Keeper:
             "accelerator_reason": config.accelerator.reason,
             "image_digest": config.image.digest, "packages": config.image.packages,
             "qemu_version": tool_version(f"qemu-system-{config.spec.arch}"), "nbdkit_version": tool_version("nbdkit"),
-            "data_nic": "tap" if isinstance(self._tap, Tap) else "hub",
+            "data_nic": "tap" if isinstance(self._tap, Tap) else "hub" if config.spec.networked else "none",
             "data_nic_reason": "" if isinstance(self._tap, Tap) else self._tap,
             "data_namespace": f"/proc/{os.getpid()}/fd/{self._tap.namespace_fd}" if isinstance(self._tap, Tap) else "",
             "token": self._token, "lease_s": self._lease_s,
@@ -289,15 +290,16 @@ class Keeper:
         await until(self._nbd_socket.exists, self._disk, "the disk server")
 
     async def _start_machine(self) -> None:
+        networked = self._config.spec.networked
         if not isinstance(self._tap, Tap):
-            self._tap = open_tap()
+            self._tap = open_tap() if networked else NO_NETWORK
         if isinstance(self._tap, Tap):
             self._tap.drain()
         tap_fd = self._tap.tap_fd if isinstance(self._tap, Tap) else None
         for name in ("qmp.sock", SENSORS):
             Path(name).unlink(missing_ok=True)
-        self._port = free_port()
-        wiring = Wiring(f"runner-{self._token}", self._port, self._nbd_socket.name, tap_fd)
+        self._port = free_port() if networked else 0
+        wiring = Wiring(f"runner-{self._token}", self._port, self._nbd_socket.name, tap_fd, called=self._config.name)
         arguments = qemu_arguments(self._config.spec, self._config.image, wiring)
         self._machine = spawn(arguments, () if tap_fd is None else (tap_fd,))
         self._write_down()

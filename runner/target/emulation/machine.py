@@ -7,6 +7,9 @@
     sensors     unix socket, host to guest ───────────┘
     login       a pty, on request: the console itself, or a second line beside it
 
+A machine without virtio has its root on a memory card, its data disk and its witness on USB, neither network nor sensors from us,
+and a login on its console. What kinds there are stands in guest.py.
+
 Nothing here starts a board: `qemu_arguments` decides, the keeper acts.
 """
 
@@ -24,15 +27,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from runner.errors import AskError, LabError
+from runner.target.emulation.guest import KINDS, Kind
 from runner.target.emulation.image import SBIN, Image
 
 MANAGEMENT_MAC = "52:54:00:00:00:01"
 DATA_MAC = "52:54:00:00:00:02"
 PROBE_LIMIT_S = 15.0
-CONSOLES = {"aarch64": "ttyAMA0", "x86_64": "ttyS0"}
 KNOWN_ACCELERATORS = ("auto", "tcg", "kvm")
-# The second line: the PC's second UART; on `virt`, which has one, a virtio console. Device option, and its name in the guest.
-SECOND_LINES = {"aarch64": ("virtconsole,chardev=line", "hvc0"), "x86_64": ("isa-serial,chardev=line", "ttyS1")}
 KNOWN_LOGINS = ("", "console", "second")
 
 
@@ -52,17 +53,34 @@ class MachineSpec:
     login: str = ""
 
     def __post_init__(self) -> None:
-        if self.arch not in CONSOLES:
-            raise AskError(f"no emulated machine has the architecture {self.arch!r}", expected=" or ".join(CONSOLES))
+        known = sorted({kind.arch for kind in KINDS.values()})
+        if self.arch not in known or self.kind.arch != self.arch:
+            raise AskError(f"no emulated machine {self.machine} has the architecture {self.arch!r}", expected=" or ".join(known))
         if self.accelerator not in KNOWN_ACCELERATORS:
             raise AskError(f"accelerator {self.accelerator!r}", expected=" or ".join(KNOWN_ACCELERATORS))
         if self.login not in KNOWN_LOGINS:
             raise AskError(f"a login on {self.login!r}", expected=" or ".join(name or "nothing" for name in KNOWN_LOGINS))
+        if not self.networked and self.login != "console":
+            raise AskError(f"{self.machine} with {self.login or 'no'} login", expected="login: console: it has no other way in")
+
+    @property
+    def image(self) -> str:
+        """Which image it boots, and so which line of `KINDS` it is: that of its name, else that of its architecture."""
+        return self.machine if self.machine in KINDS else self.arch
+
+    @property
+    def kind(self) -> Kind:
+        return KINDS[self.image]
+
+    @property
+    def networked(self) -> bool:
+        """Whether it has NICs from us, and an SSH server."""
+        return self.kind.bus == "virtio"
 
     @property
     def login_tty(self) -> str:
         """The terminal's name in the guest."""
-        return {"": "", "console": CONSOLES[self.arch], "second": SECOND_LINES[self.arch][1]}[self.login]
+        return {"": "", "console": self.kind.console, "second": self.kind.second_line[1]}[self.login]
 
     @property
     def login_chardev(self) -> str:
@@ -89,6 +107,7 @@ class Wiring:
     host_key: str = "host_key"
     authorized_keys: str = "client_key.pub"
     hostname: str = "hostname"
+    called: str = ""  # what stands in that file, for a machine that can only be told in words
 
 
 @dataclass(frozen=True)
@@ -103,15 +122,28 @@ def qemu_arguments(spec: MachineSpec, image: Image, wiring: Wiring) -> list[str]
     """QEMU's whole command line for one board; pure. `spec.accelerator` must have been chosen."""
     if spec.accelerator == "auto":
         raise AskError("the accelerator was not chosen yet", expected="tcg or kvm", do="call choose_accelerator first")
-    data_net = "hubport,id=data,hubid=1" if wiring.tap_fd is None else f"tap,id=data,fd={wiring.tap_fd}"
+    words = [f"console={spec.kind.console}", "panic=5", "loglevel=7"]
     return [
         *_computer(spec, image),
-        "-append", f"console={CONSOLES[spec.arch]} panic=5 loglevel=7",
+        "-append", " ".join(words if spec.networked else [*words, *_told(spec, wiring)]),
         "-name", wiring.name,
-        "-drive", f"if=none,id=root,format=raw,readonly=on,file={_escaped(image.root)}",
-        "-device", "virtio-blk-pci,drive=root,serial=root",
+        *(_on_virtio(spec, image, wiring) if spec.networked else _on_usb(image)),
         "-drive", "if=none,id=data,format=raw,cache=writeback,detect-zeroes=off,discard=ignore,"
                   f"file=nbd+unix:///?socket={_escaped(wiring.nbd_socket)}",
+        "-chardev", f"file,id=witness,append=on,path={_escaped(wiring.witness)}",
+        "-chardev", _console(spec, wiring),
+        *["-serial", "null"] * spec.kind.uart,
+        "-serial", "chardev:console",
+        "-qmp", f"unix:{_escaped(wiring.qmp_socket)},server=on,wait=off",
+    ]  # fmt: skip
+
+
+def _on_virtio(spec: MachineSpec, image: Image, wiring: Wiring) -> list[str]:
+    """Disks, NICs, ports, and by fw_cfg what makes the board an individual."""
+    data_net = "hubport,id=data,hubid=1" if wiring.tap_fd is None else f"tap,id=data,fd={wiring.tap_fd}"
+    return [
+        "-drive", f"if=none,id=root,format=raw,readonly=on,file={_escaped(image.root)}",
+        "-device", "virtio-blk-pci,drive=root,serial=root",
         "-device", "virtio-blk-pci,drive=data,serial=data",
         "-netdev", f"user,id=mgmt,restrict=on,hostfwd=tcp:127.0.0.1:{wiring.ssh_port}-:22",
         "-device", f"virtio-net-pci,netdev=mgmt,mac={MANAGEMENT_MAC},romfile=",
@@ -119,18 +151,29 @@ def qemu_arguments(spec: MachineSpec, image: Image, wiring: Wiring) -> list[str]
         "-device", f"virtio-net-pci,netdev=data,mac={DATA_MAC},romfile=",
         "-device", "virtio-rng-pci",
         "-device", "virtio-serial-pci",
-        "-chardev", f"file,id=witness,append=on,path={_escaped(wiring.witness)}",
         "-device", "virtserialport,chardev=witness,name=witness",
         "-chardev", f"socket,id=sensors,path={_escaped(wiring.sensors)},server=on,wait=off",
         "-device", "virtserialport,chardev=sensors,name=sensors",
-        "-chardev", _console(spec, wiring),
-        "-serial", "chardev:console",
         *_login(spec),
-        "-qmp", f"unix:{_escaped(wiring.qmp_socket)},server=on,wait=off",
         "-fw_cfg", f"name=opt/stageflow/host_key,file={_escaped(wiring.host_key)}",
         "-fw_cfg", f"name=opt/stageflow/authorized_keys,file={_escaped(wiring.authorized_keys)}",
         "-fw_cfg", f"name=opt/stageflow/hostname,file={_escaped(wiring.hostname)}",
     ]  # fmt: skip
+
+
+def _on_usb(image: Image) -> list[str]:
+    """The root on a memory card, which QEMU refuses to have read-only: what is written to it goes with the machine. Disk and witness
+    on USB: the emulated card passes every write straight through and was never seen to be told to flush."""
+    return [
+        "-drive", f"if=sd,format=raw,snapshot=on,file={_escaped(image.root)}",
+        "-device", "usb-storage,drive=data,serial=data",
+        "-device", "usb-serial,chardev=witness,serial=witness",
+    ]  # fmt: skip
+
+
+def _told(spec: MachineSpec, wiring: Wiring) -> list[str]:
+    """What fw_cfg says elsewhere, on the kernel's command line."""
+    return [f"board.root={spec.kind.card}", f"board.hostname={wiring.called}", f"board.login={spec.login_tty}"]
 
 
 def _console(spec: MachineSpec, wiring: Wiring) -> str:
@@ -143,17 +186,18 @@ def _console(spec: MachineSpec, wiring: Wiring) -> str:
 def _login(spec: MachineSpec) -> list[str]:
     if not spec.login:
         return []
-    second = ["-chardev", "pty,id=line", "-device", SECOND_LINES[spec.arch][0]] if spec.login == "second" else []
+    second = ["-chardev", "pty,id=line", "-device", spec.kind.second_line[0]] if spec.login == "second" else []
     return [*second, "-fw_cfg", f"name=opt/stageflow/login,string={spec.login_tty}"]
 
 
 def _computer(spec: MachineSpec, image: Image) -> list[str]:
     """Processor, memory, kernel; no screen, no monitor and nothing from the user's QEMU configuration."""
     accelerator = "tcg,thread=multi" if spec.accelerator == "tcg" else spec.accelerator
+    tree = ["-dtb", str(image.device_tree)] if image.device_tree else []
     return [
         f"qemu-system-{spec.arch}", "-nodefaults", "-no-user-config", "-display", "none", "-monitor", "none",
         "-M", spec.machine, "-cpu", spec.cpu, "-smp", str(spec.cpus), "-m", f"{spec.memory_mib}M",
-        "-accel", accelerator, "-kernel", str(image.kernel), "-initrd", str(image.initrd),
+        "-accel", accelerator, "-kernel", str(image.kernel), "-initrd", str(image.initrd), *tree,
     ]  # fmt: skip
 
 
@@ -204,7 +248,7 @@ def choose_accelerator(spec: MachineSpec, image: Image, memory: Path, progress: 
 def _probe_kvm(spec: MachineSpec, image: Image) -> tuple[float | None, str]:
     """Boot kernel and initrd until the initrd speaks; (seconds or None, what was seen). Leaves no process."""
     small = MachineSpec(spec.arch, spec.machine, spec.cpu, 1, 256, "kvm")
-    arguments = [*_computer(small, image), "-append", f"console={CONSOLES[spec.arch]} board.probe", "-serial", "stdio"]
+    arguments = [*_computer(small, image), "-append", f"console={spec.kind.console} board.probe", "-serial", "stdio"]
     start = time.monotonic()
     try:
         done = subprocess.run(

@@ -72,6 +72,6 @@ class Config:
     def from_json(cls, text: str) -> Config:
         """The reverse of `to_json`."""
         raw = json.loads(text)
-        files = {name: Path(raw["image"][name]) for name in ("kernel", "initrd", "root")}
+        files = {name: Path(path) for name in ("kernel", "initrd", "root", "device_tree") if (path := raw["image"].get(name))}
         image, spec = Image(**{**raw["image"], **files}), MachineSpec(**raw["spec"])
         return cls(raw["name"], spec, image, Accelerator(**raw["accelerator"]))

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from fnmatch import fnmatch
 from pathlib import Path
 
 import pytest
 
 from runner.errors import AskError, LabError
-from runner.target.emulation import image
+from runner.target.emulation import guest, image
 
 
 def kernel_tables(folder: Path) -> Path:
@@ -65,3 +66,28 @@ def test_a_broken_build_leaves_no_image(tmp_path: Path, monkeypatch: pytest.Monk
     with pytest.raises(LabError, match="the mirror is gone"):
         image.ensure_image("x86_64", tmp_path, print)
     assert [path.name for path in tmp_path.iterdir()] == [".x86_64.lock"]
+
+
+def test_what_is_left_out_of_a_kernel_is_nothing_that_boards_are_here_for() -> None:
+    """Neither what a board boots from, nor what faults of disk and link are made of."""
+    wanted = ("fs/ext4", "drivers/mmc/core", "drivers/scsi/sd_mod.ko", "drivers/usb/dwc2", "drivers/md", "net/sched", "drivers/net/ifb.ko")
+    for name, kind in guest.KINDS.items():
+        assert not [(name, path) for path in wanted for pattern in kind.leave_out if fnmatch(path, pattern)]
+
+
+def test_a_device_tree_is_taken_out_of_the_packages_for_a_machine_that_wants_one(tmp_path: Path) -> None:
+    """It lies beside the kernel, both by the names that a machine line uses, and the board's own root has neither."""
+    tree, out = tmp_path / "tree", tmp_path / "out"
+    trees = tree / "usr/lib/linux-image-6.1/broadcom"
+    for folder in (trees, tree / "boot", out):
+        folder.mkdir(parents=True)
+    (trees / "bcm.dtb").write_bytes(b"tree")
+    (tree / "boot/vmlinuz-6.1").write_bytes(b"kernel")
+    image._take_kernel(tree, out, "6.1", "broadcom/bcm.dtb")
+    assert {path.name: path.read_bytes() for path in out.iterdir()} == {"kernel": b"kernel", "device_tree": b"tree"}
+    assert not (tree / "boot").exists() and not trees.exists()
+
+
+def test_each_kind_of_machine_has_a_recipe_of_its_own() -> None:
+    """Two that share an architecture share no image."""
+    assert len({image._recipe_digest(name) for name in guest.KINDS}) == len(guest.KINDS)

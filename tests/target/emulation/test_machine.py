@@ -15,6 +15,8 @@ from runner.target.emulation.machine import ARM64, X86_64, MachineSpec, Wiring, 
 IMAGE = Image("aarch64", Path("/c/kernel"), Path("/c/initrd"), Path("/c/root,1.ext4"), "digest", {})
 WIRING = Wiring(name="runner-T0", ssh_port=2201, nbd_socket="nbd-T0.sock")
 
+PI = MachineSpec("aarch64", "raspi3b", "cortex-a53", 4, 1024, "tcg", "console")
+
 
 def tcg(spec: MachineSpec) -> MachineSpec:
     return MachineSpec(**{**vars(spec), "accelerator": "tcg"})
@@ -72,6 +74,45 @@ def test_a_login_is_offered_where_it_is_asked_for(spec: MachineSpec, login: str,
     assert [value for value in values(line, "-fw_cfg") if "login" in value] == ([f"name=opt/stageflow/login,string={tty}"] if tty else [])
     assert (device in values(line, "-device")) is bool(device)
     assert ("pty,id=line" in values(line, "-chardev")) is (login == "second")
+
+
+def test_the_raspberry_pi_3b_has_its_own_card_and_the_rest_on_usb() -> None:
+    """Its root is its memory card, written to for this power-on alone; disk and witness are known by their serial numbers on USB; its
+    console is its second UART, with a tty on this host; and no virtio device, NIC or fw_cfg is told to a machine that has none."""
+    image = dataclasses.replace(IMAGE, device_tree=Path("/c/device_tree"))
+    line = qemu_arguments(PI, image, dataclasses.replace(WIRING, called="pi-1"))
+    assert values(line, "-M") == ["raspi3b"] and values(line, "-dtb") == ["/c/device_tree"]
+    root, data = values(line, "-drive")
+    assert root == "if=sd,format=raw,snapshot=on,file=/c/root,,1.ext4"
+    assert data == values(qemu_arguments(tcg(ARM64), IMAGE, WIRING), "-drive")[1], "what a cut loses is the same on every machine"
+    assert values(line, "-device") == ["usb-storage,drive=data,serial=data", "usb-serial,chardev=witness,serial=witness"]
+    assert values(line, "-serial") == ["null", "chardev:console"]
+    assert "pty,id=console,logfile=console.log,logappend=on" in values(line, "-chardev")
+    (told,) = values(line, "-append")
+    assert told == "console=ttyS1 panic=5 loglevel=7 board.root=mmcblk0 board.hostname=pi-1 board.login=ttyS1"
+    assert not values(line, "-netdev") + values(line, "-fw_cfg")
+
+
+@pytest.mark.parametrize(
+    ("arch", "machine", "image"),
+    [("aarch64", "virt", "aarch64"), ("aarch64", "virt-7.2", "aarch64"), ("x86_64", "pc", "x86_64"), ("aarch64", "raspi3b", "raspi3b")],
+)
+def test_a_machine_boots_the_image_of_its_name_or_else_of_its_architecture(arch: str, machine: str, image: str) -> None:
+    """So a machine that nobody named is taken for one with virtio, of which QEMU has many."""
+    assert MachineSpec(arch, machine, login="console").image == image
+
+
+@pytest.mark.parametrize("login", ["", "second"])
+def test_a_machine_without_a_network_wants_its_login_on_the_console(login: str) -> None:
+    """One that nobody could reach is refused before it has power."""
+    with pytest.raises(AskError, match="login: console"):
+        MachineSpec("aarch64", "raspi3b", login=login)
+
+
+def test_a_machine_of_another_architecture_is_refused() -> None:
+    """Its image would be one that it cannot run."""
+    with pytest.raises(AskError, match="raspi3b"):
+        MachineSpec("x86_64", "raspi3b", login="console")
 
 
 def test_an_unchosen_accelerator_is_refused() -> None:
