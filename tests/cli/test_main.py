@@ -124,8 +124,6 @@ def test_what_is_to_be_done_about_several_complaints_is_said_once(runner: Runner
         "qemu-serial": None,
         "qemu-serial-uart": None,
         "qemu-x86": "data0",
-        "qemu-serial": None,
-        "qemu-serial-uart": None,
         "qemu-raspi3b": None,
     }
 
