@@ -15,9 +15,10 @@ from runner.target.conformance import check_transport
 from runner.target.drivers import Request, make_target
 
 pytestmark = pytest.mark.qemu
+UNRENEWED_S = 1800.0  # nobody renews a board here, and one of four processors boots for minutes beside others
 
 
-@pytest.mark.parametrize("name", ["qemu-serial", "qemu-serial-uart"])
+@pytest.mark.parametrize("name", ["qemu-serial", "qemu-serial-uart", pytest.param("qemu-raspi3b", marks=pytest.mark.long)])
 def test_it_conforms_and_survives_a_cut(tmp_path: Path, name: str) -> None:
     """Every promise of a transport over the line alone; after a power cut the supervisor is found again; then the board is gone."""
     found = find_device(Asked(entry="", device=name), Reader(Lab(builtin_root(), tmp_path, builtin=True)))
@@ -28,6 +29,8 @@ def test_it_conforms_and_survives_a_cut(tmp_path: Path, name: str) -> None:
     async def scenario() -> dict[str, object]:
         target = await make_target(request)
         try:
+            await target.power.on()
+            await target.power.keep_on(UNRENEWED_S)
             await (await target.bring_up(lambda text: None)).close()
             await target.transport.close()
             await check_transport(lambda: target.transport)
