@@ -7,7 +7,7 @@ what was not flushed is gone.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -74,11 +74,18 @@ class QemuPower:
     async def cut(self) -> dict[str, Any]:
         """Freeze, kill the disk server, kill the machine; `writes_lost` is what the volatile cache took with it."""
         facts = asdict(await self._board.cut())
+        self._forget_the_tty()
         lost = {"count": facts.pop("writes_lost_count"), "bytes": facts.pop("writes_lost_bytes"), "first": facts.pop("writes_lost")}
         return {"method": "SIGSTOP machine, SIGKILL disk server, SIGKILL machine", "writes_lost": lost, **facts}
 
     async def off(self) -> None:
         await self._board.off()
+        self._forget_the_tty()
+
+    def _forget_the_tty(self) -> None:
+        """Its number is free from here on, and the next board on this machine may have it."""
+        if self._endpoint is not None:
+            self._endpoint = replace(self._endpoint, line="")
 
     async def renew(self, duration_s: float) -> None:
         await self._board.renew(duration_s)

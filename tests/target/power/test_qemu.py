@@ -9,12 +9,14 @@ import subprocess
 import sys
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
+from runner.target.emulation.messages import CutFacts, Moment
 from runner.target.power.qemu import QemuPower
 
+MOMENT = Moment.now()
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 
 
@@ -50,3 +52,24 @@ def test_the_hosts_wait_is_a_figure_or_nothing(tmp_path: Path) -> None:
 def test_what_heat_holds_up_is_no_wait_for_a_processor(tmp_path: Path) -> None:
     """A restart under heat is not excused by the heat."""
     assert asyncio.run(power_of(os.getpid(), tmp_path, held_s=1e6).waited_s()) == 0.0
+
+
+def test_a_board_without_power_has_no_tty(tmp_path: Path) -> None:
+    """The number of its tty is free then, and another board's next: nobody may type there for this one."""
+
+    async def story(ended: str) -> list[str]:
+        async def on() -> Any:
+            return SimpleNamespace(host="127.0.0.1", port=0, user="root", host_public_key="", client_key=tmp_path, line="/dev/pts/7")
+
+        async def nothing(*_: Any) -> Any:
+            return CutFacts(MOMENT, MOMENT, MOMENT, 0, 0, 0, 0, 0, (), signal.SIGKILL, signal.SIGKILL)
+
+        power = power_of(os.getpid(), tmp_path)
+        power._board = cast(Any, SimpleNamespace(start=nothing, on=on, cut=nothing, off=nothing))
+        await power.on()
+        found = [power.endpoint()]
+        await getattr(power, ended)()
+        found.append(power.endpoint())
+        return [endpoint.line for endpoint in found if endpoint]
+
+    assert [asyncio.run(story(ended)) for ended in ("cut", "off")] == [["/dev/pts/7", ""]] * 2
