@@ -1088,7 +1088,9 @@ def test_a_supervisor_that_was_killed_before_it_told_of_an_end_tells_it_when_it_
 def hot(device: Device, milli_c: int | str) -> dict[str, Any]:
     """A program that is to end at 85 °C of a sensor that says `milli_c`; a file stands for a real board's sensor."""
     sensor = device.place.parent / "temp"
-    sensor.write_text(f"{milli_c}\n")
+    new = sensor.with_name("temp.new")
+    new.write_text(f"{milli_c}\n")
+    new.replace(sensor)  # a board's sensor is never empty for a moment
     return program(device.place, "thermal-1", hot={"sensor": str(sensor), "at_milli_c": 85_000})
 
 

@@ -145,8 +145,14 @@ def holders(path: str, proc: Path = Path("/proc")) -> Iterator[tuple[int, str]]:
     for folder in proc.iterdir():
         if folder.name.isdecimal() and int(folder.name) != os.getpid():
             with contextlib.suppress(OSError):
-                if any(_is_open(entry, device) for entry in (folder / "fd").iterdir()):
+                if not _becomes_another(folder) and any(_is_open(entry, device) for entry in (folder / "fd").iterdir()):
                     yield int(folder.name), (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode("utf-8", "replace").strip()
+
+
+def _becomes_another(folder: Path) -> bool:
+    """Is it a child that we have just forked? It has what we had open then, until it is the program that we start."""
+    parent = int((folder / "stat").read_text(errors="replace").rpartition(")")[2].split()[1])
+    return parent == os.getpid() and (folder / "cmdline").read_bytes() == Path("/proc/self/cmdline").read_bytes()
 
 
 def _is_open(entry: Path, device: int) -> bool:

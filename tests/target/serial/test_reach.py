@@ -351,6 +351,23 @@ def test_a_port_in_use_is_said_to_be_so_and_by_whom() -> None:
         open_port(Address(line.path)).close()
 
 
+def test_a_child_that_is_just_being_forked_does_not_hold_the_port() -> None:
+    """Whatever we start has our port for the moment before it is another program; on a busy machine that moment is long."""
+    with LineSimulator(["cat"]) as line:
+        before = open_port(Address(line.path))
+        child = os.fork()
+        if child == 0:
+            signal.pause()
+        try:
+            before.close()
+            assert any(os.stat(each).st_rdev == os.stat(line.path).st_rdev for each in Path(f"/proc/{child}/fd").iterdir())
+            assert list(holders(line.path)) == []
+            open_port(Address(line.path)).close()
+        finally:
+            os.kill(child, signal.SIGKILL)
+            os.waitpid(child, 0)
+
+
 def test_silence_is_not_the_end_of_a_port() -> None:
     """A read that finds nothing says so, also after the rate was changed; b"" means that the adapter is gone."""
     with LineSimulator(["cat"]) as line:

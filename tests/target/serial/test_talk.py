@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import fcntl
 import os
+import struct
 import sys
 import termios
 import time
@@ -26,6 +28,7 @@ from runner.target.transports.serial import SerialTransport
 
 pytestmark = pytest.mark.real
 EPOCH = b"talk"
+TTY_HOLDS = 4095  # bytes that a raw terminal of Linux keeps for its reader (N_TTY_BUF_SIZE less one)
 
 
 @contextlib.contextmanager
@@ -161,9 +164,7 @@ def test_a_line_that_takes_nothing_is_a_lost_line_and_costs_no_processor() -> No
         near, far = os.openpty()
         tty.setraw(far)
         os.set_blocking(near, False)
-        with contextlib.suppress(BlockingIOError):
-            while True:
-                os.write(near, bytes(4096))
+        fill(near, far)
         talk = Talk(near, Conversation(Reliable(EPOCH, True, time.monotonic_ns(), silence_limit_s=1.5)), lambda words: None)
         turn, talk.turn = talk.turn, lambda: (turns.append(1), turn())[1]  # type: ignore[func-returns-value, method-assign]
         with pytest.raises(LinkLost, match=r"acknowledged nothing for 1\.5 s"):
@@ -174,6 +175,23 @@ def test_a_line_that_takes_nothing_is_a_lost_line_and_costs_no_processor() -> No
 
     asyncio.run(asyncio.wait_for(story(), 20))
     assert len(turns) < 20
+
+
+def fill(near: int, far: int) -> None:
+    """Until the kernel takes nothing more: once what `far` can hold has moved there, nothing makes room behind our back."""
+    for _ in range(2):
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                os.write(near, bytes(4096))
+        deadline = time.monotonic() + 20
+        while waiting(far) < TTY_HOLDS:
+            assert time.monotonic() < deadline
+            time.sleep(0.001)
+
+
+def waiting(far: int) -> int:
+    """Bytes that can be read at this end now."""
+    return int(struct.unpack("i", fcntl.ioctl(far, termios.FIONREAD, bytes(4)))[0])
 
 
 class Pair:
@@ -207,9 +225,7 @@ class Pair:
 
     def fill(self) -> None:
         """The line takes nothing more of ours."""
-        with contextlib.suppress(BlockingIOError):
-            while True:
-                os.write(self.near, bytes(4096))
+        fill(self.near, self.far)
 
 
 def paired(story: Callable[[Pair], Awaitable[None]]) -> None:
