@@ -179,10 +179,10 @@ def test_a_line_that_takes_nothing_is_a_lost_line_and_costs_no_processor() -> No
 
 def fill(near: int, far: int) -> None:
     """Until the kernel takes nothing more: once what `far` can hold has moved there, nothing makes room behind our back."""
-    for _ in range(2):
+    for size in (4096, 4096, 16):  # where much has no room, little may
         with contextlib.suppress(BlockingIOError):
             while True:
-                os.write(near, bytes(4096))
+                os.write(near, bytes(size))
         deadline = time.monotonic() + 20
         while waiting(far) < TTY_HOLDS:
             assert time.monotonic() < deadline
