@@ -1,4 +1,4 @@
-"""Meters with names that no file can bear, half of it alarms, and a disk that is full all the time."""
+"""Meters with names that no file can bear, half of it alarms, and a disk on which no file can be made."""
 
 from stageflow import Pipeline, StageKind
 

@@ -1,4 +1,4 @@
-"""Five times the readings on a board that is as small as they come: it takes longer, and no more memory."""
+"""Five times the readings on a board that is as small as they come, with no room for them: it takes longer, and no more memory."""
 
 from stageflow import Pipeline, StageKind
 
