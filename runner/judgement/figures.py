@@ -23,3 +23,14 @@ def is_figure(value: Any, least: float = 0, most: float = MOST) -> bool:
 
 def is_number(value: Any, most: float = MOST) -> bool:
     return type(value) in (int, float) and abs(value) <= most
+
+
+def number_of(value: Any) -> Any:
+    """A number, or None for what is none: a gap, never a zero."""
+    return value if is_number(value) else None
+
+
+def part_of(said: dict[str, Any], key: str) -> dict[str, Any]:
+    """What stands under a key, if it is an object at all: a device says what it likes."""
+    part = said.get(key)
+    return part if isinstance(part, dict) else {}

@@ -11,14 +11,13 @@ A scarcity that was not reached says nothing about the software under test: the 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from datetime import datetime
 from typing import Any
 
-from runner.judgement import side_by_side
+from runner.judgement import clocks, side_by_side
 from runner.judgement.asked import constant, named
 from runner.judgement.checks import Problem
 from runner.judgement.evidence import Evidence, Execution
-from runner.judgement.figures import is_number
+from runner.judgement.figures import number_of, part_of
 from runner.judgement.links import note, was_there
 from runner.judgement.side_by_side import compared
 from runner.judgement.windows import Window, windows
@@ -28,14 +27,11 @@ from runner.ondevice.scarce_figures import ERRORS, quota_of
 Row = dict[str, Any]
 
 SHARE_TOLERANCE = 0.20  # of a share of a core, against what a busy process got
-CLOCK_TOLERANCE_S, CLOCK_ITSELF_PPM = 2.0, 500.0  # a reading's own error, and what any clock drifts by itself
-DRIFT_STEP_S, READ_S = 0.1, 0.005  # a drift moves the clock so often; between two clocks that are read a slow board may lose so much
 MIB = 1 << 20
 NO_ROOM_BYTES = 64 << 10  # a full disk has no more in one reading at least: what an application removes there is room again
 _ALL_USED = {"full": ("free_bytes", NO_ROOM_BYTES, "bytes"), "no_inodes": ("free_inodes", 0, "inodes")}
 _SPOILT = {"read_only": ("read_only", "read-only"), "io_errors": ("fails", "failing")}
 READ_BEFORE_NS = 200_000_000  # figures are read before their record has its time: on a slow board by some milliseconds
-ON_A_CLOCK_S, ON_A_CLOCK = 1.0, 3  # for so long, and so often, a clock is looked at before anybody knows its drift
 
 
 def rows(evidence: Evidence, execution: Execution) -> list[Row]:
@@ -83,11 +79,11 @@ def compare(faults: list[Row], before: Row, during: Row) -> list[Row]:
     found = []
     for fault in faults:
         if fault["fault"] == "resources":
-            found += _limits(fault, _part(during, "confined")) + _tried_limits(fault, _part(during, "tried"))
+            found += _limits(fault, part_of(during, "confined")) + _tried_limits(fault, part_of(during, "tried"))
         elif fault["fault"] == "disk":
-            found.append(_tried_disk(fault, _part(during, "disk")))
+            found.append(_tried_disk(fault, part_of(during, "disk")))
         elif fault["fault"] == "clock":
-            found += _clock(fault, before, during)
+            found += clocks.compare(fault, before, during)
     return found
 
 
@@ -102,16 +98,16 @@ def _limits(fault: Row, figures: Row) -> list[Row]:
 def _tried_limits(fault: Row, tried: Row) -> list[Row]:
     found = []
     if fault.get("memory_mib") is not None:
-        said, asked = _part(tried, "memory"), fault["memory_mib"] * MIB
-        kills, peak = _number(said.get("oom_kills")), _number(said.get("memory_peak_bytes"))
+        said, asked = part_of(tried, "memory"), fault["memory_mib"] * MIB
+        kills, peak = number_of(said.get("oom_kills")), number_of(said.get("memory_peak_bytes"))
         measured = f"killed {kills or 0} times, peak {_mib(peak)}" if said else "nobody tried"
         within = bool(kills) and said.get("killed") is True and (peak is None or peak <= asked)
         found.append(compared("who wants more memory", f"killed at {_mib(asked)}", measured, "", within))
     if fault.get("cpu_share") is not None:
-        found.append(_share(float(fault["cpu_share"]), _part(tried, "cpu")))
+        found.append(_share(float(fault["cpu_share"]), part_of(tried, "cpu")))
     if fault.get("processes") is not None:
-        said = _part(tried, "processes")
-        started, refused = _number(said.get("started")), _number(said.get("refused"))
+        said = part_of(tried, "processes")
+        started, refused = number_of(said.get("started")), number_of(said.get("refused"))
         measured = f"{started} and then refused {refused} times" if said else "nobody tried"
         found.append(compared("processes at once", str(fault["processes"]), measured, "", started == fault["processes"] and bool(refused)))
     return found
@@ -120,7 +116,7 @@ def _tried_limits(fault: Row, tried: Row) -> list[Row]:
 def _share(asked: float, said: Row) -> Row:
     """One busy process gets no more than one core, whatever its group may have."""
     wanted = min(1.0, asked)
-    free, got = [_number(said.get(key)) for key in ("before", "after")], _number(said.get("during"))
+    free, got = [number_of(said.get(key)) for key in ("before", "after")], number_of(said.get("during"))
     what, tolerance = "a busy process gets", f"{SHARE_TOLERANCE:.0%}"
     if got is None or None in free:
         return compared(what, f"{wanted:g} of a core", "nobody tried", tolerance, False)
@@ -128,7 +124,7 @@ def _share(asked: float, said: Row) -> Row:
     words = f"{got:.3f}; {least:.3f} without the limit, a moment before and after"
     if asked < 1 and least < wanted * (1 + SHARE_TOLERANCE):
         return compared(what, f"{wanted:g} of a core", f"{words}: the machine is too busy to tell", tolerance, False)
-    held = abs(got - wanted) <= SHARE_TOLERANCE * wanted and bool(_number(said.get("throttled_periods")))
+    held = abs(got - wanted) <= SHARE_TOLERANCE * wanted and bool(number_of(said.get("throttled_periods")))
     return compared(what, f"{wanted:g} of a core", words, tolerance, held if asked < 1 else got <= asked)
 
 
@@ -139,72 +135,6 @@ def _tried_disk(fault: Row, disk: Row) -> Row:
     within = disk.get("tried") in expected
     within = within and (what != "full" or disk.get("free_bytes") == 0) and (what != "no_inodes" or disk.get("free_inodes") == 0)
     return compared("a file on the small disk", " or ".join(expected), measured if disk else "no such disk", "", within)
-
-
-def _clock(fault: Row, before: Row, during: Row) -> list[Row]:
-    """The wall clock against the boot-time clock, now and before; of a drift two looks, some time apart."""
-    was, now = offset_s(_part(before, "clock")), offset_s(_part(during, "clock"))
-    if was is None or now is None:
-        return [compared("the clock", "wrong", "nobody looked", "", False)]
-    found = []
-    drift = float(fault.get("drift_ppm") or 0.0)
-    then_s, boottime_s = (_boottime_s(_part(each, "clock")) for each in (before, during))
-    if _jumps(fault):
-        low, high = _offsets(fault, was, then_s, boottime_s)
-        spare = CLOCK_TOLERANCE_S + abs(drift) / 1e6 * abs(boottime_s - then_s)
-        within = low - spare <= now <= high + spare
-        found.append(compared("the clock is off", _moment(fault), f"{now - was:+.1f} s", f"{spare:.1f} s", within))
-    later = _part(during, "clock_later")
-    if drift:
-        later_s, span_s = offset_s(later), _boottime_s(later) - boottime_s
-        if later_s is None or span_s < ON_A_CLOCK_S:
-            return [*found, compared("the clock drifts", f"{drift:+g} ppm", "nobody looked twice", "", False)]
-        measured, tolerance = (later_s - now) / span_s * 1e6, drift_tolerance_ppm(drift, span_s)
-        near = abs(measured - drift) <= tolerance
-        found.append(compared("the clock drifts", f"{drift:+g} ppm", f"{measured:+.0f} ppm", f"{tolerance:.0f} ppm", near))
-    return found
-
-
-def drift_tolerance_ppm(drift: float, span_s: float) -> float:
-    """How far off a drift may be that was looked at for so long: at both ends it is a step behind at most, and each look has its error.
-
-    Never more than half of what was asked: a clock that does not drift, or drifts the other way, is within of nothing.
-    """
-    ends = 2 * (DRIFT_STEP_S * abs(drift) + READ_S * 1e6) / span_s
-    return min(abs(drift) / 2, max(CLOCK_ITSELF_PPM, 0.1 * abs(drift), ends))
-
-
-def offset_s(clock: Row) -> float | None:
-    """How far a wall clock is ahead of the boot-time clock."""
-    wall, boot = _number(clock.get("wall_ns")), _number(clock.get("boottime_ns"))
-    return None if wall is None or boot is None else (wall - boot) / 1e9
-
-
-def _jumps(fault: Row) -> bool:
-    return bool(fault.get("to") or fault.get("jump_s"))
-
-
-def _moment(fault: Row) -> str:
-    return str(fault["to"]) if fault.get("to") else f"{float(fault.get('jump_s') or 0.0):+.1f} s"
-
-
-def _offsets(fault: Row, was_s: float, earliest_s: float, latest_s: float) -> tuple[float, float]:
-    """How far ahead of the boot-time clock it may be, having been set at some time between two moments of that clock.
-
-    A moment before the boot cannot be had: there it stands at the boot.
-    """
-    if not fault.get("to"):
-        offset = max(0.0, was_s + float(fault.get("jump_s") or 0.0))
-        return offset, offset
-    try:
-        to_s = datetime.fromisoformat(str(fault["to"])).timestamp()
-    except ValueError:
-        return 1.0, 0.0
-    return max(0.0, to_s - latest_s), max(0.0, to_s - earliest_s)
-
-
-def _boottime_s(clock: Row) -> float:
-    return float(_number(clock.get("boottime_ns")) or 0) / 1e9
 
 
 # ---- in the device's own figures -------------------------------------------------------------------------------------------------
@@ -220,7 +150,9 @@ def in_figures(program: str, fault: Row, records: list[Record], spans: list[Wind
     if fault["fault"] == "disk":
         return [_readings_of_disk(program, str(fault["what"]), list(_figures(inside, "disk")))]
     if fault["fault"] == "clock":
-        return _readings_of_clock(program, fault, within, before)
+        if not within:
+            return [] if constant(fault) else [_unread(program)]
+        return clocks.in_records(program, fault, within, {span.boot: clocks.ahead_s(span.boot, records, spans, before) for span in spans})
     return []
 
 
@@ -238,10 +170,10 @@ def _readings_of_limits(program: str, fault: Row, readings: list[Row]) -> list[R
         measured = f"in {len(readings)} readings" if not other else f"{said_of(other[0])} in {len(other)} of {len(readings)} readings"
         found.append(compared(f"{program}, limit of {what}", said_of(asked), measured, "", not other))
     if fault.get("memory_mib") is not None:
-        peaks = [peak for reading in readings if (peak := _number(reading.get("memory_peak_bytes"))) is not None]
+        peaks = [peak for reading in readings if (peak := number_of(reading.get("memory_peak_bytes"))) is not None]
         peak, asked_bytes = max(peaks, default=None), fault["memory_mib"] * MIB
         met = peak is None or MIB <= peak <= asked_bytes
-        kills = max((_number(reading.get("oom_kills")) or 0 for reading in readings), default=0)
+        kills = max((number_of(reading.get("oom_kills")) or 0 for reading in readings), default=0)
         said_kills = f", {kills} killed" if kills else ""
         found.append(compared(f"{program}, peak of memory", f"at most {_mib(asked_bytes)}", f"{_mib(peak)}{said_kills}", "", met))
     return found
@@ -254,7 +186,7 @@ def _readings_of_disk(program: str, what: str, readings: list[Row]) -> Row:
     name = f"{program}, the small disk"
     if what in _ALL_USED:
         key, most, word = _ALL_USED[what]
-        left = min((value for reading in readings if (value := _number(reading.get(key))) is not None), default=None)
+        left = min((value for reading in readings if (value := number_of(reading.get(key))) is not None), default=None)
         measured = f"{'unknown' if left is None else left} free at the least, in {len(readings)} readings"
         return compared(name, f"at most {most} {word} free, once", measured, "", left is not None and left <= most)
     key, word = _SPOILT.get(what, (what, what))
@@ -265,58 +197,6 @@ def _readings_of_disk(program: str, what: str, readings: list[Row]) -> Row:
 
 def _unread(program: str) -> Row:
     return compared(f"{program}, readings", "at least one", "none", "", False)
-
-
-def _readings_of_clock(program: str, fault: Row, within: list[tuple[Record, Window]], before: Row) -> list[Row]:
-    """Every record bears both clocks: each is a look, and together they show how it drifts."""
-    was = offset_s(_part(before, "clock"))
-    if was is None:
-        return []
-    if not within:
-        return [] if constant(fault) else [_unread(program)]
-    drift = float(fault.get("drift_ppm") or 0.0)
-    found = _readings_of_drift(program, fault, drift, within) if drift else []
-    if not _jumps(fault):
-        return found
-    other = []
-    for record, span in within:
-        low, high = _offsets(fault, was, span.since_ns / 1e9, span.from_ns / 1e9)
-        gone = [drift / 1e6 * (record.boottime_ns - began_ns) / 1e9 for began_ns in (span.since_ns, span.from_ns)]
-        off = (record.wall_ns - record.boottime_ns) / 1e9
-        if not low + min(gone) - CLOCK_TOLERANCE_S <= off <= high + max(gone) + CLOCK_TOLERANCE_S:
-            other.append(off - was)
-    measured = f"in {len(within)} records" if not other else f"{other[0]:+.1f} s in {len(other)} of {len(within)} records"
-    return [compared(f"{program}, the clock is off", _moment(fault), measured, f"{CLOCK_TOLERANCE_S:g} s", not other), *found]
-
-
-def _readings_of_drift(program: str, fault: Row, drift: float, within: list[tuple[Record, Window]]) -> list[Row]:
-    """The line through each window's records: one that is far from what was asked is the one that is told.
-
-    Where no window has enough of them, what is on all along was looked at twice, and of what comes and goes nobody knows.
-    """
-    seen: dict[Window, list[Record]] = {}
-    for record, span in within:
-        seen.setdefault(span, []).append(record)
-    drifts = []
-    for records in seen.values():
-        span_s = (max(each.boottime_ns for each in records) - min(each.boottime_ns for each in records)) / 1e9
-        if len(records) >= ON_A_CLOCK and span_s >= ON_A_CLOCK_S:
-            drifts.append((_slope_ppm(records), drift_tolerance_ppm(drift, span_s), len(records)))
-    what, asked = f"{program}, the clock drifts", f"{drift:+g} ppm"
-    if not drifts:
-        return [] if constant(fault) else [compared(what, asked, f"{len(within)} records: too few to tell", "", False)]
-    measured, tolerance, count = max(drifts, key=lambda each: abs(each[0] - drift) / each[1])
-    near = abs(measured - drift) <= tolerance
-    return [compared(what, asked, f"{measured:+.0f} ppm, by {count} records", f"{tolerance:.0f} ppm", near)]
-
-
-def _slope_ppm(records: list[Record]) -> float:
-    """Of the wall clock against the boot-time clock, by least squares."""
-    first = records[0]
-    at = [(each.boottime_ns - first.boottime_ns) / 1e9 for each in records]
-    off = [(each.wall_ns - each.boottime_ns - first.wall_ns + first.boottime_ns) / 1e3 for each in records]
-    mean_at, mean_off = sum(at) / len(at), sum(off) / len(off)
-    return sum((x - mean_at) * (y - mean_off) for x, y in zip(at, off, strict=True)) / sum((x - mean_at) ** 2 for x in at)
 
 
 def _figures(records: list[Record], part: str) -> Iterator[Row]:
@@ -336,17 +216,10 @@ def last_figures(execution: Execution) -> Row:
 def restored(before: Row, after: Row) -> list[Row]:
     """Nothing of it is left, and the clock is what it was, as far as clocks are."""
     found = [
-        compared(what, "gone", "gone" if not _part(after, key) else "still there", "", key in after and not _part(after, key))
+        compared(what, "gone", "gone" if not part_of(after, key) else "still there", "", key in after and not part_of(after, key))
         for what, key in (("the group", "confined"), ("the small disk", "disk"))
     ]
-    was, now = offset_s(_part(before, "clock")), offset_s(_part(after, "clock"))
-    off = None if was is None or now is None else now - was
-    passed_s = abs(_boottime_s(_part(after, "clock")) - _boottime_s(_part(before, "clock")))
-    tolerance = CLOCK_TOLERANCE_S + CLOCK_ITSELF_PPM / 1e6 * passed_s
-    measured = "nobody looked" if off is None else f"{off:+.1f} s"
-    another_boot = before.get("boot_id") != after.get("boot_id")  # then it began anew, and what it shows is the board's own affair
-    within = off is not None and (another_boot or abs(off) <= tolerance)
-    return [*found, compared("the clock", "as it was", measured, f"{tolerance:.1f} s", within)]
+    return [*found, clocks.restored(before, after)]
 
 
 # ---- inside ----------------------------------------------------------------------------------------------------------------------
@@ -356,18 +229,18 @@ def _asked(fault: Row) -> list[tuple[str, Callable[[Row], Any], Any, Callable[[A
     """What is limited: its name, its figure in a reading, what is asked of that, and how to say it."""
     found: list[tuple[str, Callable[[Row], Any], Any, Callable[[Any], str]]] = []
     if fault.get("memory_mib") is not None:
-        found.append(("memory", lambda said: _number(said.get("memory_limit_bytes")), fault["memory_mib"] * MIB, _mib))
+        found.append(("memory", lambda said: number_of(said.get("memory_limit_bytes")), fault["memory_mib"] * MIB, _mib))
     if fault.get("cpu_share") is not None:
         found.append(("processor time", _granted, _as_made(float(fault["cpu_share"])), _of_a_core))
     if fault.get("processes") is not None:
-        found.append(("processes", lambda said: _number(said.get("processes_limit")), fault["processes"], str))
+        found.append(("processes", lambda said: number_of(said.get("processes_limit")), fault["processes"], str))
     return found
 
 
 def _granted(said: Row) -> float | None:
     """The share of a core that a reading's quota is. Where a period is too short for a slow device to keep up with, its kernel makes
     quota and period longer by the same factor (`sched_cfs_period_timer`)."""
-    quota, period = _number(said.get("cpu_quota_us")), _number(said.get("cpu_period_us"))
+    quota, period = number_of(said.get("cpu_quota_us")), number_of(said.get("cpu_period_us"))
     return round(quota / period, 4) if quota is not None and period else None
 
 
@@ -381,19 +254,9 @@ def _as_made(share: float) -> float:
     return round(quota / period, 4)
 
 
-def _part(said: Row, key: str) -> Row:
-    part = said.get(key)
-    return part if isinstance(part, dict) else {}
-
-
-def _number(value: Any) -> Any:
-    """A number, or None for what is none: a gap, never a zero."""
-    return value if is_number(value) else None
-
-
 def _mib(value: float | None) -> str:
     return "unknown" if value is None else f"{value / MIB:.1f} MiB"
 
 
 def _bytes(value: Any) -> str:
-    return f"{value} bytes" if _number(value) is not None else "unknown bytes"
+    return f"{value} bytes" if number_of(value) is not None else "unknown bytes"

@@ -13,8 +13,7 @@ from typing import Any
 
 from runner.errors import LabError
 from runner.farm import health
-from runner.judgement import scarcity as judged
-from runner.judgement import side_by_side
+from runner.judgement import clocks, side_by_side
 from runner.model.profile import Scarcity
 from runner.story import scarcity
 from runner.story.arming import SPARE_S, arm
@@ -98,7 +97,7 @@ async def _hold(
 def now(state: Row) -> list[Row]:
     """What the device says, where nothing was asked."""
     versions = state.get("versions") or {}
-    offset_s = judged.offset_s(state.get("clock") or {})
+    offset_s = clocks.offset_s(state.get("clock") or {})
     return [
         {"what": "control groups", "measured": ", ".join(f"{name} (v{version})" for name, version in sorted(versions.items())) or "none"},
         {"what": "wall clock ahead of boot-time clock", "measured": "unknown" if offset_s is None else f"{offset_s:.1f} s"},

@@ -226,6 +226,29 @@ def test_every_record_is_a_look_at_the_clock() -> None:
     assert figures(reading(5), reading(500), spans=open_end, fault=fault) != []
 
 
+def test_a_clock_that_was_cut_is_held_to_what_it_is_in_its_new_boot() -> None:
+    """A board's start makes of its clock what it will; it is off by what was asked from there, and whether it was is in its records. Of
+    a boot whose first record bears the wrong clock nobody knows what it was, and where no other one tells it was not reached."""
+    other = "c" * 32
+    spans = [*ON, Window(other, 3 * S, int(3.5 * S), NEVER_NS, NEVER_NS)]
+
+    def rebooted(*offsets: float, first_s: float = 2.0) -> list[Record]:
+        return [reading(first_s + at_s, offset_s)._replace(boot_id=other) for at_s, offset_s in zip((0, 2, 4), offsets, strict=True)]
+
+    back: dict[str, Any] = {"fault": "clock", "jump_s": -3600.0}
+    told = ["stress-1.resources-1, the clock is off"]
+    before = reading(12, 1_790_000_000 - 3600)
+    anew = 1_790_000_500
+    assert figures(before, *rebooted(anew, anew - 3600, anew - 3600), spans=spans, fault=back) == []
+    assert figures(before, *rebooted(anew, anew, anew - 3600), spans=spans, fault=back) == told
+    assert figures(before, *rebooted(anew - 3600, anew - 3600, anew - 3600, first_s=4), spans=spans, fault=back) == []
+    assert figures(*rebooted(anew - 3600, anew - 3600, anew - 3600, first_s=4), spans=spans[1:], fault=back) == told
+    to_2106 = {"fault": "clock", "to": "2106-02-07T06:28:00Z"}
+    there = 4_294_967_280 - 3.2
+    assert figures(*rebooted(there, there, there, first_s=4), spans=spans[1:], fault=to_2106) == []
+    assert figures(*rebooted(there, there - 60, there, first_s=4), spans=spans[1:], fault=to_2106) == told
+
+
 DRIFTS = {"fault": "clock", "drift_ppm": 20_000.0}
 
 

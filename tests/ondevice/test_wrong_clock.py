@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from runner.judgement.scarcity import DRIFT_STEP_S
+from runner.judgement.clocks import DRIFT_STEP_S
 from runner.ondevice import scarcity, wrong_clock
 from runner.ondevice.journal import boot_id
 

@@ -26,6 +26,7 @@ JUDGE = (
     "judgement/asked.py",
     "judgement/chance.py",
     "judgement/checks.py",
+    "judgement/clocks.py",
     "judgement/evidence.py",
     "judgement/far_end_lines.py",
     "judgement/figures.py",
