@@ -23,8 +23,6 @@ from runner.model.program import Act, Program, Sign
 NO_LINK = ""
 PERIOD_US, LEAST_QUOTA_US = 10_000, 1_000
 _UNDO = (kernel.words("@supervisor confine remove"),)
-_FREE = (kernel.words("@supervisor confine free"),)
-_SIGNS = (Sign(argv=("@supervisor", "confine", "shown"), contains="limit "),)
 _CONTROLLERS = {"memory_mib": "memory", "cpu_share": "cpu", "processes": "pids"}
 
 
@@ -32,7 +30,8 @@ def program(
     settings: Resources, link: DataLink, name: str, seed: int, capabilities: frozenset[str], before: Before = NOTHING_BEFORE
 ) -> Program:
     """The windows of `settings` as steps. Raises AskError for a device whose kernel limits none of it."""
-    needs = tuple(f"cgroup-{controller}" for key, controller in _CONTROLLERS.items() if _said(settings, key))
+    controllers = [controller for key, controller in _CONTROLLERS.items() if _said(settings, key)]
+    needs = tuple(f"cgroup-{controller}" for controller in controllers)
     for need in needs:
         if need not in capabilities:
             raise AskError(
@@ -41,15 +40,16 @@ def program(
                 do="take another device, or switch the controller on (cgroup_enable=memory on a Raspberry Pi's kernel line)",
             )
     on = (Act(argv=("@supervisor", "confine", "limit"), input=json.dumps(limits(settings), sort_keys=True)),)
+    off = (Act(argv=("@supervisor", "confine", "free", *controllers)),)
     return Program(
         name=name,
         fault="resources",
         interface=NO_LINK,
         resources=("confinement",),
         needs=needs,
-        steps=kernel.bounded(kernel.toggled(settings, on, _FREE, figures(settings))),
+        steps=kernel.bounded(kernel.toggled(settings, on, off, figures(settings))),
         undo=_UNDO,
-        signs=_SIGNS,
+        signs=(Sign(argv=("@supervisor", "confine", "shown", *controllers), contains="limit "),),
         lasts_s=kernel.lasts_s(settings),
         stage=settings.stage,
         edge=settings.edge,

@@ -15,6 +15,7 @@ import json
 import os
 import sys
 import time
+from collections.abc import Sequence
 from typing import Any
 
 from .kernel_files import put, raw, text
@@ -23,6 +24,7 @@ from .scarce_figures import PERIOD_US
 
 TAG = "runner-scarce-"
 CONTROLLERS = ("memory", "cpu", "pids")
+_LIMIT = {"memory": "memory_limit_bytes", "cpu": "cpu_quota_us", "pids": "processes_limit"}
 MOUNTS = "/proc/self/mountinfo"
 SWITCHED_ON = f"/run/{TAG}switched-on"  # controllers that a group of ours needed and nobody else had on: of this boot, as groups are
 NO_LIMIT_BYTES = 1 << 62
@@ -106,10 +108,10 @@ class Group:
         file, usual = ("cpu.shares", 1024) if self._roots["cpu"][0] == 1 else ("cpu.weight", 100)
         self._set("cpu", file, str(usual * times), optional=True)
 
-    def unlimit(self) -> None:
-        """No limit is in force when this returns, as far as the kernel lets us."""
+    def unlimit(self, controllers: Sequence[str] = CONTROLLERS) -> None:
+        """No limit of these is in force when this returns, as far as the kernel lets us. A device that heats itself has heat's quota."""
         for controller, (version, _) in self._roots.items():
-            for file, value in _FREE[controller, version]:
+            for file, value in _FREE[controller, version] if controller in controllers else ():
                 self._set(controller, file, value, optional=True)
 
     def remove(self) -> list[str]:
@@ -152,10 +154,10 @@ class Group:
             except OSError:
                 pass
 
-    def limits(self) -> dict[str, int]:
-        """Those that are in force, by the names of `figures`."""
+    def limits(self, controllers: Sequence[str] = CONTROLLERS) -> dict[str, int]:
+        """Those of these that are in force, by the names of `figures`."""
         now = self.figures()
-        return {name: now[name] for name in ("memory_limit_bytes", "cpu_quota_us", "processes_limit") if name in now}
+        return {name: now[name] for name in map(_LIMIT.__getitem__, controllers) if name in now}
 
     def figures(self) -> dict[str, Any]:
         """What the kernel says of the group: what it may have, what it has, the most that it had, and how often it was denied.
@@ -291,29 +293,31 @@ def _empty(folder: str) -> None:
 
 
 def main(arguments: list[str]) -> int:
-    """`confine limit` (JSON from standard input), `confine free`, `confine remove`, `confine shown`."""
+    """`confine limit` (JSON from standard input), `confine free CONTROLLER…`, `confine remove`, `confine shown CONTROLLER…`."""
     group = Group(os.environ.get("RUNNER_STATE", ""))
     if not group.state:
         say("RUNNER_STATE does not say whose group")
         return WRONG
+    do, controllers = "".join(arguments[:1]), arguments[1:]
+    some = {"limit": False, "free": True, "remove": False, "shown": True}
+    if some.get(do) != bool(controllers) or not {*controllers} <= {*CONTROLLERS}:
+        say(f"usage: confine limit | free CONTROLLER… | remove | shown CONTROLLER…, of {', '.join(CONTROLLERS)}")
+        return WRONG
+    wrong: list[str] = []
     try:
-        if arguments == ["limit"]:
+        if do == "limit":
             asked = json.loads(sys.stdin.read())
             group.make()
             group.take_in(hosts_of(group.state))
             wrong = group.limit(asked)
-        elif arguments == ["free"]:
-            group.unlimit()
-            wrong = [f"{name} is still {value}" for name, value in group.limits().items()]
-        elif arguments == ["remove"]:
+        elif do == "free":
+            group.unlimit(controllers)
+            wrong = [f"{name} is still {value}" for name, value in group.limits(controllers).items()]
+        elif do == "remove":
             wrong = group.remove()
-        elif arguments == ["shown"]:
-            for name, value in group.limits().items():
-                say(f"limit {name} {value} of {group.name}", sys.stdout)
-            return 0
         else:
-            say("usage: confine limit | free | remove | shown")
-            return WRONG
+            for name, value in group.limits(controllers).items():
+                say(f"limit {name} {value} of {group.name}", sys.stdout)
     except (OSError, ValueError, KeyError) as error:
         wrong = [f"{type(error).__name__}: {error}"]
     for each in wrong:

@@ -41,10 +41,11 @@ def test_a_window_frees_and_only_the_undo_removes() -> None:
     made = program(Resources(fault="resources", cpu_share=0.5, at_s=1, for_s=2, every_s=5, times=2))
     assert [(step.at_s, step.on, step.acts[0].argv[1:]) for step in made.steps] == [
         (1, True, ("confine", "limit")),
-        (3, False, ("confine", "free")),
+        (3, False, ("confine", "free", "cpu")),
         (6, True, ("confine", "limit")),
     ]
     assert [act.argv[1:] for act in made.undo] == [("confine", "remove")]
+    assert [sign.argv[1:] for sign in made.signs] == [("confine", "shown", "cpu")], "by what it limits, and by nothing of heat's"
 
 
 @pytest.mark.parametrize(

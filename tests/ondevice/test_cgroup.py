@@ -183,15 +183,30 @@ def test_the_acts_find_their_group_by_the_state_folder(tmp_path: Path, group: Gr
         command = [sys.executable, "-c", code, *words]
         return subprocess.run(command, input=text, env=environment, capture_output=True, text=True, check=False)
 
-    assert act("shown").stdout == ""
+    assert act("shown", "memory", "cpu").stdout == ""
     assert act("limit", text='{"memory_bytes": 67108864}').returncode == 0
-    assert "limit memory_limit_bytes 67108864" in act("shown").stdout
-    assert act("free").returncode == 0
-    assert act("shown").stdout == ""
+    assert "limit memory_limit_bytes 67108864" in act("shown", "memory", "cpu").stdout
+    assert act("shown", "pids").stdout == ""
+    assert act("free", "memory").returncode == 0
+    assert act("shown", "memory", "cpu").stdout == ""
     assert act("remove").returncode == 0
     assert not group.exists()
     assert act("limit", text="no JSON").returncode == cgroup.FAILED
     assert act("remove", state="").returncode == cgroup.WRONG
+    for words in ((), ("free",), ("shown", "io"), ("limit", "cpu"), ("remove", "cpu"), ("thaw", "cpu")):
+        assert act(*words).returncode == cgroup.WRONG, words
+
+
+@REAL
+def test_the_quota_of_a_device_that_heats_itself_outlives_a_window(tmp_path: Path, group: Group, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Heat holds the same group up by its quota: what memory alone was limited in is freed of that alone, and only that is a sign of it."""
+    monkeypatch.setenv("RUNNER_STATE", str(tmp_path))
+    group.make()
+    group.limit({"quota_us": 4000, "period_us": 10_000})
+    group.limit({"memory_bytes": 64 << 20})
+    assert cgroup.main(["free", "memory"]) == 0
+    assert group.limits() == {"cpu_quota_us": 4000}
+    assert group.limits(["memory"]) == {}
 
 
 def test_a_busy_process_is_timed_from_where_its_work_begins() -> None:
