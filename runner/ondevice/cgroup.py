@@ -23,6 +23,7 @@ from .say import say
 from .scarce_figures import PERIOD_US
 
 TAG = "runner-scarce-"
+PROBE, WORK = "-probe", "-work"  # groups beside it, for a moment: limits that are tried out, and work that is timed
 CONTROLLERS = ("memory", "cpu", "pids")
 _LIMIT = {"memory": "memory_limit_bytes", "cpu": "cpu_quota_us", "pids": "processes_limit"}
 MOUNTS = "/proc/self/mountinfo"

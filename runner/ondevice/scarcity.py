@@ -102,8 +102,16 @@ class Scarce:
 
 
 def clear_all(state: str) -> dict[str, Any]:
-    """Whatever an execution had too little of is removed, when no program limits or spoils it; how things stand then."""
+    """Whatever an execution had too little of is removed, when no program limits or spoils it; how things stand then.
+
+    So is a group in which a supervisor that was killed tried something out: nobody is in it any more.
+    """
+    from .cgroup import PROBE, WORK, Group
+
     Scarce(state, "", {"scarcity": {"confined": True, "disk": {"size_mib": 0}}}).clear()
+    for beside in (Group(state, PROBE), Group(state, WORK)):
+        if not beside.figures().get("members"):
+            beside.remove()
     return state_now(state)
 
 
@@ -152,12 +160,12 @@ def prove(state: str, limits: dict[str, Any]) -> dict[str, Any]:
     """
     import signal
 
-    from .cgroup import Group, capabilities
+    from .cgroup import PROBE, Group, capabilities
 
     if not capabilities():
         raise OSError("no control group can be made here")
     found: dict[str, Any] = {}
-    group = Group(state, "-probe")
+    group = Group(state, PROBE)
     group.remove()
     try:
         group.make()

@@ -55,13 +55,13 @@ def measure(state: str = "") -> dict[str, Any]:
 
 def _beside(state: str) -> Any:
     """A group with the quota of the pipelines' group; None where that has none."""
-    from .cgroup import Group
+    from .cgroup import WORK, Group
     from .quota import WEIGHT
 
     figures = Group(state).figures()
     if "cpu_quota_us" not in figures:
         return None
-    group = Group(state, "-work")
+    group = Group(state, WORK)
     group.make()
     group.limit({"quota_us": figures["cpu_quota_us"], "period_us": figures.get("cpu_period_us")})
     group.prefer(WEIGHT)

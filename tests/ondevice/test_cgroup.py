@@ -198,6 +198,25 @@ def test_the_acts_find_their_group_by_the_state_folder(tmp_path: Path, group: Gr
 
 
 @REAL
+def test_groups_that_a_killed_supervisor_tried_something_in_are_cleared(tmp_path: Path, group: Group) -> None:
+    """One in which somebody works yet is not."""
+    left, busy = Group(str(tmp_path), cgroup.PROBE), Group(str(tmp_path), cgroup.WORK)
+    for each in (left, busy):
+        each.make()
+    sleeper = subprocess.Popen(busy.entering(["sleep", "60"]))
+    try:
+        busy.take_in([sleeper.pid])
+        scarcity.clear_all(str(tmp_path))
+        assert not left.exists()
+        assert busy.figures()["members"] == 1
+    finally:
+        sleeper.kill()
+        sleeper.wait()
+    scarcity.clear_all(str(tmp_path))
+    assert not busy.exists()
+
+
+@REAL
 def test_the_quota_of_a_device_that_heats_itself_outlives_a_window(tmp_path: Path, group: Group, monkeypatch: pytest.MonkeyPatch) -> None:
     """Heat holds the same group up by its quota: what memory alone was limited in is freed of that alone, and only that is a sign of it."""
     monkeypatch.setenv("RUNNER_STATE", str(tmp_path))
