@@ -69,6 +69,19 @@ def test_what_is_mounted_is_read_as_the_kernel_writes_it(tmp_path: Path) -> None
     assert quota._mounted(str(tmp_path / "mountinfo")) == [(1, "/sys/fs/cgroup/cpu,cpuacct"), (2, f"{tmp_path}/two")]
 
 
+def test_version_2_lends_its_controller_and_takes_back_what_was_lent(tmp_path: Path) -> None:
+    """A root that lends CPU time to its groups already keeps doing so; one that does not does it for us, and no longer than for us."""
+    control = tmp_path / "cgroup.subtree_control"
+    control.write_text("memory cpu\n")
+    assert not quota._lend(str(tmp_path))
+    assert control.read_text() == "memory cpu\n"
+    control.write_text("memory\n")
+    assert quota._lend(str(tmp_path))
+    assert control.read_text().strip() == "+cpu"
+    assert quota._take_back(str(tmp_path))
+    assert control.read_text().strip() == "-cpu"
+
+
 def test_where_nothing_is_mounted_nobody_is_limited(tmp_path: Path) -> None:
     """It is said, and never pretended."""
     (tmp_path / "mountinfo").write_text("22 1 0:21 / / rw - ext4 /dev/vda rw\n")
