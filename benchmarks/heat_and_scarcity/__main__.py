@@ -11,22 +11,20 @@ import json
 import subprocess
 import sys
 import time
-from pathlib import Path
-from typing import Any
 
 import click
 
+from benchmarks import profiles as shipped_profiles
 from benchmarks.heat_and_scarcity import page
-from benchmarks.heat_and_scarcity.kept import Kept, Row, kept_of
+from benchmarks.heat_and_scarcity.kept import Kept, kept_of
 from benchmarks.machine import describe
 from benchmarks.page import into
+from benchmarks.profiles import ROOT, Row, in_order, load, save
 from runner.cli.known_device import known_device
 from runner.cli.output import Output
 from runner.errors import RunnerError
-from runner.lab.load import Reader
 from runner.model.profile import Profile
 
-ROOT = Path(__file__).resolve().parent.parent.parent
 RESULTS, PAGE = ROOT / "benchmarks" / "heat_and_scarcity" / "results.json", ROOT / "docs" / "heat-and-scarcity.md"
 NOT_YET = "nobody has tried it yet: `scripts/heat-and-scarcity` goes on where it was left"
 ATTEMPTS, LIMIT_S = 2, 1200.0  # a busy machine may be calmer the second time; no day of a profile lasts so long
@@ -38,40 +36,40 @@ ATTEMPTS, LIMIT_S = 2, 1200.0  # a busy machine may be calmer the second time; n
 @click.option("--minutes", type=click.FloatRange(0.1, 600), help="Begin no other profile after so long.")
 @click.option("--again", is_flag=True, help="Also those that were tried already.")
 @click.option("--missed", is_flag=True, help="Also those that were not reached, or not reverted.")
-def main(names: tuple[str, ...], device: str, minutes: float | None, again: bool, missed: bool) -> None:
+@click.option("--page", "only_page", is_flag=True, help="Make the page again from results.json; try nothing.")
+def main(names: tuple[str, ...], device: str, minutes: float | None, again: bool, missed: bool, only_page: bool) -> None:
     """Asked against measured for every shipped profile of heat and scarcity (or NAMEs): docs/heat-and-scarcity.md."""
-    kept: dict[str, Any] = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.exists() else {"profiles": {}}
+    kept = load(RESULTS)
     profiles = shipped()
     if unknown := [name for name in names if name not in profiles]:
         raise click.UsageError(f"no profile of heat or scarcity is called {unknown[0]!r}")
-    known = known_device(Output(False, str(ROOT)), device)
-    kept |= {"device": device, "what": known.type.title, "machine": describe(ROOT)}
-    done = {name for name, value in kept["profiles"].items() if not again and not (missed and _is_missed(Kept.from_json(value)))}
-    until = time.monotonic() + (minutes or 1e6) * 60
-    for name in names or profiles:
-        if name in done and name not in names:
-            continue
-        if time.monotonic() > until:
-            break
-        kept["profiles"][name] = _tried(name, profiles[name], device).as_json()
-        _write(kept, profiles)
+    if not only_page:
+        known = known_device(Output(False, str(ROOT)), device)
+        kept |= {"device": device, "what": known.type.title, "machine": describe(ROOT)}
+        done = {name for name, value in kept["profiles"].items() if not again and not (missed and _is_missed(Kept.from_json(value)))}
+        _try([name for name in names or profiles if name in names or name not in done], profiles, kept, minutes)
     _write(kept, profiles)
     sys.exit(1 if any(_is_missed(each) for each in results_of(kept, profiles) if not each.why) else 0)
 
 
+def _try(names: list[str], profiles: dict[str, Profile], kept: Row, minutes: float | None) -> None:
+    """One by one, kept as soon as it is known; none is begun after so many minutes."""
+    until = time.monotonic() + (minutes or 1e6) * 60
+    for name in names:
+        if time.monotonic() > until:
+            return
+        kept["profiles"][name] = _tried(name, profiles[name], str(kept["device"])).as_json()
+        _write(kept, profiles)
+
+
 def shipped() -> dict[str, Profile]:
     """Every profile of ours that makes a device warm, or leaves it too little."""
-    reader = Reader(Output(False, str(ROOT)).lab(quiet=True))
-    names = sorted(path.stem for path in (ROOT / "profiles").glob("*.yaml"))
-    found = {name: reader.profile(name, "scripts/heat-and-scarcity") for name in names}
-    reader.finish()
-    return {name: profile for name, profile in found.items() if profile and (profile.scarcities or profile.heat)}
+    return shipped_profiles.shipped("scripts/heat-and-scarcity", lambda profile: profile.scarcities or profile.heat)
 
 
 def results_of(kept: Row, profiles: dict[str, Profile]) -> list[Kept]:
     """Every shipped profile, in the order of names: as it was tried, or with the reason why not."""
-    known = {name: Kept.from_json(value) for name, value in kept["profiles"].items()}
-    return [known.get(name) or Kept(name, profile.title, why=NOT_YET) for name, profile in profiles.items()]
+    return in_order(kept, profiles, Kept.from_json, lambda name, profile: Kept(name, profile.title, why=NOT_YET))
 
 
 def _tried(name: str, profile: Profile, device: str) -> Kept:
@@ -95,7 +93,7 @@ def _is_missed(found: Kept) -> bool:
 
 def _write(kept: Row, profiles: dict[str, Profile]) -> None:
     kept["profiles"] = {name: value for name, value in kept["profiles"].items() if name in profiles}
-    RESULTS.write_text(json.dumps(kept, indent=1, ensure_ascii=False, sort_keys=True) + "\n", encoding="utf-8")
+    save(RESULTS, kept)
     text = page.markdown(results_of(kept, profiles), kept)
     PAGE.write_text(into(PAGE.read_text(encoding="utf-8"), text), encoding="utf-8")
 

@@ -9,7 +9,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Self
 
-Row = dict[str, Any]
+from benchmarks.profiles import NOTHING, Row
+
 REFUSED = 2  # the exit status of what cannot be asked of this device: nothing was tried
 
 
@@ -35,6 +36,11 @@ class Kept:
     @classmethod
     def from_json(cls, value: Row) -> Self:
         return cls(**value)
+
+    @property
+    def rows(self) -> list[Row]:
+        """What was asked and measured; what stopped it stands where the figures would."""
+        return self.during or [NOTHING | ({"measured": self.trouble} if self.trouble else {})]
 
     @property
     def verdict(self) -> str:

@@ -7,29 +7,26 @@ to be as before. What is there already is not measured again, so it can be done 
 from __future__ import annotations
 
 import asyncio
-import json
 import sys
 import time
-from pathlib import Path
-from typing import Any
 
 import click
 
+from benchmarks import profiles as shipped_profiles
 from benchmarks.links import chart, page
-from benchmarks.links.kept import Kept, Row
+from benchmarks.links.kept import Kept
 from benchmarks.machine import describe
 from benchmarks.page import into
+from benchmarks.profiles import ROOT, Row, in_order, load, save
 from runner.cli.known_device import KnownDevice, known_device
 from runner.cli.output import Output
 from runner.cli.trial import table
 from runner.errors import RunnerError
 from runner.faults.table import figures
-from runner.lab.load import Reader
 from runner.model.profile import Link, Profile
 from runner.story import arming
 from runner.story.trial import Bench, bench, hold_one
 
-ROOT = Path(__file__).resolve().parent.parent.parent
 RESULTS, PAGE, CHART = ROOT / "benchmarks" / "links" / "results.json", ROOT / "docs" / "links.md", ROOT / "docs" / "images" / "links.svg"
 LONGEST_S = 35.0  # of one train: slow links are judged by fewer packets than `profile try` takes, but 2 % of loss still shows at 9.6 kbit/s
 WATCHED_S, WINDOWS = 60.0, 3  # of what comes and goes: so long, or so many times
@@ -48,7 +45,7 @@ ATTEMPTS, LONGEST_ATTEMPT_S = 2, 100.0  # as before an execution; what takes lon
 @click.option("--page", "only_page", is_flag=True, help="Make page and chart again from results.json; measure nothing.")
 def main(names: tuple[str, ...], device: str, minutes: float | None, again: bool, missed: bool, only_page: bool) -> None:
     """Asked against measured for every shipped link profile (or NAMEs): docs/links.md and its chart."""
-    kept: dict[str, Any] = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.exists() else {"profiles": {}}
+    kept = load(RESULTS)
     profiles = shipped()
     kept["profiles"] = {name: value for name, value in kept["profiles"].items() if name in profiles}
     if not only_page:
@@ -71,11 +68,7 @@ def main(names: tuple[str, ...], device: str, minutes: float | None, again: bool
 
 def shipped() -> dict[str, Profile]:
     """Every profile of ours that does something to a data link."""
-    reader = Reader(Output(False, str(ROOT)).lab(quiet=True))
-    names = sorted(path.stem for path in (ROOT / "profiles").glob("*.yaml"))
-    found = {name: reader.profile(name, "scripts/links") for name in names}
-    reader.finish()
-    return {name: profile for name, profile in found.items() if profile and profile.links}
+    return shipped_profiles.shipped("scripts/links", lambda profile: profile.links)
 
 
 def not_alone(profile: Profile) -> str:
@@ -106,7 +99,7 @@ async def _measure(known: KnownDevice, profiles: dict[str, Profile], kept: Row, 
             asked = profile.links
             say(f"{name}: {_does(profile)}")
             kept["profiles"][name] = (await _one(at, name, profile, asked)).as_json()
-            _save(kept)
+            save(RESULTS, kept)
 
 
 async def _one(at: Bench, name: str, profile: Profile, asked: tuple[Link, ...]) -> Kept:
@@ -131,17 +124,12 @@ def _tell(phase: str, rows: list[Row]) -> None:
 
 def results_of(kept: Row) -> list[Kept]:
     """Every shipped profile, in the order of names: as it was measured, or with the reason why not."""
-    known = {name: Kept.from_json(value) for name, value in kept["profiles"].items()}
-    return [known.get(name) or Kept(name, profile.title, _does(profile), why=NOT_YET) for name, profile in shipped().items()]
-
-
-def _save(kept: Row) -> None:
-    RESULTS.write_text(json.dumps(kept, indent=1, ensure_ascii=False, sort_keys=True) + "\n", encoding="utf-8")
+    return in_order(kept, shipped(), Kept.from_json, lambda name, profile: Kept(name, profile.title, _does(profile), why=NOT_YET))
 
 
 def _write(kept: Row) -> None:
     results = results_of(kept)
-    _save(kept)
+    save(RESULTS, kept)
     PAGE.write_text(into(PAGE.read_text(encoding="utf-8"), page.markdown(results, kept)), encoding="utf-8")
     CHART.write_text(chart.svg(results), encoding="utf-8")
     say(f"written: {', '.join(str(path.relative_to(ROOT)) for path in (RESULTS, PAGE, CHART))}")

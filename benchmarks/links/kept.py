@@ -8,11 +8,10 @@ A fault that comes and goes is judged from the log of the light probe, which is 
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
-from typing import Any, Self
+from typing import Self
 
+from benchmarks.profiles import Row
 from runner.judgement import reached
-
-Row = dict[str, Any]
 
 
 @dataclass
