@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import os
 import re
+import shlex
 import subprocess
 import sys
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,7 +18,7 @@ import pytest
 from runner.errors import LabError
 from runner.ondevice.line import ready_words
 from runner.target.serial import bootstrap
-from runner.target.serial.bootstrap import CLEAR, FIND, PIECE_BYTES, PROBE, START_LIMITS_S, find_python, put, start
+from runner.target.serial.bootstrap import CLEAR, FIND, PIECE_BYTES, PROBE, START_LIMITS_S, STUB, find_python, put, start
 from runner.target.serial.shell import Console
 from runner.target.transports.base import LinkLost
 
@@ -206,3 +209,31 @@ def test_a_disk_that_is_full_is_passed_over_and_said(tmp_path: Path) -> None:
     assert not list(tmp_path.rglob(".try"))
     with pytest.raises(LabError, match="the disk of board is full"):
         putting(Device(lambda typed: b"\r\nno=full\r\n"))
+
+
+@pytest.mark.real
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, for a disk that fills up")
+def test_a_disk_that_fills_up_in_the_middle_is_said_to_be_full(tmp_path: Path) -> None:
+    """It had room when it was asked: 40 kB, of 64 that are to come. The answer is not that its Python failed, and what came stays."""
+    at = tmp_path / ".cache" / f"stageflow-runner-{os.getuid()}"
+    stub = STUB.replace('"/var/tmp","/tmp"', "").replace("/var/tmp", str(tmp_path))
+    run = shlex.join([sys.executable, "-S", "-c", stub, "0" * 64, "65536", ""])
+    script = f"mount -t tmpfs -o size=40k none {shlex.quote(str(tmp_path))} && {run}; ls {shlex.quote(str(at))}"
+    near, far = os.openpty()
+    environment = {**os.environ, "HOME": str(tmp_path)}
+    with subprocess.Popen(["unshare", "-m", "sh", "-c", script], stdin=far, stdout=subprocess.PIPE, env=environment) as done:
+        assert done.stdout
+        said, piece = [""], bytes(PIECE_BYTES)
+        for _ in range(65536 // PIECE_BYTES):
+            while (line := done.stdout.readline().decode().strip()) == "":
+                assert done.poll() is None
+            said.append(line)
+            if not line.startswith("have="):
+                break
+            os.write(near, b"%d %d %b\n" % (int(line[5:]), zlib.crc32(piece), base64.b64encode(piece)))
+        left = done.stdout.read().decode().split()
+    os.close(near)
+    os.close(far)
+    assert said[-1] == "no=full"
+    assert int(said[-2].removeprefix("have=")) > 30_000
+    assert left == ["line-" + "0" * 16 + ".part"]
