@@ -17,7 +17,7 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from runner.errors import LabError
-from runner.target.serial.hiding import hidden
+from runner.target.serial.hiding import INSTEAD, hidden
 from runner.target.transports.base import LinkLost, LinkRefused, words
 
 if TYPE_CHECKING:
@@ -69,6 +69,7 @@ class Login:
         self._stopped = False  # because what was heard is no text
         self._stages: Counter[bytes] = Counter()  # of a boot, each of which says so once: a loader, a kernel
         self._last_words = b""
+        self._echoing = b""  # the line in which a password was typed, as it may be told, until it ends: its rest may be an echo
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
         self._characters = self._foreign = 0
         self._settled_ns = now_ns + SETTLED_NS
@@ -121,7 +122,8 @@ class Login:
 
     def _line(self, line: bytes) -> None:
         self._line_so_far(line)
-        self._last_words = line.strip() or self._last_words
+        self._last_words = self._echoing or line.strip() or self._last_words
+        self._echoing = b""
         if stage := _BOOT.search(line):
             self._stages[re.sub(rb"\d", b"", stage[0])] += 1
             self._typed, self._listens_ns = "nothing", self._heard_ns
@@ -135,7 +137,7 @@ class Login:
 
     def _judge(self, now_ns: int) -> None:
         """Whether it is time to say that this leads nowhere."""
-        said = words(hidden(self._line_now.strip() or self._last_words, self._password)[-200:]) or "(nothing)"
+        said = words(hidden(self._echoing or self._line_now.strip() or self._last_words, self._password)[-200:]) or "(nothing)"
         took_s = (now_ns - self._began_ns) / S
         if self.done or self.error:
             return
@@ -179,7 +181,7 @@ class Login:
             self.error = self._refused()
             return b""
         self._passwords += 1
-        self._told = True
+        self._told, self._echoing = True, self._line_now.strip() + INSTEAD
         return self._type("password", self._password.reveal().encode() + b"\r", now_ns)
 
     def _stop_once(self, now_ns: int) -> bytes:

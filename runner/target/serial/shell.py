@@ -59,6 +59,7 @@ class Console:
 
     async def write(self, data: bytes) -> None:
         """Raises LinkLost when the port is gone, or takes nothing for long: something holds the line with XOFF."""
+        self._log.typed(data)
         deadline = time.monotonic() + WRITE_LIMIT_S
         while data:
             try:
