@@ -15,12 +15,12 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-import select
 import signal
 import sys
 import time
-from typing import Any
+from typing import Any, Callable
 
+from .background import started
 from .cgroup import Group, roots
 from .heater import TICK_S, Loop
 from .journal import boottime_ns
@@ -28,7 +28,7 @@ from .kernel_files import put, text
 from .quota import NOTHING, WEIGHT, Counted, Hierarchy, ran, throttled_in
 from .say import say
 from .scarce_figures import quota_of
-from .sensors import Sensors, close_others, let_go
+from .sensors import Sensors
 from .told import ASKED
 
 FOLDER, LOCK, WARM, LOG = "heater", "lock", "warm", "heat.jsonl"
@@ -100,30 +100,13 @@ def start(told: dict[str, Any], state: str) -> int:
     log = os.path.join(folder, LOG)
     if os.path.exists(log) and os.path.getsize(log) > LOG_LIMIT_BYTES:
         os.replace(log, log + ".old")
-    ready, shown = os.pipe()
-    if os.fork() == 0:
-        try:
-            os.close(ready)
-            os.setsid()
-            if os.fork() == 0:
-                close_others(shown)
-                _run(told, state, folder, shown)
-        except BaseException as error:
-            say(f"no heat: {type(error).__name__}: {error}")
-        finally:
-            os._exit(0)
-    os.close(shown)
-    os.wait()
-    came, _, _ = select.select([ready], [], [], FIRST_TICK_S)
-    good = came and os.read(ready, 1) == b"+"
-    os.close(ready)
-    if not good:
-        stop(state)
-        return NOT_HERE
-    return 0
+    if started("heat", lambda ready: _run(told, state, folder, ready), FIRST_TICK_S):
+        return 0
+    stop(state)
+    return NOT_HERE
 
 
-def _run(told: dict[str, Any], state: str, folder: str, shown: int) -> None:
+def _run(told: dict[str, Any], state: str, folder: str, ready: Callable[[], None]) -> None:
     """Ticks until it is told to end, or its heat is over; then nobody is limited any more."""
     lock = os.open(os.path.join(folder, LOCK), os.O_RDWR | os.O_CREAT, 0o600)
     fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -140,15 +123,13 @@ def _run(told: dict[str, Any], state: str, folder: str, shown: int) -> None:
             log.flush()
 
         groups, cores = _limited(told, state)
-        loop = Loop(told["heat"], groups, write, boottime_ns())
+        loop, first = Loop(told["heat"], groups, write, boottime_ns()), True
         try:
             while not why:
                 sensors.show(loop.tick(boottime_ns(), cores))
-                if shown >= 0:
-                    os.write(shown, b"+")
-                    os.close(shown)
-                    shown = -1
-                    let_go()
+                if first:
+                    ready()
+                first = False
                 time.sleep(TICK_S)
                 if os.path.exists(os.path.join(folder, WARM)):
                     loop.warm(boottime_ns())

@@ -20,9 +20,10 @@ import signal
 import subprocess
 import sys
 import time
-from typing import Any
+from typing import Any, Callable
 
 from . import heat
+from .background import started
 from .say import say
 
 NAME = "runner-sensors"  # of every mount
@@ -119,7 +120,7 @@ def start(told: dict[str, Any], folder: str = FOLDER) -> int:
         _mount("-t", "tmpfs", "-o", "mode=755,size=1m", NAME, folder)
         sensors = Sensors(folder, paths, told["says"])
         sensors.make()
-        if _in_the_background(sensors, port, folder):
+        if not started("the sensors' reader", lambda ready: _read(sensors, port, folder, ready), FIRST_LINE_S):
             raise OSError(f"nothing is said at {port}: see the keeper's log")
         for word in paths:
             _cover(sensors.place(word), paths[word], os.path.join(folder, "lower", word))
@@ -202,35 +203,13 @@ def _end_reader(folder: str, deadline: float) -> None:
         time.sleep(0.02)
 
 
-def _in_the_background(sensors: Sensors, port: str, folder: str) -> int:
-    """Starts the reader, nobody's child; 0 when the first line was shown."""
-    ready, told = os.pipe()
-    if os.fork() == 0:
-        try:
-            os.close(ready)
-            os.setsid()
-            if os.fork() == 0:
-                _read(sensors, port, folder, told)
-        except BaseException as error:
-            say(f"the sensors' reader ends: {type(error).__name__}: {error}")
-        finally:
-            os._exit(0)
-    os.close(told)
-    os.wait()
-    came, _, _ = select.select([ready], [], [], FIRST_LINE_S)
-    shown = os.read(ready, 1) if came else b""
-    os.close(ready)
-    return 0 if shown else NOT_HERE
-
-
-def _read(sensors: Sensors, port: str, folder: str, told: int) -> None:
-    """Shows each line until the tmpfs is no longer where it was."""
-    close_others(told)
+def _read(sensors: Sensors, port: str, folder: str, ready: Callable[[], None]) -> None:
+    """Shows each line until the tmpfs is no longer where it was; it is `ready` when the first one is shown."""
     lock = os.open(os.path.join(folder, READER), os.O_RDWR | os.O_CREAT, 0o600)
     fcntl.flock(lock, fcntl.LOCK_EX)
     os.pwrite(lock, str(os.getpid()).encode(), 0)
     device, here = os.open(port, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), os.stat(folder).st_dev
-    rest = b""
+    rest, first = b"", True
     while _is(folder, here):
         came, _, _ = select.select([device], [], [], LOOK_S)
         try:
@@ -242,29 +221,9 @@ def _read(sensors: Sensors, port: str, folder: str, told: int) -> None:
         said, rest = latest(rest + data)
         if said is not None:
             sensors.show(said)
-            if told >= 0:
-                os.write(told, b"+")
-                os.close(told)
-                told = -1
-                let_go()
-
-
-def close_others(kept: int) -> None:
-    """What was inherited besides: a guard waits for whoever holds the lock of its acts."""
-    for handle in map(int, os.listdir("/proc/self/fd")):
-        if handle > 2 and handle != kept:
-            try:  # noqa: SIM105
-                os.close(handle)
-            except OSError:
-                pass
-
-
-def let_go() -> None:
-    """Whoever started us is not kept waiting for the ends of our output."""
-    nothing = os.open(os.devnull, os.O_RDWR)
-    for handle in (0, 1, 2):
-        os.dup2(nothing, handle)
-    os.close(nothing)
+            if first:
+                ready()
+            first = False
 
 
 def _is(folder: str, device: int) -> bool:

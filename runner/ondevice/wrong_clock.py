@@ -20,15 +20,16 @@ import socket
 import struct
 import sys
 import time
-from typing import Any
+from typing import Any, Callable
 
+from .background import started
 from .journal import boot_id, boottime_ns
 from .say import say
 
 STEP_S = 0.1  # how often a drifting clock is moved
 TOLERANCE_NS = 500_000_000  # less is nobody's jump: a time server may have slewed meanwhile
 EARLIEST_NS = 200_000_000  # behind the boot-time clock when it is asked for: by the time the kernel looks it must not be behind its own
-STOP_S = 5.0
+START_S, STOP_S = 15.0, 5.0
 FAILED, WRONG = 1, 64
 _CAP_SYS_TIME = 25
 
@@ -82,37 +83,16 @@ def seen(offset: int) -> list[str]:
 
 def start_drift(offset: int, ppm: float) -> None:
     """A process of our own, nobody's child, moves the clock from here on. Returns when it does."""
-    ready, tell = os.pipe()
-    if os.fork() == 0:
-        os.setsid()
-        if os.fork():
-            os._exit(0)
-        os.close(ready)
-        try:
-            _drift(offset, ppm, tell)
-        finally:
-            os._exit(1)
-    os.close(tell)
-    os.wait()
-    with os.fdopen(ready, "rb") as told:
-        if told.read(1) != b"+":
-            raise OSError("the process that lets the clock drift did not start")
+    if not started("the drift", lambda ready: _drift(offset, ppm, ready), START_S):
+        raise OSError("the process that lets the clock drift did not start")
 
 
-def _drift(offset: int, ppm: float, tell: int) -> None:
+def _drift(offset: int, ppm: float, ready: Callable[[], None]) -> None:
     holder = socket.socket(socket.AF_UNIX)
     holder.bind(_name())
     holder.listen(8)
-    nothing = os.open(os.devnull, os.O_RDWR)
-    for fd in (0, 1, 2):
-        os.dup2(nothing, fd)
     began = boottime_ns()
-    for fd in range(3, 256):  # locks and pipes of whoever started it must not live on in here
-        if fd not in (tell, holder.fileno()):
-            with contextlib.suppress(OSError):
-                os.close(fd)
-    os.write(tell, b"+")
-    os.close(tell)
+    ready()
     while True:
         set_offset(offset + int((boottime_ns() - began) * ppm / 1e6))
         time.sleep(STEP_S)

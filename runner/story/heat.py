@@ -317,7 +317,7 @@ async def lift(run: Run, plan: ExecutionPlan) -> None:
         await _late(heating)
         rows = slowed.compare(began["told"], full, heating.samples, str(began["by"]))
         run.note("heat_proof", execution=plan.name, rows=rows, samples=heating.samples)
-        run.emit("link_proof", rows=rows)
+        run.emit("heat_proof", rows=rows)
     try:
         left = await heating.cool(run.ground)
     finally:

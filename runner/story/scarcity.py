@@ -81,7 +81,7 @@ async def impose(run: Run, plan: ExecutionPlan) -> None:
     if held:
         rows, during = await proof(run.session, run.clock, held, before)
         run.note("scarcity_proof", execution=plan.name, rows=rows, during=during)
-        run.emit("link_proof", rows=rows)
+        run.emit("scarcity_proof", rows=rows)
         wrong = [row for row in rows if not row["within"]]
         if wrong:
             raise LabError(f"fault not reached: {side_by_side.said(wrong[0])}", do="another profile, or a less busy machine")
