@@ -61,7 +61,7 @@ def test_told_worked_warmed_timed_and_cooled(request_: Any, power: Power, board:
     assert power.done == ["cool", "heat", "warm", "cool"]
     assert told == ["before", "at 1 s of the model", "at 1 s of the model", "at 1 s of the model", "during", "after"]
     assert [word for word in board.asked if word in ("arm", "burn", "revert", "fingerprint")] == [
-        "revert", "revert", "fingerprint", "arm", "burn", "burn", "revert", "fingerprint",
+        "revert", "revert", "fingerprint", "arm", "burn", "burn", "burn", "burn", "revert", "fingerprint",
     ]  # fmt: skip
     assert board.armed == {} and leases.expected("pi-04") is None
 
