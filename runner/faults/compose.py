@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from runner.errors import AskError
 from runner.faults import table
 from runner.faults.kernel import EVERY_CAPABILITY, NOTHING_BEFORE, Before
-from runner.model.device import DataLink
+from runner.model.device import DataLink, Size
 from runner.model.profile import Cutting, External, Link, PowerCut, Profile, Resources, Scarcity, Steady, Tamper, Thermal
 from runner.model.program import Program
 
@@ -78,7 +78,8 @@ def compose(
                 made = _made(name, place, fault, link, capabilities, problems)
                 placed += [made] if made else []
         problems += _severing(name, profile, [each for each in placed if each.profile == name], link)
-    problems += _one_cutting(cutting) + _one_heat(heat) + _one_owner(placed) + _anchored(placed, stages)
+    problems += _one_cutting(cutting) + _one_heat(heat) + _one_owner(placed)
+    problems += _anchored([*((each.profile, each.place, each.fault) for each in placed), *heat], stages)
     severs = tuple(dict.fromkeys(word for _, profile in profiles for word in profile.severs))
     what, warm = cutting[0][2] if cutting else None, heat[0][2] if heat else None
     links = tuple(each.fault for each in placed if isinstance(each.fault, Link))
@@ -97,6 +98,24 @@ def without_heat(profiles: Sequence[tuple[str, Profile]], capabilities: Collecti
         for name, profile in profiles
         for place, fault in enumerate(profile.faults)
         if isinstance(fault, Thermal)
+    )
+
+
+def too_roomy(profiles: Sequence[tuple[str, Profile]], has: Size) -> tuple[Problem, ...]:
+    """What of the profiles leaves a device of this size all that it has: nothing would be limited, and nobody could tell.
+
+    A board that is made as small as one with more cores has its own, which is no more than was asked.
+    """
+    do = "a profile that leaves it less: `memory_mib`, `cpu_share`; or a device that has more"
+    return tuple(
+        Problem(name, ("faults", place), f"{found}, of a device that has no more", "less than it has", do)
+        for name, profile in profiles
+        for place, fault in enumerate(profile.faults)
+        if isinstance(fault, Resources)
+        for found in (
+            *([f"{fault.memory_mib} MiB of memory"] if (fault.memory_mib or 0) >= has.memory_mib else []),
+            *([f"{fault.cpu_share:g} of a core"] if not fault.like and (fault.cpu_share or 0) >= has.cpus else []),
+        )
     )
 
 
@@ -210,16 +229,16 @@ def _one_owner(placed: list[_Placed]) -> list[Problem]:
     return problems
 
 
-def _anchored(placed: list[_Placed], stages: Collection[str]) -> list[Problem]:
+def _anchored(timed: Sequence[tuple[str, int, Link | Scarcity | Thermal]], stages: Collection[str]) -> list[Problem]:
     return [
         Problem(
-            each.profile,
-            ("faults", each.place, "stage"),
-            f"the scenario has no stage {each.fault.stage!r}",
+            name,
+            ("faults", place, "stage"),
+            f"the scenario has no stage {fault.stage!r}",
             "one of " + (", ".join(stages) or "none: it has no stages"),
         )
-        for each in placed
-        if each.fault.stage and each.fault.stage not in stages
+        for name, place, fault in timed
+        if fault.stage and fault.stage not in stages
     ]
 
 

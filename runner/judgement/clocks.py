@@ -22,6 +22,7 @@ Row = dict[str, Any]
 
 TOLERANCE_S, ITSELF_PPM = 2.0, 500.0  # a reading's own error, and what any clock drifts by itself
 DRIFT_STEP_S, READ_S = 0.1, 0.005  # a drift moves the clock so often; between two clocks that are read a slow board may lose so much
+KEPT_SHARE = 0.25  # of a jump: a board that stores its time now and then boots with one that is older by that much at most
 LOOKS_S, LOOKS = 1.0, 3  # for so long, and so often, a clock is looked at before anybody knows its drift
 
 
@@ -157,13 +158,37 @@ def _slope_ppm(records: list[Record]) -> float:
     return sum((x - mean_at) * (y - mean_off) for x, y in zip(at, off, strict=True)) / sum((x - mean_at) ** 2 for x in at)
 
 
-def restored(before: Row, after: Row) -> Row:
-    """The clock is what it was, as far as clocks are."""
-    was, now = offset_s(part_of(before, "clock")), offset_s(part_of(after, "clock"))
-    off = None if was is None or now is None else now - was
-    passed_s = abs(_boottime_s(part_of(after, "clock")) - _boottime_s(part_of(before, "clock")))
-    tolerance = TOLERANCE_S + ITSELF_PPM / 1e6 * passed_s
+def restored(before: Row, after: Row, faults: list[Row]) -> Row:
+    """The clock is what it was, as far as clocks are. In another boot it began anew, and what it shows is the board's own affair: unless
+    that is the wrong time that was asked, which the board has kept on its disk over a power cut.
+    """
+    was, now = part_of(before, "clock"), part_of(after, "clock")
+    if before.get("boot_id") != after.get("boot_id"):
+        return _restored_anew(was, now, faults)
+    was_s, now_s = offset_s(was), offset_s(now)
+    off = None if was_s is None or now_s is None else now_s - was_s
+    tolerance = TOLERANCE_S + ITSELF_PPM / 1e6 * abs(_boottime_s(now) - _boottime_s(was))
     measured = "nobody looked" if off is None else f"{off:+.1f} s"
-    another_boot = before.get("boot_id") != after.get("boot_id")  # then it began anew, and what it shows is the board's own affair
-    within = off is not None and (another_boot or abs(off) <= tolerance)
-    return compared("the clock", "as it was", measured, f"{tolerance:.1f} s", within)
+    return compared("the clock", "as it was", measured, f"{tolerance:.1f} s", off is not None and abs(off) <= tolerance)
+
+
+def _restored_anew(was: Row, now: Row, faults: list[Row]) -> Row:
+    """By the coordinator's clock, which stands beside both: `here_ns`."""
+    walls = [number_of(each.get(key)) for each in (was, now) for key in ("wall_ns", "here_ns")]
+    if None in walls:
+        return compared("the clock", "as it was", "it began anew", "", number_of(now.get("wall_ns")) is not None)
+    ahead_s = [(walls[at] - walls[at + 1]) / 1e9 for at in (0, 2)]
+    off = ahead_s[1] - ahead_s[0]
+    shifts = [_shift_s(fault, was) for fault in faults if fault.get("fault") == "clock" and _jumps(fault)]
+    kept = any(abs(off - shift) <= KEPT_SHARE * abs(shift) for shift in shifts)
+    measured = f"{off:+.1f} s against here" + (": the board has kept the wrong time over a restart" if kept else ", in a boot of its own")
+    return compared("the clock", "as it was", measured, "", not kept)
+
+
+def _shift_s(fault: Row, was: Row) -> float:
+    if not fault.get("to"):
+        return float(fault.get("jump_s") or 0.0)
+    try:
+        return datetime.fromisoformat(str(fault["to"])).timestamp() - float(was["wall_ns"]) / 1e9
+    except ValueError:
+        return 0.0

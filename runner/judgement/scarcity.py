@@ -28,6 +28,7 @@ Row = dict[str, Any]
 
 SHARE_TOLERANCE = 0.20  # of a share of a core, against what a busy process got
 MIB = 1 << 20
+MET = 0.9  # of a cap: a group that had so much was at it
 NO_ROOM_BYTES = 64 << 10  # a full disk has no more in one reading at least: what an application removes there is room again
 _ALL_USED = {"full": ("free_bytes", NO_ROOM_BYTES, "bytes"), "no_inodes": ("free_inodes", 0, "inodes")}
 _SPOILT = {"read_only": ("read_only", "read-only"), "io_errors": ("fails", "failing")}
@@ -52,7 +53,7 @@ def rows(evidence: Evidence, execution: Execution) -> list[Row]:
         found += compare(held, began["before"], proof["during"]) if proof else [compared("tried out", "at once", "nobody did", "", False)]
     if not lifted:
         return [*found, compared("afterwards", "as before", "nobody looked", "", False)]
-    return found + restored(began["before"], lifted["after"])
+    return found + restored(began["before"], lifted["after"], faults)
 
 
 def not_reached(evidence: Evidence) -> list[Problem]:
@@ -98,11 +99,7 @@ def _limits(fault: Row, figures: Row) -> list[Row]:
 def _tried_limits(fault: Row, tried: Row) -> list[Row]:
     found = []
     if fault.get("memory_mib") is not None:
-        said, asked = part_of(tried, "memory"), fault["memory_mib"] * MIB
-        kills, peak = number_of(said.get("oom_kills")), number_of(said.get("memory_peak_bytes"))
-        measured = f"killed {kills or 0} times, peak {_mib(peak)}" if said else "nobody tried"
-        within = bool(kills) and said.get("killed") is True and (peak is None or peak <= asked)
-        found.append(compared("who wants more memory", f"killed at {_mib(asked)}", measured, "", within))
+        found.append(_hungry(fault["memory_mib"] * MIB, part_of(tried, "memory")))
     if fault.get("cpu_share") is not None:
         found.append(_share(float(fault["cpu_share"]), part_of(tried, "cpu")))
     if fault.get("processes") is not None:
@@ -113,19 +110,37 @@ def _tried_limits(fault: Row, tried: Row) -> list[Row]:
     return found
 
 
+def _hungry(asked: int, said: Row) -> Row:
+    """It was the cap that killed who wanted more: the group met it, by the kernel's own count, or had as much as that. A device that runs
+    out of memory before that kills as well, and is no smaller for it."""
+    what, wanted = "who wants more memory", f"killed at {_mib(asked)}"
+    kills, peak, refused, free = (
+        number_of(said.get(key)) for key in ("oom_kills", "memory_peak_bytes", "memory_refused", "available_bytes")
+    )
+    if free is not None:
+        return compared(what, wanted, f"nobody tried: no more than {_mib(free)} are free, and others would be killed", "", False)
+    if not said:
+        return compared(what, wanted, "nobody tried", "", False)
+    met = bool(refused) or (peak is not None and peak >= MET * asked)
+    within = bool(kills) and said.get("killed") is True and met and (peak is None or peak <= asked)
+    return compared(what, wanted, f"killed {kills or 0} times, peak {_mib(peak)}" + ("" if met else ": not by this cap"), "", within)
+
+
 def _share(asked: float, said: Row) -> Row:
-    """One busy process gets no more than one core, whatever its group may have."""
-    wanted = min(1.0, asked)
-    free, got = [number_of(said.get(key)) for key in ("before", "after")], number_of(said.get("during"))
-    what, tolerance = "a busy process gets", f"{SHARE_TOLERANCE:.0%}"
+    """Busy processes, as many as the device has cores where it may have one or more. What has no more cores than asked cannot have more."""
+    free = [number_of(said.get(key)) for key in ("before", "after")]
+    got, cores = number_of(said.get("during")), number_of(said.get("cores"))
+    who, tolerance = "a busy process gets" if asked < 1 else "busy processes get", f"{SHARE_TOLERANCE:.0%}"
+    if asked >= 1 and cores is not None and cores <= asked:
+        return compared("cores", f"{asked:g} at most", f"{cores:g}: the device has no more", "", True)
     if got is None or None in free:
-        return compared(what, f"{wanted:g} of a core", "nobody tried", tolerance, False)
+        return compared(who, f"{asked:g} of a core", "nobody tried", tolerance, False)
     least = min(float(each or 0) for each in free)
     words = f"{got:.3f}; {least:.3f} without the limit, a moment before and after"
-    if asked < 1 and least < wanted * (1 + SHARE_TOLERANCE):
-        return compared(what, f"{wanted:g} of a core", f"{words}: the machine is too busy to tell", tolerance, False)
-    held = abs(got - wanted) <= SHARE_TOLERANCE * wanted and bool(number_of(said.get("throttled_periods")))
-    return compared(what, f"{wanted:g} of a core", words, tolerance, held if asked < 1 else got <= asked)
+    if least < asked * (1 + SHARE_TOLERANCE):
+        return compared(who, f"{asked:g} of a core", f"{words}: the machine is too busy to tell", tolerance, False)
+    held = abs(got - asked) <= SHARE_TOLERANCE * asked and bool(number_of(said.get("throttled_periods")))
+    return compared(who, f"{asked:g} of a core", words, tolerance, held)
 
 
 def _tried_disk(fault: Row, disk: Row) -> Row:
@@ -170,13 +185,19 @@ def _readings_of_limits(program: str, fault: Row, readings: list[Row]) -> list[R
         measured = f"in {len(readings)} readings" if not other else f"{said_of(other[0])} in {len(other)} of {len(readings)} readings"
         found.append(compared(f"{program}, limit of {what}", said_of(asked), measured, "", not other))
     if fault.get("memory_mib") is not None:
-        peaks = [peak for reading in readings if (peak := number_of(reading.get("memory_peak_bytes"))) is not None]
-        peak, asked_bytes = max(peaks, default=None), fault["memory_mib"] * MIB
-        met = peak is None or MIB <= peak <= asked_bytes
+        asked_bytes, peak, known = fault["memory_mib"] * MIB, _highest(readings, "memory_peak_bytes"), "the kernel's"
+        if peak is None:  # kernels before 5.19 keep none in version 2
+            peak, known = _highest(readings, "memory_bytes"), "the highest reading"
+        met = peak is not None and MIB <= peak <= asked_bytes
         kills = max((number_of(reading.get("oom_kills")) or 0 for reading in readings), default=0)
         said_kills = f", {kills} killed" if kills else ""
-        found.append(compared(f"{program}, peak of memory", f"at most {_mib(asked_bytes)}", f"{_mib(peak)}{said_kills}", "", met))
+        measured = f"{_mib(peak)}, {known}{said_kills}"
+        found.append(compared(f"{program}, peak of memory", f"at most {_mib(asked_bytes)}", measured, "", met))
     return found
+
+
+def _highest(readings: list[Row], key: str) -> float | None:
+    return max((value for reading in readings if (value := number_of(reading.get(key))) is not None), default=None)
 
 
 def _readings_of_disk(program: str, what: str, readings: list[Row]) -> Row:
@@ -213,13 +234,13 @@ def last_figures(execution: Execution) -> Row:
 # ---- afterwards ------------------------------------------------------------------------------------------------------------------
 
 
-def restored(before: Row, after: Row) -> list[Row]:
+def restored(before: Row, after: Row, faults: list[Row]) -> list[Row]:
     """Nothing of it is left, and the clock is what it was, as far as clocks are."""
     found = [
         compared(what, "gone", "gone" if not part_of(after, key) else "still there", "", key in after and not part_of(after, key))
         for what, key in (("the group", "confined"), ("the small disk", "disk"))
     ]
-    return [*found, clocks.restored(before, after)]
+    return [*found, clocks.restored(before, after, faults)]
 
 
 # ---- inside ----------------------------------------------------------------------------------------------------------------------

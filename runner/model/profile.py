@@ -286,6 +286,9 @@ class Disk(Timed):
         return self
 
 
+LEAST_JUMP_S = 5.0  # clocks are held to 2 s (runner/judgement/clocks.py)
+
+
 class WrongClock(Timed):
     """The device's wall clock is wrong: it jumps by `jump_s`, or to the moment `to` in UTC, and drifts on by `drift_ppm`.
 
@@ -304,6 +307,8 @@ class WrongClock(Timed):
             raise ValueError("`jump_s` or `to`, not both")
         if not self.jump_s and self.to is None and not self.drift_ppm:
             raise ValueError("`jump_s`, `to` or `drift_ppm` says how the clock is wrong")
+        if self.jump_s and abs(self.jump_s) < LEAST_JUMP_S:
+            raise ValueError(f"`jump_s` is {LEAST_JUMP_S:g} s at least: what is less cannot be told from a clock that was put right")
         return self
 
 

@@ -14,9 +14,11 @@ import sys
 import time
 from typing import Any, Callable
 
+from .kernel_files import text
 from .say import say
 
 PROBE_S, WORK_S = 60.0, 0.4
+SPARE_BYTES = 8 << 20  # that a device has free beyond a cap that is tried out, so that nobody else is killed
 LOOKS = 5  # at two clocks at once: a device may be busy between the one and the other
 NOT_ENTERED = 71  # a host ended so: the kernel would not have it in its group, and it was nothing that a pipeline did
 _HOG = "import sys\nheld = []\nfor _ in range(int(sys.argv[1])):\n    held.append(bytearray(1 << 20))\n"
@@ -104,14 +106,14 @@ class Scarce:
 def clear_all(state: str) -> dict[str, Any]:
     """Whatever an execution had too little of is removed, when no program limits or spoils it; how things stand then.
 
-    So is a group in which a supervisor that was killed tried something out: nobody is in it any more.
+    So is a group in which a supervisor that was killed tried something out, with whomever that left; and one in which nobody works.
     """
     from .cgroup import PROBE, WORK, Group
 
     Scarce(state, "", {"scarcity": {"confined": True, "disk": {"size_mib": 0}}}).clear()
-    for beside in (Group(state, PROBE), Group(state, WORK)):
-        if not beside.figures().get("members"):
-            beside.remove()
+    _end(Group(state, PROBE))
+    if not Group(state, WORK).figures().get("members"):
+        Group(state, WORK).remove()
     return state_now(state)
 
 
@@ -155,18 +157,16 @@ def both_clocks() -> dict[str, int]:
 def prove(state: str, limits: dict[str, Any]) -> dict[str, Any]:
     """Limits tried out in a group of their own beside the pipeline's, which is left alone: a hog, fixed work, a crowd.
 
-    memory: a process that wants more must be killed. cpu: how much of a core a busy process gets, with and without the limit, one right
+    memory: a process that wants more must be killed. cpu: how many cores busy processes get, with and without the limit, one right
     behind the other. processes: how many can be started. Raises OSError where there is no such group.
     """
-    import signal
-
     from .cgroup import PROBE, Group, capabilities
 
     if not capabilities():
         raise OSError("no control group can be made here")
     found: dict[str, Any] = {}
     group = Group(state, PROBE)
-    group.remove()
+    _end(group)
     try:
         group.make()
         wrong = group.limit(limits)
@@ -176,25 +176,58 @@ def prove(state: str, limits: dict[str, Any]) -> dict[str, Any]:
             said = _run(group.entering([sys.executable, "-S", "-E", "-c", _CROWD, str(limits["processes"] + 8)]))[1].split()
             found["processes"] = {"started": int(said[0]) if said else 0, "refused": group.figures().get("processes_refused", 0)}
         if limits.get("quota_us") is not None:
-            found["cpu"] = _speed(group)
+            found["cpu"] = _speed(group, limits["quota_us"] / limits["period_us"])
         if limits.get("memory_bytes") is not None:
-            status, _ = _run(group.entering([sys.executable, "-S", "-E", "-c", _HOG, str((limits["memory_bytes"] >> 20) + 64)]))
-            said_now = group.figures()
-            kept = ("memory_limit_bytes", "memory_peak_bytes", "oom_kills")
-            found["memory"] = {**{key: said_now[key] for key in kept if key in said_now}, "killed": status == -signal.SIGKILL}
+            found["memory"] = _hungry(group, limits["memory_bytes"])
     finally:
-        group.remove()
+        _end(group)
     return found
 
 
-def _speed(group: Any) -> dict[str, Any]:
-    """Cores that a busy process gets: its processor time in the time that passed."""
-    argv = [sys.executable, "-S", "-E", "-c", _SPIN, str(WORK_S)]
-    shares = []
-    for command in (argv, group.entering(argv), argv):
-        words = _run(command)[1].split()
-        shares.append(round(float(words[1]) / float(words[0]), 4) if len(words) == 2 else 0.0)
-    return {"before": shares[0], "during": shares[1], "after": shares[2], "throttled_periods": group.figures().get("throttled_periods", 0)}
+def _end(group: Any) -> None:
+    """Nobody is in the group, and it is gone: whoever was in it was ours, and would sleep for ever where nobody looks."""
+    group.end()
+    group.remove()
+
+
+def _hungry(group: Any, limit_bytes: int) -> dict[str, Any]:
+    """A process that wants more than the group may have. Where the device itself has no more, others would be killed: it is not tried."""
+    import signal
+
+    free = available_bytes()
+    if free is not None and free < limit_bytes + SPARE_BYTES:
+        return {"available_bytes": free}
+    status, _ = _run(group.entering([sys.executable, "-S", "-E", "-c", _HOG, str((limit_bytes >> 20) + 64)]))
+    said = group.figures()
+    kept = ("memory_limit_bytes", "memory_peak_bytes", "memory_refused", "oom_kills")
+    return {**{key: said[key] for key in kept if key in said}, "killed": status == -signal.SIGKILL}
+
+
+def available_bytes() -> int | None:
+    """What the kernel reckons that programs can have before anybody is killed or swapped out; None where it does not say."""
+    for line in text("/proc/meminfo").splitlines():
+        if line.startswith("MemAvailable:"):
+            return int(line.split()[1]) << 10
+    return None
+
+
+def _speed(group: Any, share: float) -> dict[str, Any]:
+    """Cores that busy processes get, one for a share of one core and one for each core for more: their processor time in the time that
+    passed, before, in the group, and after."""
+    argv, cores = [sys.executable, "-S", "-E", "-c", _SPIN, str(WORK_S)], len(os.sched_getaffinity(0))
+    count = 1 if share < 1 else cores
+    shares = [round(_busy(command, count), 4) for command in (argv, group.entering(argv), argv)]
+    throttled = group.figures().get("throttled_periods", 0)
+    return {"before": shares[0], "during": shares[1], "after": shares[2], "cores": cores, "throttled_periods": throttled}
+
+
+def _busy(argv: list[str], count: int) -> float:
+    """What so many of them get together; 0 where one did not come to its end."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    with ThreadPoolExecutor(count) as pool:
+        said = [words.split() for _, words in pool.map(_run, [argv] * count)]
+    return sum(float(used) / float(took) for took, used in said) if all(len(each) == 2 for each in said) else 0.0
 
 
 def _run(argv: list[str]) -> tuple[int, str]:

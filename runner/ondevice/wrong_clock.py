@@ -91,24 +91,30 @@ def _drift(offset: int, ppm: float, ready: Callable[[], None]) -> None:
     holder = socket.socket(socket.AF_UNIX)
     holder.bind(_name())
     holder.listen(8)
+    holder.settimeout(STEP_S)
     began = boottime_ns()
     ready()
     while True:
         set_offset(offset + int((boottime_ns() - began) * ppm / 1e6))
-        time.sleep(STEP_S)
+        with contextlib.suppress(OSError):  # somebody looks whether we are there; nobody, within the time of a step
+            holder.accept()[0].close()
 
 
 def drifting() -> int:
-    """The process that lets the clock drift, by the name that only one can hold; 0 for none."""
-    connection = socket.socket(socket.AF_UNIX)
-    try:
-        connection.settimeout(1.0)
-        connection.connect(_name())
-        return int(struct.unpack("3i", connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))[0])
-    except OSError:
-        return 0
-    finally:
-        connection.close()
+    """The process that lets the clock drift, by the name that only one can hold; 0 for none. Raises OSError where that cannot be told."""
+    deadline = time.monotonic() + START_S
+    while True:
+        with socket.socket(socket.AF_UNIX) as connection:
+            connection.settimeout(1.0)
+            try:
+                connection.connect(_name())
+                return int(struct.unpack("3i", connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))[0])
+            except ConnectionRefusedError:
+                return 0
+            except OSError:  # so many look at once that it has no room for another one
+                if time.monotonic() > deadline:
+                    raise
+        time.sleep(STEP_S / 2)
 
 
 def stop_drift() -> bool:

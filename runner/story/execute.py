@@ -41,7 +41,7 @@ from runner.story.execution import HOPELESS, linked, run_execution
 from runner.story.left import end_as, give_up_own, set_aside, settle
 from runner.story.links import clear, far_end, served
 from runner.story.live import collect_evidence, live_target
-from runner.story.plan import missing_cuts, more_cuts, once_more, refuse_unsupported
+from runner.story.plan import missing_cuts, more_cuts, once_more, refuse_unsupported, size_of
 from runner.story.prove import prove_disk
 from runner.story.run import Emit, Run, past_of, token_of
 from runner.story.steps import step
@@ -174,8 +174,9 @@ async def _carry_out(run: Run, adjust: Adjust, *, cancel: bool = False) -> Runne
 def _refuse_unsupported(run: Run) -> None:
     """Raises AskError for a fault that this very device cannot have, by its own word."""
     assert run.session
-    capabilities = [str(word) for word in run.session.hello.get("capabilities") or ()]
-    refuse_unsupported(run.plan, run.lab, capabilities, heats=bool(run.target and run.target.power.heats))
+    hello = run.session.hello
+    capabilities = [str(word) for word in hello.get("capabilities") or ()]
+    refuse_unsupported(run.plan, run.lab, capabilities, heats=bool(run.target and run.target.power.heats), has=size_of(hello))
 
 
 def _keep_traceback(run: Run, error: Exception) -> None:

@@ -6,6 +6,7 @@ import shlex
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from runner.errors import AskError
 from runner.faults import compose, power_cut, resources, steady, tamper
@@ -15,7 +16,7 @@ from runner.lab.check_entry import check_names
 from runner.lab.load import Reader, folder_name
 from runner.lab.where import Lab
 from runner.lab.yaml_source import Source, nearest, one_of
-from runner.model.device import DeviceLine, DeviceType
+from runner.model.device import DeviceLine, DeviceType, Size
 from runner.model.entry import Entry, Scenario, Severity
 from runner.model.plan import CutPlan, ExecutionPlan, HeatPlan, Plan
 from runner.model.profile import PowerCut, Profile, Resources, Tamper, Thermal, WrongClock
@@ -106,11 +107,11 @@ def make_plan(asked: Asked, lab: Lab) -> Plan:
     )
 
 
-def refuse_unsupported(plan: Plan, lab: Lab, capabilities: Iterable[str], *, heats: bool = False) -> None:
+def refuse_unsupported(plan: Plan, lab: Lab, capabilities: Iterable[str], *, heats: bool = False, has: Size | None = None) -> None:
     """Raises AskError, with each profile's file and line, for what a device with these `capabilities` cannot be made to do. Only the
     device itself knows them, so that it must be asked: the first thing when it is at hand, before anything of the run is on it.
 
-    `heats`: something outside of the device slows it down; else it must be able to do so by itself.
+    `heats`: something outside of the device slows it down; else it must be able to do so by itself. `has`: what it has, in all.
     """
     reader, known_words = Reader(lab), frozenset(capabilities)
     for scenario in plan.scenarios.values():
@@ -119,10 +120,19 @@ def refuse_unsupported(plan: Plan, lab: Lab, capabilities: Iterable[str], *, hea
         problems += () if heats else compose.without_heat(named, known_words)
         by_its_clocks = "cpufreq" in known_words and not plan.type.shared
         problems += () if heats or by_its_clocks else compose.one_quota(named)
+        problems += compose.too_roomy(named, has) if has else ()
         for problem in problems:
             reader.profile(problem.profile, plan.command)  # for the file and the line
         _complain(reader, problems)
     reader.finish()
+
+
+def size_of(hello: dict[str, Any]) -> Size | None:
+    """How much of a computer a device says that it is; None where it says what nobody can have."""
+    try:
+        return Size(memory_mib=int(hello["memory_bytes"]) >> 20, cpus=int(hello["cpu_count"]))
+    except (KeyError, TypeError, ValueError):
+        return None
 
 
 def _complain(reader: Reader, problems: Iterable[compose.Problem]) -> None:

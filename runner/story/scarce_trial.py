@@ -18,6 +18,7 @@ from runner.model.profile import Scarcity
 from runner.story import scarcity
 from runner.story.arming import SPARE_S, arm
 from runner.story.ground import Ground, under_way
+from runner.story.plan import size_of
 from runner.story.trial import NAME, IsOn, Refuse, Tell, Tried, at_hand, capabilities_of, nobody_knows
 from runner.target.drivers import Request
 from runner.target.session import Session
@@ -34,7 +35,7 @@ async def try_scarce(
     seed: int,
     tell: Tell,
     is_on: IsOn = nobody_knows,
-    refuse: Refuse = lambda capabilities: None,
+    refuse: Refuse = lambda capabilities, has: None,
 ) -> Tried:
     """Holds `faults` for about `for_s`, and tries them out. Raises LabError where that cannot be done, and what `refuse` raises at what
     the device can; nothing was touched then.
@@ -43,7 +44,7 @@ async def try_scarce(
     """
     held = at_hand(request, identity, f"profile try on {request.name}", wait=True, is_on=is_on)
     async with held as (target, session, lease):
-        refuse(capabilities_of(session))
+        refuse(capabilities_of(session), has=size_of(session.hello))
         ground = Ground(request.name, identity, session, lease.leases, "a trial", request.say)
         if under_way(session.hello):  # its pipeline is in the very group
             found = f"{session.hello['execution'].get('run')} left an execution under way on {request.name}"
@@ -51,9 +52,8 @@ async def try_scarce(
         await ground.clear()
         await target.power.cool()  # what a dead run heats would be renewed by us, and be over everything that is tried
         await session.ask("clear_scarcity", timeout_s=60)
-        token, hello = f"try.{secrets.token_hex(4)}", dict(session.hello)
-        programs = scarcity.programs_for(faults, NAME, seed, hello)
-        before = await scarcity.state(session)
+        token, before = f"try.{secrets.token_hex(4)}", await scarcity.state(session, request.clock)
+        programs = scarcity.programs_for(faults, NAME, seed, {**session.hello, **before["clock"]})
         tried = Tried(words=[program.steps[0].word for program in programs] or ["nothing"], measured={"before": before})
         tell("before", now(before))
         asked = scarcity.asked_of(faults)
@@ -65,7 +65,7 @@ async def try_scarce(
             await _hold(request, session, faults, [each.name for each in programs], for_s, before, tried, tell)
         finally:
             await scarcity.revert(ground, programs)
-        tried.rows["after"], tried.measured["after"] = await scarcity.as_before(session, before)
+        tried.rows["after"], tried.measured["after"] = await scarcity.as_before(session, request.clock, before, faults)
         tell("after", tried.rows["after"])
         wrong = [side_by_side.said(row) for row in tried.rows["after"] if not row["within"]]
         wrong += [] if request.type.shared else health.left_of_ours(await ground.fingerprint())

@@ -65,13 +65,13 @@ async def impose(run: Run, plan: ExecutionPlan) -> None:
     if not plan.scarcities:
         return
     assert run.session
-    run.scarce_hello = dict(run.session.hello)
-    programs = _programs(run, plan)
-    await revert(run.ground, programs)
+    await revert(run.ground, _programs(run, plan))
     await run.session.ask("clear_scarcity", timeout_s=60)
     if not plan.links:  # else its link was looked at, and the device with it
         await look(run, plan)
-    before = await state(run.session)
+    before = await state(run.session, run.clock)
+    run.scarce_hello = {**run.session.hello, **before["clock"]}
+    programs = _programs(run, plan)
     run.note("scarcity_began", execution=plan.name, programs=[each.model_dump(mode="json") for each in programs], before=before)
     asked = asked_of(plan.scarcities)
     await run.session.ask("prepare_scarcity", run=run.token, execution=plan.name, scarcity=asked, timeout_s=120)
@@ -95,7 +95,7 @@ async def impose_again(run: Run, plan: ExecutionPlan) -> None:
     assert run.session
     if not plan.links and run.session.hello["boot_id"] != (run.scarce_hello or {}).get("boot_id"):
         await look(run, plan)  # a device that was started, and not a process that was killed
-    run.scarce_hello = dict(run.session.hello)
+    run.scarce_hello = {**run.session.hello, **(await state(run.session, run.clock))["clock"]}
     programs = _programs(run, plan)
     kept = {str(each.get("name")) for each in await run.ground.standing() if each.get("state") in ("armed", "begun")}
     programs = tuple(program for program in programs if program.name not in kept)  # a process was killed, and not the device
@@ -118,7 +118,7 @@ async def lift(run: Run, plan: ExecutionPlan) -> None:
         with contextlib.suppress(RunnerError):
             await mirror_guard(run.session, run.token, run.folder, run.log)
     began = [record.payload for record in run.log.records if record.kind == "scarcity_began" and record.payload["execution"] == plan.name]
-    rows, after = await as_before(run.session, began[-1]["before"])
+    rows, after = await as_before(run.session, run.clock, began[-1]["before"], plan.scarcities)
     run.note("scarcity_lifted", execution=plan.name, rows=rows, after=after)
     wrong = [row for row in rows if not row["within"]]
     if wrong:
@@ -127,9 +127,13 @@ async def lift(run: Run, plan: ExecutionPlan) -> None:
         await run.ground.compare(run.as_found)
 
 
-async def state(session: Session) -> Row:
-    """Limits, small disk and clocks of the device, and in which boot."""
-    return {"boot_id": session.hello["boot_id"], **(await session.ask("scarcity", timeout_s=60))}
+async def state(session: Session, clock: Clock) -> Row:
+    """Limits, small disk and clocks of the device, and in which boot; ours beside its clocks."""
+    return _beside(clock, session.hello["boot_id"], await session.ask("scarcity", timeout_s=60))
+
+
+def _beside(clock: Clock, boot_id: str, said: Row) -> Row:
+    return {"boot_id": boot_id, **said, "clock": {**(said.get("clock") or {}), "here_ns": clock.wall_ns()}}
 
 
 async def proof(session: Session, clock: Clock, faults: Sequence[Scarcity], before: Row) -> tuple[list[Row], Row]:
@@ -138,23 +142,23 @@ async def proof(session: Session, clock: Clock, faults: Sequence[Scarcity], befo
     for number in range(TRIES):
         if number:
             await clock.sleep(CALM_S)
-        during = await state(session)
+        during = await state(session, clock)
         for fault in faults:
             if isinstance(fault, Resources):
                 during["tried"] = await session.ask("prove_scarcity", limits=limits(fault), timeout_s=PROVE_LIMIT_S)
             elif isinstance(fault, WrongClock) and fault.drift_ppm:
                 await clock.sleep(DRIFT_LOOK_S)
-                during["clock_later"] = (await state(session))["clock"]
+                during["clock_later"] = (await state(session, clock))["clock"]
         rows = scarcity.compare(asked, before, during)
         if all(row["within"] for row in rows):
             break
     return rows, during
 
 
-async def as_before(session: Session, before: Row) -> tuple[list[Row], Row]:
+async def as_before(session: Session, clock: Clock, before: Row, faults: Sequence[Scarcity]) -> tuple[list[Row], Row]:
     """What is left once everything was taken back, and how the clock stands."""
-    after = {"boot_id": session.hello["boot_id"], **(await session.ask("clear_scarcity", timeout_s=60))}
-    return scarcity.restored(before, after), after
+    after = _beside(clock, session.hello["boot_id"], await session.ask("clear_scarcity", timeout_s=60))
+    return scarcity.restored(before, after, [fault.model_dump(mode="json") for fault in faults]), after
 
 
 async def revert(ground: Ground, programs: Sequence[Program]) -> None:

@@ -21,7 +21,7 @@ from typing import Any
 
 from runner.errors import LabError, RunnerError
 from runner.farm.lease import Lease, lent
-from runner.faults.compose import Composed, compose, programs_of, without_heat
+from runner.faults.compose import Composed, compose, programs_of, too_roomy, without_heat
 from runner.judgement import reached
 from runner.judgement.asked import named
 from runner.judgement.far_end_lines import not_logged_of, packets_of
@@ -29,7 +29,7 @@ from runner.judgement.guard_journal import GUARD, changes, guard_of
 from runner.judgement.timed import from_link_log
 from runner.lab.load import Reader
 from runner.lab.where import state_root
-from runner.model.device import DataLink
+from runner.model.device import DataLink, Size
 from runner.model.profile import Link
 from runner.story.arming import SPARE_S, arm, before_of, begin, constant, expected_of
 from runner.story.ground import Ground, under_way
@@ -46,7 +46,7 @@ from runner.target.target import Target
 
 Row = dict[str, Any]
 IsOn = Callable[[], Awaitable[bool | None]]  # None: nobody knows
-Refuse = Callable[..., object]  # (capabilities, *, heats=False) raises AskError for what a device with these cannot do
+Refuse = Callable[..., object]  # (capabilities, *, heats=False, has=None) raises AskError for what a device with these cannot do
 Tell = Callable[[str, list[Row]], None]  # "before", "during", "after": what was measured, row by row
 NAME = "try"  # programs are named as those of an execution of this name
 
@@ -96,11 +96,12 @@ def faults_of(
     capabilities: Collection[str] | None = None,
     *,
     heats: bool = False,
+    has: Size | None = None,
 ) -> Composed:
     """What profiles do that can be tried alone; nothing for `steady`, which proves it.
 
     Raises AskError with every complaint, each with its file and line. `capabilities` are the device's own word, None until it was asked;
-    `heats`: something outside of the device slows it down, so that it need not be able to.
+    `heats`: something outside of the device slows it down, so that it need not be able to; `has`: what it has, in all.
     """
     profiles = [(name, sized(reader, name, profile)) for name in names if (profile := reader.profile(name, "runner profile try"))]
     for name, profile in profiles:
@@ -108,6 +109,7 @@ def faults_of(
     reader.finish()
     composed, problems = compose(profiles, link, (), capabilities)
     problems += () if heats or capabilities is None else without_heat(profiles, capabilities)
+    problems += too_roomy(profiles, has) if has else ()
     for each in problems:
         where = reader.profile_source(each.profile).where(each.path)
         staged = bool(each.path) and each.path[-1] == "stage"

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from runner.errors import AskError
-from runner.faults.compose import Problem, compose, programs_of
-from runner.model.device import DataLink
+from runner.faults.compose import Problem, compose, programs_of, too_roomy
+from runner.model.device import DataLink, Size
 from runner.model.profile import Profile
 
 DATA = DataLink(interface="data0", far_end="10.77.0.1")
@@ -19,6 +19,7 @@ OFFLINE = {"fault": "offline"}
 JAMMED = {"fault": "jamming", "jammer": "constant"}
 CUT = {"fault": "power_cut", "points": ["random"]}
 STEADY = {"fault": "steady"}
+WARM = {"fault": "thermal", "ambient_c": 45}
 STAGES = ("collect", "forward")
 
 
@@ -110,6 +111,9 @@ def test_a_stage_must_be_one_of_the_scenarios(stages: tuple[str, ...]) -> None:
     assert problem.path == ("faults", 0, "stage")
     assert problem.expected == ("one of collect, forward" if stages else "one of none: it has no stages")
     assert problems(profile({**NARROW, "stage": "forward"})) == []
+    (problem,) = problems(profile({**WARM, "stage": "forwards"}), stages=stages)
+    assert problem.path == ("faults", 0, "stage")
+    assert problems(profile({**WARM, "stage": "forward"})) == []
 
 
 @pytest.mark.parametrize(
@@ -149,6 +153,23 @@ def test_the_only_path_is_cut_only_as_declared_and_for_a_time(fault: dict[str, A
 def test_a_narrow_only_path_is_no_cut_one() -> None:
     """1 kbit/s is not offline."""
     assert problems(profile(NARROW), link=ONE_PATH) == []
+
+
+@pytest.mark.parametrize(
+    ("small", "found"),
+    [
+        ({"memory_mib": 466, "cpu_share": 1.5}, []),
+        ({"memory_mib": 467}, ["467 MiB of memory"]),
+        ({"memory_mib": 1024, "cpu_share": 2}, ["1024 MiB of memory", "2 of a core"]),
+        ({"cpu_share": 4, "memory_mib": 64, "like": "raspberry-pi-zero-2"}, []),  # the cores that it has are no more than that
+        ({"processes": 9}, []),
+    ],
+)
+def test_a_cap_that_is_none_here_is_refused(small: dict[str, Any], found: list[str]) -> None:
+    """A device cannot be made as small as a larger one; nobody could tell whether it was."""
+    told = too_roomy([("a", profile({"fault": "resources", **small}))], Size(memory_mib=467, cpus=2))
+    assert [each.found for each in told] == [f"{what}, of a device that has no more" for what in found]
+    assert {each.path for each in told} <= {("faults", 0)}
 
 
 def test_what_the_device_cannot_do_is_a_problem_once_it_was_asked() -> None:

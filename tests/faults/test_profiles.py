@@ -22,7 +22,7 @@ BEFORE = Before(offloads=("tso", "gso", "gro"), routes=("default via 10.99.0.1",
 
 
 def stages(profile: Profile) -> list[str]:
-    return [fault.stage for fault in profile.links if fault.stage]
+    return [fault.stage for fault in (*profile.links, *filter(None, [profile.heat])) if fault.stage]
 
 
 def test_there_are_enough_links_and_the_ones_that_entries_name() -> None:

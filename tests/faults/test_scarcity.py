@@ -108,6 +108,7 @@ def test_a_device_that_cannot_is_refused(fault: Any, missing: str) -> None:
         {"fault": "clock"},
         {"fault": "clock", "jump_s": 1.0, "to": "1970-01-01T00:00:00Z"},
         {"fault": "clock", "to": "yesterday"},
+        {"fault": "clock", "jump_s": -4.9},
     ],
 )
 def test_what_says_nothing_or_two_things_is_no_fault(wrong: dict[str, Any]) -> None:

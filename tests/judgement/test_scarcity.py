@@ -57,6 +57,9 @@ def test_caps_that_are_in_force_are_reached() -> None:
         (tried("memory", oom_kills=0, killed=False), "who wants more memory"),
         (tried("memory", killed=False), "who wants more memory"),
         (tried("memory", memory_peak_bytes=90 * MIB), "who wants more memory"),
+        (tried("memory", memory_peak_bytes=40 * MIB), "who wants more memory"),  # the device itself had no more
+        (tried("memory", memory_peak_bytes=None), "who wants more memory"),
+        (tried("memory", available_bytes=60 * MIB), "who wants more memory"),
         (tried("cpu", during=0.9), "a busy process gets"),
         (tried("cpu", during=0.1), "a busy process gets"),
         (tried("cpu", throttled_periods=0), "a busy process gets"),
@@ -69,6 +72,36 @@ def test_caps_that_are_in_force_are_reached() -> None:
 def test_what_is_not_in_force_is_not_reached(said: dict[str, Any], what: str) -> None:
     """Nor what nobody tried, nor what a busy machine cannot tell."""
     assert what in outside(scarcity.compare([SMALL], BEFORE, said))
+
+
+def test_a_kernel_that_keeps_no_peak_says_that_its_cap_was_met() -> None:
+    """Version 2 before 5.19: what was denied is counted there, too; and of the pipeline the highest reading stands for the peak."""
+    assert outside(scarcity.compare([SMALL], BEFORE, tried("memory", memory_peak_bytes=None, memory_refused=3))) == []
+    assert figures(reading(12, memory_peak_bytes=None, memory_bytes=40 * MIB)) == []
+    told = ["stress-1.resources-1, peak of memory"]
+    assert figures(reading(12, memory_peak_bytes=None, memory_bytes=90 * MIB)) == told
+    assert figures(reading(12, memory_peak_bytes=None)) == told
+
+
+TWO = {"before": 3.9, "during": 2.02, "after": 3.8, "cores": 4, "throttled_periods": 40}
+
+
+@pytest.mark.parametrize(
+    ("said", "outside_of_it"),
+    [
+        (TWO, []),
+        ({**TWO, "during": 3.9}, ["busy processes get"]),
+        ({**TWO, "before": 2.1}, ["busy processes get"]),
+        ({**TWO, "throttled_periods": 0}, ["busy processes get"]),
+        ({**TWO, "cores": 2, "throttled_periods": 0}, []),  # it has no more, and so nobody can have more
+        ({}, ["busy processes get"]),
+    ],
+)
+def test_a_share_of_more_than_a_core_is_tried_by_all_cores(said: dict[str, Any], outside_of_it: list[str]) -> None:
+    """One busy process never gets more than one, whatever its group may have."""
+    limits = {"cpu_quota_us": 20_000, "cpu_period_us": 10_000}
+    rows = scarcity.compare([{"fault": "resources", "cpu_share": 2.0}], BEFORE, during(confined=limits, tried={"cpu": said}))
+    assert outside(rows) == outside_of_it
 
 
 def test_a_busy_machine_is_named() -> None:
@@ -309,7 +342,32 @@ def test_a_clock_that_jumps_and_drifts_is_held_to_both() -> None:
 )
 def test_nothing_is_left_afterwards(after: dict[str, Any], left: list[str]) -> None:
     """What the device does not say is not gone; a clock that began anew with the boot is the board's own affair."""
-    assert outside(scarcity.restored(BEFORE, after)) == left
+    assert outside(scarcity.restored(BEFORE, after, [])) == left
+
+
+def test_a_board_that_kept_the_wrong_time_over_a_restart_is_not_as_it_was() -> None:
+    """By the coordinator's clock beside it: one that is off by what was asked, or was until it was stored last. Any other time is its own
+    affair, as is that of a board beside which nobody's clock stood."""
+
+    def beside(boot: str, wall_s: float, here_s: float | None) -> dict[str, Any]:
+        clock = {"wall_ns": int(wall_s * S), "boottime_ns": 9 * S, "here_ns": None if here_s is None else int(here_s * S)}
+        return {"boot_id": boot, "confined": {}, "disk": {}, "clock": clock}
+
+    before, other, here = beside(BOOT, 1_790_000_000, 1_790_000_003), "c" * 32, 1_790_000_600.0
+    back: list[dict[str, Any]] = [{"fault": "clock", "jump_s": -3600.0}]
+    to_2106: list[dict[str, Any]] = [{"fault": "clock", "to": "2106-02-07T06:28:00Z"}]
+    for faults, wall_s, kept in (
+        (back, here, False),
+        (back, here - 3590, True),
+        (back, here - 3900, True),
+        (back, here - 90_000, False),
+        (to_2106, 4_294_967_280 - 500, True),
+        (to_2106, here - 3600, False),
+        ([], here - 3600, False),
+        ([{"fault": "disk", "what": "full"}], here - 3600, False),
+    ):
+        assert outside(scarcity.restored(before, beside(other, wall_s, here), faults)) == (["the clock"] if kept else []), wall_s
+    assert outside(scarcity.restored(before, beside(other, here - 3600, None), back)) == []
 
 
 # ---- what a plan may ask ------------------------------------------------------------------------------------------------

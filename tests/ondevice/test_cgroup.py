@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -214,6 +215,40 @@ def test_groups_that_a_killed_supervisor_tried_something_in_are_cleared(tmp_path
         sleeper.wait()
     scarcity.clear_all(str(tmp_path))
     assert not busy.exists()
+
+
+@REAL
+def test_nobody_who_was_to_try_a_limit_out_sleeps_on(tmp_path: Path, group: Group) -> None:
+    """A crowd whose first process was killed for want of memory, or because its time was over, ends with its group."""
+    probe = Group(str(tmp_path), cgroup.PROBE)
+    probe.make()
+    held = scarcity._CROWD.replace("for pid in children", "signal.pause()\nfor pid in children", 1)
+    with subprocess.Popen(probe.entering([sys.executable, "-S", "-c", held, "5"])) as crowd:
+        deadline = time.monotonic() + 30
+        while probe.figures()["members"] < 6 and time.monotonic() < deadline:
+            time.sleep(0.02)
+        crowd.kill()
+    members = Path(probe.folders[0], "cgroup.procs").read_text().split()
+    assert len(members) == 5
+    scarcity.clear_all(str(tmp_path))
+    assert not probe.exists()
+    assert not any(Path(f"/proc/{pid}/exe").exists() for pid in members)
+
+
+@REAL
+def test_a_hog_is_not_let_loose_where_others_would_be_killed(group: Group, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The cap is more than is free: it is not tried, and said so."""
+    monkeypatch.setattr(scarcity, "available_bytes", lambda: 60 << 20)
+    assert scarcity.prove(group.state, {"memory_bytes": 64 << 20}) == {"memory": {"available_bytes": 60 << 20}}
+    assert (scarcity.available_bytes() or 0) > 0
+
+
+@REAL
+def test_more_than_a_core_is_tried_by_as_many_as_there_are(group: Group) -> None:
+    """Together they get what the group may have."""
+    said = scarcity.prove(group.state, {"quota_us": 10_000, "period_us": 10_000})["cpu"]
+    assert said["cores"] == len(os.sched_getaffinity(0))
+    assert said["during"] <= 1.2 and said["throttled_periods"] > 0
 
 
 @REAL

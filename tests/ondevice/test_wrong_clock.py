@@ -107,6 +107,8 @@ def test_a_drift_has_one_process_which_ends(tmp_path: Path, monkeypatch: pytest.
         offsets = [int(word) for word in said.read_text().split()]
         assert offsets == sorted(offsets)
         assert OFFSET <= offsets[0] < offsets[2] < OFFSET + 30 * S
+        found = {wrong_clock.drifting() for _ in range(30)}
+        assert len(found) == 1 and found.pop() > 1, "however often somebody looks"
     finally:
         assert wrong_clock.stop_drift()
     assert wrong_clock.drifting() == 0

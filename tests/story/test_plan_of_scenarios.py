@@ -18,7 +18,7 @@ from runner.faults.kernel import EVERY_CAPABILITY
 from runner.judgement.findings import command_again
 from runner.lab.where import Lab, builtin_root
 from runner.model.plan import Plan
-from runner.story.plan import Asked, make_plan, may_count, missing_cuts, more_cuts, refuse_unsupported
+from runner.story.plan import Asked, make_plan, may_count, missing_cuts, more_cuts, refuse_unsupported, size_of
 
 LAB = Lab(builtin_root(), Path("runs"), builtin=True)
 SCENARIOS = ("baseline", "recovery", "stress", "chaos", "adversarial")
@@ -176,6 +176,16 @@ def test_so_is_heat_where_nobody_can_slow_it_down_and_scarcity_without_its_means
     with pytest.raises(AskError, match=found) as refused:
         refuse_unsupported(plan, LAB, capabilities, heats=heats)
     assert all(each.where.rpartition(":")[2].isdigit() for each in refused.value.complaints)
+
+
+def test_a_device_that_has_no_more_than_the_cap_is_refused_by_its_own_word() -> None:
+    """At the profile's line; one that does not say how large it is has nothing to be held against."""
+    plan = make_plan(Asked("EDGE-002", device="qemu-pi", scenarios=("stress",), profiles=("memory-256m",)), LAB)
+    refuse_unsupported(plan, LAB, EVERY_CAPABILITY, has=size_of({"memory_bytes": 467 << 20, "cpu_count": 2}))
+    refuse_unsupported(plan, LAB, EVERY_CAPABILITY, has=size_of({"memory_bytes": "much", "cpu_count": None}))
+    with pytest.raises(AskError, match="256 MiB of memory, of a device that has no more") as refused:
+        refuse_unsupported(plan, LAB, EVERY_CAPABILITY, has=size_of({"memory_bytes": 240 << 20, "cpu_count": 1}))
+    assert "memory-256m.yaml:" in refused.value.complaints[0].where
 
 
 def test_heat_beside_a_share_of_the_processor_needs_two_quotas() -> None:
