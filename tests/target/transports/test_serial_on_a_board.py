@@ -18,7 +18,7 @@ pytestmark = pytest.mark.qemu
 UNRENEWED_S = 1800.0  # nobody renews a board here, and one of four processors boots for minutes beside others
 
 
-@pytest.mark.parametrize("name", ["qemu-serial", "qemu-serial-uart", pytest.param("qemu-raspi3b", marks=pytest.mark.long)])
+@pytest.mark.parametrize("name", ["qemu-serial", "qemu-serial-uart", "qemu-raspi3b"])
 def test_it_conforms_and_survives_a_cut(tmp_path: Path, name: str) -> None:
     """Every promise of a transport over the line alone; after a power cut the supervisor is found again; then the board is gone."""
     found = find_device(Asked(entry="", device=name), Reader(Lab(builtin_root(), tmp_path, builtin=True)))
