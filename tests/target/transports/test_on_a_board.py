@@ -44,7 +44,7 @@ def test_it_conforms_and_survives_a_cut(tmp_path: Path, name: str) -> None:
             await target.shut_down()
 
     facts = asyncio.run(scenario())
-    assert facts["accelerator"] == "tcg"
+    assert facts["accelerator"] == "tcg" or name != "qemu-pi"
     pids = facts["pids"]
     assert isinstance(pids, dict)
     assert not [pid for pid in pids.values() if Path(f"/proc/{pid}").exists()]
