@@ -29,6 +29,8 @@ SENSOR_K = 0.5  # beyond what the model moved while the sensor was read
 MOST_UNSTEADY = 2.0  # a machine whose own speed comes and goes by more than that measures nobody's
 BUSY = 1.5  # times as long as before takes what is measured beside it: then the machine that measures is said to be busy
 HORIZON_S = 3_600.0  # of the model: behind its last point the air stays as it is, and any board has come to rest
+HELD_S = 10.0  # a clock that lasts so long is timed by whoever looks again and again: the work takes a slow board some seconds
+TICK_S = 0.25  # so often a loop of heat looks
 _OWN_IN = {"own_speed": "own", "heat_began": "rest", "heat_full": "sample", "heat_proof": "samples", "heat_lifted": "after"}
 
 
@@ -102,6 +104,32 @@ def must_throttle(told: Row) -> bool:
         state = heat.step(state, read.body, read.throttle, 1.0, heat.ambient_at(read.timeline, at_s), step_s)
         at_s += step_s
     return state.mhz < read.throttle.full_mhz
+
+
+def not_timed(told: Row, for_s: float, samples: list[Row]) -> list[Row]:
+    """A row for each clock that a board which works all the time has for HELD_S at least, within so many seconds of this heat, by the
+    model itself, and at which nobody timed it."""
+    timed = {float(told["throttle"]["full_mhz"]), *(sample["mhz"] for sample in samples if sample["steady"])}
+    return [
+        compared(f"timed at {mhz:g} MHz", f"once in {held_s:.0f} s", "not seen", "", False)
+        for mhz, held_s in sorted(held(told, for_s).items(), reverse=True)
+        if held_s >= HELD_S and mhz not in timed
+    ]
+
+
+def held(told: Row, for_s: float) -> dict[float, float]:
+    """Each clock of a board that works all the time under this heat, with the longest time in one piece; in real seconds."""
+    read = told_of(told)
+    last_s = min(for_s - read.at_s, for_s if read.for_s is None else read.for_s)
+    state = heat.begin(read.body, read.throttle, read.timeline[0][1], read.starts_at_c)
+    found: dict[float, float] = {}
+    piece_s = 0.0
+    for number in range(int(last_s / TICK_S)):
+        before, air_c = state.mhz, heat.ambient_at(read.timeline, number * TICK_S * read.pace)
+        state = heat.step(state, read.body, read.throttle, 1.0, air_c, TICK_S * read.pace)
+        piece_s = TICK_S + (piece_s if state.mhz == before else 0.0)
+        found[state.mhz] = max(piece_s, found.get(state.mhz, 0.0))
+    return found
 
 
 def unsteady(timed: list[Row]) -> float:

@@ -107,6 +107,20 @@ def test_never_throttled_is_not_reached_where_it_had_to_be() -> None:
     assert within(slowed.compare(COLD, FULL, [sample(1500, 0.2)], "cpu_s"))["throttled"]
 
 
+def test_a_clock_that_lasts_long_enough_is_to_be_timed() -> None:
+    """By the model itself, of a board that works all the time: what is held for too short a time, or not within what was tried, is not
+    asked; nor is the full clock."""
+    air = {**HOT, "timeline": [[0, 30], [30, 35], [200, 35], [230, 47], [400, 47]], "pace": 2.0}
+    held = slowed.held(air, 200.0)
+    assert held[1000.0] > 60 and held[600.0] > 60
+    assert slowed.not_timed(air, 200.0, [sample(1000, 0.3), sample(600, 0.5)]) == []
+    (missing,) = slowed.not_timed(air, 200.0, [sample(1000, 0.3), sample(600, 0.5, steady=False)])
+    assert (missing["what"], missing["measured"], missing["within"]) == ("timed at 600 MHz", "not seen", False)
+    assert slowed.not_timed(air, 100.0, [sample(1000, 0.3)]) == []
+    assert slowed.held({**air, "for_s": 20.0, "at_s": 150.0}, 155.0).keys() <= {1500.0, 1000.0}
+    assert slowed.not_timed({**air, "for_s": 9.0}, 200.0, []) == []
+
+
 def test_a_quota_that_was_never_used_up_is_not_reached() -> None:
     """A clock on paper holds nobody up."""
     rows = slowed.compare(HOT, FULL, [sample(600, 0.5, nr_throttled=0)], "cpu_s")
