@@ -15,12 +15,14 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import yaml
 
 from runner.judgement import heat
 from runner.judgement.checks import GENERIC
 from runner.judgement.evidence import Evidence
 from runner.judgement.judge import entry_checks
 from runner.lab.where import builtin_root, cache_root
+from runner.model.entry import Entry
 from runner.ondevice import facts
 from runner.target.bundle import fetch_own_wheels
 from tests.judgement.made_heat import HOT, STRAIGHT, Bent, MadeHeatRun
@@ -282,6 +284,16 @@ def test_a_sensor_that_a_stage_cannot_read_is_found(tmp_path: Path, key: str) ->
     """Under heat all three are there."""
     found = wrong(made(tmp_path, Bent(lies=lambda reading: {**reading, key: None})))
     assert set(found) == {"sensors_told"} and f"read no {key} before its work" in found["sensors_told"][0]
+
+
+def test_heat_that_met_no_stage_is_a_fault_not_reached() -> None:
+    """A fast machine is not the pipeline's fault: the entry has the run blocked by it."""
+    uses = {use.check: use for use in entry_of().scenarios["recovery"].checks}
+    assert [name for name, use in uses.items() if use.judge] == ["heat_met"]
+
+
+def entry_of() -> Entry:
+    return Entry.model_validate(yaml.safe_load((FOLDER / "entry.yaml").read_text()))
 
 
 def test_heat_that_met_no_stage_shows_nothing(tmp_path: Path) -> None:
