@@ -139,11 +139,14 @@ class Heating:
         return found
 
     async def cool(self, ground: Ground) -> list[str]:
-        """Nothing slows the device down when this returns, or what does. Raises LabError, and quarantines, where its program stays."""
+        """Nothing slows the device down when this returns, or what does: of pipelines alone by the kernel's word, because work that is
+        timed afterwards is in no group. Raises LabError, and quarantines, where its program stays."""
         left = [str(path) for path in (await self.power.cool()).get("left") or ()]
         await revert(ground, (self.program,))
         if self.confined:
-            await self.session.ask("clear_scarcity", timeout_s=60)
+            group = (await self.session.ask("clear_scarcity", timeout_s=60)).get("confined") or {}
+            if "cpu_quota_us" in group:
+                left.append(f"a quota of the pipelines' group: {group['cpu_quota_us']} µs of {group.get('cpu_period_us', 'each period')}")
         return left
 
     async def sample(self) -> Row:

@@ -367,6 +367,18 @@ def test_a_device_that_heats_itself_slows_its_pipelines(run: Any, power: Power) 
     assert heat.spec_of(run, execution(), {"settings": {}})["settings"]["SENSOR_TEMPERATURE"] == BODY.sensor
 
 
+def test_a_quota_that_stays_over_the_pipelines_is_left(run: Any, power: Power, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The device is as fast as before then, outside of their group: the kernel says what is over it. A limit of memory is another's."""
+    power.heats = False
+    heating = heat.heating_of(run, execution())
+    group = {"memory_limit_bytes": 64 << 20, "members": 0}
+    monkeypatch.setattr(Board, "_clear_scarcity", lambda _: {"confined": group}, raising=False)
+    assert asyncio.run(heating.cool(run.ground)) == []
+    group |= {"cpu_quota_us": 4000, "cpu_period_us": 10_000}
+    assert asyncio.run(heating.cool(run.ground)) == ["a quota of the pipelines' group: 4000 µs of 10000"]
+    power.heats = True
+    assert asyncio.run(heat.heating_of(run, execution()).cool(run.ground)) == []
+
 
 CLOCKS = {
     "folder": "/sys/devices/system/cpu/cpufreq",
