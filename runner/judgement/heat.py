@@ -3,7 +3,7 @@
     plan               what was to be told          ─┐
     heat.jsonl         what was told, tick by tick  ─┼─► computed again from its loads alone (runner/ondevice/heat.py): contradictions
     coordinator        the fixed work at each clock ─┼─► as slow as asked?                                            (slowed.py)
-    device's journals  what its stages read         ─┼─► beside the tick of that moment
+    device's journals  what was read of itself      ─┼─► beside the tick of that moment
     device's guard     what it took back, and when  ─┴─► of a device that heats itself: not before its time
 
 Two kinds of answer. Evidence that contradicts itself gets no verdict: a temperature that does not follow from the load that stands beside
@@ -13,12 +13,14 @@ reached: the run is blocked, never a pass.
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from runner.judgement import side_by_side, slowed
 from runner.judgement.checks import Problem
 from runner.judgement.evidence import Evidence, Execution
+from runner.judgement.figures import number_of
 from runner.judgement.heat_log import Heat, Tick
 from runner.judgement.links import MARKS, was_there_all_along
 from runner.judgement.side_by_side import compared
@@ -222,6 +224,7 @@ def rows(evidence: Evidence, execution: Execution) -> list[Row]:
         _steady(evidence, execution.name),
         *_throttled_in_a_stage(heat, marks),
         *_read_by_stages(evidence, execution, heat),
+        *_read_by_samples(evidence, execution, heat),
         *_timed(evidence, execution.name),
     ]
 
@@ -329,51 +332,79 @@ def _throttled_in_a_stage(heat: Heat, marks: list[Mark]) -> Iterator[Row]:
     yield compared("held up while stages ran", "some", said, "", periods > 0)
 
 
+class Reading(NamedTuple):
+    """What somebody read of the sensors, and when by the coordinator's clock."""
+
+    who: str
+    at_ns: int
+    said: Row
+
+
 def _read_by_stages(evidence: Evidence, execution: Execution, heat: Heat) -> Iterator[Row]:
-    """What stages say that their sensors read, if they say so: as it was told within two seconds. One row of all of them."""
+    """What stages say that their sensors read, if they say so. One row of all of them."""
     anchors = evidence.clock_anchors
-    readings = [
-        (record.payload["stage"], reading)
+    said = [
+        (record.payload["stage"], reading, str(reading.get("boot")).replace("-", ""), reading.get("boottime_ns"))
         for record in execution.of_kind("stage_finished")
-        if isinstance(said := record.payload["data"].get("sensor"), list)
-        for reading in said
+        if isinstance(sensor := record.payload["data"].get("sensor"), list)
+        for reading in sensor
         if isinstance(reading, dict)
     ]
+    if said:
+        known = [(stage, reading, boot, at_ns) for stage, reading, boot, at_ns in said if boot in anchors and type(at_ns) is int]
+        readings = [Reading(stage, at_ns + anchors[boot][0], reading) for stage, reading, boot, at_ns in known]
+        yield _as_told("what stages read of the heat", heat, readings, whole=True)
+
+
+def _read_by_samples(evidence: Evidence, execution: Execution, heat: Heat) -> Iterator[Row]:
+    """What the device's own telemetry read, where it reads such sensors: what it could not read is a gap there."""
+    anchors = evidence.clock_anchors
+    readings = [
+        Reading("a sample", record.boottime_ns + anchors[record.boot_id][0], said)
+        for record in execution.of_kind("sample")
+        if isinstance(said := record.payload.get("sensors"), dict) and record.boot_id in anchors
+    ]
+    if any(_told(heat.ticks, each.at_ns) for each in readings):
+        yield _as_told("what telemetry read of the heat", heat, readings, whole=False)
+
+
+def _as_told(what: str, heat: Heat, readings: list[Reading], *, whole: bool) -> Row:
+    """Each as it was told within two seconds; `whole`: each has a temperature."""
     worst_k, wrong, seen = 0.0, list[str](), 0
-    for stage, reading in readings:
-        boot, at_ns = str(reading.get("boot")).replace("-", ""), reading.get("boottime_ns")
-        if boot not in anchors or type(at_ns) is not int:
-            continue
-        at_ns += anchors[boot][0]
-        near = _near(heat.ticks, at_ns)
-        if not near or not all(tick.powered for tick in near):
+    for who, near, said in ((each.who, _told(heat.ticks, each.at_ns), each.said) for each in readings):
+        if not near:
             continue
         seen += 1
-        milli_c, khz, flags = reading.get("milli_c"), reading.get("khz"), reading.get("throttled")
+        milli_c, khz, flags = number_of(said.get("milli_c")), said.get("khz"), said.get("throttled")
         low, high = min(tick.die_c for tick in near), max(tick.die_c for tick in near)
-        if not isinstance(milli_c, int | float):
-            wrong.append(f"{stage} read no temperature")
+        if milli_c is not None:
+            worst_k = max(worst_k, low - milli_c / 1000, milli_c / 1000 - high)
+        elif whole or said.get("milli_c") is not None:
+            wrong.append(f"{who} read no temperature")
             continue
-        worst_k = max(worst_k, low - milli_c / 1000, milli_c / 1000 - high)
-        if khz is not None and khz not in {round(tick.mhz * 1000) for tick in near}:
-            wrong.append(f"{stage} read {khz} kHz instead of {near[-1].mhz * 1000:.0f}")
-        if flags is not None and flags not in {tick.flags for tick in near}:
-            wrong.append(f"{stage} read flags {flags if type(flags) is not int else hex(flags)} instead of {near[-1].flags:#x}")
-    if readings:
-        measured = f"{max(0.0, worst_k):.2f} K away at most, in {seen} readings" + (f"; {wrong[0]}" if wrong else "")
-        within = bool(seen) and worst_k <= READ_TOLERANCE_K and not wrong
-        yield compared("what stages read of the heat", "as it was", measured, f"{READ_TOLERANCE_K:g} K", within)
+        if khz is not None and not any(khz == round(tick.mhz * 1000) for tick in near):
+            wrong.append(f"{who} read {khz} kHz instead of {near[-1].mhz * 1000:.0f}")
+        if flags is not None and not any(flags == tick.flags for tick in near):
+            wrong.append(f"{who} read flags {flags if type(flags) is not int else hex(flags)} instead of {near[-1].flags:#x}")
+    measured = f"{max(0.0, worst_k):.2f} K away at most, in {seen} readings" + (f"; {wrong[0]}" if wrong else "")
+    return compared(what, "as it was", measured, f"{READ_TOLERANCE_K:g} K", bool(seen) and worst_k <= READ_TOLERANCE_K and not wrong)
 
 
-def _near(ticks: list[Tick], at_ns: int) -> list[Tick]:
-    """The ticks around a moment, within which whatever is read then was told; [] where there was no heat, or it only just came on."""
+def _told(ticks: list[Tick], at_ns: int) -> list[Tick]:
+    """The ticks around a moment, within which whatever is read then was told; [] where there was no heat, it only just came on, or the
+    device had no power."""
     within_ns = int(READ_WITHIN_S * 1e9)
     if not ticks or at_ns - ticks[0].boottime_ns < within_ns // 4 or at_ns > ticks[-1].boottime_ns + within_ns:
         return []
-    before = max((n for n, tick in enumerate(ticks) if tick.boottime_ns <= at_ns), default=0)
-    first = next((n for n, tick in enumerate(ticks) if tick.boottime_ns >= at_ns - within_ns), before)
-    last = max((n for n, tick in enumerate(ticks) if tick.boottime_ns <= at_ns + within_ns // 4), default=before)
-    return ticks[min(first, before) : last + 2]
+    before = bisect_right(ticks, at_ns, key=_when) - 1
+    first = bisect_left(ticks, at_ns - within_ns, key=_when)
+    last = bisect_right(ticks, at_ns + within_ns // 4, key=_when) - 1
+    near = ticks[max(0, min(first, before)) : last + 2]
+    return near if all(tick.powered for tick in near) else []
+
+
+def _when(tick: Tick) -> int:
+    return tick.boottime_ns
 
 
 def _timed(evidence: Evidence, name: str) -> list[Row]:

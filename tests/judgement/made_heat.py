@@ -93,6 +93,7 @@ class MadeHeatRun(MadeRun):
         self.chance = random.Random(seed)
         self.golden: dict[str, dict[str, Any]] = {}  # what each stage comes to; nothing, unless a test says so
         self.programs: list[dict[str, Any]] = []  # what the guard was told
+        self.at_each_stage: Callable[[float, dict[str, Any]], None] = lambda at_s, read: None  # what else happens as one begins
         self.over_s = 0.0  # when the last execution came to its end
 
     def guard(self, at_s: float, kind: str, /, **payload: Any) -> None:
@@ -162,6 +163,7 @@ class MadeHeatRun(MadeRun):
         began_s, hot = at_s, False
         self._begin_stage(at_s, execution, stage)
         before = self._reading(at_s, bent)
+        self.at_each_stage(at_s, {key: before[key] for key in ("milli_c", "khz", "throttled")})
         left_s = cool_s * self.chance.uniform(0.97, 1.05)
         if cut:
             self.cut(at_s + 0.1, execution, stage, back_s=at_s + 4.0)

@@ -262,6 +262,33 @@ def test_stages_that_read_something_else_are_found(tmp_path: Path, key: str, val
     assert not found["within"]
 
 
+def sampled(root: Path, bent: Callable[[Line], Line] = lambda said: said) -> MadeHeatRun:
+    """A whole run whose telemetry reads the sensors with each stage that begins, as they were told last, or as `bent` says."""
+    run = MadeHeatRun(root)
+    run.begin("recovery-1")
+    run.at_each_stage = lambda at_s, read: run.device(at_s, "recovery-1", "sample", metrics={}, sensors=bent(read))
+    run.end(run.heated(2.0, "recovery-1", STAGES, HOT, cut_in="look_2"))
+    return run
+
+
+def test_what_telemetry_read_of_the_heat_was_told(tmp_path: Path) -> None:
+    """Temperature, clock and flags of each sample; what could not be read is a gap, and telemetry without sensors is not asked."""
+    run = sampled(tmp_path / "all")
+    assert row(run, "what telemetry read")["within"] and missed(run) == []
+    assert row(sampled(tmp_path / "some", lambda said: {"khz": said["khz"]}), "what telemetry read")["within"]
+    evidence = made(tmp_path / "none").conclusion().evidence
+    assert not any(each["what"].startswith("what telemetry") for each in heat.rows(evidence, evidence.executions[0]))
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("milli_c", 40_000), ("khz", 600_001), ("throttled", 0x50000), ("milli_c", "hot"), ("khz", [1]), ("throttled", {})],
+)
+def test_telemetry_that_read_something_else_is_found(tmp_path: Path, key: str, value: Any) -> None:
+    """The machine's own zone in place of the model's, say; and what is no figure."""
+    assert not row(sampled(tmp_path, lambda said: {**said, key: value}), "what telemetry read")["within"]
+
+
 def test_a_pipeline_that_reads_no_sensor_is_not_asked(tmp_path: Path) -> None:
     """Most read none."""
     run = made(tmp_path, bent=Bent(outputs=lambda stage, data, hot: {}))
