@@ -6,11 +6,12 @@ What must be seen is in mocks/golden.json, which another computation than the st
     of the full clock       of that, the CPU time that its clock granted, less what others on the host took of it meanwhile:
                             ∫ clock ÷ full clock dt − waited
     slower than its clock   that ÷ what the stage took in the baseline ÷ the larger of: measured ÷ asked clock ratio, where it was
-                            measured; how many times as long the machine's own work took meanwhile (evidence.unsteady)
+                            measured; how many times as long the machine's own work took then (evidence.slower_beside)
 
 At half the clock a stage may take twice as long: then it has used as much of the full clock as before. What is more than LIMIT times
 that, at the 95th percentile, is not the clock's doing. A machine that emulates a board is not equally fast all the time; of one that
-comes and goes by too much the judge says that the heat was not proven.
+comes and goes by too much the judge says that the heat was not proven. How much longer a stage may take for that is in report.html,
+stage by stage, whether this holds or not.
 """
 
 import json
@@ -70,19 +71,20 @@ def no_slower_than_the_clock(evidence, scenario):
         rows = evidence.heat(execution.name)
         if not rows:
             continue  # another profile was laid over it
-        found, unsteady = [], evidence.unsteady(execution.name)
+        found = []
         for name, start, end in _spans(execution):
             cool_s = base.get(name.partition("@")[0], 0.0)
             if cool_s >= _SHORTEST_S:
                 used_s = _of_the_full_clock(rows, start.boot_id, start.boottime_ns, end.boottime_ns)
-                explained = max(unsteady, _measured(evidence, execution, rows, start, end)) * _at_once(evidence, scenario)
-                found.append((used_s / cool_s / explained, name, used_s, cool_s, end))
+                slower = evidence.slower_beside(execution.name, start, end)
+                explained = max(slower, _measured(evidence, execution, rows, start, end)) * _at_once(evidence, scenario)
+                found.append((used_s / cool_s / explained, name, used_s, cool_s, slower, end))
         found.sort(key=lambda each: each[0])
         if found:
-            ratio, name, used_s, cool_s, record = found[math.ceil(0.95 * len(found)) - 1]
+            ratio, name, used_s, cool_s, slower, record = found[math.ceil(0.95 * len(found)) - 1]
             if ratio > LIMIT:
                 said = f"{name} used {used_s:.2f} s of the full clock, and {cool_s:.2f} s in the baseline: {used_s / cool_s:.2f} times"
-                said += f", this machine's own work at most {unsteady:.2f} times" if unsteady > 1.1 else ""
+                said += f", this machine's own work at most {slower:.2f} times" if slower > 1.1 else ""
                 problems.append((f"{execution.name}: {said} (95th percentile of {len(found)} stages)", execution.where(record)))
     return problems
 

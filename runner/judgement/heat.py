@@ -313,7 +313,8 @@ def _no_more_than_granted(heat: Heat) -> Iterator[Row]:
 def _steady(evidence: Evidence, name: str) -> Row:
     """A machine whose own speed comes and goes by too much says nothing of how long a stage took."""
     times, most = evidence.unsteady(name), slowed.MOST_UNSTEADY
-    said = f"its own work took up to {times:.1f} times as long"
+    usual = evidence.usually_slower(name)
+    said = f"its own work took up to {times:.1f} times as long, {usual:.1f} times but for the rare ones"
     return compared("this machine's own speed", "nearly the same all the time", said, f"{most:g} times", times <= most)
 
 

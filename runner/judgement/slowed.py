@@ -31,6 +31,9 @@ BUSY = 1.5  # times as long as before takes what is measured beside it: then the
 HORIZON_S = 3_600.0  # of the model: behind its last point the air stays as it is, and any board has come to rest
 HELD_S = 10.0  # a clock that lasts so long is timed by whoever looks again and again: the work takes a slow board some seconds
 TICK_S = 0.25  # so often a loop of heat looks
+ENOUGH = 10  # measurements of a machine's own speed of which the rare ones are known to be rare
+MOST_NS = 2**63
+BESIDE_NS = 2_000_000_000  # so near to a stage this machine's own speed was measured beside it
 _OWN_IN = {"own_speed": "own", "heat_began": "rest", "heat_full": "sample", "heat_proof": "samples", "heat_lifted": "after"}
 
 
@@ -136,6 +139,25 @@ def unsteady(timed: list[Row]) -> float:
     """How many times as long the same work took on this machine itself at its slowest, while all this was timed; 1 where nobody looked."""
     own = [float(each["own"]["cpu_s"]) for each in timed if each.get("own")]
     return max(own) / min(own) if own else 1.0
+
+
+def slower_beside(works: list[Row], from_ns: int | None, to_ns: int | None) -> float:
+    """How many times as long this machine's own work took between two moments, by `own_works`: as much as it usually comes and goes, or
+    more where that was measured just then. One measurement that took long widens nothing but what ran beside it.
+
+    Usually is from the 10th percentile to the 90th, and of fewer than ENOUGH from the fastest to the slowest. 1 where nobody looked.
+    """
+    times = sorted(float(own["cpu_s"]) for own in works)
+    if not times:
+        return 1.0
+    aside = len(times) // 10 if len(times) >= ENOUGH else 0
+    beside = [
+        float(own["cpu_s"])
+        for own in works
+        if from_ns is not None and to_ns is not None and is_number(own.get("at_ns"), MOST_NS)
+        if from_ns - BESIDE_NS <= own["at_ns"] <= to_ns + BESIDE_NS
+    ]
+    return max(times[-1 - aside], *beside) / times[aside] if beside else times[-1 - aside] / times[aside]
 
 
 def own_works(kind: str, payload: Row) -> list[Row]:

@@ -21,7 +21,7 @@ from runner.judgement import side_by_side, slowed
 from runner.model.plan import ExecutionPlan, HeatPlan
 from runner.model.program import Program
 from runner.ondevice import work
-from runner.ondevice.journal import Record
+from runner.ondevice.journal import Record, boottime_ns
 from runner.story.arming import RENEW_S, arm, begin
 from runner.story.ground import Ground
 from runner.story.left import mirror_guard
@@ -190,7 +190,12 @@ def most_held_up(before: Row, then: Row) -> Row | None:
 async def timed_work(session: Session, *, confined: bool = False, beside: bool = True) -> Row:
     """{"device", "own"}: the fixed work there, with the quota of its pipelines if so told; right behind it here, if that is `beside`."""
     device = await session.ask("work", confined=confined, timeout_s=WORK_LIMIT_S)
-    return {"device": device, "own": await asyncio.to_thread(work.measure) if beside else None}
+    return {"device": device, "own": await own_work() if beside else None}
+
+
+async def own_work() -> Row:
+    """The fixed work here, and when it ended by this machine's clock."""
+    return {**await asyncio.to_thread(work.measure), "at_ns": boottime_ns()}
 
 
 async def at_rest(session: Session, by: str, *, beside: bool = True) -> Row:
@@ -286,7 +291,7 @@ async def watched(run: Run, plan: ExecutionPlan) -> AsyncIterator[None]:
 
 async def _watch_own(run: Run, own: list[Row]) -> None:
     while True:
-        own.append(await asyncio.to_thread(work.measure))
+        own.append(await own_work())
         await run.clock.sleep(OWN_EVERY_S)
 
 

@@ -92,6 +92,23 @@ def test_a_clock_that_is_nearly_the_full_one_is_told_from_it() -> None:
     assert slow["time granted at 1312.5 MHz"] and not never["time granted at 1312.5 MHz"]
 
 
+def own(cpu_s: float, at_s: float | None = None) -> dict[str, Any]:
+    return {"cpu_s": cpu_s, "duration_s": cpu_s} | ({} if at_s is None else {"at_ns": int(at_s * 1e9)})
+
+
+def test_one_slow_measurement_widens_nothing_but_what_ran_beside_it() -> None:
+    """Of ten and more; of fewer nobody knows what is rare, and where none has a time, it is beside nothing."""
+    works = [own(0.1 + number / 1000, 10.0 * number) for number in range(11)] + [own(0.19, 120.0)]
+    assert slowed.unsteady([{"own": each} for each in works]) == pytest.approx(1.9)
+    usual = slowed.slower_beside(works, None, None)
+    assert usual == pytest.approx(0.11 / 0.101)
+    assert slowed.slower_beside(works, int(50e9), int(60e9)) == usual
+    assert slowed.slower_beside(works, int(115e9), int(118e9)) == pytest.approx(0.19 / 0.101)
+    assert slowed.slower_beside([own(each["cpu_s"]) for each in works], int(115e9), int(118e9)) == usual
+    assert slowed.slower_beside(works[-9:], None, None) == pytest.approx(0.19 / 0.103)
+    assert slowed.slower_beside([], None, None) == 1.0
+
+
 def test_a_device_that_is_not_this_machine_has_no_excuse_in_it() -> None:
     """Nobody looks at this machine's own speed then: what is timed is held to the tolerance alone."""
     full, slow, same = ({**sample(mhz, took_s), "own": None} for mhz, took_s in ((1500, 0.2), (600, 0.5), (1500, 0.21)))

@@ -279,6 +279,22 @@ def test_a_machine_that_was_slower_itself_accuses_nobody(tmp_path: Path) -> None
     assert "this machine's own work at most 1.30 times" in said
 
 
+def test_one_slow_moment_of_the_machine_is_no_excuse_for_all(tmp_path: Path) -> None:
+    """A pipeline that is too slow everywhere is found, though one of thirty measurements took nearly twice as long; not where that was
+    measured beside its stages."""
+    evidence = made(tmp_path, Bent(slower=1.4))
+    (noted,) = [record for record in evidence.coordinator if record.kind == "own_speed"]
+    noted.payload["own"] += [{"duration_s": 0.02, "cpu_s": 0.02}] * 30 + [{"duration_s": 0.039, "cpu_s": 0.039}]
+    assert "no_slower_than_the_clock" in wrong(evidence)
+    (execution,) = evidence.of("recovery")
+    stages = [record.boottime_ns + evidence.clock_anchors[record.boot_id][0] for record in execution.of_kind("stage_finished")]
+    noted.payload["own"] += [{"duration_s": 0.03, "cpu_s": 0.03, "at_ns": at_ns} for at_ns in stages[:2]]
+    assert "no_slower_than_the_clock" in wrong(evidence), "beside two stages, and none of the others"
+    noted.payload["own"] += [{"duration_s": 0.02, "cpu_s": 0.02}] * 300
+    noted.payload["own"] += [{"duration_s": 0.03, "cpu_s": 0.03, "at_ns": at_ns} for at_ns in stages]
+    assert wrong(evidence) == {}
+
+
 @pytest.mark.parametrize("key", ["milli_c", "khz", "throttled"])
 def test_a_sensor_that_a_stage_cannot_read_is_found(tmp_path: Path, key: str) -> None:
     """Under heat all three are there."""

@@ -18,7 +18,7 @@ from runner.model.device import Thermal as Body
 from runner.model.device import ThrottleStep
 from runner.model.plan import ExecutionPlan, HeatPlan
 from runner.model.profile import Thermal
-from runner.ondevice.journal import Journal, Record
+from runner.ondevice.journal import Journal, Record, boottime_ns
 from runner.story import heat
 from runner.story.heat import Heating
 from runner.story.plan import heat_of
@@ -211,7 +211,8 @@ def test_beside_the_baseline_of_something_heated_this_machine_is_timed(run: Any)
 
     assert asyncio.run(own_of((execution(None),))) == []
     (noted,) = asyncio.run(own_of((execution(None), execution())))
-    assert noted["execution"] == "stress-1" and {"duration_s": 0.1, "cpu_s": 0.1} in noted["own"]
+    assert noted["execution"] == "stress-1" and noted["own"][0]["cpu_s"] == 0.1
+    assert 0 < noted["own"][0]["at_ns"] <= boottime_ns(), "so that it is told beside which stage"
 
 
 def test_a_mistake_of_the_timing_is_heard(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
