@@ -254,6 +254,14 @@ class Evidence:
         was measured beside the stage."""
         return slowed.slower_beside(self._own_works(execution), self._at_ns(start), self._at_ns(end))
 
+    def timed_beside(self, execution: str, start: Record, end: Record) -> bool:
+        """Whether the device was timed under its heat between two records of one boot: it then did that work, too."""
+        proofs = [r.payload for r in self.coordinator if r.kind == "heat_proof" and r.payload.get("execution") == execution]
+        from_ns, to_ns = self._at_ns(start), self._at_ns(end)
+        if from_ns is None or to_ns is None:
+            return False
+        return any(began_ns < to_ns and ended_ns > from_ns for said in proofs for began_ns, ended_ns in slowed.looks(said))
+
     def usually_slower(self, execution: str) -> float:
         """As much as the machine usually comes and goes."""
         return slowed.slower_beside(self._own_works(execution), None, None)

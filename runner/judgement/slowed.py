@@ -160,6 +160,13 @@ def slower_beside(works: list[Row], from_ns: int | None, to_ns: int | None) -> f
     return max(times[-1 - aside], *beside) / times[aside] if beside else times[-1 - aside] / times[aside]
 
 
+def looks(proof: Row) -> list[tuple[int, int]]:
+    """When the device was timed under heat, from and to, as the coordinator noted it; nothing of a run of an older version."""
+    said = proof.get("looks")
+    spans = [span for span in (said if isinstance(said, list) else []) if isinstance(span, list) and len(span) == 2]
+    return [(began_ns, ended_ns) for began_ns, ended_ns in spans if type(began_ns) is int and type(ended_ns) is int]
+
+
 def own_works(kind: str, payload: Row) -> list[Row]:
     """What the coordinator noted of this machine's own work, in a note of that kind; what is no measurement is none."""
     found = payload.get(_OWN_IN.get(kind, ""))

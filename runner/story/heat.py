@@ -61,6 +61,7 @@ class Heating:
     token: str
     execution: str
     samples: list[Row] = field(default_factory=list)
+    looks: list[list[int]] = field(default_factory=list)  # when each began and ended, by this machine's clock, whatever came of it
     clocks: Row = field(default_factory=dict)
     _warming: asyncio.Future[None] | None = None
 
@@ -177,7 +178,11 @@ class Heating:
         mhz = (await self.said())["mhz"]
         if sum(each["steady"] and each["mhz"] == mhz for each in self.samples) >= (1 if mhz == self.plan.body.full_mhz else TIMES):
             return None
-        self.samples.append(await self.sample())
+        began_ns = boottime_ns()
+        try:
+            self.samples.append(await self.sample())
+        finally:
+            self.looks.append([began_ns, boottime_ns()])
         return self.samples[-1]
 
 
@@ -330,7 +335,7 @@ async def lift(run: Run, plan: ExecutionPlan) -> None:
     if full is not None and not any(record.kind == "heat_proof" for record in notes):
         await _late(heating)
         rows = slowed.compare(began["told"], full, heating.samples, str(began["by"]))
-        run.note("heat_proof", execution=plan.name, rows=rows, samples=heating.samples)
+        run.note("heat_proof", execution=plan.name, rows=rows, samples=heating.samples, looks=heating.looks)
         run.emit("heat_proof", rows=rows)
     try:
         left = await heating.cool(run.ground)

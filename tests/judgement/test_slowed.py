@@ -109,6 +109,13 @@ def test_one_slow_measurement_widens_nothing_but_what_ran_beside_it() -> None:
     assert slowed.slower_beside([], None, None) == 1.0
 
 
+@pytest.mark.parametrize("said", [None, 5, [], [5], [[1]], [["a", 2]], [[1, 2, 3]]])
+def test_what_is_no_look_is_none(said: Any) -> None:
+    """Of an older run, or forged."""
+    assert slowed.looks({"looks": said}) == [] == slowed.looks({})
+    assert slowed.looks({"looks": [[1, 2]]}) == [(1, 2)]
+
+
 def test_a_device_that_is_not_this_machine_has_no_excuse_in_it() -> None:
     """Nobody looks at this machine's own speed then: what is timed is held to the tolerance alone."""
     full, slow, same = ({**sample(mhz, took_s), "own": None} for mhz, took_s in ((1500, 0.2), (600, 0.5), (1500, 0.21)))

@@ -268,6 +268,27 @@ def test_lanes_that_share_a_core_take_as_much_longer(tmp_path: Path) -> None:
     assert "no_slower_than_the_clock" in wrong(evidence)
 
 
+def test_a_board_without_a_core_to_spare_is_not_accused_of_being_timed(tmp_path: Path) -> None:
+    """Some stages took half as long again, because the fixed work ran beside them. A board with a core for that has no such excuse, nor one
+    that was never timed; and where each of its stages was, all are judged."""
+    evidence = made(tmp_path, Bent(slower=1.5))
+    (proof,) = [record for record in evidence.coordinator if record.kind == "heat_proof"]
+    (execution,) = evidence.of("recovery")
+    base = dict(STAGES)
+    slow = []
+    for start, end in zip(execution.of_kind("stage_started"), execution.of_kind("stage_finished"), strict=True):
+        if (end.boottime_ns - start.boottime_ns) / 1e9 > 1.2 * base[end.payload["stage"]]:
+            slow.append([record.boottime_ns + evidence.clock_anchors[record.boot_id][0] for record in (start, end)])
+    assert 0 < len(slow) < len(STAGES) and "no_slower_than_the_clock" in wrong(evidence)
+    proof.payload["looks"] = [[began_ns + 1000, began_ns + 2000] for began_ns, _ in slow]
+    assert wrong(evidence) == {}
+    evidence.plan["type"]["emulation"]["cpus"] = 2
+    assert "no_slower_than_the_clock" in wrong(evidence)
+    evidence.plan["type"]["emulation"]["cpus"] = 1
+    proof.payload["looks"] = [[0, 2**62]]
+    assert "no_slower_than_the_clock" in wrong(evidence)
+
+
 def test_a_machine_that_was_slower_itself_accuses_nobody(tmp_path: Path) -> None:
     """As much as its own work took longer, in the heat or while the baseline ran, a stage may; and no more."""
     assert wrong(made(tmp_path / "hot", Bent(slower=1.4, own=1.3))) == {}

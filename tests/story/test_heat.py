@@ -215,6 +215,26 @@ def test_beside_the_baseline_of_something_heated_this_machine_is_timed(run: Any)
     assert 0 < noted["own"][0]["at_ns"] <= boottime_ns(), "so that it is told beside which stage"
 
 
+def test_when_the_device_was_timed_is_noted(run: Any, power: Power, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of each time, also of one that was broken off: whatever ran beside it had less of the device."""
+    asyncio.run(lived(run, execution()))
+    looks = notes(run, "heat_proof")[0]["looks"]
+    assert len(looks) >= heat.TIMES and all(0 < began_ns <= ended_ns <= boottime_ns() for began_ns, ended_ns in looks)
+
+    async def broken(heating: Heating) -> dict[str, Any]:
+        raise LabError("it is being cut")
+
+    async def looked() -> list[list[int]]:
+        heating = heat.heating_of(run, execution())
+        await heating.tell()
+        monkeypatch.setattr(Heating, "sample", broken)
+        with pytest.raises(LabError):
+            await heating.look()
+        return heating.looks
+
+    assert len(asyncio.run(looked())) == 1
+
+
 def test_a_mistake_of_the_timing_is_heard(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """Not in the middle of the execution, and not in place of what went wrong there; a device that does not answer is no mistake."""
 
