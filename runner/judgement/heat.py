@@ -257,7 +257,8 @@ def _on(plan: Row, heat: Heat, marks: list[Mark]) -> Row:
         return compared("heat, on", wanted, "never" if not on else "no stage ran", "", False)
     last_ns = max(mark.at_ns for mark in marks)
     due_ns = min(mark.at_ns for mark in marks) if constant else _begins_ns(asked, marks)
-    until_ns = last_ns if asked.get("for_s") is None else min(last_ns, on[0] + int(asked["for_s"] * 1e9))
+    for_s = number_of(asked.get("for_s"))
+    until_ns = last_ns if for_s is None else min(last_ns, on[0] + int(for_s * 1e9))
     late_s = 0.0 if due_ns is None else (on[0] - due_ns) / 1e9
     late = late_s > (LONGEST_GAP_S if constant else LATEST_S)
     met = due_ns is not None and not late and on[-1] + int(LONGEST_GAP_S * 1e9) >= until_ns and (constant or on[0] < last_ns)
@@ -268,15 +269,16 @@ def _on(plan: Row, heat: Heat, marks: list[Mark]) -> Row:
 def _its_time(asked: Row) -> str:
     """When a heat is to be on that is not on all along, in words."""
     stage = f"the {asked.get('edge') or 'start'} of {asked.get('stage') or 'the first stage'}"
-    begins = f"from {asked['at_s']:g} s behind {stage}" if asked.get("at_s") else f"from {stage}"
-    return f"{begins} to the end" if asked.get("for_s") is None else f"{begins} for {asked['for_s']:g} s, or to the end"
+    at_s, for_s = number_of(asked.get("at_s")), number_of(asked.get("for_s"))
+    begins = f"from {at_s:g} s behind {stage}" if at_s else f"from {stage}"
+    return f"{begins} to the end" if for_s is None else f"{begins} for {for_s:g} s, or to the end"
 
 
 def _begins_ns(asked: Row, marks: list[Mark]) -> int | None:
     """When it is to come on, as a run has it begin (`hear` in runner/story/heat.py); None where its stage never came."""
     kind = "stage_finished" if asked.get("stage") and asked.get("edge") == "end" else "stage_started"
     edges = [mark.at_ns for mark in marks if mark.kind == kind and mark.stage == (asked.get("stage") or mark.stage)]
-    return edges[0] + int((asked.get("at_s") or 0.0) * 1e9) if edges else None
+    return edges[0] + int((number_of(asked.get("at_s")) or 0.0) * 1e9) if edges else None
 
 
 def _by_its_guard(evidence: Evidence, execution: Execution) -> list[Row]:

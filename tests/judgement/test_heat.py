@@ -188,7 +188,8 @@ def test_what_nobody_can_be_told_is_found(tmp_path: Path, told: Line) -> None:
     assert any("this is no" in said or "expected" in said for said in contradicted(run))
 
 
-NO_PLANS = ["hot", {"asked": 5, "body": {}}, {"asked": {}, "body": {}}, {"asked": HOT["asked"], "body": {"steps": 5}}]
+NO_PLANS: list[Any] = ["hot", {"asked": 5, "body": {}}, {"asked": {}, "body": {}}, {"asked": HOT["asked"], "body": {"steps": 5}}]
+NO_PLANS += [{"asked": {"at_s": "soon", "for_s": [5], "stage": 7, "edge": {}}, "body": {}}]
 
 
 @pytest.mark.parametrize("planned", NO_PLANS)
