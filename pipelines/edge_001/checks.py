@@ -6,11 +6,12 @@ What must be seen is in mocks/golden.json, which another computation than the st
     of the full clock       of that, the CPU time that its clock granted, less what others on the host took of it meanwhile:
                             ∫ clock ÷ full clock dt − waited
     slower than its clock   that ÷ what the stage took in the baseline ÷ the larger of: measured ÷ asked clock ratio, where it was
-                            measured; how many times as long the machine's own work took meanwhile (evidence.unsteady)
+                            measured; how many times as long the machine's own work took then (evidence.slower_beside)
 
 At half the clock a stage may take twice as long: then it has used as much of the full clock as before. What is more than LIMIT times
-that, at the 95th percentile, is not the clock's doing. A machine that emulates a board is not equally fast all the time; of one that
-comes and goes by too much the judge says that the heat was not proven.
+that, at the 95th percentile, is not the clock's doing. Where the board has no core to spare, stages beside which it was timed are
+left out. A machine that emulates a board is not equally fast all the time; of one that comes and goes by too much the judge says that
+the heat was not proven. How much longer a stage may take for that is in report.html, stage by stage, whether this holds or not.
 """
 
 import json
@@ -70,19 +71,19 @@ def no_slower_than_the_clock(evidence, scenario):
         rows = evidence.heat(execution.name)
         if not rows:
             continue  # another profile was laid over it
-        found, unsteady = [], evidence.unsteady(execution.name)
-        for name, start, end in _spans(execution):
-            cool_s = base.get(name.partition("@")[0], 0.0)
-            if cool_s >= _SHORTEST_S:
-                used_s = _of_the_full_clock(rows, start.boot_id, start.boottime_ns, end.boottime_ns)
-                explained = max(unsteady, _measured(evidence, execution, rows, start, end)) * _at_once(evidence, scenario)
-                found.append((used_s / cool_s / explained, name, used_s, cool_s, end))
+        found, spans = [], [span for span in _spans(execution) if base.get(span[0].partition("@")[0], 0.0) >= _SHORTEST_S]
+        for name, start, end in _left_alone(evidence, scenario, execution, spans):
+            cool_s = base[name.partition("@")[0]]
+            used_s = _of_the_full_clock(rows, start.boot_id, start.boottime_ns, end.boottime_ns)
+            slower = evidence.slower_beside(execution.name, start, end)
+            explained = max(slower, _measured(evidence, execution, rows, start, end)) * _at_once(evidence, scenario)
+            found.append((used_s / cool_s / explained, name, used_s, cool_s, slower, end))
         found.sort(key=lambda each: each[0])
         if found:
-            ratio, name, used_s, cool_s, record = found[math.ceil(0.95 * len(found)) - 1]
+            ratio, name, used_s, cool_s, slower, record = found[math.ceil(0.95 * len(found)) - 1]
             if ratio > LIMIT:
                 said = f"{name} used {used_s:.2f} s of the full clock, and {cool_s:.2f} s in the baseline: {used_s / cool_s:.2f} times"
-                said += f", this machine's own work at most {unsteady:.2f} times" if unsteady > 1.1 else ""
+                said += f", this machine's own work at most {slower:.2f} times" if slower > 1.1 else ""
                 problems.append((f"{execution.name}: {said} (95th percentile of {len(found)} stages)", execution.where(record)))
     return problems
 
@@ -230,11 +231,27 @@ def _of_the_full_clock(rows, boot, from_ns, to_ns):
     return used_s + (to_ns - at_ns) / 1e9 * quota
 
 
+def _left_alone(evidence, scenario, execution, spans):
+    """The stages beside which the device was not timed, where it has no core to spare for that: such a one has half of it, or less, and
+    that is not its doing. All of them where each was timed: nothing is judged of nothing."""
+    if _lanes_of(evidence, scenario) + 1 <= _cores(evidence):
+        return spans
+    return [span for span in spans if not evidence.timed_beside(execution.name, *span[1:])] or spans
+
+
 def _at_once(evidence, scenario):
-    """How many lanes share a core, the baseline having had one for itself: an emulated board has as many as its type says; any other is
-    taken for one of a single core, which is what its pipelines have together where nobody outside holds it up."""
-    cores = (evidence.plan["type"].get("emulation") or {}).get("cpus") or 1
-    return max(1.0, (evidence.plan["scenarios"][scenario].get("lanes") or 1) / cores)
+    """How many lanes share a core, the baseline having had one for itself."""
+    return max(1.0, _lanes_of(evidence, scenario) / _cores(evidence))
+
+
+def _lanes_of(evidence, scenario):
+    return evidence.plan["scenarios"][scenario].get("lanes") or 1
+
+
+def _cores(evidence):
+    """An emulated board has as many as its type says; any other is taken for one of a single core, which is what its pipelines have
+    together where nobody outside holds it up."""
+    return (evidence.plan["type"].get("emulation") or {}).get("cpus") or 1
 
 
 def _measured(evidence, execution, rows, start, end):

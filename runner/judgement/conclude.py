@@ -9,7 +9,7 @@ from runner.errors import RunnerError
 from runner.judgement.checks import clocks, host_waits
 from runner.judgement.evidence import Evidence
 from runner.judgement.findings import make_findings
-from runner.judgement.judge import CheckResult, run_checks, verdict
+from runner.judgement.judge import REACHED, CheckResult, run_checks, verdict
 from runner.judgement.reading import load_evidence
 from runner.lab.folder import RunFolder
 from runner.model.finding import Finding
@@ -70,7 +70,7 @@ def conclude(folder: RunFolder, generated_at: str) -> Conclusion:
     evidence = load_evidence(folder)
     results = run_checks(folder, evidence)
     row, reason = verdict(folder, evidence, results)
-    judged = results if TABLE[row].verdict else []
+    judged = [result for result in results if result.judge != REACHED] if TABLE[row].verdict else []
     findings = make_findings(evidence, judged, evidence.completed_at or generated_at, folder.pipelines / "reproductions")
     return Conclusion(folder, evidence, row, reason, results, findings, generated_at)
 

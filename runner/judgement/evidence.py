@@ -247,8 +247,33 @@ class Evidence:
 
         1 where nobody looked. Of what takes that much longer nobody knows that it is slower.
         """
+        return slowed.unsteady([{"own": own} for own in self._own_works(execution)])
+
+    def slower_beside(self, execution: str, start: Record, end: Record) -> float:
+        """The same of one stage of it, between two records of one boot: as much as the machine usually comes and goes, more only where that
+        was measured beside the stage."""
+        return slowed.slower_beside(self._own_works(execution), self._at_ns(start), self._at_ns(end))
+
+    def timed_beside(self, execution: str, start: Record, end: Record) -> bool:
+        """Whether the device was timed under its heat between two records of one boot: it then did that work, too."""
+        proofs = [r.payload for r in self.coordinator if r.kind == "heat_proof" and r.payload.get("execution") == execution]
+        from_ns, to_ns = self._at_ns(start), self._at_ns(end)
+        if from_ns is None or to_ns is None:
+            return False
+        return any(began_ns < to_ns and ended_ns > from_ns for said in proofs for began_ns, ended_ns in slowed.looks(said))
+
+    def usually_slower(self, execution: str) -> float:
+        """As much as the machine usually comes and goes."""
+        return slowed.slower_beside(self._own_works(execution), None, None)
+
+    def _own_works(self, execution: str) -> list[dict[str, Any]]:
         notes = [r for r in self.coordinator if r.payload.get("execution") == execution or r.kind == "own_speed"]
-        return slowed.unsteady([{"own": own} for record in notes for own in slowed.own_works(record.kind, record.payload)])
+        return [own for record in notes for own in slowed.own_works(record.kind, record.payload)]
+
+    def _at_ns(self, record: Record) -> int | None:
+        """When a record of a device was written, by the coordinator's clock; None in a boot without a hello."""
+        anchor = self.clock_anchors.get(record.boot_id)
+        return None if anchor is None else record.boottime_ns + anchor[0]
 
     def receipts(self, execution: str) -> list[dict[str, Any]]:
         """What the far end received from an execution, in the order of arrival."""

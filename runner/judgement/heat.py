@@ -3,7 +3,8 @@
     plan               what was to be told          ─┐
     heat.jsonl         what was told, tick by tick  ─┼─► computed again from its loads alone (runner/ondevice/heat.py): contradictions
     coordinator        the fixed work at each clock ─┼─► as slow as asked?                                            (slowed.py)
-    device's journals  what its stages read         ─┴─► beside the tick of that moment
+    device's journals  what was read of itself      ─┼─► beside the tick of that moment
+    device's guard     what it took back, and when  ─┴─► of a device that heats itself: not before its time
 
 Two kinds of answer. Evidence that contradicts itself gets no verdict: a temperature that does not follow from the load that stands beside
 it, a clock that does not follow from the temperature, a quota that is not the clock's. What is whole, and not what was asked for, was not
@@ -12,14 +13,16 @@ reached: the run is blocked, never a pass.
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 from runner.judgement import side_by_side, slowed
 from runner.judgement.checks import Problem
 from runner.judgement.evidence import Evidence, Execution
+from runner.judgement.figures import number_of
 from runner.judgement.heat_log import Heat, Tick
-from runner.judgement.links import MARKS
+from runner.judgement.links import MARKS, was_there_all_along
 from runner.judgement.side_by_side import compared
 from runner.ondevice import heat as model
 from runner.ondevice.told import ASKED, ITS_END, Told, told_of
@@ -29,6 +32,7 @@ Row = dict[str, Any]
 TOLERANCE_K = 0.2  # between a temperature that was noted and one that is computed again
 LOAD_TOLERANCE, SHARE_TOLERANCE, AIR_TOLERANCE_K = 0.01, 0.02, 0.01
 LONGEST_GAP_S = 5.0  # between two ticks: the clock is not what the temperature says for so long
+LATEST_S = 10.0  # behind its stage a heat comes on: the coordinator hears of the stage first, over the device's link
 READ_TOLERANCE_K, READ_WITHIN_S = 0.5, 2.0  # what a stage reads was said within this time, by a model that went on meanwhile
 FILE = "results/journal/heat.jsonl"
 
@@ -214,40 +218,82 @@ def rows(evidence: Evidence, execution: Execution) -> list[Row]:
     heat, marks = heats[-1], _marks(evidence, execution)
     return [
         _on(plan, heat, marks),
+        *_by_its_guard(evidence, execution),
         _looked(heat),
         *_no_more_than_granted(heat),
         _steady(evidence, execution.name),
         *_throttled_in_a_stage(heat, marks),
         *_read_by_stages(evidence, execution, heat),
+        *_read_by_samples(evidence, execution, heat),
         *_timed(evidence, execution.name),
     ]
 
 
-def _marks(evidence: Evidence, execution: Execution) -> list[tuple[str, int]]:
-    """(kind, when by the coordinator's clock) of all that says how far an execution has come; boots without a hello have no place."""
+class Mark(NamedTuple):
+    """How far an execution has come, by the coordinator's clock; `stage` is its name without a lane, "" behind the last one."""
+
+    kind: str
+    stage: str
+    at_ns: int
+
+
+def _marks(evidence: Evidence, execution: Execution) -> list[Mark]:
+    """All that says how far an execution has come; boots without a hello have no place."""
     anchors = evidence.clock_anchors
     return [
-        (record.kind, record.boottime_ns + anchors[record.boot_id][0])
+        Mark(record.kind, str(record.payload.get("stage", "")).partition("@")[0], record.boottime_ns + anchors[record.boot_id][0])
         for record in execution.records
         if record.kind in MARKS and record.boot_id in anchors
     ]
 
 
-def _on(plan: Row, heat: Heat, marks: list[tuple[str, int]]) -> Row:
-    """Constant heat was on from before the first stage to behind the end; another one, while a stage ran. It ended as heat ends."""
-    on = [tick.boottime_ns for tick in heat.ticks if tick.on]
-    asked = plan["asked"]
+def _on(plan: Row, heat: Heat, marks: list[Mark]) -> Row:
+    """Constant heat was on from before the first stage to behind the end; another one from its stage and its seconds on, for as long as
+    it lasts, or to the end. It ended as heat ends."""
+    on, asked = [tick.boottime_ns for tick in heat.ticks if tick.on], plan["asked"]
     constant = not asked.get("at_s") and asked.get("for_s") is None and not asked.get("stage")
-    wanted = "from before the first stage to the end" if constant else "while a stage runs"
+    wanted = "from before the first stage to the end" if constant else _its_time(asked)
     if not on or not marks:
         return compared("heat, on", wanted, "never" if not on else "no stage ran", "", False)
-    first, last = min(at_ns for _, at_ns in marks), max(at_ns for _, at_ns in marks)
-    if constant:
-        met = on[0] <= first + int(LONGEST_GAP_S * 1e9) and on[-1] + int(LONGEST_GAP_S * 1e9) >= last
-    else:
-        met = on[0] < last and on[-1] > first
-    said = f"{(on[-1] - on[0]) / 1e9:.1f} s, then {heat.ended or 'nothing says why it ended'}"
+    last_ns = max(mark.at_ns for mark in marks)
+    due_ns = min(mark.at_ns for mark in marks) if constant else _begins_ns(asked, marks)
+    for_s = number_of(asked.get("for_s"))
+    until_ns = last_ns if for_s is None else min(last_ns, on[0] + int(for_s * 1e9))
+    late_s = 0.0 if due_ns is None else (on[0] - due_ns) / 1e9
+    late = late_s > (LONGEST_GAP_S if constant else LATEST_S)
+    met = due_ns is not None and not late and on[-1] + int(LONGEST_GAP_S * 1e9) >= until_ns and (constant or on[0] < last_ns)
+    said = f"{(on[-1] - on[0]) / 1e9:.1f} s, then {heat.ended or 'nothing says why it ended'}" + (f"; {late_s:.1f} s late" if late else "")
     return compared("heat, on", wanted, said, "", met and heat.ended in (ASKED, ITS_END))
+
+
+def _its_time(asked: Row) -> str:
+    """When a heat is to be on that is not on all along, in words."""
+    stage = f"the {asked.get('edge') or 'start'} of {asked.get('stage') or 'the first stage'}"
+    at_s, for_s = number_of(asked.get("at_s")), number_of(asked.get("for_s"))
+    begins = f"from {at_s:g} s behind {stage}" if at_s else f"from {stage}"
+    return f"{begins} to the end" if for_s is None else f"{begins} for {for_s:g} s, or to the end"
+
+
+def _begins_ns(asked: Row, marks: list[Mark]) -> int | None:
+    """When it is to come on, as a run has it begin (`hear` in runner/story/heat.py); None where its stage never came."""
+    kind = "stage_finished" if asked.get("stage") and asked.get("edge") == "end" else "stage_started"
+    edges = [mark.at_ns for mark in marks if mark.kind == kind and mark.stage == (asked.get("stage") or mark.stage)]
+    return edges[0] + int((number_of(asked.get("at_s")) or 0.0) * 1e9) if edges else None
+
+
+def _by_its_guard(evidence: Evidence, execution: Execution) -> list[Row]:
+    """Of a device that heats itself: its guard held the program all along. Whoever ends such a heat asks the loop to, so that its own
+    log says "asked" of a hard abort, too. Of a device that others heat the log says why it ended."""
+    own = _heats_itself(_noted(evidence, "heat_began", execution.name))
+    return was_there_all_along(evidence, execution, program(execution.name)) if own else []
+
+
+def _heats_itself(began: Row) -> bool:
+    """Whether the loop was the device's own process, by the program that was noted."""
+    try:
+        return any("heater" in act["argv"] for each in began["programs"] for step in each["steps"] for act in step["acts"])
+    except (KeyError, TypeError):
+        return False
 
 
 def _looked(heat: Heat) -> Row:
@@ -269,16 +315,17 @@ def _no_more_than_granted(heat: Heat) -> Iterator[Row]:
 def _steady(evidence: Evidence, name: str) -> Row:
     """A machine whose own speed comes and goes by too much says nothing of how long a stage took."""
     times, most = evidence.unsteady(name), slowed.MOST_UNSTEADY
-    said = f"its own work took up to {times:.1f} times as long"
+    usual = evidence.usually_slower(name)
+    said = f"its own work took up to {times:.1f} times as long, {usual:.1f} times but for the rare ones"
     return compared("this machine's own speed", "nearly the same all the time", said, f"{most:g} times", times <= most)
 
 
-def _throttled_in_a_stage(heat: Heat, marks: list[tuple[str, int]]) -> Iterator[Row]:
+def _throttled_in_a_stage(heat: Heat, marks: list[Mark]) -> Iterator[Row]:
     """Where the clock was below its full one, the quota was used up while a stage ran: then the stage was held up by it."""
     full_mhz = max(tick.mhz for tick in heat.ticks)
     if not any(tick.on and tick.powered and tick.mhz < full_mhz for tick in heat.ticks) or not marks:
         return  # whether it had to be is asked by `slowed.compare`
-    first, last = min(at_ns for _, at_ns in marks), max(at_ns for _, at_ns in marks)
+    first, last = min(mark.at_ns for mark in marks), max(mark.at_ns for mark in marks)
     periods, slow_s = 0, 0.0
     for before, tick in zip(heat.ticks, heat.ticks[1:], strict=False):
         if first <= tick.boottime_ns and before.boottime_ns <= last and before.quota < 1:
@@ -288,51 +335,79 @@ def _throttled_in_a_stage(heat: Heat, marks: list[tuple[str, int]]) -> Iterator[
     yield compared("held up while stages ran", "some", said, "", periods > 0)
 
 
+class Reading(NamedTuple):
+    """What somebody read of the sensors, and when by the coordinator's clock."""
+
+    who: str
+    at_ns: int
+    said: Row
+
+
 def _read_by_stages(evidence: Evidence, execution: Execution, heat: Heat) -> Iterator[Row]:
-    """What stages say that their sensors read, if they say so: as it was told within two seconds. One row of all of them."""
+    """What stages say that their sensors read, if they say so. One row of all of them."""
     anchors = evidence.clock_anchors
-    readings = [
-        (record.payload["stage"], reading)
+    said = [
+        (record.payload["stage"], reading, str(reading.get("boot")).replace("-", ""), reading.get("boottime_ns"))
         for record in execution.of_kind("stage_finished")
-        if isinstance(said := record.payload["data"].get("sensor"), list)
-        for reading in said
+        if isinstance(sensor := record.payload["data"].get("sensor"), list)
+        for reading in sensor
         if isinstance(reading, dict)
     ]
+    if said:
+        known = [(stage, reading, boot, at_ns) for stage, reading, boot, at_ns in said if boot in anchors and type(at_ns) is int]
+        readings = [Reading(stage, at_ns + anchors[boot][0], reading) for stage, reading, boot, at_ns in known]
+        yield _as_told("what stages read of the heat", heat, readings, whole=True)
+
+
+def _read_by_samples(evidence: Evidence, execution: Execution, heat: Heat) -> Iterator[Row]:
+    """What the device's own telemetry read, where it reads such sensors: what it could not read is a gap there."""
+    anchors = evidence.clock_anchors
+    readings = [
+        Reading("a sample", record.boottime_ns + anchors[record.boot_id][0], said)
+        for record in execution.of_kind("sample")
+        if isinstance(said := record.payload.get("sensors"), dict) and record.boot_id in anchors
+    ]
+    if any(_told(heat.ticks, each.at_ns) for each in readings):
+        yield _as_told("what telemetry read of the heat", heat, readings, whole=False)
+
+
+def _as_told(what: str, heat: Heat, readings: list[Reading], *, whole: bool) -> Row:
+    """Each as it was told within two seconds; `whole`: each has a temperature."""
     worst_k, wrong, seen = 0.0, list[str](), 0
-    for stage, reading in readings:
-        boot, at_ns = str(reading.get("boot")).replace("-", ""), reading.get("boottime_ns")
-        if boot not in anchors or type(at_ns) is not int:
-            continue
-        at_ns += anchors[boot][0]
-        near = _near(heat.ticks, at_ns)
-        if not near or not all(tick.powered for tick in near):
+    for who, near, said in ((each.who, _told(heat.ticks, each.at_ns), each.said) for each in readings):
+        if not near:
             continue
         seen += 1
-        milli_c, khz, flags = reading.get("milli_c"), reading.get("khz"), reading.get("throttled")
+        milli_c, khz, flags = number_of(said.get("milli_c")), said.get("khz"), said.get("throttled")
         low, high = min(tick.die_c for tick in near), max(tick.die_c for tick in near)
-        if not isinstance(milli_c, int | float):
-            wrong.append(f"{stage} read no temperature")
+        if milli_c is not None:
+            worst_k = max(worst_k, low - milli_c / 1000, milli_c / 1000 - high)
+        elif whole or said.get("milli_c") is not None:
+            wrong.append(f"{who} read no temperature")
             continue
-        worst_k = max(worst_k, low - milli_c / 1000, milli_c / 1000 - high)
-        if khz is not None and khz not in {round(tick.mhz * 1000) for tick in near}:
-            wrong.append(f"{stage} read {khz} kHz instead of {near[-1].mhz * 1000:.0f}")
-        if flags is not None and flags not in {tick.flags for tick in near}:
-            wrong.append(f"{stage} read flags {flags if type(flags) is not int else hex(flags)} instead of {near[-1].flags:#x}")
-    if readings:
-        measured = f"{max(0.0, worst_k):.2f} K away at most, in {seen} readings" + (f"; {wrong[0]}" if wrong else "")
-        within = bool(seen) and worst_k <= READ_TOLERANCE_K and not wrong
-        yield compared("what stages read of the heat", "as it was", measured, f"{READ_TOLERANCE_K:g} K", within)
+        if khz is not None and not any(khz == round(tick.mhz * 1000) for tick in near):
+            wrong.append(f"{who} read {khz} kHz instead of {near[-1].mhz * 1000:.0f}")
+        if flags is not None and not any(flags == tick.flags for tick in near):
+            wrong.append(f"{who} read flags {flags if type(flags) is not int else hex(flags)} instead of {near[-1].flags:#x}")
+    measured = f"{max(0.0, worst_k):.2f} K away at most, in {seen} readings" + (f"; {wrong[0]}" if wrong else "")
+    return compared(what, "as it was", measured, f"{READ_TOLERANCE_K:g} K", bool(seen) and worst_k <= READ_TOLERANCE_K and not wrong)
 
 
-def _near(ticks: list[Tick], at_ns: int) -> list[Tick]:
-    """The ticks around a moment, within which whatever is read then was told; [] where there was no heat, or it only just came on."""
+def _told(ticks: list[Tick], at_ns: int) -> list[Tick]:
+    """The ticks around a moment, within which whatever is read then was told; [] where there was no heat, it only just came on, or the
+    device had no power."""
     within_ns = int(READ_WITHIN_S * 1e9)
     if not ticks or at_ns - ticks[0].boottime_ns < within_ns // 4 or at_ns > ticks[-1].boottime_ns + within_ns:
         return []
-    before = max((n for n, tick in enumerate(ticks) if tick.boottime_ns <= at_ns), default=0)
-    first = next((n for n, tick in enumerate(ticks) if tick.boottime_ns >= at_ns - within_ns), before)
-    last = max((n for n, tick in enumerate(ticks) if tick.boottime_ns <= at_ns + within_ns // 4), default=before)
-    return ticks[min(first, before) : last + 2]
+    before = bisect_right(ticks, at_ns, key=_when) - 1
+    first = bisect_left(ticks, at_ns - within_ns, key=_when)
+    last = bisect_right(ticks, at_ns + within_ns // 4, key=_when) - 1
+    near = ticks[max(0, min(first, before)) : last + 2]
+    return near if all(tick.powered for tick in near) else []
+
+
+def _when(tick: Tick) -> int:
+    return tick.boottime_ns
 
 
 def _timed(evidence: Evidence, name: str) -> list[Row]:

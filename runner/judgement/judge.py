@@ -24,6 +24,7 @@ from runner.lab.folder import RunFolder
 from runner.model.outcome import SEVERITIES, TABLE, failure_rate_bound, judge
 
 _CHECKS = "pipelines/checks.py"
+REACHED = "reached"  # how a check is judged that asks whether the fault was there
 MAX_PROBLEMS = 1000  # of one check in one scenario; more are counted
 
 
@@ -96,7 +97,7 @@ def _chosen(folder: RunFolder, evidence: Evidence) -> list[tuple[str, str, str, 
                 known = ", ".join(sorted({*own, *GENERIC}))
                 raise AskError(f"no check is called {use['check']!r}", expected=f"one of {known}", where=str(folder.run_config))
             category = use.get("category") or CATEGORIES.get(use["check"], "correctness")
-            chosen.append((scenario, use["check"], category, use["severity"], planned["judge"], check))
+            chosen.append((scenario, use["check"], category, use["severity"], use.get("judge") or planned["judge"], check))
     return chosen
 
 
@@ -146,13 +147,15 @@ def verdict(folder: RunFolder, evidence: Evidence, results: list[CheckResult]) -
         return "lab", "the disk was never proven to lose unflushed writes: fault not reached"
     if not results:
         return "lab", "the plan names no check: nothing was judged"
-    failed = [result for result in results if not result.held]
+    failed = [result for result in results if not result.held and result.judge != REACHED]
+    unmet = [problem for result in results if result.judge == REACHED for problem in result.problems]
     binding = [result for result in failed if result.judge == "must_hold"]
     counted = sum(cut.counted for cut in evidence.counting)
     unreached = [scenario for scenario in evidence.cutting if not evidence.counted_by_scenario.get(scenario)]
     if unreached and not binding:  # what failed in spite of cuts that cost nothing has still failed
         return "lab", f"no cut of {', '.join(unreached)} cost anything: fault not reached"
     off_target = [*links.not_reached(evidence), *scarcity.not_reached(evidence), *heat.not_reached(evidence)]
+    off_target += [] if binding else unmet  # what failed under half of a fault has still failed
     if off_target:
         return "lab", f"fault not reached: {one_line(off_target[0][0])}" + (f" (+{len(off_target) - 1})" if off_target[1:] else "")
     bar = int(evidence.plan["cuts"]["bar"])

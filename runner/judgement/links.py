@@ -90,10 +90,19 @@ class _Boot(NamedTuple):
 
 def was_there(evidence: Evidence, execution: Execution, program: str, link: Row, changes: list[Row]) -> list[Row]:
     """Two rows: that a planned program was on when it had to be, and that it was not taken back before its time."""
+    return _held(evidence, execution, program, changes, all_along=constant(link))
+
+
+def was_there_all_along(evidence: Evidence, execution: Execution, program: str) -> list[Row]:
+    """The same of a program that is on from before the first stage to the end, whatever it does within that time."""
+    return _held(evidence, execution, program, evidence.faults(execution.name), all_along=True)
+
+
+def _held(evidence: Evidence, execution: Execution, program: str, changes: list[Row], *, all_along: bool) -> list[Row]:
     spans = windows([change for change in changes if change["program"] == program])
     own = [record for record in evidence.guard if record.payload.get("program") == program]
     boots = _boots(execution)
-    on = _on_all_along(program, spans, boots) if constant(link) else _on_in_a_stage(program, spans, boots)
+    on = _on_all_along(program, spans, boots) if all_along else _on_in_a_stage(program, spans, boots)
     if not spans:
         armed = any(record.kind == "armed" for record in own)
         on["measured"] = "never: " + ("it was armed, and no step put it on" if armed else "the guard knows nothing of it")

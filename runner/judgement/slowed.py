@@ -29,6 +29,11 @@ SENSOR_K = 0.5  # beyond what the model moved while the sensor was read
 MOST_UNSTEADY = 2.0  # a machine whose own speed comes and goes by more than that measures nobody's
 BUSY = 1.5  # times as long as before takes what is measured beside it: then the machine that measures is said to be busy
 HORIZON_S = 3_600.0  # of the model: behind its last point the air stays as it is, and any board has come to rest
+HELD_S = 10.0  # a clock that lasts so long is timed by whoever looks again and again: the work takes a slow board some seconds
+TICK_S = 0.25  # so often a loop of heat looks
+ENOUGH = 10  # measurements of a machine's own speed of which the rare ones are known to be rare
+MOST_NS = 2**63
+BESIDE_NS = 2_000_000_000  # so near to a stage this machine's own speed was measured beside it
 _OWN_IN = {"own_speed": "own", "heat_began": "rest", "heat_full": "sample", "heat_proof": "samples", "heat_lifted": "after"}
 
 
@@ -104,10 +109,62 @@ def must_throttle(told: Row) -> bool:
     return state.mhz < read.throttle.full_mhz
 
 
+def not_timed(told: Row, for_s: float, samples: list[Row]) -> list[Row]:
+    """A row for each clock that a board which works all the time has for HELD_S at least, within so many seconds of this heat, by the
+    model itself, and at which nobody timed it."""
+    timed = {float(told["throttle"]["full_mhz"]), *(sample["mhz"] for sample in samples if sample["steady"])}
+    return [
+        compared(f"timed at {mhz:g} MHz", f"once in {held_s:.0f} s", "not seen", "", False)
+        for mhz, held_s in sorted(held(told, for_s).items(), reverse=True)
+        if held_s >= HELD_S and mhz not in timed
+    ]
+
+
+def held(told: Row, for_s: float) -> dict[float, float]:
+    """Each clock of a board that works all the time under this heat, with the longest time in one piece; in real seconds."""
+    read = told_of(told)
+    last_s = min(for_s - read.at_s, for_s if read.for_s is None else read.for_s)
+    state = heat.begin(read.body, read.throttle, read.timeline[0][1], read.starts_at_c)
+    found: dict[float, float] = {}
+    piece_s = 0.0
+    for number in range(int(last_s / TICK_S)):
+        before, air_c = state.mhz, heat.ambient_at(read.timeline, number * TICK_S * read.pace)
+        state = heat.step(state, read.body, read.throttle, 1.0, air_c, TICK_S * read.pace)
+        piece_s = TICK_S + (piece_s if state.mhz == before else 0.0)
+        found[state.mhz] = max(piece_s, found.get(state.mhz, 0.0))
+    return found
+
+
 def unsteady(timed: list[Row]) -> float:
     """How many times as long the same work took on this machine itself at its slowest, while all this was timed; 1 where nobody looked."""
     own = [float(each["own"]["cpu_s"]) for each in timed if each.get("own")]
     return max(own) / min(own) if own else 1.0
+
+
+def slower_beside(works: list[Row], from_ns: int | None, to_ns: int | None) -> float:
+    """How many times as long this machine's own work took between two moments, by `own_works`: as much as it usually comes and goes, or
+    more where that was measured just then. One measurement that took long widens nothing but what ran beside it.
+
+    Usually is from the 10th percentile to the 90th, and of fewer than ENOUGH from the fastest to the slowest. 1 where nobody looked.
+    """
+    times = sorted(float(own["cpu_s"]) for own in works)
+    if not times:
+        return 1.0
+    aside = len(times) // 10 if len(times) >= ENOUGH else 0
+    beside = [
+        float(own["cpu_s"])
+        for own in works
+        if from_ns is not None and to_ns is not None and is_number(own.get("at_ns"), MOST_NS)
+        if from_ns - BESIDE_NS <= own["at_ns"] <= to_ns + BESIDE_NS
+    ]
+    return max(times[-1 - aside], *beside) / times[aside] if beside else times[-1 - aside] / times[aside]
+
+
+def looks(proof: Row) -> list[tuple[int, int]]:
+    """When the device was timed under heat, from and to, as the coordinator noted it; nothing of a run of an older version."""
+    said = proof.get("looks")
+    spans = [span for span in (said if isinstance(said, list) else []) if isinstance(span, list) and len(span) == 2]
+    return [(began_ns, ended_ns) for began_ns, ended_ns in spans if type(began_ns) is int and type(ended_ns) is int]
 
 
 def own_works(kind: str, payload: Row) -> list[Row]:

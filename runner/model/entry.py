@@ -19,6 +19,7 @@ class CheckUse(Value):
     check: str
     severity: Severity
     category: Category | None = Field(None, description="which of a run's test files it belongs to; known for checks that every entry has")
+    judge: Literal["reached"] | None = Field(None, description="it asks after the fault, not the software: not held is not reached")
 
 
 class Scenario(Value):

@@ -44,7 +44,7 @@ from .facts import waited_s
 from .journal import Journal, Record, boot_id, boottime_ns, fsync_folder
 from .kept import point_to, refuse
 from .results import ENDS, damage, finished_stages, state_hash
-from .sampler import Sampler, sample
+from .sampler import ZONE, Sampler, sample, sensors
 from .scarcity import NOT_ENTERED, Scarce, sectors_written
 from .store import Store
 
@@ -522,8 +522,16 @@ class Execution:
         with self.journal.lock:
             if self.ended:
                 return
-            self.journal.write("sample", {**payload, **self.scarce.figures()})
+            self.journal.write("sample", {**payload, **self.scarce.figures(), **self._sensed(payload)})
         self._publish_progress("")
+
+    def _sensed(self, payload: dict[str, Any]) -> dict[str, Any]:
+        """What the sensors say that heat has given its stages; its temperature apart from the machine's own, where that is another file."""
+        settings = self._spec.get("settings", {})
+        said = sensors(settings)
+        if "milli_c" not in said or settings["SENSOR_TEMPERATURE"] == ZONE:
+            return {"sensors": said} if said else {}
+        return {"sensors": said, "metrics": {**payload["metrics"], "hw.temperature{hw.id=emulated}": said["milli_c"] / 1000}}
 
     def _flush(self) -> None:
         self.journal.flush()

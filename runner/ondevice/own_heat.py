@@ -25,7 +25,7 @@ from .cgroup import Group, roots
 from .heater import TICK_S, Loop
 from .journal import boottime_ns
 from .kernel_files import put, text
-from .quota import NOTHING, WEIGHT, Counted, Hierarchy, ran, throttled_in
+from .quota import NOTHING, WEIGHT, Counted, Hierarchy, ran, throttled_in, used_in
 from .say import say
 from .scarce_figures import quota_of
 from .sensors import Sensors
@@ -38,6 +38,45 @@ LOG_LIMIT_BYTES = 64 << 20
 WRONG, NOT_HERE = 64, 1
 
 
+class Members:
+    """What is counted of everybody in one group. No figure ever falls.
+
+    What ran is the group's own count, which has processes in it that came and went between two looks. Where it keeps none, threads are
+    added up: of one that has ended, what it did behind the last look at it is not known. So is how long they waited, in either case.
+    """
+
+    def __init__(self, folder: str, proc: str = "/proc") -> None:
+        self._folder, self._proc = folder, proc
+        self._gone, self._last = NOTHING, dict[int, Counted]()
+        self._counts = used_in(folder) is not None
+        self._used_ns = self._seen_ns = 0
+
+    def counted(self) -> Counted:
+        now: dict[int, Counted] = {}
+        for pid in map(int, text(os.path.join(self._folder, "cgroup.procs")).split()):
+            try:
+                tids = [int(name) for name in os.listdir(f"{self._proc}/{pid}/task")]
+            except OSError:
+                continue
+            for tid in tids:  # one that ends in this moment says zeros
+                now[tid] = Counted(*map(max, Counted(*ran(self._proc, pid, tid), 0, 0), self._last.get(tid, NOTHING)))
+        for tid in [tid for tid in self._last if tid not in now]:
+            self._gone = self._gone.plus(self._last[tid])
+        self._last = now
+        total = self._gone.plus(Counted(0, 0, *throttled_in(self._folder)))
+        for each in now.values():
+            total = total.plus(each)
+        return total._replace(ran_ns=self._used()) if self._counts else total
+
+    def _used(self) -> int:
+        """By the group's own count, which begins anew with a group that was made again."""
+        now_ns = used_in(self._folder)
+        if now_ns is not None:
+            self._used_ns += now_ns - self._seen_ns if now_ns >= self._seen_ns else now_ns
+            self._seen_ns = now_ns
+        return self._used_ns
+
+
 class Confined:
     """Everybody in the pipelines' group, who together have a share of one core. As `quota.Groups`, which has threads each by itself."""
 
@@ -47,12 +86,12 @@ class Confined:
             raise OSError("no control group for CPU time is mounted")
         version, root = roots()["cpu"]
         self.hierarchy = Hierarchy(version, root)
-        self._group, self._proc = Group(state), proc
+        self._group = Group(state)
         self._folder = os.path.join(root, self._group.name)
-        self._gone, self._last = NOTHING, dict[int, Counted]()
         self._group.make()
         self._group.prefer(WEIGHT)
         self.limit(1.0)
+        self._members = Members(self._folder, proc)
 
     def take_in(self, pid: int, tids: list[int]) -> None:
         """Whoever is in the group is: the supervisor sees to that before a pipeline runs."""
@@ -62,21 +101,7 @@ class Confined:
         self._group.limit({"quota_us": quota_us, "period_us": period_us})
 
     def counted(self) -> Counted:
-        """Of a thread that has ended between two looks, what it did after the first is not known."""
-        now: dict[int, Counted] = {}
-        for pid in map(int, text(os.path.join(self._folder, "cgroup.procs")).split()):
-            try:
-                tids = [int(name) for name in os.listdir(f"{self._proc}/{pid}/task")]
-            except OSError:
-                continue
-            now.update({tid: Counted(*ran(self._proc, pid, tid), 0, 0) for tid in tids})
-        for tid in [tid for tid in self._last if tid not in now]:
-            self._gone = self._gone.plus(self._last[tid])
-        self._last = now
-        total = self._gone.plus(Counted(0, 0, *throttled_in(self._folder)))
-        for each in now.values():
-            total = total.plus(each)
-        return total
+        return self._members.counted()
 
     def held_ns(self) -> int:
         return throttled_in(self._folder)[1]

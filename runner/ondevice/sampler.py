@@ -14,7 +14,11 @@ import threading
 import time
 from typing import Any, Callable
 
+from .kernel_files import text
+
 SAMPLE_INTERVAL_S = 1.0
+ZONE = "/sys/class/thermal/thermal_zone0/temp"
+SENSORS = {"milli_c": "SENSOR_TEMPERATURE", "khz": "SENSOR_CLOCK", "throttled": "SENSOR_THROTTLED"}  # the settings that name their files
 FLUSH_INTERVAL_S = 5.0  # the seconds of telemetry that a power cut may cost: declared, see ARCHITECTURE.md
 
 
@@ -32,6 +36,18 @@ def sample(data_folder: str) -> dict[str, float]:
     reading["process.cpu.time"] = round(own.ru_utime + own.ru_stime, 3)
     reading["process.memory.usage"] = float(own.ru_maxrss * (1 if os.uname().sysname == "Darwin" else 1024))
     return reading
+
+
+def sensors(settings: dict[str, Any]) -> dict[str, int]:
+    """What stages are told to read under heat, as they read it: {"milli_c", "khz", "throttled"}. What cannot be read is left out."""
+    found: dict[str, int] = {}
+    for word, setting in SENSORS.items():
+        said = text(str(settings[setting]))[:64].strip() if setting in settings else ""
+        try:
+            found[word] = int(said[len("throttled=") :] if said.startswith("throttled=") else said, 0)
+        except ValueError:
+            continue
+    return found
 
 
 def _lines(path: str) -> list[list[str]]:
@@ -76,7 +92,7 @@ def _network() -> dict[str, float]:
 
 
 def _thermal() -> dict[str, float]:
-    with open("/sys/class/thermal/thermal_zone0/temp") as file:
+    with open(ZONE) as file:
         return {"hw.temperature{hw.id=thermal_zone0}": int(file.read()) / 1000}
 
 

@@ -21,7 +21,7 @@ from runner.judgement import side_by_side, slowed
 from runner.model.plan import ExecutionPlan, HeatPlan
 from runner.model.program import Program
 from runner.ondevice import work
-from runner.ondevice.journal import Record
+from runner.ondevice.journal import Record, boottime_ns
 from runner.story.arming import RENEW_S, arm, begin
 from runner.story.ground import Ground
 from runner.story.left import mirror_guard
@@ -61,6 +61,7 @@ class Heating:
     token: str
     execution: str
     samples: list[Row] = field(default_factory=list)
+    looks: list[list[int]] = field(default_factory=list)  # when each began and ended, by this machine's clock, whatever came of it
     clocks: Row = field(default_factory=dict)
     _warming: asyncio.Future[None] | None = None
 
@@ -139,11 +140,14 @@ class Heating:
         return found
 
     async def cool(self, ground: Ground) -> list[str]:
-        """Nothing slows the device down when this returns, or what does. Raises LabError, and quarantines, where its program stays."""
+        """Nothing slows the device down when this returns, or what does: of pipelines alone by the kernel's word, because work that is
+        timed afterwards is in no group. Raises LabError, and quarantines, where its program stays."""
         left = [str(path) for path in (await self.power.cool()).get("left") or ()]
         await revert(ground, (self.program,))
         if self.confined:
-            await self.session.ask("clear_scarcity", timeout_s=60)
+            group = (await self.session.ask("clear_scarcity", timeout_s=60)).get("confined") or {}
+            if "cpu_quota_us" in group:
+                left.append(f"a quota of the pipelines' group: {group['cpu_quota_us']} µs of {group.get('cpu_period_us', 'each period')}")
         return left
 
     async def sample(self) -> Row:
@@ -174,7 +178,11 @@ class Heating:
         mhz = (await self.said())["mhz"]
         if sum(each["steady"] and each["mhz"] == mhz for each in self.samples) >= (1 if mhz == self.plan.body.full_mhz else TIMES):
             return None
-        self.samples.append(await self.sample())
+        began_ns = boottime_ns()
+        try:
+            self.samples.append(await self.sample())
+        finally:
+            self.looks.append([began_ns, boottime_ns()])
         return self.samples[-1]
 
 
@@ -187,7 +195,12 @@ def most_held_up(before: Row, then: Row) -> Row | None:
 async def timed_work(session: Session, *, confined: bool = False, beside: bool = True) -> Row:
     """{"device", "own"}: the fixed work there, with the quota of its pipelines if so told; right behind it here, if that is `beside`."""
     device = await session.ask("work", confined=confined, timeout_s=WORK_LIMIT_S)
-    return {"device": device, "own": await asyncio.to_thread(work.measure) if beside else None}
+    return {"device": device, "own": await own_work() if beside else None}
+
+
+async def own_work() -> Row:
+    """The fixed work here, and when it ended by this machine's clock."""
+    return {**await asyncio.to_thread(work.measure), "at_ns": boottime_ns()}
 
 
 async def at_rest(session: Session, by: str, *, beside: bool = True) -> Row:
@@ -283,7 +296,7 @@ async def watched(run: Run, plan: ExecutionPlan) -> AsyncIterator[None]:
 
 async def _watch_own(run: Run, own: list[Row]) -> None:
     while True:
-        own.append(await asyncio.to_thread(work.measure))
+        own.append(await own_work())
         await run.clock.sleep(OWN_EVERY_S)
 
 
@@ -322,7 +335,7 @@ async def lift(run: Run, plan: ExecutionPlan) -> None:
     if full is not None and not any(record.kind == "heat_proof" for record in notes):
         await _late(heating)
         rows = slowed.compare(began["told"], full, heating.samples, str(began["by"]))
-        run.note("heat_proof", execution=plan.name, rows=rows, samples=heating.samples)
+        run.note("heat_proof", execution=plan.name, rows=rows, samples=heating.samples, looks=heating.looks)
         run.emit("heat_proof", rows=rows)
     try:
         left = await heating.cool(run.ground)

@@ -58,6 +58,7 @@ async def try_heat(
     """Heats a device by `plan` for about `for_s` while all of its cores work. Raises LabError where that cannot be done, and what `refuse`
     raises at what the device can; nothing was touched then.
 
+    Each clock that a busy board has for long enough by the model is to be timed, or the heat was not reached.
     Afterwards, whatever happened, nothing slows it down, or it is quarantined.
     """
     held = at_hand(request, identity, f"profile try on {request.name}", wait=True, is_on=is_on)
@@ -90,6 +91,7 @@ async def try_heat(
                 await request.clock.sleep(LOOK_S)
             tried.measured["during"] = {"full": full, "samples": heating.samples, "heat": await heating.said()}
             tried.rows["during"] = slowed.compare(plan.told, full, heating.samples, heating.by)
+            tried.rows["during"] += slowed.not_timed(plan.told, for_s, heating.samples)
             tell("during", tried.rows["during"])
         finally:
             with contextlib.suppress(RunnerError):  # whatever ended the session: the work ends with its time, and nothing waits for it

@@ -12,10 +12,12 @@ from pydantic import ValidationError
 
 from runner.errors import AskError
 from runner.faults.compose import compose
+from runner.judgement import slowed
 from runner.lab.load import Reader
 from runner.lab.where import Lab
 from runner.model.device import DeviceType
 from runner.model.device import Thermal as Body
+from runner.model.plan import HeatPlan
 from runner.model.profile import Profile, Thermal
 from runner.ondevice import heat
 from tests.conftest import REPOSITORY
@@ -71,6 +73,8 @@ def test_a_busy_board_goes_through_all_of_its_steps_and_back(name: str) -> None:
     clocks = [state.mhz for state in course(name)]
     assert set(clocks) == {thermal.full_mhz, *(step.mhz for step in thermal.steps)}
     assert (clocks[0], max(clocks[-600:])) == (thermal.full_mhz, thermal.full_mhz)
+    held = slowed.held(HeatPlan(asked=fault, body=thermal).told, fault.timeline[-1][0] / fault.pace)
+    assert min(held[step.mhz] for step in thermal.steps) > 2 * slowed.HELD_S, "each is to be timed, on a slow board, too"
     for step in thermal.steps:
         assert course(name)[-1].flags >> heat.SINCE_BOOT & heat.WORDS[step.word]
 

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from runner.judgement.conclude import Conclusion
+from runner.judgement.guard_journal import GUARD
 from runner.lab.where import builtin_root
 from runner.ondevice.heater import Loop
 from runner.ondevice.quota import Counted, Hierarchy
@@ -91,6 +92,13 @@ class MadeHeatRun(MadeRun):
         self.lines: list[dict[str, Any]] = []
         self.chance = random.Random(seed)
         self.golden: dict[str, dict[str, Any]] = {}  # what each stage comes to; nothing, unless a test says so
+        self.programs: list[dict[str, Any]] = []  # what the guard was told
+        self.at_each_stage: Callable[[float, dict[str, Any]], None] = lambda at_s, read: None  # what else happens as one begins
+        self.over_s = 0.0  # when the last execution came to its end
+
+    def guard(self, at_s: float, kind: str, /, **payload: Any) -> None:
+        """A record of the device's guard."""
+        self._write(GUARD, self.boot_id, at_s - self.boot_s[-1], kind, payload)
 
     def tell(self, execution: str, heat: dict[str, Any]) -> dict[str, Any]:
         """What the loop is told for a planned heat, and the plan with it."""
@@ -115,9 +123,8 @@ class MadeHeatRun(MadeRun):
         paper, self.bent = Paper(), bent
         own = {"duration_s": 0.02, "cpu_s": 0.02}
         rest = {"device": {"duration_s": 0.2, "cpu_s": 0.2}, "own": own}
-        self.note(
-            at_s, "heat_began", execution=execution, told={k: told[k] for k in told if k not in _LIMITS}, by="cpu_s", programs=[], rest=rest
-        )
+        of_the_plan = {key: told[key] for key in told if key not in _LIMITS}
+        self.note(at_s, "heat_began", execution=execution, told=of_the_plan, by="cpu_s", programs=self.programs, rest=rest)
         loop = Loop(told, paper, self.lines.append, self._ns(at_s))  # type: ignore[arg-type]
         loop.tick(self._ns(at_s), (7, [8, 9]))
         at_s = self._tick(at_s, loop, paper, busy=0.05)
@@ -156,6 +163,7 @@ class MadeHeatRun(MadeRun):
         began_s, hot = at_s, False
         self._begin_stage(at_s, execution, stage)
         before = self._reading(at_s, bent)
+        self.at_each_stage(at_s, {key: before[key] for key in ("milli_c", "khz", "throttled")})
         left_s = cool_s * self.chance.uniform(0.97, 1.05)
         if cut:
             self.cut(at_s + 0.1, execution, stage, back_s=at_s + 4.0)

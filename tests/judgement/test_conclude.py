@@ -75,6 +75,31 @@ def test_one_failed_check_is_as_bad_as_the_entry_says(forger: Any, severity: str
     assert conclusion.as_json()["findings"][severity] == 1
 
 
+@pytest.mark.parametrize(("also", "row", "code"), [("", "lab", 3), ("every_stage_witnessed", "must_hold_failed_badly", 1)])
+def test_a_check_that_asks_after_the_fault_blocks_and_accuses_nobody(forger: Any, also: str, row: str, code: int) -> None:
+    """Not reached is no failure of the software, and makes no finding; what must hold and failed in spite of it has still failed."""
+    forger.change(forger.recovery, "finished", 0, state_sha256="0" * 64)
+    set_check_alone(forger.run, "state_equal", judge="reached")
+    if also:
+        forger.run.witness.write_text("")
+    forger.seal()
+    conclusion = conclude(forger.run, "now")
+    assert (conclusion.row, conclusion.outcome.exit_code) == (row, code)
+    assert not any("state equal" in finding.title for finding in conclusion.findings)
+    if not also:
+        assert conclusion.reason.startswith("fault not reached: ") and "final state 000000000000" in conclusion.reason
+        assert conclusion.findings == []
+
+
+def set_check_alone(run: RunFolder, check: str, **changes: Any) -> None:
+    """Changes how the plan uses a check in the recovery, and nothing of how the recovery is judged."""
+    config = read_json(run.run_config)
+    for use in config["test_parameters"]["scenarios"]["recovery"]["checks"]:
+        if use["check"] == check:
+            use.update(changes)
+    write_json(run.run_config, config)
+
+
 @pytest.mark.parametrize(("ending", "status", "code"), [("lab", "blocked", 3), ("bug", "failed", 4), ("interrupted", "failed", 130)])
 def test_a_run_that_was_cut_short_says_nothing_about_the_software(forger: Any, ending: str, status: str, code: int) -> None:
     """No check is run, no finding made, no verdict given, even where the journals look terrible."""

@@ -291,12 +291,14 @@ def report(conclusion: Conclusion) -> Any:
 def test_checks_are_tests_by_the_one_table(run: MadeRun) -> None:
     """Only what must hold can fail; what was observed passes, and says what it found."""
     bad = ("it is lost", "results/journal/coordinator.journal#3")
-    checks = [result("finished", "must_hold"), result("kept", "must_hold", bad), result("watched", "observe", bad)]
+    how = {"kept": "must_hold", "watched": "observe", "met": "reached"}
+    checks = [result("finished", "must_hold"), *(result(name, judge, bad) for name, judge in how.items())]
     found = report(run.conclusion("must_hold_failed", results=checks))
     assert [(test["name"], test["status"], test["rawStatus"]) for test in found["tests"]] == [
         ("finished", "passed", "held"),
         ("kept", "failed", "failed"),
         ("watched", "passed", "observed"),
+        ("met", "passed", "not reached"),
     ]
     assert found["tests"][0]["duration"] == 18_000
     assert found["tests"][1]["trace"] == "it is lost (results/journal/coordinator.journal#3)"

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from runner.faults import thermal
 from runner.judgement import heat, heat_log, integrity
 from runner.judgement.judge import verdict
 from runner.lab.where import builtin_root
@@ -25,6 +26,7 @@ STAGES = [
     ("look_4", 2.0),
     ("flow_4", 3.0),
 ]
+PROGRAM = heat.program("recovery-1")
 Line = dict[str, Any]
 
 
@@ -186,7 +188,8 @@ def test_what_nobody_can_be_told_is_found(tmp_path: Path, told: Line) -> None:
     assert any("this is no" in said or "expected" in said for said in contradicted(run))
 
 
-NO_PLANS = ["hot", {"asked": 5, "body": {}}, {"asked": {}, "body": {}}, {"asked": HOT["asked"], "body": {"steps": 5}}]
+NO_PLANS: list[Any] = ["hot", {"asked": 5, "body": {}}, {"asked": {}, "body": {}}, {"asked": HOT["asked"], "body": {"steps": 5}}]
+NO_PLANS += [{"asked": {"at_s": "soon", "for_s": [5], "stage": 7, "edge": {}}, "body": {}}]
 
 
 @pytest.mark.parametrize("planned", NO_PLANS)
@@ -260,6 +263,33 @@ def test_stages_that_read_something_else_are_found(tmp_path: Path, key: str, val
     assert not found["within"]
 
 
+def sampled(root: Path, bent: Callable[[Line], Line] = lambda said: said) -> MadeHeatRun:
+    """A whole run whose telemetry reads the sensors with each stage that begins, as they were told last, or as `bent` says."""
+    run = MadeHeatRun(root)
+    run.begin("recovery-1")
+    run.at_each_stage = lambda at_s, read: run.device(at_s, "recovery-1", "sample", metrics={}, sensors=bent(read))
+    run.end(run.heated(2.0, "recovery-1", STAGES, HOT, cut_in="look_2"))
+    return run
+
+
+def test_what_telemetry_read_of_the_heat_was_told(tmp_path: Path) -> None:
+    """Temperature, clock and flags of each sample; what could not be read is a gap, and telemetry without sensors is not asked."""
+    run = sampled(tmp_path / "all")
+    assert row(run, "what telemetry read")["within"] and missed(run) == []
+    assert row(sampled(tmp_path / "some", lambda said: {"khz": said["khz"]}), "what telemetry read")["within"]
+    evidence = made(tmp_path / "none").conclusion().evidence
+    assert not any(each["what"].startswith("what telemetry") for each in heat.rows(evidence, evidence.executions[0]))
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("milli_c", 40_000), ("khz", 600_001), ("throttled", 0x50000), ("milli_c", "hot"), ("khz", [1]), ("throttled", {})],
+)
+def test_telemetry_that_read_something_else_is_found(tmp_path: Path, key: str, value: Any) -> None:
+    """The machine's own zone in place of the model's, say; and what is no figure."""
+    assert not row(sampled(tmp_path, lambda said: {**said, key: value}), "what telemetry read")["within"]
+
+
 def test_a_pipeline_that_reads_no_sensor_is_not_asked(tmp_path: Path) -> None:
     """Most read none."""
     run = made(tmp_path, bent=Bent(outputs=lambda stage, data, hot: {}))
@@ -278,6 +308,59 @@ def test_a_heat_that_ended_before_the_last_stage_is_not_reached(tmp_path: Path) 
     run = made(tmp_path)
     run.lines = [*run.lines[: len(run.lines) // 2], {**run.lines[-1], "boottime_ns": run.lines[len(run.lines) // 2]["boottime_ns"]}]
     assert not row(run, "heat, on")["within"]
+
+
+@pytest.mark.parametrize("when", [{"stage": "flow_1"}, {"at_s": 3.0}, {"for_s": 20.0}, {"stage": "flow_1", "edge": "end", "at_s": 1.0}])
+def test_a_heat_of_its_time_is_on_for_all_of_it(tmp_path: Path, when: Line) -> None:
+    """From its stage and its seconds on; one that was taken back in the middle, came late, or whose stage never came, is not reached."""
+    timed = {**HOT, "asked": {**HOT["asked"], **when}}
+    run = made(tmp_path / "whole", timed)
+    assert row(run, "heat, on")["within"], row(run, "heat, on")
+    cut = made(tmp_path / "cut", timed)
+    first = next(number for number, line in enumerate(cut.lines) if line.get("on"))
+    cut.lines = [*cut.lines[: first + 16], {**cut.lines[-1], "boottime_ns": cut.lines[first + 16]["boottime_ns"]}]
+    assert cut.lines[-1]["ended"] in ("asked", "its end") and not row(cut, "heat, on")["within"]
+    late = made(tmp_path / "late", timed)
+    late.lines = [{**line, "on": line["on"] and number > first + 84} if "on" in line else line for number, line in enumerate(late.lines)]
+    assert not row(late, "heat, on")["within"] and "s late" in row(late, "heat, on")["measured"]
+    if "stage" in when:
+        run.plan["executions"][0]["heat"]["asked"]["stage"] = "nobody"
+        assert not row(run, "heat, on")["within"]
+
+
+def by_itself(root: Path, planned: Line = HOT) -> MadeHeatRun:
+    """The device heats itself: its guard's program was armed and begun before the first stage."""
+    run = MadeHeatRun(root)
+    run.begin("recovery-1")
+    run.programs = [thermal.own_program(HeatPlan.model_validate(planned), PROGRAM, "/state", {}).model_dump(mode="json")]
+    run.guard(1.5, "armed", program=PROGRAM, fault="thermal", holder="ada", renew_s=60.0, cap_s=900.0, undo=[])
+    run.guard(1.6, "step", program=PROGRAM, number=1, at_s=0.0, word="air of 55 °C", on=True, took_s=0.1, failed=[])
+    run.over_s = run.heated(2.0, "recovery-1", STAGES, planned)
+    run.end(run.over_s + 2)
+    return run
+
+
+def taken_back(run: MadeHeatRun, at_s: float, why: str) -> None:
+    run.guard(at_s, "reverting", program=PROGRAM, why=why)
+    run.guard(at_s + 0.2, "reverted", program=PROGRAM, why=why, took_s=0.2, tries=1)
+
+
+def test_a_device_that_heats_itself_is_held_to_its_guards_word(tmp_path: Path) -> None:
+    """Armed before the first stage, and taken back behind the last: nothing is missed. Where nobody heard of the guard, it is."""
+    run = by_itself(tmp_path)
+    taken_back(run, run.over_s + 1, "asked")
+    assert (contradicted(run), missed(run)) == ([], [])
+    run.journals["guard"] = []
+    assert any(f"{PROGRAM}, on" in said and "the guard knows nothing of it" in said for said in missed(run))
+
+
+@pytest.mark.parametrize("why", ["too hot: 86.0 °C, and 85.0 °C are too many", "hard cap", "nobody renewed it"])
+@pytest.mark.parametrize("when", [{}, {"stage": "flow_1"}, {"for_s": 60.0}])
+def test_what_the_guard_took_back_in_the_middle_is_not_reached(tmp_path: Path, why: str, when: Line) -> None:
+    """Its undo asks the loop to end, whose own log says "asked" then, whatever was the matter."""
+    run = by_itself(tmp_path, {**HOT, "asked": {**HOT["asked"], **when}})
+    taken_back(run, run.over_s - 4, why)
+    assert any(f"{PROGRAM}, taken back" in said and why in said for said in missed(run))
 
 
 def test_a_loop_that_slept_is_not_reached(tmp_path: Path) -> None:

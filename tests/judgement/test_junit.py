@@ -114,6 +114,14 @@ def test_what_is_observed_fails_nothing_and_says_so(real_run: RunFolder) -> None
     assert root.get("failures") == "0"
 
 
+def test_what_asks_after_the_fault_fails_nothing_either(real_run: RunFolder) -> None:
+    """Where something else decided the run: it says that the fault was not reached."""
+    root = document(failed(conclude(real_run, "now"), judge="reached"))
+    *_, said = root.iter("system-out")
+    assert str(said.text).startswith("NOT REACHED") and "it broke" in str(said.text)
+    assert root.get("failures") == "0"
+
+
 def test_a_killed_coordinators_run_is_an_error_without_results(forger: Any) -> None:
     """Half a run proves nothing, in JUnit neither."""
     forger.drop(forger.run.coordinator_journal, "run_ended")

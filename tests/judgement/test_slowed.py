@@ -92,6 +92,30 @@ def test_a_clock_that_is_nearly_the_full_one_is_told_from_it() -> None:
     assert slow["time granted at 1312.5 MHz"] and not never["time granted at 1312.5 MHz"]
 
 
+def own(cpu_s: float, at_s: float | None = None) -> dict[str, Any]:
+    return {"cpu_s": cpu_s, "duration_s": cpu_s} | ({} if at_s is None else {"at_ns": int(at_s * 1e9)})
+
+
+def test_one_slow_measurement_widens_nothing_but_what_ran_beside_it() -> None:
+    """Of ten and more; of fewer nobody knows what is rare, and where none has a time, it is beside nothing."""
+    works = [own(0.1 + number / 1000, 10.0 * number) for number in range(11)] + [own(0.19, 120.0)]
+    assert slowed.unsteady([{"own": each} for each in works]) == pytest.approx(1.9)
+    usual = slowed.slower_beside(works, None, None)
+    assert usual == pytest.approx(0.11 / 0.101)
+    assert slowed.slower_beside(works, int(50e9), int(60e9)) == usual
+    assert slowed.slower_beside(works, int(115e9), int(118e9)) == pytest.approx(0.19 / 0.101)
+    assert slowed.slower_beside([own(each["cpu_s"]) for each in works], int(115e9), int(118e9)) == usual
+    assert slowed.slower_beside(works[-9:], None, None) == pytest.approx(0.19 / 0.103)
+    assert slowed.slower_beside([], None, None) == 1.0
+
+
+@pytest.mark.parametrize("said", [None, 5, [], [5], [[1]], [["a", 2]], [[1, 2, 3]]])
+def test_what_is_no_look_is_none(said: Any) -> None:
+    """Of an older run, or forged."""
+    assert slowed.looks({"looks": said}) == [] == slowed.looks({})
+    assert slowed.looks({"looks": [[1, 2]]}) == [(1, 2)]
+
+
 def test_a_device_that_is_not_this_machine_has_no_excuse_in_it() -> None:
     """Nobody looks at this machine's own speed then: what is timed is held to the tolerance alone."""
     full, slow, same = ({**sample(mhz, took_s), "own": None} for mhz, took_s in ((1500, 0.2), (600, 0.5), (1500, 0.21)))
@@ -105,6 +129,20 @@ def test_never_throttled_is_not_reached_where_it_had_to_be() -> None:
     assert slowed.must_throttle(HOT) and not slowed.must_throttle(COLD)
     assert not within(slowed.compare(HOT, FULL, [sample(1500, 0.2)], "cpu_s"))["throttled"]
     assert within(slowed.compare(COLD, FULL, [sample(1500, 0.2)], "cpu_s"))["throttled"]
+
+
+def test_a_clock_that_lasts_long_enough_is_to_be_timed() -> None:
+    """By the model itself, of a board that works all the time: what is held for too short a time, or not within what was tried, is not
+    asked; nor is the full clock."""
+    air = {**HOT, "timeline": [[0, 30], [30, 35], [200, 35], [230, 47], [400, 47]], "pace": 2.0}
+    held = slowed.held(air, 200.0)
+    assert held[1000.0] > 60 and held[600.0] > 60
+    assert slowed.not_timed(air, 200.0, [sample(1000, 0.3), sample(600, 0.5)]) == []
+    (missing,) = slowed.not_timed(air, 200.0, [sample(1000, 0.3), sample(600, 0.5, steady=False)])
+    assert (missing["what"], missing["measured"], missing["within"]) == ("timed at 600 MHz", "not seen", False)
+    assert slowed.not_timed(air, 100.0, [sample(1000, 0.3)]) == []
+    assert slowed.held({**air, "for_s": 20.0, "at_s": 150.0}, 155.0).keys() <= {1500.0, 1000.0}
+    assert slowed.not_timed({**air, "for_s": 9.0}, 200.0, []) == []
 
 
 def test_a_quota_that_was_never_used_up_is_not_reached() -> None:

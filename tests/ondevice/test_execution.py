@@ -336,3 +336,17 @@ def test_nobody_who_arms_them_is_waited_for_without_an_end(device: Device, monke
     other = device.restart()
     other.abandon("the run is over")
     assert other._await_faults() < 5
+
+
+@pytest.mark.parametrize("zone", [True, False])
+def test_telemetry_has_the_heat_that_stages_feel(device: Device, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, zone: bool) -> None:
+    """Beside the machine's own temperature, and under another name, where the sensor is another file than its own."""
+    sensor = tmp_path / "temp"
+    sensor.write_text("81250\n")
+    if zone:
+        monkeypatch.setattr(execution_module, "ZONE", str(sensor))
+    execution = device.create(settings={"SENSOR_TEMPERATURE": str(sensor)})
+    execution._write_sample({"metrics": {"hw.temperature{hw.id=thermal_zone0}": 40.0}})
+    said = execution.journal.records[-1].payload
+    assert said["sensors"] == {"milli_c": 81250}
+    assert said["metrics"].get("hw.temperature{hw.id=emulated}") == (None if zone else 81.25)

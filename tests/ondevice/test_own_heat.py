@@ -17,7 +17,7 @@ from runner.ondevice import own_heat, work
 from runner.ondevice.cgroup import Group, capabilities
 from runner.target.bundle import supervisor_zip
 
-pytestmark = pytest.mark.skipif("cgroup-cpu" not in capabilities(), reason="this machine lets nobody like us limit CPU time")
+for_real = pytest.mark.skipif("cgroup-cpu" not in capabilities(), reason="this machine lets nobody like us limit CPU time")
 
 BODY = {"die_j_k": 3.0, "board_j_k": 40.0, "die_to_board_k_w": 4.0, "board_to_air_k_w": 6.0, "idle_w": 3.0, "busy_w": 3.0}
 THROTTLE = {"full_mhz": 1500, "steps": [[70, 600, "throttled"]], "hysteresis_k": 2, "critical_c": 95}
@@ -56,6 +56,7 @@ def eventually(true: Callable[[], bool], limit_s: float = 30.0) -> bool:
     return True
 
 
+@for_real
 def test_the_pipelines_group_is_slowed_down_until_it_is_taken_back(state: str, heater: Callable[..., int]) -> None:
     """Its quota is the clock's share of one core, its sensors say so, and afterwards there is neither; the evidence has an end."""
     assert heater("start", HOT) == 0
@@ -76,6 +77,7 @@ def test_the_pipelines_group_is_slowed_down_until_it_is_taken_back(state: str, h
     assert own_heat.holder(f"{state}/heater") is None
 
 
+@for_real
 @pytest.mark.parametrize(("share", "quota_us", "period_us"), [(1.0, 10_000, 10_000), (0.4, 4000, 10_000), (0.05, 1000, 20_000)])
 def test_a_share_is_a_quota_however_small(state: str, share: float, quota_us: int, period_us: int) -> None:
     """The kernel takes no quota below a millisecond: a smaller share has a longer period. At its full clock the board has one core."""
@@ -84,6 +86,7 @@ def test_a_share_is_a_quota_however_small(state: str, share: float, quota_us: in
     assert (figures["cpu_quota_us"], figures["cpu_period_us"]) == (quota_us, period_us)
 
 
+@for_real
 def test_whoever_works_in_the_group_heats(state: str, heater: Callable[..., int]) -> None:
     """A burner in the pipelines' group is a load; without one there is none."""
     assert heater("start", {**HOT, "waits": True}) == 0
@@ -99,6 +102,7 @@ def test_whoever_works_in_the_group_heats(state: str, heater: Callable[..., int]
         burning.burn(0.0)
 
 
+@for_real
 def test_one_that_is_killed_leaves_a_quota_that_its_undo_takes_off(
     state: str, heater: Callable[..., int], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -116,6 +120,7 @@ def test_one_that_is_killed_leaves_a_quota_that_its_undo_takes_off(
     assert "cpu_quota_us" not in Group(state).figures()
 
 
+@for_real
 def test_it_ends_by_itself_at_its_cap(state: str, heater: Callable[..., int]) -> None:
     """Whoever should have taken it back."""
     assert heater("start", {**HOT, "cap_s": 0.5}) == 0
@@ -123,8 +128,64 @@ def test_it_ends_by_itself_at_its_cap(state: str, heater: Callable[..., int]) ->
     assert "cpu_quota_us" not in Group(state).figures()
 
 
+@for_real
 def test_what_is_no_heat_does_not_start(state: str, heater: Callable[..., int]) -> None:
     """A failed step, with nothing left of it."""
     assert heater("start", {**HOT, "timeline": []}) == 1
     assert own_heat.holder(f"{state}/heater") is None
     assert "cpu_quota_us" not in Group(state).figures()
+
+
+# ---- what is counted, on paper ------------------------------------------------------------------------------------------
+
+
+class PaperGroup:
+    """A group's folder, and a /proc with its processes: one thread each, which ran and waited for so many ns."""
+
+    def __init__(self, root: Path) -> None:
+        self.folder, self.proc = root / "group", root / "proc"
+        self.folder.mkdir()
+        self.proc.mkdir()
+
+    def write(self, threads: dict[int, tuple[int, int]], ended: tuple[int, ...] = (), counts: tuple[str, str] | None = None) -> None:
+        """`ended` are those that are still listed, and whose figures are gone; `counts` a file of the group's own, and what it says."""
+        for name, said in (("cgroup.procs", "".join(f"{pid}\n" for pid in (*threads, *ended))), *([counts] if counts else [])):
+            (self.folder / name).write_text(said)
+        for pid, (ran_ns, waited_ns) in threads.items():
+            (self.proc / f"{pid}/task/{pid}").mkdir(parents=True, exist_ok=True)
+            (self.proc / f"{pid}/task/{pid}/schedstat").write_text(f"{ran_ns} {waited_ns} 7\n")
+        for pid in ended:
+            (self.proc / f"{pid}/task/{pid}/schedstat").unlink()
+
+    def members(self) -> own_heat.Members:
+        return own_heat.Members(str(self.folder), str(self.proc))
+
+
+@pytest.fixture
+def paper(tmp_path: Path) -> PaperGroup:
+    return PaperGroup(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("file", "first", "then"), [("cpu.stat", "usage_usec 5\n", "usage_usec 9005\n"), ("cpuacct.usage", "5000\n", "9005000\n")]
+)
+def test_processes_that_come_and_go_between_two_looks_heat(paper: PaperGroup, file: str, first: str, then: str) -> None:
+    """A pipeline that is nothing but short commands: the group has counted them, with either version of groups; threads tell nothing."""
+    paper.write({7: (1000, 300)}, counts=(file, first))
+    members = paper.members()
+    before = members.counted()
+    paper.write({7: (1000, 300)}, counts=(file, then))
+    assert members.counted().minus(before) == (9_000_000, 0, 0, 0)
+    paper.write({}, counts=(file, first))
+    assert members.counted().minus(before) == (9_005_000, 0, 0, 0), "a group that was made again counts from nothing"
+
+
+def test_a_thread_that_ends_while_it_is_looked_at_takes_nothing_away(paper: PaperGroup) -> None:
+    """Where a group keeps no count of its own. It is listed, and says nothing any more: the sum stays, in that look and behind it."""
+    paper.write({7: (1000, 300), 8: (50_000, 700)})
+    members = paper.members()
+    assert members.counted() == (51_000, 1000, 0, 0)
+    paper.write({7: (1500, 300)}, ended=(8,))
+    assert members.counted() == (51_500, 1000, 0, 0)
+    paper.write({7: (2000, 300)})
+    assert members.counted() == (52_000, 1000, 0, 0)

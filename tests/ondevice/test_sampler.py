@@ -119,3 +119,21 @@ def test_samples_are_flushed_within_the_declared_bound(tmp_path: Path, monkeypat
     thread.start()
     thread.join(10)
     assert done == ["write", "flush", "write", "flush"]
+
+
+@pytest.mark.parametrize(
+    ("says", "read"),
+    [
+        (("81250\n", "600000\n", "throttled=0x60006\n"), {"milli_c": 81250, "khz": 600000, "throttled": 0x60006}),
+        (("81250\n", "", "warm\n"), {"milli_c": 81250}),
+        ((None, None, "throttled=0x0\n"), {"throttled": 0}),
+    ],
+)
+def test_sensors_are_read_where_stages_find_them(tmp_path: Path, says: tuple[str | None, ...], read: dict[str, int]) -> None:
+    """By the settings that heat gives an execution; what is not there, or no figure, is left out. Without heat there is nothing to read."""
+    settings = {name: str(tmp_path / name) for name in sampler.SENSORS.values()}
+    for path, said in zip(settings.values(), says, strict=True):
+        if said is not None:
+            Path(path).write_text(said)
+    assert sampler.sensors(settings) == read
+    assert sampler.sensors({"FAR_END_HTTP": "http://192.0.2.1"}) == {}

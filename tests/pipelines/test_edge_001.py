@@ -15,12 +15,14 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import yaml
 
 from runner.judgement import heat
 from runner.judgement.checks import GENERIC
 from runner.judgement.evidence import Evidence
 from runner.judgement.judge import entry_checks
 from runner.lab.where import builtin_root, cache_root
+from runner.model.entry import Entry
 from runner.ondevice import facts
 from runner.target.bundle import fetch_own_wheels
 from tests.judgement.made_heat import HOT, STRAIGHT, Bent, MadeHeatRun
@@ -266,6 +268,27 @@ def test_lanes_that_share_a_core_take_as_much_longer(tmp_path: Path) -> None:
     assert "no_slower_than_the_clock" in wrong(evidence)
 
 
+def test_a_board_without_a_core_to_spare_is_not_accused_of_being_timed(tmp_path: Path) -> None:
+    """Some stages took half as long again, because the fixed work ran beside them. A board with a core for that has no such excuse, nor one
+    that was never timed; and where each of its stages was, all are judged."""
+    evidence = made(tmp_path, Bent(slower=1.5))
+    (proof,) = [record for record in evidence.coordinator if record.kind == "heat_proof"]
+    (execution,) = evidence.of("recovery")
+    base = dict(STAGES)
+    slow = []
+    for start, end in zip(execution.of_kind("stage_started"), execution.of_kind("stage_finished"), strict=True):
+        if (end.boottime_ns - start.boottime_ns) / 1e9 > 1.2 * base[end.payload["stage"]]:
+            slow.append([record.boottime_ns + evidence.clock_anchors[record.boot_id][0] for record in (start, end)])
+    assert 0 < len(slow) < len(STAGES) and "no_slower_than_the_clock" in wrong(evidence)
+    proof.payload["looks"] = [[began_ns + 1000, began_ns + 2000] for began_ns, _ in slow]
+    assert wrong(evidence) == {}
+    evidence.plan["type"]["emulation"]["cpus"] = 2
+    assert "no_slower_than_the_clock" in wrong(evidence)
+    evidence.plan["type"]["emulation"]["cpus"] = 1
+    proof.payload["looks"] = [[0, 2**62]]
+    assert "no_slower_than_the_clock" in wrong(evidence)
+
+
 def test_a_machine_that_was_slower_itself_accuses_nobody(tmp_path: Path) -> None:
     """As much as its own work took longer, in the heat or while the baseline ran, a stage may; and no more."""
     assert wrong(made(tmp_path / "hot", Bent(slower=1.4, own=1.3))) == {}
@@ -277,11 +300,37 @@ def test_a_machine_that_was_slower_itself_accuses_nobody(tmp_path: Path) -> None
     assert "this machine's own work at most 1.30 times" in said
 
 
+def test_one_slow_moment_of_the_machine_is_no_excuse_for_all(tmp_path: Path) -> None:
+    """A pipeline that is too slow everywhere is found, though one of thirty measurements took nearly twice as long; not where that was
+    measured beside its stages."""
+    evidence = made(tmp_path, Bent(slower=1.4))
+    (noted,) = [record for record in evidence.coordinator if record.kind == "own_speed"]
+    noted.payload["own"] += [{"duration_s": 0.02, "cpu_s": 0.02}] * 30 + [{"duration_s": 0.039, "cpu_s": 0.039}]
+    assert "no_slower_than_the_clock" in wrong(evidence)
+    (execution,) = evidence.of("recovery")
+    stages = [record.boottime_ns + evidence.clock_anchors[record.boot_id][0] for record in execution.of_kind("stage_finished")]
+    noted.payload["own"] += [{"duration_s": 0.03, "cpu_s": 0.03, "at_ns": at_ns} for at_ns in stages[:2]]
+    assert "no_slower_than_the_clock" in wrong(evidence), "beside two stages, and none of the others"
+    noted.payload["own"] += [{"duration_s": 0.02, "cpu_s": 0.02}] * 300
+    noted.payload["own"] += [{"duration_s": 0.03, "cpu_s": 0.03, "at_ns": at_ns} for at_ns in stages]
+    assert wrong(evidence) == {}
+
+
 @pytest.mark.parametrize("key", ["milli_c", "khz", "throttled"])
 def test_a_sensor_that_a_stage_cannot_read_is_found(tmp_path: Path, key: str) -> None:
     """Under heat all three are there."""
     found = wrong(made(tmp_path, Bent(lies=lambda reading: {**reading, key: None})))
     assert set(found) == {"sensors_told"} and f"read no {key} before its work" in found["sensors_told"][0]
+
+
+def test_heat_that_met_no_stage_is_a_fault_not_reached() -> None:
+    """A fast machine is not the pipeline's fault: the entry has the run blocked by it."""
+    uses = {use.check: use for use in entry_of().scenarios["recovery"].checks}
+    assert [name for name, use in uses.items() if use.judge] == ["heat_met"]
+
+
+def entry_of() -> Entry:
+    return Entry.model_validate(yaml.safe_load((FOLDER / "entry.yaml").read_text()))
 
 
 def test_heat_that_met_no_stage_shows_nothing(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from runner.model.device import Thermal as Body
 from runner.model.device import ThrottleStep
 from runner.model.plan import ExecutionPlan, HeatPlan
 from runner.model.profile import Thermal
-from runner.ondevice.journal import Journal, Record
+from runner.ondevice.journal import Journal, Record, boottime_ns
 from runner.story import heat
 from runner.story.heat import Heating
 from runner.story.plan import heat_of
@@ -211,7 +211,28 @@ def test_beside_the_baseline_of_something_heated_this_machine_is_timed(run: Any)
 
     assert asyncio.run(own_of((execution(None),))) == []
     (noted,) = asyncio.run(own_of((execution(None), execution())))
-    assert noted["execution"] == "stress-1" and {"duration_s": 0.1, "cpu_s": 0.1} in noted["own"]
+    assert noted["execution"] == "stress-1" and noted["own"][0]["cpu_s"] == 0.1
+    assert 0 < noted["own"][0]["at_ns"] <= boottime_ns(), "so that it is told beside which stage"
+
+
+def test_when_the_device_was_timed_is_noted(run: Any, power: Power, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of each time, also of one that was broken off: whatever ran beside it had less of the device."""
+    asyncio.run(lived(run, execution()))
+    looks = notes(run, "heat_proof")[0]["looks"]
+    assert len(looks) >= heat.TIMES and all(0 < began_ns <= ended_ns <= boottime_ns() for began_ns, ended_ns in looks)
+
+    async def broken(heating: Heating) -> dict[str, Any]:
+        raise LabError("it is being cut")
+
+    async def looked() -> list[list[int]]:
+        heating = heat.heating_of(run, execution())
+        await heating.tell()
+        monkeypatch.setattr(Heating, "sample", broken)
+        with pytest.raises(LabError):
+            await heating.look()
+        return heating.looks
+
+    assert len(asyncio.run(looked())) == 1
 
 
 def test_a_mistake_of_the_timing_is_heard(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -366,6 +387,18 @@ def test_a_device_that_heats_itself_slows_its_pipelines(run: Any, power: Power) 
     power.heats = True
     assert heat.spec_of(run, execution(), {"settings": {}})["settings"]["SENSOR_TEMPERATURE"] == BODY.sensor
 
+
+def test_a_quota_that_stays_over_the_pipelines_is_left(run: Any, power: Power, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The device is as fast as before then, outside of their group: the kernel says what is over it. A limit of memory is another's."""
+    power.heats = False
+    heating = heat.heating_of(run, execution())
+    group = {"memory_limit_bytes": 64 << 20, "members": 0}
+    monkeypatch.setattr(Board, "_clear_scarcity", lambda _: {"confined": group}, raising=False)
+    assert asyncio.run(heating.cool(run.ground)) == []
+    group |= {"cpu_quota_us": 4000, "cpu_period_us": 10_000}
+    assert asyncio.run(heating.cool(run.ground)) == ["a quota of the pipelines' group: 4000 µs of 10000"]
+    power.heats = True
+    assert asyncio.run(heat.heating_of(run, execution()).cool(run.ground)) == []
 
 
 CLOCKS = {

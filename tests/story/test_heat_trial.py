@@ -13,6 +13,7 @@ import pytest
 
 from runner.errors import LabError
 from runner.farm.lease import Leases
+from runner.model.device import ThrottleStep
 from runner.model.plan import HeatPlan
 from runner.story import heat, heat_trial
 from runner.story.heat_trial import day_s, try_heat
@@ -70,6 +71,15 @@ def test_a_clock_that_is_only_said_to_fall_is_not_reached(request_: Any, power: 
     """The negative control: it is taken back all the same."""
     power.slows = False
     found = tried(request_)
+    assert not found.reached and found.reverted
+
+
+def test_a_clock_that_nobody_timed_is_not_reached(request_: Any) -> None:
+    """The model has a busy board there for long enough: a profile of steps without one of them has not been tried."""
+    steps = (ThrottleStep(at_c=70, mhz=600, word="throttled"), ThrottleStep(at_c=72, mhz=500, word="throttled"))
+    plan = PLAN.model_copy(update={"body": BODY.model_copy(update={"steps": steps})})
+    found = asyncio.run(try_heat(request_, "pi-04", plan, 20.0, lambda phase, rows: None))
+    assert [row["what"] for row in found.rows["during"] if not row["within"]] == ["timed at 500 MHz"]
     assert not found.reached and found.reverted
 
 

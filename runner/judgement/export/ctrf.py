@@ -16,7 +16,7 @@ from uuid import NAMESPACE_URL, uuid5
 
 from runner.judgement.conclude import Conclusion
 from runner.judgement.export.source import SCOPE, Source
-from runner.judgement.judge import CheckResult, one_line
+from runner.judgement.judge import REACHED, CheckResult, one_line
 from runner.judgement.report.metrics import execution_spans
 
 SPECIFICATION = "0.1.0"
@@ -81,7 +81,7 @@ def _test(source: Source, entry: str, result: CheckResult, took_ms: int) -> dict
         "id": _uuid(source, f"{result.scenario}/{result.check}"),
         "name": result.check,
         "status": "failed" if failed else "passed",
-        "rawStatus": "held" if result.held else "failed" if failed else "observed",
+        "rawStatus": "held" if result.held else "failed" if failed else "not reached" if result.judge == REACHED else "observed",
         "duration": took_ms,
         "suite": [entry, result.scenario],
         "tags": [result.category, result.severity, result.judge],

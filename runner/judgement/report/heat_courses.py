@@ -23,6 +23,7 @@ from runner.judgement.report.held import Held, windows_of
 from runner.judgement.report.series import Series, drawn, number
 from runner.judgement.timeline import Timeline
 from runner.ondevice import heat as model
+from runner.ondevice.journal import Record
 
 LIMIT = 1.2  # times what the clock explains, on a machine whose own speed is steady: from here on a stage took longer than that
 SHORTEST_S = 0.2  # without heat: of what is over sooner, starting and flushing are the most, and a clock explains neither
@@ -176,15 +177,15 @@ def _spells(ticks: list[tuple[float, Tick]]) -> Iterator[Spell]:
 
 def _stages(evidence: Evidence, timeline: Timeline, execution: Execution, told: Heat) -> Iterator[StageTime]:
     ticks = [(timeline.coordinator_s(tick.boottime_ns), tick) for tick in told.ticks]
-    limit = LIMIT * evidence.unsteady(execution.name)
-    cool = {stage: ended_s - began_s for one in evidence.of(BASELINE) for stage, began_s, ended_s in _spans(one, timeline)}
-    for stage, began_s, ended_s in _spans(execution, timeline):
-        used_s = _used(ticks, began_s, ended_s)
+    cool = {end.payload["stage"]: ended_s - began_s for one in evidence.of(BASELINE) for _, end, began_s, ended_s in _spans(one, timeline)}
+    for start, end, began_s, ended_s in _spans(execution, timeline):
+        stage, used_s = end.payload["stage"], _used(ticks, began_s, ended_s)
+        limit = LIMIT * evidence.slower_beside(execution.name, start, end)
         yield StageTime(one_line(stage), ended_s - began_s, used_s, cool.get(stage.partition("@")[0]), limit)
 
 
-def _spans(execution: Execution, timeline: Timeline) -> Iterator[tuple[str, float, float]]:
-    """(stage, from, to) of each stage that ended in the boot in which it began."""
+def _spans(execution: Execution, timeline: Timeline) -> Iterator[tuple[Record, Record, float, float]]:
+    """(start, end, from, to) of each stage that ended in the boot in which it began."""
     begun: dict[str, Any] = {}
     for record in execution.records:
         if record.kind == "stage_started":
@@ -194,7 +195,7 @@ def _spans(execution: Execution, timeline: Timeline) -> Iterator[tuple[str, floa
             if start is not None and start.boot_id == record.boot_id:
                 began_s, ended_s = timeline.at(start), timeline.at(record)
                 if began_s is not None and ended_s is not None:
-                    yield record.payload["stage"], began_s, ended_s
+                    yield start, record, began_s, ended_s
 
 
 def _used(ticks: list[tuple[float, Tick]], began_s: float, ended_s: float) -> float:

@@ -108,12 +108,13 @@ def _stage_table(course: HeatCourse) -> Markup:
 
 def _stage_bars(stages: list[StageTime]) -> Child:
     """One figure for all stages of an execution, in their order: what each took, and what it would have without heat."""
+    most = max(each.limit for each in stages)
     top = 1.05 * max([each.limit * (each.explained_s or 0.0) for each in stages] + [each.took_s for each in stages])
     return [
         tag(
             "p",
             "Each bar is as long as a stage took, its upright line where it would have ended without heat; pale is what its clock "
-            f"explains, and up to {stages[0].limit - 1:.0%} more{_why(stages[0].limit)}. "
+            f"explains, and up to {most - 1:.0%} more{_why(most)}. "
             f"What takes less than {SHORTEST_S:g} s without heat is too short to be told longer than its clock explains.",
             class_="note",
         ),

@@ -13,7 +13,7 @@ from datetime import datetime
 from xml.etree import ElementTree as ET
 
 from runner.judgement.conclude import Conclusion
-from runner.judgement.judge import CheckResult
+from runner.judgement.judge import REACHED, CheckResult
 from runner.judgement.report.metrics import execution_spans
 
 _FORBIDDEN = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")  # all that XML 1.0 does not allow
@@ -74,10 +74,9 @@ def _case(suite: ET.Element, entry: str, result: CheckResult, took_s: float) -> 
             f"{result.promise}\n{problems}"
         )
     elif not result.held:
-        said = (
-            f"OBSERVED, does not hold ({result.severity}); the scenario is observed, so this fails nothing.\n{result.promise}\n{problems}"
-        )
-        ET.SubElement(case, "system-out").text = _clean(said)
+        observed = f"OBSERVED, does not hold ({result.severity}); the scenario is observed, so this fails nothing."
+        said = "NOT REACHED: it asks after the fault, and says nothing of the software." if result.judge == REACHED else observed
+        ET.SubElement(case, "system-out").text = _clean(f"{said}\n{result.promise}\n{problems}")
 
 
 def _count(element: ET.Element) -> None:

@@ -31,6 +31,7 @@ _TITLES = {  # in this order they are shown; what is not named here comes behind
     "system.memory.usage{system.memory.state=used}": "Memory used",
     "system.disk.io{disk.io.direction=write}": "Disk writes",
     "system.disk.io{disk.io.direction=read}": "Disk reads",
+    "hw.temperature{hw.id=emulated}": "Temperature, emulated",
     "hw.temperature{": "Temperature",
     "system.network.io{network.io.direction=receive}": "Network received",
     "system.network.io{network.io.direction=transmit}": "Network sent",
