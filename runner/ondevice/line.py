@@ -146,7 +146,7 @@ class Far:
         if self._line in readable:
             self._listen()
         for fd in readable:
-            if fd in sources and fd != self._line:
+            if fd in sources:
                 self._read(*sources[fd], fd)
         for child in list(self._children.values()):
             self._look_after(child)
@@ -192,6 +192,9 @@ class Far:
         self._conversation.channels.tell(channel, REFUSED, json.dumps([number, why[:200]]).encode())
 
     def _read(self, child: Child, stream: int, fd: int) -> None:
+        """What a command says, if it is still ours: a CLOSE that was heard meanwhile has closed `fd`, which may be another one's now."""
+        if self._children.get(child.channel) is not child or child.outputs.get(stream) != fd:
+            return
         data = os.read(fd, READ_BYTES)
         if data:
             self._conversation.channels.write(child.channel, stream, data)
