@@ -31,7 +31,6 @@ if TYPE_CHECKING:
 SCHEME = "serial"
 BAUDS = (115_200, 9600, 57_600, 38_400, 19_200, 230_400, 460_800, 921_600, 1_500_000)  # in the order in which they are tried
 MIN_BAUD, MAX_BAUD = 2400, 4_000_000  # a slower one does not take what is typed within the limits that it has
-_AT = " at "  # before a socket
 EXAMPLE = "serial:///dev/serial/by-id/NAME?baud=115200"
 
 
@@ -56,12 +55,25 @@ class Address:
         return cls(parts.path, int(baud))
 
 
-class Port:
-    """An open port, for us alone. `fd` is for the event loop."""
+@dataclass(frozen=True)
+class Adapter:
+    """By what a USB adapter is found again, whatever its name is then."""
 
-    def __init__(self, serial: Serial, path: str) -> None:
-        self._serial, self.path = serial, path
-        self.usb, self.plugged = usb_of(path), plugged_of(path)
+    what: str  # vendor, product and serial number: many makers give each adapter the same
+    socket: str
+    alone: bool  # it has a number, and no other of the same was there whenever it was opened; else only its socket tells which it is
+
+    def is_at(self, port: Any, there: list[Any]) -> bool:
+        """Whether that port, of all that are `there`, is it."""
+        same = [each for each in there if _what(each) == self.what]
+        return port in same and (port.location == self.socket or (self.alone and len(same) == 1))
+
+
+class Port:
+    """An open port, for us alone. `fd` is for the event loop, `adapter` for whoever opens it again."""
+
+    def __init__(self, serial: Serial, path: str, adapter: Adapter | None = None) -> None:
+        self._serial, self.path, self.adapter = serial, path, adapter
         self._tell_silence_from_the_end()
 
     @property
@@ -86,37 +98,38 @@ class Port:
             self._serial.close()
 
 
-def open_port(address: Address, usb: str = "") -> Port:
-    """The port of that address; once its USB adapter is known (`usb`, as `Port.plugged` has it), that adapter under today's name, and
-    never another one that has the name now.
+def open_port(address: Address, known: Adapter | None = None) -> Port:
+    """The port of that address; once its USB adapter is `known` (`Port.adapter` of the last opening), that adapter under today's name,
+    and never another one that has the name now.
 
     Raises LinkRefused when somebody else has it or we may not, LabError when it is not there. A known adapter that somebody else has or
     that we may not open is LinkLost: right after it is plugged in that is so for a while (udev, ModemManager).
     """
     try:
-        return _open(address, _path_of(address, usb))
+        return _open(address, _path_of(address, known), known)
     except LinkRefused as error:
-        if usb:
+        if known:
             raise LinkLost.of(error.complaints) from error
         raise
 
 
-def _path_of(address: Address, usb: str) -> str:
-    there = _comports() if usb else []
-    if not usb or _is_at(address.path, usb, there):
+def _path_of(address: Address, known: Adapter | None) -> str:
+    if known is None:
         return address.path
-    path = _returned(usb, there)
-    if path is None:
+    there = _comports()
+    paths = [str(port.device) for port in there if known.is_at(port, there)]
+    if not paths:
         raise _missing(address.path)
-    return path
+    return address.path if os.path.realpath(address.path) in paths else paths[0]
 
 
-def _open(address: Address, path: str) -> Port:
+def _open(address: Address, path: str, known: Adapter | None) -> Port:
     from serial import Serial, SerialException
 
     try:
         _check(path)
-        return Port(Serial(path, address.baud, timeout=0, exclusive=True, xonxoff=False, rtscts=False), path)
+        serial = Serial(path, address.baud, timeout=0, exclusive=True, xonxoff=False, rtscts=False)
+        return Port(serial, path, adapter_of(path, known))
     except SerialException as error:
         raise _refusal(path, error.errno or errno.EBUSY, str(error)) from error
     except OSError as error:
@@ -206,44 +219,15 @@ def ports(folder: Path = Path("/dev/serial/by-id")) -> list[str]:
     return []
 
 
-def usb_of(path: str) -> str:
-    """What an adapter is, whatever its name is today: vendor, product and serial number, and its socket where there are others of the
-    same or it has no number; "" for what is no USB adapter."""
+def adapter_of(path: str, known: Adapter | None = None) -> Adapter | None:
+    """The USB adapter that has this name today; None for what is none. One of which another of the same was ever seen, as is `known`,
+    stays known so."""
     there = _comports()
-    return next((_usb(port, there) for port in there if port.device == os.path.realpath(path)), "")
-
-
-def plugged_of(path: str) -> str:
-    """The same, always with its socket: by that it is known should another one with its number be plugged in."""
-    return next((_usb(port) for port in _comports() if port.device == os.path.realpath(path)), "")
-
-
-def returned(usb: str) -> str | None:
-    """The name under which that adapter is there now."""
-    return _returned(usb, _comports())
-
-
-def _returned(usb: str, there: list[Any]) -> str | None:
-    return next((str(port.device) for port in there if _is(port, usb, there)), None)
-
-
-def _is_at(path: str, usb: str, there: list[Any]) -> bool:
-    return any(port.device == os.path.realpath(path) and _is(port, usb, there) for port in there)
-
-
-def _is(port: Any, usb: str, there: list[Any]) -> bool:
-    """Whether it is that adapter: by its number, or by its socket where the number tells it from no other."""
-    what, _, _ = usb.partition(_AT)
-    return usb in (_usb(port), _usb(port, there)) or (bool(what) and what == _usb(port, there))
-
-
-def _usb(port: Any, there: list[Any] | None = None) -> str:
-    """With its socket, or only where it needs one to be told from all that are `there`: many makers give each adapter the same number."""
-    if port.vid is None:
-        return ""
-    what = _what(port)
-    alone = there is not None and port.serial_number and sum(_what(each) == what for each in there) < 2
-    return what if alone else f"{what}{_AT}{port.location}"
+    port = next((port for port in there if port.device == os.path.realpath(path) and port.vid is not None), None)
+    if port is None:
+        return None
+    alone = bool(port.serial_number) and sum(_what(each) == _what(port) for each in there) < 2
+    return Adapter(_what(port), str(port.location), alone and (known is None or known.alone))
 
 
 def _what(port: Any) -> str:

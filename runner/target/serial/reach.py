@@ -16,7 +16,7 @@ from runner.ondevice.line import STOP
 from runner.target.credentials import Secret
 from runner.target.serial import bootstrap
 from runner.target.serial.login import Login
-from runner.target.serial.port import BAUDS, Address, Port, open_port
+from runner.target.serial.port import BAUDS, Adapter, Address, Port, open_port
 from runner.target.serial.shell import Console
 from runner.target.serial.talk import Talk
 from runner.target.transports.base import LinkLost, LinkRefused
@@ -44,13 +44,13 @@ class Reach:
         """
         self._name, self._find, self._user, self._password = name, find, user or "root", password
         self._say, self._log, self._lasting = say, log, lasting
-        self._usb = ""
+        self._adapter: Adapter | None = None
 
     async def __call__(self) -> Talk:
         """Raises LinkRefused for what waiting does not mend, LabError for all else. The port is free again then."""
         address = self._find()
-        port = open_port(address, self._usb)
-        self._usb = port.plugged or self._usb
+        port = open_port(address, self._adapter)
+        self._adapter = port.adapter or self._adapter
         if port.path != address.path:
             self._say(f"the adapter of {self._name} is back under another name: {port.path}, it was {address.path}")
         console = Console(port.fd, self._log, self._password)

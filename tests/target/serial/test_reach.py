@@ -462,15 +462,15 @@ def test_an_adapter_that_returns_under_another_name_is_found(monkeypatch: pytest
     with LineSimulator(["cat"]) as line:
         monkeypatch.setattr(port, "_comports", lambda: [Adapter("/dev/ttyUSB1", "B2"), Adapter(line.path, "A1")])
         first = open_port(Address(line.path))
-        assert first.usb == "0403:6001 A1"
+        assert first.adapter == port.Adapter("0403:6001 A1", "1-1.2", alone=True)
         first.close()
-        again = open_port(Address("/dev/ttyUSB-gone"), first.usb)
+        again = open_port(Address("/dev/ttyUSB-gone"), first.adapter)
         assert again.path == line.path
         again.close()
         with pytest.raises(LabError, match="there is no port"):
-            open_port(Address("/dev/ttyUSB-gone"), "0403:6001 C3")
+            open_port(Address("/dev/ttyUSB-gone"), port.Adapter("0403:6001 C3", "1-1.2", alone=True))
         monkeypatch.setattr(port, "_comports", lambda: [Adapter(line.path, None)])
-        assert port.usb_of(line.path) == "0403:6001  at 1-1.2"
+        assert port.adapter_of(line.path) == port.Adapter("0403:6001 ", "1-1.2", alone=False)
 
 
 def test_another_adapter_under_the_known_name_is_not_opened(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -485,20 +485,20 @@ def test_another_adapter_under_the_known_name_is_not_opened(monkeypatch: pytest.
     def plugged(*adapters: Adapter) -> None:
         monkeypatch.setattr(port, "_comports", lambda: list(adapters))
 
-    def known_at(path: str) -> str:
-        opened_port = open_port(Address(path))
+    def known_at(path: str, known: port.Adapter | None = None) -> port.Adapter | None:
+        opened_port = open_port(Address(path), known)
         opened_port.close()
-        return opened_port.plugged
+        return opened_port.adapter
 
-    def leads_to(path: str, usb: str) -> str:
-        opened_port = open_port(Address(path), usb)
+    def leads_to(path: str, known: port.Adapter | None) -> str:
+        opened_port = open_port(Address(path), known)
         opened_port.close()
         return opened_port.path
 
     with LineSimulator(["cat"]) as one, LineSimulator(["cat"]) as two:
         plugged(Adapter(one.path, "A1", "1-1"), Adapter(two.path, "B2", "1-2"))
         known = known_at(one.path)
-        assert port.usb_of(one.path) == "10c4:ea60 A1"
+        assert known == port.Adapter("10c4:ea60 A1", "1-1", alone=True)
         plugged(Adapter(two.path, "A1", "1-1"), Adapter(one.path, "B2", "1-2"))
         assert leads_to(one.path, known) == two.path
         plugged(Adapter(one.path, "A1", "3-4"))
@@ -510,9 +510,16 @@ def test_another_adapter_under_the_known_name_is_not_opened(monkeypatch: pytest.
         plugged(Adapter(one.path, "0001", "1-1"))
         alone = known_at(one.path)
         plugged(Adapter(two.path, "0001", "1-1"), Adapter(one.path, "0001", "1-2"))
-        assert port.usb_of(one.path) == "10c4:ea60 0001 at 1-2"
         assert leads_to(one.path, alone) == two.path
         assert leads_to(one.path, known_at(one.path)) == one.path
+
+        ours = known_at(two.path)  # and the other one of the same number is there
+        plugged(Adapter(two.path, "0001", "1-1"))
+        ours = known_at(two.path, ours)
+        for name in (one.path, two.path):  # ours is gone, and the other one has a name of its own, or ours
+            plugged(Adapter(name, "0001", "1-2"))
+            with pytest.raises(LabError, match=f"there is no port {two.path}"):
+                open_port(Address(two.path), ours)
 
 
 def test_a_known_adapter_that_is_held_for_a_moment_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -533,7 +540,7 @@ def test_a_known_adapter_that_is_held_for_a_moment_is_tried_again(monkeypatch: p
         with pytest.raises(LinkRefused, match="is in use by") as refused:
             open_port(Address(line.path))
         with pytest.raises(LinkLost, match="is in use by") as lost:
-            open_port(Address(line.path), first.plugged)
+            open_port(Address(line.path), first.adapter)
         assert said(refused) == said(lost)
         first.close()
 
@@ -544,7 +551,7 @@ def test_a_known_adapter_that_is_held_for_a_moment_is_tried_again(monkeypatch: p
         with pytest.raises(LinkRefused, match="may not be opened by user") as refused:
             open_port(Address(line.path))
         with pytest.raises(LinkLost, match="may not be opened by user") as lost:
-            open_port(Address(line.path), first.plugged)
+            open_port(Address(line.path), first.adapter)
         assert said(refused) == said(lost)
 
 
