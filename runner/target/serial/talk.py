@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Sequence
 
 from runner.errors import LabError
-from runner.ondevice.channels import CLOSE, END, ERR, EXITED, IN, OUT, REFUSED, STARTED, STREAMS, Conversation, Message
+from runner.ondevice.channels import CLOSE, END, ERR, EXITED, IN, OUT, REFUSED, STARTED, Conversation, Message
 from runner.target.transports.base import READ_BYTES, STALLED_S, LinkLost, NoSuchCommand, words
 
 START_LIMIT_S = 30.0
@@ -53,7 +53,7 @@ class Talk:
         if len(asked) > MAX_OPEN_BYTES:
             raise LabError(f"{argv[0]} has {len(asked)} bytes of arguments", expected=f"at most {MAX_OPEN_BYTES} over a serial line")
         number = self._next()
-        channel = self._channels[number] = NearChannel(self, number, argv[0])
+        channel = self._channels[number] = NearChannel(self, number, argv[0], errors)
         self.conversation.channels.open(number, asked)
         self.turn()
         try:
@@ -183,12 +183,12 @@ class Talk:
 class NearChannel:
     """One command: its input, its output, its errors, its end."""
 
-    def __init__(self, talk: Talk, number: int, name: str) -> None:
+    def __init__(self, talk: Talk, number: int, name: str, errors: bool) -> None:
         self.changed = asyncio.Event()
         self.started, self.refused = False, ""
         self.exit_status: int | None = None
         self._talk, self._number, self._name = talk, number, name
-        self._heard = {OUT: bytearray(), ERR: bytearray()}
+        self._heard = {stream: bytearray() for stream in ((OUT, ERR) if errors else (OUT,))}  # what else comes is read by nobody
         self._ends: set[int] = set()
         self._closed = False
 
@@ -266,7 +266,7 @@ class NearChannel:
     def heard(self, message: Message) -> None:
         if message.kind == STARTED:
             self.started = True
-        elif message.kind in STREAMS and message.kind != IN:
+        elif message.kind in self._heard:
             self._heard[message.kind] += message.payload
         elif message.kind == END:
             self._ends.add(message.stream)

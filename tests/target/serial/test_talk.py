@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from runner.ondevice.channels import CLOSE, OPEN, REFUSED, STARTED, Conversation, Message
+from runner.ondevice.channels import CLOSE, ERR, OPEN, OUT, REFUSED, STARTED, Conversation, Message
 from runner.ondevice.line import STOP, ready_words
 from runner.ondevice.reliable import Reliable
 from runner.target.bundle import supervisor_zip
@@ -285,6 +285,27 @@ def test_a_command_that_is_refused_keeps_no_channel() -> None:
             with pytest.raises(NoSuchCommand, match="No such file"):
                 await opening
         assert not pair.talk._channels
+
+    paired(story)
+
+
+def test_errors_that_nobody_asked_for_are_kept_nowhere() -> None:
+    """A device that sends the errors of a stream, which has none, has sent them in vain."""
+
+    async def story(pair: Pair) -> None:
+        opening = asyncio.ensure_future(pair.talk.open(["cat"], errors=False))
+        (asked,) = await pair.heard(OPEN)
+        pair.other.channels.tell(asked.channel, STARTED)
+        pair.other.channels.write(asked.channel, ERR, bytes(30_000))
+        pair.other.channels.write(asked.channel, OUT, b"words")
+        pair.other.channels.end(asked.channel, ERR)
+        pair.say()
+        channel = await opening
+        assert await channel.read() == b"words"
+        while ERR not in channel._ends:
+            pair.say()
+            await asyncio.sleep(0.01)
+        assert sum(len(kept) for kept in channel._heard.values()) == 0
 
     paired(story)
 
