@@ -73,16 +73,25 @@ class Port:
     """An open port, for us alone. `fd` is for the event loop, `adapter` for whoever opens it again."""
 
     def __init__(self, serial: Serial, path: str, adapter: Adapter | None = None) -> None:
+        """Raises OSError, termios.error for a port that is gone; it is closed then."""
         self._serial, self.path, self.adapter = serial, path, adapter
-        self._tell_silence_from_the_end()
+        try:
+            self._tell_silence_from_the_end()
+        except BaseException:
+            self.close()
+            raise
 
     @property
     def fd(self) -> int:
         return int(self._serial.fd)
 
     def set_baud(self, baud: int) -> None:
-        self._serial.baudrate = baud
-        self._tell_silence_from_the_end()
+        """Raises LinkLost for a port that is gone, or does not take that rate."""
+        try:
+            self._serial.baudrate = baud
+            self._tell_silence_from_the_end()
+        except (OSError, ValueError, termios.error) as error:
+            raise LinkLost(f"the port does not take {baud} baud: {error.args[-1]}") from error
 
     def _tell_silence_from_the_end(self) -> None:
         """pyserial lets a read without bytes return none, as does one of a port that is gone; so it is EAGAIN, and only the end is b""."""
@@ -124,16 +133,15 @@ def _path_of(address: Address, known: Adapter | None) -> str:
 
 
 def _open(address: Address, path: str, known: Adapter | None) -> Port:
-    from serial import Serial, SerialException
+    from serial import Serial
 
     try:
         _check(path)
         serial = Serial(path, address.baud, timeout=0, exclusive=True, xonxoff=False, rtscts=False)
         return Port(serial, path, adapter_of(path, known))
-    except SerialException as error:
-        raise _refusal(path, error.errno or errno.EBUSY, str(error)) from error
-    except OSError as error:
-        raise _refusal(path, error.errno or 0, error.strerror or str(error)) from error
+    except (OSError, termios.error) as error:
+        number, said = error.args if len(error.args) == 2 else (0, error)
+        raise _refusal(path, int(number), str(said)) from error
     except ValueError as error:
         raise LabError(f"{path} does not take {address.baud} baud: {error}", do="choose a rate that the adapter has") from error
 
@@ -153,8 +161,12 @@ def _check(path: str) -> None:
 
 
 def holders(path: str, proc: Path = Path("/proc")) -> Iterator[tuple[int, str]]:
-    """Processes that have the port open, ours apart, with their command: pid and words. Of those that we may look at."""
-    device = os.stat(path).st_rdev
+    """Processes that have the port open, ours apart, with their command: pid and words. Of those that we may look at; none
+    of a port that is gone."""
+    try:
+        device = os.stat(path).st_rdev
+    except OSError:
+        return
     for folder in proc.iterdir():
         if folder.name.isdecimal() and int(folder.name) != os.getpid():
             with contextlib.suppress(OSError):

@@ -401,6 +401,40 @@ def test_a_port_that_is_not_there_is_said_with_those_that_are(tmp_path: Path, mo
         open_port(Address(str(tmp_path / "file")))
 
 
+@pytest.mark.parametrize("call", ["tcgetattr", "tcsetattr", "tcflush", "our own"])
+def test_a_port_that_goes_while_it_is_opened_is_trouble_of_the_lab(monkeypatch: pytest.MonkeyPatch, call: str) -> None:
+    """An adapter that goes again right after it came back: no refusal, and no error of ours; nothing stays open."""
+
+    def gone(*given: object) -> None:
+        raise termios.error(5, "Input/output error")
+
+    with LineSimulator(["cat"]) as line, monkeypatch.context() as patched:
+        before = len(os.listdir("/proc/self/fd"))
+        patched.setattr(*((port.Port, "_tell_silence_from_the_end") if call == "our own" else (termios, call)), gone)
+        with pytest.raises(LabError, match=r"cannot be opened: .*Input/output error") as error:
+            open_port(Address(line.path))
+        assert not isinstance(error.value, LinkRefused)
+        patched.undo()
+        assert len(os.listdir("/proc/self/fd")) == before
+        open_port(Address(line.path)).close()
+
+
+def test_a_port_that_goes_while_its_rate_is_changed_is_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the system's words; and of a port that is gone there are no holders to be named."""
+
+    def gone(*given: object) -> None:
+        raise termios.error(5, "Input/output error")
+
+    with LineSimulator(["cat"]) as line:
+        opened_port = open_port(Address(line.path))
+        with monkeypatch.context() as patched:
+            patched.setattr(termios, "tcsetattr", gone)
+            with pytest.raises(LinkLost, match="does not take 9600 baud: Input/output error"):
+                opened_port.set_baud(9600)
+        opened_port.close()
+    assert list(holders("/dev/ttyUSB-gone")) == []
+
+
 def test_a_port_that_we_may_not_open_names_its_group() -> None:
     """What is asked of the system, and what to type."""
     if os.geteuid() != 0:
