@@ -9,9 +9,11 @@ import select
 import socket
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
+from runner.ondevice import line
 from runner.ondevice.channels import CLOSE, EXITED, OUT, Conversation, Message
 from runner.ondevice.line import Far
 from runner.ondevice.reliable import Reliable
@@ -80,3 +82,38 @@ def test_a_command_that_is_closed_in_the_moment_in_which_it_speaks_harms_no_othe
     ends.until(lambda: bool(ends.heard(2, EXITED)))
     assert (ends.heard(1, OUT), b"".join(ends.heard(2, OUT))) == ([], b"new")
     assert 1 not in ends.far._children
+
+
+def test_a_command_that_cannot_be_ended_is_left_behind(ends: Ends, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One in a system call that nothing interrupts: the terminal is given back a little after the grace all the same."""
+    ends.open(1, "cat")
+    ends.until(lambda: 1 in ends.far._children)
+    monkeypatch.setattr(line.Child, "gone", lambda child: False)
+    monkeypatch.setattr(line, "GRACE_S", 0.2)
+    monkeypatch.setattr(line, "STUCK_LIMIT_S", 0.2)
+    began = time.monotonic()
+    child = ends.far._children[1]
+    ends.far._let_go()
+    assert 0.4 <= time.monotonic() - began < 20
+    child.process.wait()
+
+
+def test_what_a_command_started_is_ended_with_it(ends: Ends, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A command leads a session of its own, and SIGKILL goes to all of its group."""
+    monkeypatch.setattr(line, "GRACE_S", 0.2)
+    ends.open(1, "sh", "-c", "trap '' TERM; sleep 600 & echo $!; wait")
+    ends.until(lambda: bool(ends.heard(1, OUT)))
+    started = int(b"".join(ends.heard(1, OUT)))
+    ends.far._let_go()
+    deadline = time.monotonic() + 20
+    while _runs(started):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def _runs(pid: int) -> bool:
+    """Of a process that may wait to be reaped by somebody else."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
