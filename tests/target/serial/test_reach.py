@@ -133,7 +133,8 @@ def test_a_transfer_that_broke_off_goes_on_where_it_was(tmp_path: Path, home: di
 @pytest.mark.real
 def test_a_device_that_reboots_is_reached_again(tmp_path: Path, home: dict[str, str]) -> None:
     """Through what a boot prints, close and open lead to a new conversation."""
-    boot = "print('U-Boot 2024.01\\n' + 200 * '[    0.1] many words of a kernel\\n')\n" + GETTY
+    words = "print('U-Boot 2024.01')\nfor _ in range(30):\n print('[    0.1] many words of a kernel', flush=True)\n time.sleep(0.1)\n"
+    boot = "import time\n" + words + GETTY  # for so long that the port is open again before they end
 
     async def story() -> None:
         line.reboot()
@@ -305,6 +306,27 @@ def test_a_line_that_was_only_disturbed_is_not_said_to_have_another_rate(
         monkeypatch.setattr(Reach, "_is_text", judged)
         with pytest.raises(LinkLost, match="said at 115200 baud was no text, and now is"):
             opened(transport(line, tmp_path, password="correct-horse"))
+
+
+@pytest.mark.real
+def test_no_text_where_there_was_some_is_a_lost_line_and_no_rate_is_tried(
+    tmp_path: Path, home: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A boot's first loader at a rate of its own, or noise: whoever asks again gets through, and no key was typed at nine rates."""
+    with LineSimulator(["sh", "-i"], environment=home) as line:
+        way = transport(line, tmp_path)
+
+        async def story() -> None:
+            await way.close()
+            line.become(Noise(changes={value: bytes((0x80 | value,)) for value in range(0x20, 0x7F)}))
+            with pytest.raises(LinkLost, match="says at 115200 baud is no text, and was"):
+                await way.open()
+            line.become(Noise())
+            await way.open()
+            assert (await way.run(["printf", "back"])).stdout == b"back"
+
+        monkeypatch.setattr(port.Port, "set_baud", None)
+        opened(way, story)
 
 
 # ---- the port -----------------------------------------------------------------------------------------------------------
