@@ -58,15 +58,17 @@ def device_shell(output: Output, name: str, command: tuple[str, ...]) -> int:
 def device_console(output: Output, name: str, once: bool) -> int:
     """What NAME, an emulated board or a device on a serial line, prints on its console, until ^C, without control characters."""
     device = known_device(output, name, quiet=True)
-    if not device.emulated and not device.line.over_serial:
+    if not device.emulated and not device.over_serial:
         do = f"read {device.folder / 'supervisor.log'}" if device.is_this_machine else f"runner device shell {name}"
         raise AskError(f"{name} has no console that is known here", expected="an emulated board, or a device on a serial line", do=do)
     if output.as_json and not once:
         raise AskError("--json and a console that is followed both want standard output", do=f"runner device console {name} --once --json")
     path = device.console_log
     if not path.is_file():
-        do = f"runner exec EDGE-002 --device {name} --quick" if device.line.over_serial else f"runner device power {name} on"
-        raise LabError(f"{name} was never on: it has no console yet", where=str(path), do=do)
+        if device.over_serial:
+            do = f"runner exec EDGE-002 --device {name} --quick"
+            raise LabError(f"nothing was ever heard over the serial line of {name}", where=str(path), do=do)
+        raise LabError(f"{name} was never on: it has no console yet", where=str(path), do=f"runner device power {name} on")
     seen = Console(path)
     if once:
         text = seen.new_text()
@@ -144,13 +146,13 @@ def _endpoint(device: KnownDevice) -> Endpoint:
     from runner.target.transports.base import Endpoint
     from runner.target.transports.ssh import pinned
 
-    if device.emulated:
+    if device.emulated and device.networked:
         facts = asyncio.run(device.board_facts())
         if not facts or not facts["on"]:
             raise LabError(f"{device.name} is off", expected="a board that is on", do=f"runner device power {device.name} on")
         public = " ".join((device.folder / "host_key.pub").read_text(encoding="ascii").split()[:2])
         return Endpoint("127.0.0.1", facts["port"], "root", public, device.folder / "client_key")
-    if device.line.over_serial and not device.line.network:
+    if device.over_serial and not device.networked:
         raise AskError(
             f"{device.name} is reached over a serial line, and a run may be using it",
             expected="a device that is reached over SSH",

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from runner.cli.known_device import KnownDevice
 from runner.errors import AskError
 from runner.lab.where import state_root
 from runner.model.device import DeviceLine, DeviceType
@@ -109,6 +110,42 @@ def test_what_was_heard_is_shown_by_device_console(runner: Callable[..., Any], l
     assert folder / "console.log" == console_path(state_root(), "wire")
     ConsoleLog(folder)(b"\x1b[31mboard login: ")
     assert runner("device", "console", "wire", "--once").out == "board login: \n"
+
+
+@pytest.fixture
+def boards(make_lab: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """A lab with two emulated boards behind lines, one of them without a network; what their keepers answer."""
+    inventory = "devices:\n  uart: { type: qemu-serial-uart }\n  raspi: { type: qemu-raspi3b }\n"
+    monkeypatch.setenv("RUNNER_LAB", str(make_lab({"inventory.yaml": inventory})))
+    facts = {"on": True, "port": 0, "frozen": False, "lease_left_s": 9.0, "power_ons": 1, "accelerator": "tcg", "on_since": {"wall_s": 1.0}}
+
+    async def board_facts(self: KnownDevice) -> dict[str, Any]:
+        return facts
+
+    monkeypatch.setattr(KnownDevice, "board_facts", board_facts)
+    return facts
+
+
+def test_what_was_heard_over_an_emulated_boards_line_is_shown_by_device_console(runner: Callable[..., Any], boards: dict[str, Any]) -> None:
+    """It may be another line than the one on which QEMU writes what the kernel says, and has no packets in it."""
+    board = state_root() / "boards" / "uart"
+    board.mkdir(parents=True)
+    (board / "console.log").write_text("Linux version 6.1\n")
+    said = runner("--json", "device", "console", "uart", "--once")
+    assert (said.exit_code, said.json["error"]["do"]) == (3, "runner exec EDGE-002 --device uart --quick")
+    ConsoleLog(console_folder(state_root(), "uart"))(b"board login: ")
+    assert runner("device", "console", "uart", "--once").out == "board login: \n"
+
+
+def test_a_board_without_a_network_is_not_offered_ssh(runner: Callable[..., Any], boards: dict[str, Any]) -> None:
+    """Neither by its power, nor by a shell, nor for what is laid there beforehand; one that has it is."""
+    said = runner("device", "power", "raspi").out
+    assert "on, reached over its serial line alone" in said and "SSH" not in said
+    assert "SSH at 127.0.0.1" in runner("device", "power", "uart").out
+    said = runner("device", "shell", "raspi")
+    assert said.exit_code == 2 and "serial line" in said.err
+    said = runner("device", "provision", "raspi", "--over", "ssh")
+    assert said.exit_code == 2 and "raspi is not reached over ssh" in said.err
 
 
 @pytest.mark.parametrize("verb", ["shell", "trust"])
