@@ -200,11 +200,7 @@ def _refusal(path: str, number: int, said: str) -> LabError:
     if number in (errno.EBUSY, errno.EAGAIN):
         return _in_use(path, list(holders(path)))
     if number in (errno.EACCES, errno.EPERM):
-        group = _group(path)
-        return LinkRefused(
-            f"{path} may not be opened by user {os.geteuid()}: it is for the group {group}",
-            do=f"sudo usermod -aG {group} $USER, then log in again",
-        )
+        return _forbidden(path)
     return LabError(f"{path} cannot be opened: {said}")
 
 
@@ -213,15 +209,24 @@ def _missing(path: str) -> LabError:
     return LabError(f"there is no port {path}", expected=f"its adapter, plugged in; there now: {there}", do="look at the cable")
 
 
-def _group(path: str) -> str:
+def _forbidden(path: str) -> LabError:
+    """Who may open it, and how one comes to be among them; a group's members, if that is what they are."""
     try:
-        number = os.stat(path).st_gid
+        found = os.stat(path)
     except OSError:
-        return "that it had"  # it is gone meanwhile
+        return _missing(path)
+    what = f"{path} may not be opened by user {os.geteuid()}"
     try:
-        return grp.getgrgid(number).gr_name
+        group = grp.getgrgid(found.st_gid).gr_name
     except KeyError:
-        return str(number)
+        group = str(found.st_gid)
+    if found.st_mode & stat.S_IWGRP and found.st_gid != 0:
+        return LinkRefused(f"{what}: it is for the group {group}", do=f"sudo usermod -aG {group} $USER, then log in again")
+    rule = f'KERNEL=="{os.path.basename(os.path.realpath(path))}", GROUP="dialout", MODE="0660"'
+    return LinkRefused(
+        f"{what}: it has mode {stat.S_IMODE(found.st_mode):04o}, owner {found.st_uid} and group {group}",
+        do=f"let udev give it to a group that you are in, by a rule such as {rule}",
+    )
 
 
 def ports(folder: Path = Path("/dev/serial/by-id")) -> list[str]:

@@ -457,23 +457,26 @@ def test_a_port_that_goes_while_its_rate_is_changed_is_lost(monkeypatch: pytest.
     assert list(holders("/dev/ttyUSB-gone")) == []
 
 
-def test_a_port_that_we_may_not_open_names_its_group() -> None:
-    """What is asked of the system, and what to type."""
+@pytest.mark.parametrize(("mode", "gid"), [(0o660, 1), (0o600, 1), (0o660, 0)], ids=["a group's", "its owner's", "of root's group"])
+def test_a_port_that_we_may_not_open_says_who_may(mode: int, gid: int) -> None:
+    """A group that one can join, and what to type; where there is none its mode, and how udev changes that."""
     if os.geteuid() != 0:
         pytest.skip("needs root, to be somebody else")
     with LineSimulator(["cat"]) as line:
-        os.chmod(line.path, 0o660)
+        os.chown(line.path, 0, gid)
+        os.chmod(line.path, mode)
         code = (
             "import os, sys, serial, serial.tools.list_ports\n"
             "from runner.target.serial.port import Address, open_port\n"
             "os.setgroups([]); os.setgid(int(sys.argv[2])); os.setuid(int(sys.argv[1]))\n"
             "open_port(Address(sys.argv[3]))"
         )
-        nobody, group = pwd.getpwnam("nobody"), grp.getgrgid(os.stat(line.path).st_gid).gr_name
+        nobody, group = pwd.getpwnam("nobody"), grp.getgrgid(gid).gr_name
         words = [sys.executable, "-c", code, str(nobody.pw_uid), str(nobody.pw_gid), line.path]
         done = subprocess.run(words, capture_output=True, text=True, check=False, cwd=Path.cwd())
-    assert "may not be opened by user" in done.stderr and f"it is for the group {group}" in done.stderr
-    assert f"usermod -aG {group}" in done.stderr
+    assert "may not be opened by user" in done.stderr
+    assert (f"it is for the group {group}" in done.stderr) == (f"usermod -aG {group}" in done.stderr) == ((mode, gid) == (0o660, 1))
+    assert (f"mode 0{mode:o}, owner 0 and group {group}" in done.stderr) == ("let udev" in done.stderr) == ((mode, gid) != (0o660, 1))
 
 
 @pytest.mark.real
