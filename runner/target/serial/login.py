@@ -152,7 +152,10 @@ class Login:
         elif self.foreign and listened:
             self.error = LinkRefused(f"what arrives is no text: {self._foreign} of {self._characters} characters")
         elif now_ns - max(self._heard_ns, self._began_ns) >= SILENT_LIMIT_NS:
-            self.error = LinkLost(f"no shell answered, and nothing was heard for {SILENT_LIMIT_NS // S} s; the last words were: {said}")
+            self.error = LinkLost(
+                f"no shell answered, and nothing was heard for {SILENT_LIMIT_NS // S} s; the last words were: {said}",
+                do="look at its power, whether RX and TX are swapped, whether it has a console there, and at another baud rate",
+            )
         elif took_s >= LIMIT_NS / S:
             self.error = LinkLost(f"no shell answered within {took_s:.0f} s; the last words were: {said}")
 

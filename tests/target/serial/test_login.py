@@ -336,12 +336,14 @@ def test_what_a_port_still_held_at_its_old_rate_is_not_held_against_the_device()
 
 @pytest.mark.parametrize("says", [b"", b"U-Boot> "], ids=["mute", "a boot loader's prompt"])
 def test_nobody_there_is_an_error_within_its_limit(says: bytes) -> None:
-    """A dead wire, and what answers everything with the same prompt: the last words are in the sentence."""
+    """A dead wire, and what answers everything with the same prompt: the last words are in the sentence; what to look at of
+    a silence, which another baud rate may be, too."""
     console = Console("shell")
     console.type = lambda keys: says  # type: ignore[method-assign]
     login = log_in(console)
     assert isinstance(login.error, LabError) and "no shell answered" in str(login.error)
     assert (says.decode() or "(nothing)").strip() in str(login.error)
+    assert ("RX and TX are swapped" in str(login.error) and "baud rate" in str(login.error)) == (not says)
 
 
 def test_an_echo_alone_is_no_shell() -> None:
