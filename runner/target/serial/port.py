@@ -15,6 +15,7 @@ import grp
 import os
 import re
 import stat
+import sys
 import termios
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -100,11 +101,21 @@ class Port:
         termios.tcsetattr(self.fd, termios.TCSANOW, settings)
 
     def close(self) -> None:
-        """Never raises; safe to call twice."""
-        with contextlib.suppress(OSError, TypeError, ValueError):  # closed by now
+        """Never raises; safe to call twice. What was not sent yet is dropped: the kernel would keep whoever closes waiting for it."""
+        with contextlib.suppress(OSError, TypeError, ValueError, termios.error):  # closed by now
+            termios.tcflush(self.fd, termios.TCOFLUSH)
+        with contextlib.suppress(OSError, TypeError, ValueError):
             fcntl.flock(self.fd, fcntl.LOCK_UN)  # a process that is just being forked has the lock, too
         with contextlib.suppress(OSError):
             self._serial.close()
+
+
+def unsent(fd: int) -> int:
+    """Bytes that were written to a port and have not left it; 0 where nobody knows."""
+    try:
+        return int.from_bytes(fcntl.ioctl(fd, termios.TIOCOUTQ, bytes(4)), sys.byteorder)
+    except OSError:
+        return 0
 
 
 def open_port(address: Address, known: Adapter | None = None) -> Port:

@@ -325,6 +325,21 @@ def test_a_close_that_is_cancelled_lets_go_of_the_port_all_the_same() -> None:
     paired(story)
 
 
+@pytest.mark.parametrize("sends", [True, False], ids=["is sent", "is never sent"])
+def test_a_port_is_let_go_of_once_the_goodbye_is_sent(monkeypatch: pytest.MonkeyPatch, sends: bool) -> None:
+    """What stands in the port's buffer is waited for on the event loop, and within a limit: letting go drops it."""
+    left = [3, 2, 1, 0, 0] if sends else []
+    monkeypatch.setattr("runner.target.serial.talk.unsent", lambda fd: left.pop(0) if sends else 1)
+    monkeypatch.setattr("runner.target.serial.talk.GOODBYE_LIMIT_S", 20 if sends else 0.2)
+
+    async def story(pair: Pair) -> None:
+        await pair.talk.close("it is over")
+        assert pair.over == 1 and pair.talk.lost == "we have ended: it is over"
+        assert len(left) == (1 if sends else 0)
+
+    paired(story)
+
+
 @pytest.mark.parametrize("how", ["closed", "lost"])
 def test_what_is_written_to_a_command_that_is_gone_is_an_error(how: str) -> None:
     """LinkLost, and not a success that nobody sees fail; its input needs no end any more, and nothing is kept for it."""
