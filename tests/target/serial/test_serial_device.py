@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,9 +13,11 @@ import pytest
 
 from runner.cli.known_device import KnownDevice
 from runner.errors import AskError
+from runner.farm.lease import Leases
 from runner.lab.where import state_root
 from runner.model.device import DeviceLine, DeviceType
 from runner.target.drivers import Request, make_target
+from runner.target.line_simulator import LineSimulator
 from runner.target.rate import lacking, rate_of
 from runner.target.serial.console_log import KEPT_BYTES, ConsoleLog, console_folder, console_path
 from runner.target.target import Target
@@ -148,9 +151,28 @@ def test_a_board_without_a_network_is_not_offered_ssh(runner: Callable[..., Any]
     assert said.exit_code == 2 and "raspi is not reached over ssh" in said.err
 
 
+@pytest.mark.real
+def test_one_command_goes_over_the_line(
+    runner: Callable[..., Any], make_lab: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Its output, its errors and its exit status, under the lease of the port: while somebody has that, he is named."""
+    environment = {"PATH": f"{Path(sys.executable).parent}:/usr/bin:/bin", "HOME": str(tmp_path), "PS1": "# "}
+    with LineSimulator(["sh", "-i"], environment=environment) as line:
+        inventory = f"devices:\n  wire: {{ type: wire, address: 'serial://{line.path}' }}\n"
+        monkeypatch.setenv("RUNNER_LAB", str(make_lab({"inventory.yaml": inventory, "devices/wire.yaml": TYPE})))
+        said = runner("device", "shell", "wire", "--", "sh", "-c", "echo out; echo 'two  words' >&2; exit 7")
+        assert (said.exit_code, said.out) == (7, "out\n") and said.err.endswith("two  words\n")
+        assert runner("device", "shell", "wire", "--", "sh", "-c", "kill -9 $$").exit_code == 128 + 9
+        leases, identity = Leases(state_root()), DeviceLine(type="wire", address=f"serial://{line.path}").identity("wire")
+        with leases.living("theirs"):
+            leases.attempt(identity, "theirs", {"user": "me", "host": "here", "pid": 7, "for": "EDGE-002 in ./runs"})
+            said = runner("device", "shell", "wire", "--", "true")
+        assert said.exit_code == 3 and "me@here (process 7) for EDGE-002" in said.err and "runner device console wire" in said.err
+
+
 @pytest.mark.parametrize("verb", ["shell", "trust"])
 def test_what_wants_a_network_says_so(runner: Callable[..., Any], lab: Path, verb: str) -> None:
-    """A serial line has no SSH server and no host key."""
+    """A serial line has no SSH server and no host key; its shell runs commands, and is not one to type into."""
     said = runner("device", verb, "wire")
     assert said.exit_code == 2
     assert "serial line" in said.err or "no `address` of a network" in said.err
