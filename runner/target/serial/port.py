@@ -103,7 +103,8 @@ class Port:
     def close(self) -> None:
         """Never raises; safe to call twice. What was not sent yet is dropped: the kernel would keep whoever closes waiting for it."""
         with contextlib.suppress(OSError, TypeError, ValueError, termios.error):  # closed by now
-            termios.tcflush(self.fd, termios.TCOFLUSH)
+            if unsent(self.fd):  # of an emulator's tty nothing is: there it would drop what was sent and not read yet, a goodbye perhaps
+                termios.tcflush(self.fd, termios.TCOFLUSH)
         with contextlib.suppress(OSError, TypeError, ValueError):
             fcntl.flock(self.fd, fcntl.LOCK_UN)  # a process that is just being forked has the lock, too
         with contextlib.suppress(OSError):
