@@ -34,10 +34,23 @@ class KnownDevice:
         return self.type.transport == "local"
 
     @property
+    def networked(self) -> bool:
+        """Whether it is known to have an SSH server somewhere: an emulated board that has NICs, a device that says its name."""
+        if not self.emulated:
+            return bool(self.line.host)
+        from runner.target.power.qemu import spec_of
+
+        return spec_of(self.line.type, self.type).networked
+
+    @property
+    def over_serial(self) -> bool:
+        """Whether its runs go over a serial line: its own port, or an emulated board's tty."""
+        return self.type.transport == "serial"
+
+    @property
     def transports(self) -> tuple[str, ...]:
         """The ways to it: its type's own, and SSH beside a serial line where it has that."""
-        also = self.type.transport == "serial" and (self.emulated or self.line.network)
-        return (self.type.transport, "ssh") if also else (self.type.transport,)
+        return (self.type.transport, "ssh") if self.over_serial and self.networked else (self.type.transport,)
 
     def over(self, transport: str) -> KnownDevice:
         """The same device, reached over another of its `transports`: its lease, its power and its home are what they are."""
@@ -52,11 +65,11 @@ class KnownDevice:
 
     @property
     def console_log(self) -> Path:
-        """What it said on its console. It may not be there yet."""
+        """What it said on its console, where it is over a serial line what was heard there. It may not be there yet."""
         from runner.lab.where import state_root
         from runner.target.serial.console_log import console_path
 
-        return console_path(state_root(), self.name) if self.line.over_serial else self.folder / "console.log"
+        return console_path(state_root(), self.name) if self.over_serial else self.folder / "console.log"
 
     def request(self, say: Callable[[str], None], **more: Any) -> Request:
         """What the makers of `target/drivers.py` want to know."""

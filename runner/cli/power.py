@@ -93,7 +93,8 @@ def status_text(device: KnownDevice, value: dict[str, Any]) -> str:
     elif device.emulated:
         left = f"its keeper ends it in {value['lease_left_s']:.0f} s unless somebody renews"
         frozen = ", but its emulator is stopped" if value["frozen"] else ""
-        lines += [f"on{frozen}, SSH at 127.0.0.1:{value['port']}, {left}", f"next: runner device shell {name}"]
+        way = f"SSH at 127.0.0.1:{value['port']}" if device.networked else "reached over its serial line alone"
+        lines += [f"on{frozen}, {way}, {left}", f"next: runner device shell {name}" + ("" if device.networked else " -- COMMAND")]
     else:
         lines.append(f"on: its supervisor runs as process {value['supervisor_pid']}")
     first, *more = lines
@@ -147,7 +148,9 @@ async def _act(output: Output, device: KnownDevice, verb: str, duration_s: float
         do = f"wait until that has ended; to look: runner device power {name}"
         raise LabError(error.complaints[0].found, expected="a free device", do=do) from error
     if device.emulated:
-        said = f"on for {duration_s:g} s, or until a run on it ends; SSH answers in some seconds\nnext: runner device shell {name}"
+        said = f"on for {duration_s:g} s, or until a run on it ends"
+        if device.networked:
+            said += f"; SSH answers in some seconds\nnext: runner device shell {name}"
         return {"on": True, "for_s": duration_s}, said
     return {"on": True}, "on" + (
         "; its supervisor ends by itself when it has had nothing to do for 120 s" if device.is_this_machine else ""

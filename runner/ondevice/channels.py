@@ -23,6 +23,7 @@ from .reliable import Reliable
 
 OPEN, IN, OUT, ERR, END, CREDIT, STARTED, EXITED, REFUSED, CLOSE = range(1, 11)
 STREAMS = (IN, OUT, ERR)
+FROM_NEAR, FROM_FAR = frozenset((OPEN, IN, END, CREDIT, CLOSE)), frozenset((OUT, ERR, END, CREDIT, STARTED, EXITED, REFUSED))
 CREDIT_BYTES = 32768  # of each stream at its beginning: what the other end may send before it is told that somebody reads
 TOLD_BYTES = CREDIT_BYTES // 4  # what was read is told in no smaller pieces
 PIECE_BYTES = 2048
@@ -62,7 +63,8 @@ class Channels:
     """One end's view. The numbers of channels are the near end's to choose; what overtakes data (`tell`, `exited`) is told when
     the data has gone, if it must not be told before."""
 
-    def __init__(self) -> None:
+    def __init__(self, near: bool) -> None:
+        self._theirs = FROM_FAR if near else FROM_NEAR
         self._sending: dict[Key, _Outgoing] = {}
         self._turns: deque[Key] = deque()  # streams with something to say that have the credit for it
         self._first: deque[Message] = deque()
@@ -143,7 +145,7 @@ class Channels:
                 return
             message = Message(channel, kind, bytes(self._heard[_HEAD.size : end]))
             del self._heard[:end]
-            _check(message)
+            _check(message, self._theirs)
             if kind == CREDIT:
                 self._credited(message)
                 continue
@@ -176,7 +178,7 @@ class Conversation:
     """One end: messages in and out above, bytes of the line below. `lost` says why it is over, once it is."""
 
     def __init__(self, reliable: Reliable, compression: bool = True) -> None:
-        self.channels, self.reliable = Channels(), reliable
+        self.channels, self.reliable = Channels(reliable.near), reliable
         self._deflate = zlib.compressobj() if compression else None
         self._inflate = zlib.decompressobj() if compression else None
 
@@ -216,15 +218,15 @@ def _packed(message: Message) -> bytes:
     return _HEAD.pack(message.channel, message.kind, len(message.payload)) + message.payload
 
 
-def _check(message: Message) -> None:
-    """Raises ValueError for a message whose payload is not of its kind's shape."""
+def _check(message: Message, theirs: frozenset[int]) -> None:
+    """Raises ValueError for a message that is none of `theirs`, or whose payload is not of its kind's shape."""
     kind, payload = message.kind, message.payload
     right = {
-        END: len(payload) == 1 and payload[0] in STREAMS,
-        CREDIT: len(payload) == _CREDIT.size and payload[0] in STREAMS,
+        END: len(payload) == 1 and payload[0] in STREAMS and payload[0] in theirs,
+        CREDIT: len(payload) == _CREDIT.size and payload[0] in STREAMS and payload[0] not in theirs,
         EXITED: len(payload) == _STATUS.size,
         STARTED: not payload,
         CLOSE: not payload,
-    }.get(kind, OPEN <= kind <= CLOSE)
-    if not right:
+    }.get(kind, True)
+    if kind not in theirs or not right:
         raise ValueError(f"a message of kind {kind} with {len(payload)} bytes")

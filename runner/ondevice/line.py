@@ -31,6 +31,7 @@ AHEAD_BYTES = 8192  # read from a child before the line has taken it
 LOOK_S = 0.02  # how soon a child that has said all is found to have ended
 QUIET_S, HEAR_OUT_LIMIT_S = 0.3, 3.0  # when the other end has said all, once it is over
 GRACE_S = 2.0  # for a command whose channel was closed, before it is killed
+STUCK_LIMIT_S = 2.0  # for one that was killed: what a system call holds that nothing interrupts is left behind
 
 
 def ready_words(epoch: bytes) -> bytes:
@@ -94,9 +95,10 @@ class Child:
         self.killed_at = time.monotonic() + GRACE_S
 
     def gone(self) -> bool:
-        """Whether a closed one has ended by now."""
+        """Whether a closed one has ended by now. After the grace all of its group is killed that it leads: it has a session of its own."""
         if self.process.poll() is None and time.monotonic() >= self.killed_at:
-            self.process.kill()
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(self.process.pid, signal.SIGKILL)
         return self.process.poll() is not None
 
 
@@ -110,7 +112,7 @@ class Far:
         self._pending = b""  # of one packet, for the line
 
     def live(self) -> str:
-        """Until the conversation is over; why it is. No child is left behind."""
+        """Until the conversation is over; why it is. No child is left behind that can be killed."""
         try:
             while not self._conversation.lost:
                 self._turn()
@@ -146,7 +148,7 @@ class Far:
         if self._line in readable:
             self._listen()
         for fd in readable:
-            if fd in sources and fd != self._line:
+            if fd in sources:
                 self._read(*sources[fd], fd)
         for child in list(self._children.values()):
             self._look_after(child)
@@ -192,6 +194,9 @@ class Far:
         self._conversation.channels.tell(channel, REFUSED, json.dumps([number, why[:200]]).encode())
 
     def _read(self, child: Child, stream: int, fd: int) -> None:
+        """What a command says, if it is still ours: a CLOSE that was heard meanwhile has closed `fd`, which may be another one's now."""
+        if self._children.get(child.channel) is not child or child.outputs.get(stream) != fd:
+            return
         data = os.read(fd, READ_BYTES)
         if data:
             self._conversation.channels.write(child.channel, stream, data)
@@ -227,10 +232,11 @@ class Far:
                 self._pending = b""
 
     def _let_go(self) -> None:
-        """Nothing that we started is left, nor is anything waited for longer than the grace."""
+        """Every command is ended; what is there still when grace and limit are over is left behind: the terminal is wanted."""
         for child in list(self._children.values()):
             self._forget(child)
-        while self._leaving:
+        until = time.monotonic() + GRACE_S + STUCK_LIMIT_S
+        while self._leaving and time.monotonic() < until:
             self._leaving = [child for child in self._leaving if not child.gone()]
             time.sleep(LOOK_S if self._leaving else 0)
 

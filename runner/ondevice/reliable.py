@@ -53,6 +53,7 @@ class Reliable:
     """One end. `near` tells the two apart; both are made with the same `epoch`, which no other conversation on this line had."""
 
     def __init__(self, epoch: bytes, near: bool, now_ns: int, silence_limit_s: float = SILENCE_LIMIT_S, probing: bool = True) -> None:
+        self.near = near
         self.lost = ""  # why this conversation is over, in words; nothing is sent or given any more then
         self.sent_packets = self.lost_packets = 0
         self._key = epoch + (b"n" if near else b"f")

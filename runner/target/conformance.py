@@ -1,6 +1,6 @@
 """What every transport must do, executable: `await check_transport(make)`, in this tree or out of it.
 
-`make` returns a new, unopened transport to a device that has `cat`, `printf`, `sleep`, `true` and `sh`.
+`make` returns a new, unopened transport to a device that has `cat`, `printf`, `sleep`, `true`, `sh` and /dev/zero.
 Each check is one function whose docstring is the promise; AssertionError names the promise that broke.
 """
 
@@ -70,6 +70,16 @@ async def a_command_that_hangs_is_given_up(transport: Transport) -> None:
     await stream.close()
 
 
+async def a_stream_that_still_talks_is_closed(transport: Transport) -> None:
+    """A stream is closed in the middle of its command's words, time and again: the next command answers right, and nothing of those."""
+    for number in range(2):
+        stream = await transport.stream(["cat", "/dev/zero"])
+        assert await asyncio.wait_for(stream.read(), 20)
+        await stream.close()
+        done = await transport.run(["printf", r"%s\0", f"next {number}"])
+        assert (done.exit_status, done.stdout) == (0, f"next {number}\0".encode()), done
+
+
 async def many_commands_at_once(transport: Transport) -> None:
     """Ten commands side by side do not mix up their answers."""
     words = [f"word {number}" for number in range(10)]
@@ -84,6 +94,7 @@ CHECKS: tuple[Callable[[Transport], Awaitable[None]], ...] = (
     streams_work_both_ways_at_once,
     an_ended_command_ends_its_stream,
     a_command_that_hangs_is_given_up,
+    a_stream_that_still_talks_is_closed,
     many_commands_at_once,
 )
 

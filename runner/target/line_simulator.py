@@ -172,6 +172,10 @@ class LineSimulator:
         self._to_far.noise = self._sampled(noise)
         self._to_near.noise = self._sampled(dataclasses.replace(noise, seed=noise.seed + 1))
 
+    def chat(self, words: bytes, interval_s: float = 1.0) -> None:
+        """From now on the second talker says that; b"" silences it."""
+        self._chatter_interval_s, self._chatter = interval_s, words
+
     def hang_up(self) -> None:
         """The near end's adapter is pulled out: whoever has it open hears that it is gone, and so is the path. Twice is once."""
         self._ended = True

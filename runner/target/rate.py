@@ -12,7 +12,9 @@ import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
-from runner.target.transports.base import Transport
+from runner.target.transports.base import Stream, Transport
+
+PIECE_S, MIN_PIECE_BYTES = 2.0, 4096  # of a stream's bytes at once: so long a question waits behind them, and a renewal
 
 
 class Rate(NamedTuple):
@@ -20,10 +22,16 @@ class Rate(NamedTuple):
     words: str  # "115,200 baud"
 
 
-def rate_of(transport: Transport) -> Rate | None:
+def rate_of(way: Transport | Stream) -> Rate | None:
     """None where time is no matter: nobody waits for a few megabytes over a network."""
-    rate: Rate | None = getattr(transport, "rate", None)
+    rate: Rate | None = getattr(way, "rate", None)
     return rate
+
+
+def piece_bytes(stream: Stream, most: int) -> int:
+    """How much of something large is written to a stream at once, so that something small is not late behind it."""
+    rate = rate_of(stream)
+    return max(MIN_PIECE_BYTES, min(most, int(rate.bytes_per_s * PIECE_S))) if rate else most
 
 
 def duration_s(transport: Transport, data: Iterable[bytes]) -> float:

@@ -20,6 +20,7 @@ from runner.errors import BrokenPromise, LabError, RunnerError
 from runner.ondevice import frames
 from runner.ondevice.journal import Record
 from runner.target.mirror import Mirror
+from runner.target.rate import piece_bytes
 from runner.target.transports.base import LinkLost, LinkRefused, Stream, Transport, words
 
 PIECE_BYTES = 256 * 1024
@@ -152,10 +153,11 @@ class Session:
             raise LinkLost("the device asks for blobs that nobody offered")
         if missing:
             announce(frozenset(missing))
+        size = piece_bytes(self._stream, PIECE_BYTES)
         for sha256 in sorted(set(missing)):
             data = blobs[sha256]
-            for start in range(0, len(data), PIECE_BYTES):
-                await self._send(frames.encode(frames.BLOB, bytes.fromhex(sha256) + data[start : start + PIECE_BYTES]))
+            for start in range(0, len(data), size):
+                await self._send(frames.encode(frames.BLOB, bytes.fromhex(sha256) + data[start : start + size]))
             await self.ask("keep", sha256=sha256, timeout_s=120)
             sent += len(data)
         return sent

@@ -14,7 +14,7 @@ from runner.cli.known_device import KnownDevice
 from runner.cli.main import cli
 from runner.farm.lease import Leases
 from runner.lab.where import state_root
-from runner.model.device import DeviceLine, DeviceType
+from runner.model.device import DeviceLine, DeviceType, Emulation
 from runner.target.drivers import Request
 from runner.target.line_simulator import LineSimulator
 from runner.target.transports import ssh
@@ -64,7 +64,7 @@ def test_over_a_line_size_and_time_are_said_before_anything_is_sent(runner: Runn
     """The device's end, the supervisor, the wheels: each with what it takes at the line's rate. The second call says none of it."""
     done = runner("device", "provision", "wire")
     assert done.exit_code == 0, done.err
-    assert "putting 16 kB through the console of wire, about 2 s at 115,200 baud" in done.out
+    assert "putting 17 kB through the console of wire, about 2 s at 115,200 baud" in done.out
     supervisor = re.search(r"installing the supervisor: (0\.\d MB), about", done.out)
     assert supervisor, done.out
     lacks = re.search(r"wire lacks (\d\.\d MB) of wheels: about \d min at 115,200 baud; what has arrived once is not sent again", done.out)
@@ -125,13 +125,16 @@ def test_a_device_that_somebody_holds_is_not_waited_for(runner: Runner, wire: Li
 
 
 def test_the_ways_to_a_device() -> None:
-    """Its type's; SSH beside a serial line for a board of ours, and for one that says its name in a network."""
+    """Its type's; SSH beside a serial line for a board of ours that has NICs, and for one that says its name in a network."""
     serial = DeviceType(title="x", arch="native", transport="serial", power="process", loss="process_crash")
-    board = serial.model_copy(update={"power": "qemu"})
+    emulation = Emulation(machine="virt", cpu="cortex-a72", login="console")
+    board = serial.model_copy(update={"power": "qemu", "arch": "aarch64", "emulation": emulation})
+    without = board.model_copy(update={"emulation": emulation.model_copy(update={"machine": "raspi3b"})})
     alone = DeviceLine(type="x", address="serial:///dev/ttyUSB0")
     assert KnownDevice("x", alone, serial).transports == ("serial",)
     assert KnownDevice("x", alone.model_copy(update={"network": "pi"}), serial).transports == ("serial", "ssh")
     assert KnownDevice("x", alone, board).transports == ("serial", "ssh")
+    assert KnownDevice("x", alone, without).transports == ("serial",)
     assert KnownDevice("x", alone, board).over("ssh").identity == KnownDevice("x", alone, board).identity
 
 

@@ -151,13 +151,13 @@ def test_text_is_carried_faster_with_compression_alone(compression: bool) -> Non
 # ---- what no honest end sends -----------------------------------------------------------------------------------------
 
 
-def check_survives(data: bytes) -> None:
+def check_survives(data: bytes, near: bool) -> None:
     """Any bytes: messages, or a ValueError; never anything else, and never more than was sent."""
     heard: list[Message] = []
     with contextlib.suppress(ValueError):
-        heard.extend(Channels().feed(data))
+        heard.extend(Channels(near).feed(data))
     assert sum(len(message.payload) for message in heard) <= len(data)
-    assert all(OPEN <= message.kind <= CLOSE and message.kind != CREDIT for message in heard)
+    assert {message.kind for message in heard} <= (channels.FROM_FAR if near else channels.FROM_NEAR) - {CREDIT}
 
 
 MADE_UP = st.lists(
@@ -172,7 +172,7 @@ MADE_UP = st.lists(
 @budgets(quick=100, long=5000)
 def test_messages_of_any_shape_break_nothing(examples: int) -> None:
     """Unknown kinds, short payloads, streams that are none."""
-    holds(check_survives, MADE_UP | st.binary(max_size=200), examples=examples)
+    holds(check_survives, MADE_UP | st.binary(max_size=200), st.booleans(), examples=examples)
 
 
 @pytest.mark.parametrize(
@@ -180,9 +180,26 @@ def test_messages_of_any_shape_break_nothing(examples: int) -> None:
     [(0, b""), (11, b""), (END, b""), (END, b"\x01"), (CREDIT, b"\x03"), (EXITED, b"\x00"), (CLOSE, b"x")],
 )
 def test_a_message_that_is_none_is_refused(kind: int, payload: bytes) -> None:
-    """Each is a ValueError with the kind in it."""
+    """Each is a ValueError with the kind in it, at either end."""
+    for near in (True, False):
+        with pytest.raises(ValueError, match=f"kind {kind} "):
+            list(Channels(near).feed(channels._packed(Message(1, kind, payload))))
+
+
+@pytest.mark.parametrize(
+    ("near", "kind", "payload"),
+    [
+        (True, OPEN, b"{}"), (True, IN, b"x"), (True, CLOSE, b""), (True, END, bytes((IN,))), (True, CREDIT, struct.pack(">BI", OUT, 9)),
+        (False, OUT, b"x"), (False, ERR, b"x"), (False, channels.STARTED, b""), (False, EXITED, bytes(4)), (False, REFUSED, b"[]"),
+        (False, END, bytes((OUT,))), (False, CREDIT, struct.pack(">BI", IN, 9)),
+    ],
+)  # fmt: skip
+def test_what_only_the_other_end_may_say_is_refused(near: bool, kind: int, payload: bytes) -> None:
+    """No end is told what is its own to say, by which a device would have new credit for every OPEN; the other end takes each of them."""
+    said = channels._packed(Message(1, kind, payload))
+    list(Channels(not near).feed(said))
     with pytest.raises(ValueError, match=f"kind {kind} "):
-        list(Channels().feed(channels._packed(Message(1, kind, payload))))
+        list(Channels(near).feed(said))
 
 
 def test_a_bomb_is_not_inflated() -> None:

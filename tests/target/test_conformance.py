@@ -76,6 +76,20 @@ class MixesAnswersUp(LocalTransport):
         return done
 
 
+class LosesWhatComesNext(LocalTransport):
+    """The command after a stream that was closed while it talked says nothing, and succeeds."""
+
+    talked = False
+
+    async def stream(self, argv: Sequence[str]) -> Stream:
+        self.talked = argv[1:] == ["/dev/zero"]
+        return await super().stream(argv)
+
+    async def run(self, argv: Sequence[str], *, input: bytes = b"", timeout_s: float = 60.0) -> Completed:
+        done = await super().run(argv, input=input, timeout_s=timeout_s)
+        return Completed(done.exit_status, b"", b"") if self.talked else done
+
+
 class Wrapped:
     """A stream around another one."""
 
@@ -126,6 +140,7 @@ class ChangesAStream(LocalTransport):
         (ChangesAStream, "streams_work_both_ways_at_once"),
         (EndsWithAnError, "an_ended_command_ends_its_stream"),
         (NeverGivesUp, "a_command_that_hangs_is_given_up"),
+        (LosesWhatComesNext, "a_stream_that_still_talks_is_closed"),
         (MixesAnswersUp, "many_commands_at_once"),
     ],
 )

@@ -15,6 +15,7 @@ from runner.ondevice import frames, journal
 from runner.ondevice.frames import JSON, RECORD, encode, encode_json
 from runner.ondevice.journal import Record
 from runner.target.mirror import Mirror
+from runner.target.rate import Rate
 from runner.target.session import PIECE_BYTES, RemoteError, Session
 from runner.target.transports.base import LinkLost
 from runner.target.transports.fake import FakeTransport, Pipe
@@ -336,6 +337,18 @@ def test_only_what_the_device_lacks_is_pushed(talk: Callable[..., Supervisor]) -
     assert [len(piece) - 32 for piece in supervisor.blobs] == [PIECE_BYTES, PIECE_BYTES, 1]
     assert {piece[:32] for piece in supervisor.blobs} == {bytes.fromhex("aa" * 32)}
     assert supervisor.count("keep") == 1
+
+
+@pytest.mark.parametrize(("baud", "piece"), [(115_200, 23_040), (9600, 4096), (0, 100_000)])
+def test_over_a_slow_line_a_blob_is_pushed_in_short_pieces(talk: Callable[..., Supervisor], baud: int, piece: int) -> None:
+    """Two seconds of the line, or four kilobytes: a lease that is renewed meanwhile waits no longer behind each."""
+
+    async def story(session: Session, supervisor: Supervisor) -> None:
+        session._stream.rate = Rate(baud / 10, "") if baud else None  # type: ignore[attr-defined]
+        await session.push({"aa" * 32: bytes(100_000)})
+
+    supervisor = talk(Supervisor(missing={"missing": ["aa" * 32]}, keep={}), story)
+    assert max(len(piece) - 32 for piece in supervisor.blobs) == piece
 
 
 def test_a_closed_session_is_closed_twice_without_a_word(talk: Callable[..., Supervisor]) -> None:

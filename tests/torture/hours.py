@@ -1,6 +1,6 @@
 """Traffic over a serial line, and its faults, at once and in real time: nothing hangs, nothing arrives wrong, and all comes back.
 
-    one thread of work      open ─► run, run, stream … ─► LinkLost? close, open again      each with a limit of its own
+    one thread of work      open ─► run, stream, close … ─► LinkLost? close, open again    each with a limit of its own
     one of misfortune       noise · silence · another boot · the adapter pulled and put back · a kernel that talks · values eaten
 
 The far end is a login shell of this machine behind the line simulator, as tests/target/serial has it. A limit that a wait does not
@@ -30,6 +30,7 @@ RUN_LIMIT_S = 60.0
 OPEN_LIMIT_S = 200.0  # a login gives up after 180 s
 SLACK_S = 15.0  # of a busy machine, beyond a limit
 SILENT = Noise(drops=1 - 1e-9)
+KERNEL = b"\r\n[   12.345678] usb 1-1: new high-speed device\r\n"
 BOOT = b"\r\nU-Boot 2024.01\r\n[    0.000000] Linux version 6.1.0\r\n" + 40 * b"[    1.234567] a driver says something\r\n"
 
 
@@ -41,6 +42,7 @@ class Story:
     carried_bytes: int = 0  # that came back right
     wrong: int = 0
     opened: int = 0
+    closed: int = 0  # commands that still talked
     lost: Counter[str] = field(default_factory=Counter)  # by its words
     faults: Counter[str] = field(default_factory=Counter)
     longest_s: float = 0.0  # of one wait
@@ -51,7 +53,8 @@ class Story:
         faults = ", ".join(f"{count} × {name}" for name, count in sorted(self.faults.items()))
         return (
             f"{self.done} commands, {self.carried_bytes / 1e6:.2f} MB there and back, {self.wrong} wrong, {self.opened} times opened, "
-            f"longest wait {self.longest_s:.0f} s\n  faults: {faults}\n  lost: {lost or 'never'}\n  " + (self.hang or "nothing hung")
+            f"{self.closed} closed while they talked, longest wait {self.longest_s:.0f} s\n"
+            f"  faults: {faults}\n  lost: {lost or 'never'}\n  " + (self.hang or "nothing hung")
         )
 
 
@@ -85,15 +88,19 @@ class Bench:
 
     async def misfortune(self, until: float, pause_s: float) -> None:
         """One fault after the other, each for a while; the line is good again afterwards, and at the end."""
-        faults: list[Callable[[], Awaitable[None]]] = [self.noise, self.silence, self.boot, self.pulled, self.eaten, self.noise]
         number = 0
         while time.monotonic() < until:
             await asyncio.sleep(self.chance.uniform(0.3, 1) * pause_s)
-            fault = faults[number % len(faults)] if number < len(faults) else self.chance.choice(faults)
+            fault = self.faults[number] if number < len(self.faults) else self.chance.choice(self.faults)
             self.story.faults[fault.__name__] += 1
             number += 1
             await fault()
             self.line.become(Noise(seed=number))
+
+    @property
+    def faults(self) -> list[Callable[[], Awaitable[None]]]:
+        """In the order in which each is met once."""
+        return [self.noise, self.silence, self.boot, self.pulled, self.eaten, self.chatter]
 
     async def noise(self) -> None:
         rate = 10 ** self.chance.uniform(-5, -2.5)
@@ -115,6 +122,12 @@ class Bench:
     async def eaten(self) -> None:
         self.line.become(Noise(1, changes={0xFF: b"", 0x03: b"", 0x0D: b"\n"}))
         await asyncio.sleep(self.chance.uniform(1, 4))
+
+    async def chatter(self) -> None:
+        """Between the packets, and into the next fault."""
+        self.line.chat(KERNEL, self.chance.uniform(0.02, 0.5))
+        await asyncio.sleep(self.chance.uniform(1, 8))
+        self.line.chat(b"")
 
     silence_scale = 1.0
 
@@ -143,7 +156,7 @@ class Bench:
 
     async def _one(self, transport: SerialTransport) -> None:
         data = self.chance.randbytes(self.chance.choice([0, 1, 100, 5_000, 40_000]))
-        kind = self.chance.randrange(3)
+        kind = self.chance.randrange(4)
         if kind == 0:
             done = await self._kept("a command", RUN_LIMIT_S, transport.run(["cat"], input=data, timeout_s=RUN_LIMIT_S))
             back = done.stdout
@@ -151,8 +164,13 @@ class Bench:
             two = asyncio.gather(*(transport.run(["cat"], input=data, timeout_s=RUN_LIMIT_S) for _ in range(2)))
             one, back = (done.stdout for done in await self._kept("two commands at once", RUN_LIMIT_S, two))
             self.story.wrong += one != data
-        else:
+        elif kind == 2:
             back = await self._kept("a stream", RUN_LIMIT_S, _there_and_back(transport, data))
+        else:
+            await self._kept("a command that talks to be closed", RUN_LIMIT_S, _closed_while_it_talks(transport))
+            self.story.closed += 1
+            done = await self._kept("the command behind it", RUN_LIMIT_S, transport.run(["cat"], input=data, timeout_s=RUN_LIMIT_S))
+            back = done.stdout
         self.story.wrong += back != data
         self.story.done += 1
         self.story.carried_bytes += len(data)
@@ -178,6 +196,14 @@ async def _there_and_back(transport: SerialTransport, data: bytes) -> bytes:
             return back
     except TimeoutError:
         raise LinkLost("the stream did not give everything back in time") from None
+    finally:
+        await stream.close()
+
+
+async def _closed_while_it_talks(transport: SerialTransport) -> None:
+    stream = await transport.stream(["cat", "/dev/urandom"])
+    try:
+        await stream.read()
     finally:
         await stream.close()
 

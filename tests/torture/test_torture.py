@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
 from pathlib import Path
 from typing import Any
 
@@ -52,12 +54,35 @@ def test_twenty_seconds_of_misfortune_hang_nothing(tmp_path: Path, monkeypatch: 
 
 
 @pytest.mark.real
+def test_commands_that_talk_are_closed_while_a_kernel_talks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What closes a command in the middle of its words, and what is said in between: each was done, and nothing came back wrong."""
+
+    environment = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "PS1": "# "}
+    bench = Bench(tmp_path, 2, environment, baud=0)
+    monkeypatch.setattr(bench.chance, "randrange", lambda kinds: kinds - 1)
+
+    async def life() -> None:
+        transport = bench.transport()
+        await transport.open()
+        chatter = asyncio.ensure_future(bench.chatter())
+        for _ in range(5):
+            await bench._one(transport)
+        await transport.close()
+        await chatter
+
+    try:
+        asyncio.run(life())
+    finally:
+        bench.unplug()
+    assert (bench.story.closed, bench.story.done, bench.story.wrong) == (5, 5, 0)
+    assert bench.chatter in bench.faults
+
+
+@pytest.mark.real
 def test_a_wait_without_an_end_is_a_hang(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The negative control: a transport that never answers is found, and it is said what was waited for."""
 
     async def never(self: Bench, transport: Any) -> None:
-        import asyncio
-
         await self._kept("a command", -14.5, asyncio.sleep(600))
 
     monkeypatch.setattr(Bench, "_one", never)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from runner.errors import AskError
-from runner.model.device import Loss
+from runner.model.device import DeviceType, Loss
 from runner.target.drivers import Request
 from runner.target.emulation.board import Board
 from runner.target.emulation.machine import MachineSpec
@@ -25,13 +25,13 @@ from runner.target.transports.base import Endpoint
 PYTHON, STATE, SOCKET, WITNESS = "/usr/bin/python3", "/data/runner", "/run/runner/supervisor", "/dev/witness"
 
 
-async def make(request: Request) -> tuple[QemuPower, Home]:
-    """The board of this name, in this user's state folder; its keeper is started, its image built if need be."""
-    emulation = request.type.emulation
+def spec_of(name: str, type: DeviceType) -> MachineSpec:
+    """Which computer QEMU makes of the type of that name. Raises AskError for one that has none."""
+    emulation = type.emulation
     if emulation is None:
-        raise AskError(f"device type {request.line.type!r} has no `emulation`", expected="machine, cpu, memory_mib …")
-    spec = MachineSpec(
-        arch=request.type.arch,
+        raise AskError(f"device type {name!r} has no `emulation`", expected="machine, cpu, memory_mib …")
+    return MachineSpec(
+        arch=type.arch,
         machine=emulation.machine,
         cpu=emulation.cpu,
         cpus=emulation.cpus,
@@ -39,6 +39,12 @@ async def make(request: Request) -> tuple[QemuPower, Home]:
         accelerator="auto" if "kvm" in emulation.accelerators else "tcg",
         login=emulation.login,
     )
+
+
+async def make(request: Request) -> tuple[QemuPower, Home]:
+    """The board of this name, in this user's state folder; its keeper is started, its image built if need be."""
+    spec, emulation = spec_of(request.line.type, request.type), request.type.emulation
+    assert emulation
     folder = request.state / "boards" / request.name
     images, fence = request.cache / "images", request.holding.fence
     board = Board(request.name, folder, spec, images, disk_mib=emulation.data_disk_mib, fence=fence)

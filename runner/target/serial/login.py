@@ -6,7 +6,7 @@ What a prompt looks like is not guessed. A shell is there when a sum that we ask
 prompt or none, with colours, with a kernel that talks in between and with a console that never falls silent, and an echo cannot
 say it. Nothing is typed while a boot talks: a key would stop a boot loader. Only two prompts are looked for by their words,
 because they want something else than a command: the login's, and the password's. A login that says no twice has said no; a boot
-that begins three times is a loop; bytes that are no text are another baud rate.
+that begins three times is a loop; bytes that are no text, and no boot's noise, are another baud rate.
 """
 
 from __future__ import annotations
@@ -91,18 +91,14 @@ class Login:
 
     def due(self, now_ns: int) -> bytes:
         """What is to be typed now, or b"". Call it again within a tenth of a second."""
-        if self.foreign and self._stop and not self._stopped:
+        listened = self._listened(now_ns)
+        if self.foreign and listened and self._stop and not self._stopped:
             return self._stop_once(now_ns)
-        self._judge(now_ns)
-        if self.done or self.error:
+        self._judge(now_ns, listened)
+        if self.done or self.error or self.foreign or _COUNTDOWN.search(self._line_now):
             return b""
         quiet = now_ns - max(self._heard_ns, self._typed_ns) >= QUIET_NS
-        if _COUNTDOWN.search(self._line_now):
-            return b""
         if self._typed == "nothing" and not (quiet and _AT_LOGIN.search(self._line_now)):
-            times = BOOTING if self._stages else 1
-            pause_ns = now_ns - max(self._heard_ns, self._listens_ns)
-            listened = pause_ns >= times * LISTEN_NS or now_ns - self._listens_ns >= times * BOOT_NS
             return self._type("wake", b"\r", now_ns) if listened else b""
         settled = quiet or now_ns - self._typed_ns >= CHATTER_NS  # a kernel that talks on behind a prompt does not hide it
         if settled and _LOGIN.search(self._since):
@@ -118,6 +114,13 @@ class Login:
             return self._type("question", self._question, now_ns)
         return b""
 
+    def _listened(self, now_ns: int) -> bool:
+        """Whether it was silent for so long, or spoke without a pause, that no boot is stopped by a key."""
+        times = BOOTING if self._stages else 1
+        pause_ns = now_ns - max(self._heard_ns, self._listens_ns)
+        long = pause_ns >= times * LISTEN_NS or now_ns - self._listens_ns >= times * BOOT_NS
+        return long and not _COUNTDOWN.search(self._line_now)
+
     # ---- what was said ---------------------------------------------------------------------------------------------------
 
     def _line(self, line: bytes) -> None:
@@ -127,6 +130,7 @@ class Login:
         if stage := _BOOT.search(line):
             self._stages[re.sub(rb"\d", b"", stage[0])] += 1
             self._typed, self._listens_ns = "nothing", self._heard_ns
+            self._characters = self._foreign = 0  # it was the loader before this one, at a rate of its own, or noise
         if _NO.search(line) and self._told:
             self._refusals += 1
             self._told = False
@@ -135,7 +139,7 @@ class Login:
     def _line_so_far(self, line: bytes) -> None:
         self.done = self.done or self._answer in line
 
-    def _judge(self, now_ns: int) -> None:
+    def _judge(self, now_ns: int, listened: bool) -> None:
         """Whether it is time to say that this leads nowhere."""
         said = words(hidden(self._echoing or self._line_now.strip() or self._last_words, self._password)[-200:]) or "(nothing)"
         took_s = (now_ns - self._began_ns) / S
@@ -145,10 +149,13 @@ class Login:
             self.error = self._refused()
         elif (boots := max(self._stages.values(), default=0)) >= BOOTS:
             self.error = LinkLost(f"the device boots again and again: {boots} times in {took_s:.0f} s; the last words were: {said}")
-        elif self.foreign:
+        elif self.foreign and listened:
             self.error = LinkRefused(f"what arrives is no text: {self._foreign} of {self._characters} characters")
         elif now_ns - max(self._heard_ns, self._began_ns) >= SILENT_LIMIT_NS:
-            self.error = LinkLost(f"no shell answered, and nothing was heard for {SILENT_LIMIT_NS // S} s; the last words were: {said}")
+            self.error = LinkLost(
+                f"no shell answered, and nothing was heard for {SILENT_LIMIT_NS // S} s; the last words were: {said}",
+                do="look at its power, whether RX and TX are swapped, whether it has a console there, and at another baud rate",
+            )
         elif took_s >= LIMIT_NS / S:
             self.error = LinkLost(f"no shell answered within {took_s:.0f} s; the last words were: {said}")
 
@@ -187,7 +194,7 @@ class Login:
     def _stop_once(self, now_ns: int) -> bytes:
         """Packets are no text either: the device's end may be in the conversation of a coordinator that is gone. What comes behind
         this is judged anew."""
-        self._stopped = True
+        self._stopped, self._listens_ns = True, now_ns
         self._characters = self._foreign = 0
         self._settled_ns = now_ns + SETTLED_NS
         return self._type("wake", self._stop + b"\r", now_ns)

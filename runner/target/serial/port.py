@@ -15,6 +15,7 @@ import grp
 import os
 import re
 import stat
+import sys
 import termios
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
 SCHEME = "serial"
 BAUDS = (115_200, 9600, 57_600, 38_400, 19_200, 230_400, 460_800, 921_600, 1_500_000)  # in the order in which they are tried
 MIN_BAUD, MAX_BAUD = 2400, 4_000_000  # a slower one does not take what is typed within the limits that it has
-_AT = " at "  # before a socket
 EXAMPLE = "serial:///dev/serial/by-id/NAME?baud=115200"
 
 
@@ -56,21 +56,43 @@ class Address:
         return cls(parts.path, int(baud))
 
 
-class Port:
-    """An open port, for us alone. `fd` is for the event loop."""
+@dataclass(frozen=True)
+class Adapter:
+    """By what a USB adapter is found again, whatever its name is then."""
 
-    def __init__(self, serial: Serial, path: str) -> None:
-        self._serial, self.path = serial, path
-        self.usb, self.plugged = usb_of(path), plugged_of(path)
-        self._tell_silence_from_the_end()
+    what: str  # vendor, product and serial number: many makers give each adapter the same
+    socket: str
+    alone: bool  # it has a number, and no other of the same was there whenever it was opened; else only its socket tells which it is
+
+    def is_at(self, port: Any, there: list[Any]) -> bool:
+        """Whether that port, of all that are `there`, is it."""
+        same = [each for each in there if _what(each) == self.what]
+        return port in same and (port.location == self.socket or (self.alone and len(same) == 1))
+
+
+class Port:
+    """An open port, for us alone. `fd` is for the event loop, `adapter` for whoever opens it again."""
+
+    def __init__(self, serial: Serial, path: str, adapter: Adapter | None = None) -> None:
+        """Raises OSError, termios.error for a port that is gone; it is closed then."""
+        self._serial, self.path, self.adapter = serial, path, adapter
+        try:
+            self._tell_silence_from_the_end()
+        except BaseException:
+            self.close()
+            raise
 
     @property
     def fd(self) -> int:
         return int(self._serial.fd)
 
     def set_baud(self, baud: int) -> None:
-        self._serial.baudrate = baud
-        self._tell_silence_from_the_end()
+        """Raises LinkLost for a port that is gone, or does not take that rate."""
+        try:
+            self._serial.baudrate = baud
+            self._tell_silence_from_the_end()
+        except (OSError, ValueError, termios.error) as error:
+            raise LinkLost(f"the port does not take {baud} baud: {error.args[-1]}") from error
 
     def _tell_silence_from_the_end(self) -> None:
         """pyserial lets a read without bytes return none, as does one of a port that is gone; so it is EAGAIN, and only the end is b""."""
@@ -79,48 +101,59 @@ class Port:
         termios.tcsetattr(self.fd, termios.TCSANOW, settings)
 
     def close(self) -> None:
-        """Never raises; safe to call twice."""
-        with contextlib.suppress(OSError, TypeError, ValueError):  # closed by now
+        """Never raises; safe to call twice. What was not sent yet is dropped: the kernel would keep whoever closes waiting for it."""
+        with contextlib.suppress(OSError, TypeError, ValueError, termios.error):  # closed by now
+            if unsent(self.fd):  # of an emulator's tty nothing is: there it would drop what was sent and not read yet, a goodbye perhaps
+                termios.tcflush(self.fd, termios.TCOFLUSH)
+        with contextlib.suppress(OSError, TypeError, ValueError):
             fcntl.flock(self.fd, fcntl.LOCK_UN)  # a process that is just being forked has the lock, too
         with contextlib.suppress(OSError):
             self._serial.close()
 
 
-def open_port(address: Address, usb: str = "") -> Port:
-    """The port of that address; once its USB adapter is known (`usb`, as `Port.plugged` has it), that adapter under today's name, and
-    never another one that has the name now.
+def unsent(fd: int) -> int:
+    """Bytes that were written to a port and have not left it; 0 where nobody knows."""
+    try:
+        return int.from_bytes(fcntl.ioctl(fd, termios.TIOCOUTQ, bytes(4)), sys.byteorder)
+    except OSError:
+        return 0
+
+
+def open_port(address: Address, known: Adapter | None = None) -> Port:
+    """The port of that address; once its USB adapter is `known` (`Port.adapter` of the last opening), that adapter under today's name,
+    and never another one that has the name now.
 
     Raises LinkRefused when somebody else has it or we may not, LabError when it is not there. A known adapter that somebody else has or
     that we may not open is LinkLost: right after it is plugged in that is so for a while (udev, ModemManager).
     """
     try:
-        return _open(address, _path_of(address, usb))
+        return _open(address, _path_of(address, known), known)
     except LinkRefused as error:
-        if usb:
+        if known:
             raise LinkLost.of(error.complaints) from error
         raise
 
 
-def _path_of(address: Address, usb: str) -> str:
-    there = _comports() if usb else []
-    if not usb or _is_at(address.path, usb, there):
+def _path_of(address: Address, known: Adapter | None) -> str:
+    if known is None:
         return address.path
-    path = _returned(usb, there)
-    if path is None:
+    there = _comports()
+    paths = [str(port.device) for port in there if known.is_at(port, there)]
+    if not paths:
         raise _missing(address.path)
-    return path
+    return address.path if os.path.realpath(address.path) in paths else paths[0]
 
 
-def _open(address: Address, path: str) -> Port:
-    from serial import Serial, SerialException
+def _open(address: Address, path: str, known: Adapter | None) -> Port:
+    from serial import Serial
 
     try:
         _check(path)
-        return Port(Serial(path, address.baud, timeout=0, exclusive=True, xonxoff=False, rtscts=False), path)
-    except SerialException as error:
-        raise _refusal(path, error.errno or errno.EBUSY, str(error)) from error
-    except OSError as error:
-        raise _refusal(path, error.errno or 0, error.strerror or str(error)) from error
+        serial = Serial(path, address.baud, timeout=0, exclusive=True, xonxoff=False, rtscts=False)
+        return Port(serial, path, adapter_of(path, known))
+    except (OSError, termios.error) as error:
+        number, said = error.args if len(error.args) == 2 else (0, error)
+        raise _refusal(path, int(number), str(said)) from error
     except ValueError as error:
         raise LabError(f"{path} does not take {address.baud} baud: {error}", do="choose a rate that the adapter has") from error
 
@@ -140,8 +173,12 @@ def _check(path: str) -> None:
 
 
 def holders(path: str, proc: Path = Path("/proc")) -> Iterator[tuple[int, str]]:
-    """Processes that have the port open, ours apart, with their command: pid and words. Of those that we may look at."""
-    device = os.stat(path).st_rdev
+    """Processes that have the port open, ours apart, with their command: pid and words. Of those that we may look at; none
+    of a port that is gone."""
+    try:
+        device = os.stat(path).st_rdev
+    except OSError:
+        return
     for folder in proc.iterdir():
         if folder.name.isdecimal() and int(folder.name) != os.getpid():
             with contextlib.suppress(OSError):
@@ -175,11 +212,7 @@ def _refusal(path: str, number: int, said: str) -> LabError:
     if number in (errno.EBUSY, errno.EAGAIN):
         return _in_use(path, list(holders(path)))
     if number in (errno.EACCES, errno.EPERM):
-        group = _group(path)
-        return LinkRefused(
-            f"{path} may not be opened by user {os.geteuid()}: it is for the group {group}",
-            do=f"sudo usermod -aG {group} $USER, then log in again",
-        )
+        return _forbidden(path)
     return LabError(f"{path} cannot be opened: {said}")
 
 
@@ -188,15 +221,24 @@ def _missing(path: str) -> LabError:
     return LabError(f"there is no port {path}", expected=f"its adapter, plugged in; there now: {there}", do="look at the cable")
 
 
-def _group(path: str) -> str:
+def _forbidden(path: str) -> LabError:
+    """Who may open it, and how one comes to be among them; a group's members, if that is what they are."""
     try:
-        number = os.stat(path).st_gid
+        found = os.stat(path)
     except OSError:
-        return "that it had"  # it is gone meanwhile
+        return _missing(path)
+    what = f"{path} may not be opened by user {os.geteuid()}"
     try:
-        return grp.getgrgid(number).gr_name
+        group = grp.getgrgid(found.st_gid).gr_name
     except KeyError:
-        return str(number)
+        group = str(found.st_gid)
+    if found.st_mode & stat.S_IWGRP and found.st_gid != 0:
+        return LinkRefused(f"{what}: it is for the group {group}", do=f"sudo usermod -aG {group} $USER, then log in again")
+    rule = f'KERNEL=="{os.path.basename(os.path.realpath(path))}", GROUP="dialout", MODE="0660"'
+    return LinkRefused(
+        f"{what}: it has mode {stat.S_IMODE(found.st_mode):04o}, owner {found.st_uid} and group {group}",
+        do=f"let udev give it to a group that you are in, by a rule such as {rule}",
+    )
 
 
 def ports(folder: Path = Path("/dev/serial/by-id")) -> list[str]:
@@ -206,44 +248,15 @@ def ports(folder: Path = Path("/dev/serial/by-id")) -> list[str]:
     return []
 
 
-def usb_of(path: str) -> str:
-    """What an adapter is, whatever its name is today: vendor, product and serial number, and its socket where there are others of the
-    same or it has no number; "" for what is no USB adapter."""
+def adapter_of(path: str, known: Adapter | None = None) -> Adapter | None:
+    """The USB adapter that has this name today; None for what is none. One of which another of the same was ever seen, as is `known`,
+    stays known so."""
     there = _comports()
-    return next((_usb(port, there) for port in there if port.device == os.path.realpath(path)), "")
-
-
-def plugged_of(path: str) -> str:
-    """The same, always with its socket: by that it is known should another one with its number be plugged in."""
-    return next((_usb(port) for port in _comports() if port.device == os.path.realpath(path)), "")
-
-
-def returned(usb: str) -> str | None:
-    """The name under which that adapter is there now."""
-    return _returned(usb, _comports())
-
-
-def _returned(usb: str, there: list[Any]) -> str | None:
-    return next((str(port.device) for port in there if _is(port, usb, there)), None)
-
-
-def _is_at(path: str, usb: str, there: list[Any]) -> bool:
-    return any(port.device == os.path.realpath(path) and _is(port, usb, there) for port in there)
-
-
-def _is(port: Any, usb: str, there: list[Any]) -> bool:
-    """Whether it is that adapter: by its number, or by its socket where the number tells it from no other."""
-    what, _, _ = usb.partition(_AT)
-    return usb in (_usb(port), _usb(port, there)) or (bool(what) and what == _usb(port, there))
-
-
-def _usb(port: Any, there: list[Any] | None = None) -> str:
-    """With its socket, or only where it needs one to be told from all that are `there`: many makers give each adapter the same number."""
-    if port.vid is None:
-        return ""
-    what = _what(port)
-    alone = there is not None and port.serial_number and sum(_what(each) == what for each in there) < 2
-    return what if alone else f"{what}{_AT}{port.location}"
+    port = next((port for port in there if port.device == os.path.realpath(path) and port.vid is not None), None)
+    if port is None:
+        return None
+    alone = bool(port.serial_number) and sum(_what(each) == _what(port) for each in there) < 2
+    return Adapter(_what(port), str(port.location), alone and (known is None or known.alone))
 
 
 def _what(port: Any) -> str:

@@ -16,7 +16,7 @@ from runner.ondevice.line import STOP
 from runner.target.credentials import Secret
 from runner.target.serial import bootstrap
 from runner.target.serial.login import Login
-from runner.target.serial.port import BAUDS, Address, Port, open_port
+from runner.target.serial.port import BAUDS, Adapter, Address, Port, open_port
 from runner.target.serial.shell import Console
 from runner.target.serial.talk import Talk
 from runner.target.transports.base import LinkLost, LinkRefused
@@ -44,13 +44,14 @@ class Reach:
         """
         self._name, self._find, self._user, self._password = name, find, user or "root", password
         self._say, self._log, self._lasting = say, log, lasting
-        self._usb = ""
+        self._adapter: Adapter | None = None
+        self._text_at = 0  # baud, at which a login succeeded
 
     async def __call__(self) -> Talk:
         """Raises LinkRefused for what waiting does not mend, LabError for all else. The port is free again then."""
         address = self._find()
-        port = open_port(address, self._usb)
-        self._usb = port.plugged or self._usb
+        port = open_port(address, self._adapter)
+        self._adapter = port.adapter or self._adapter
         if port.path != address.path:
             self._say(f"the adapter of {self._name} is back under another name: {port.path}, it was {address.path}")
         console = Console(port.fd, self._log, self._password)
@@ -60,7 +61,8 @@ class Reach:
             try:
                 await console.log_in(login)
             except LinkRefused as error:
-                raise await self._another_rate(console, port, address) if login.foreign else error from None
+                raise await self._no_text(console, port, address) if login.foreign else error from None
+            self._text_at = address.baud
 
             def talk(conversation: Conversation) -> Talk:
                 return Talk(port.fd, conversation, self._log, port.close)
@@ -87,9 +89,12 @@ class Reach:
                 return True
         return False
 
-    async def _another_rate(self, console: Console, port: Port, address: Address) -> LabError:
-        """What to say of bytes that are no text: the rate at which they are one, if a usual one is."""
+    async def _no_text(self, console: Console, port: Port, address: Address) -> LabError:
+        """What to say of bytes that are no text: the rate at which they are one, if a usual one is. Where there was a login before at this
+        rate, none is tried: each wants a key, and that may stop a boot."""
         ours = address.baud
+        if self._text_at == ours:
+            return LinkLost(f"what {self._name} says at {ours} baud is no text, and was: a loader at another rate, or a disturbed line")
         for baud in (*(each for each in BAUDS if each != ours), ours):
             port.set_baud(baud)
             if await self._is_text(console):

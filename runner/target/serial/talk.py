@@ -15,14 +15,16 @@ import time
 from collections.abc import Callable, Sequence
 
 from runner.errors import LabError
-from runner.ondevice.channels import CLOSE, END, ERR, EXITED, IN, OUT, REFUSED, STARTED, STREAMS, Conversation, Message
+from runner.ondevice.channels import CLOSE, END, ERR, EXITED, IN, OUT, REFUSED, STARTED, Conversation, Message
+from runner.target.serial.port import unsent
 from runner.target.transports.base import READ_BYTES, STALLED_S, LinkLost, NoSuchCommand, words
 
 START_LIMIT_S = 30.0
 AHEAD_BYTES = 16384  # written and not yet taken by the line, until a writer waits
 MAX_OPEN_BYTES = 60_000  # of an argument list
 MAX_CHANNELS = 0xFFFF
-GOODBYE_LIMIT_S = 1.0
+GOODBYE_LIMIT_S = 5.0  # 4096 bytes, which a port may hold before it, take 4.3 s at 9600 baud
+LOOK_S = 0.02  # at whether the port has sent all
 
 
 class Talk:
@@ -38,7 +40,7 @@ class Talk:
         self._last = 0
         self._pending = b""
         self._timer: asyncio.TimerHandle | None = None
-        self._turning = False
+        self._turning = self._leaving = False
         self._over = asyncio.Event()
         self._loop.add_reader(fd, self._readable)
         self.turn()
@@ -53,7 +55,7 @@ class Talk:
         if len(asked) > MAX_OPEN_BYTES:
             raise LabError(f"{argv[0]} has {len(asked)} bytes of arguments", expected=f"at most {MAX_OPEN_BYTES} over a serial line")
         number = self._next()
-        channel = self._channels[number] = NearChannel(self, number, argv[0])
+        channel = self._channels[number] = NearChannel(self, number, argv[0], errors)
         self.conversation.channels.open(number, asked)
         self.turn()
         try:
@@ -67,10 +69,11 @@ class Talk:
         return channel
 
     async def close(self, why: str) -> None:
-        """Says goodbye, so that the login shell is there again at once, and lets go of the descriptor's events, also when it is
-        cancelled. Raises nothing else."""
+        """Says goodbye, so that the login shell is there again at once, and lets go of the descriptor's events once it is sent, or after
+        GOODBYE_LIMIT_S; also when it is cancelled. Raises nothing else."""
         try:
             if not self.lost:
+                self._leaving = True
                 self.conversation.reliable.bye(why)
                 self.turn()
                 with contextlib.suppress(asyncio.TimeoutError):
@@ -95,7 +98,10 @@ class Talk:
         if written:  # then there may be room for more
             self._wake()
         if self.lost and not self._pending:
-            self._end()
+            if self._leaving and unsent(self._fd):
+                self._timer = self._loop.call_later(LOOK_S, self.turn)
+            else:
+                self._end()
 
     def _write(self) -> bool:
         """Whether anything was."""
@@ -183,12 +189,12 @@ class Talk:
 class NearChannel:
     """One command: its input, its output, its errors, its end."""
 
-    def __init__(self, talk: Talk, number: int, name: str) -> None:
+    def __init__(self, talk: Talk, number: int, name: str, errors: bool) -> None:
         self.changed = asyncio.Event()
         self.started, self.refused = False, ""
         self.exit_status: int | None = None
         self._talk, self._number, self._name = talk, number, name
-        self._heard = {OUT: bytearray(), ERR: bytearray()}
+        self._heard = {stream: bytearray() for stream in ((OUT, ERR) if errors else (OUT,))}  # what else comes is read by nobody
         self._ends: set[int] = set()
         self._closed = False
 
@@ -266,7 +272,7 @@ class NearChannel:
     def heard(self, message: Message) -> None:
         if message.kind == STARTED:
             self.started = True
-        elif message.kind in STREAMS and message.kind != IN:
+        elif message.kind in self._heard:
             self._heard[message.kind] += message.payload
         elif message.kind == END:
             self._ends.add(message.stream)

@@ -1,6 +1,6 @@
 """A transport to a device that exists only in memory: for tests, ours and yours.
 
-It knows the commands that the conformance suite speaks (`cat`, `printf`, `sleep`, `true`, `sh -c "exit N"`), and any
+It knows the commands that the conformance suite speaks (`cat`, also of /dev/zero, `printf`, `sleep`, `true`, `sh -c "exit N"`), and any
 others that it is given: `FakeTransport({"name": coroutine})`, where the coroutine gets the arguments, a
 reader and a writer. `broken` makes the link fail from then on.
 """
@@ -39,6 +39,8 @@ Command = Callable[[Sequence[str], Pipe, Pipe], Awaitable[int]]
 
 
 async def _cat(argv: Sequence[str], stdin: Pipe, stdout: Pipe) -> int:
+    while argv[1:] == ["/dev/zero"]:
+        await stdout.write(bytes(4096))
     while data := await stdin.read():
         await stdout.write(data)
     return 0

@@ -103,7 +103,17 @@ async def _end(process: Process) -> None:
     if process.returncode is None:
         with contextlib.suppress(ProcessLookupError):
             process.kill()
-        await asyncio.wait([asyncio.ensure_future(process.wait())], timeout=5)
+        rests = [_rest(pipe) for pipe in (process.stdout, process.stderr) if pipe]
+        with contextlib.suppress(asyncio.TimeoutError):
+            async with asyncio.timeout(5):
+                await asyncio.gather(process.wait(), *rests)
+
+
+async def _rest(pipe: asyncio.StreamReader) -> None:
+    """What it said and nobody read: before that is taken, asyncio does not know it to have ended."""
+    with contextlib.suppress(RuntimeError):  # somebody else reads it
+        while await pipe.read(READ_BYTES):
+            pass
 
 
 async def _spawn(argv: Sequence[str], stderr: int) -> Process:

@@ -81,7 +81,7 @@ class SerialTransport:
         return Completed(channel.exit_status, said, complained)
 
     async def stream(self, argv: Sequence[str]) -> Stream:
-        return SerialStream(await self._open().open(argv, errors=False))
+        return SerialStream(await self._open().open(argv, errors=False), self.rate)
 
     async def close(self) -> None:
         talk, self._talk = self._talk, None
@@ -95,8 +95,8 @@ class SerialTransport:
 
 
 class SerialStream:
-    def __init__(self, channel: NearChannel) -> None:
-        self._channel = channel
+    def __init__(self, channel: NearChannel, rate: Rate | None = None) -> None:
+        self._channel, self.rate = channel, rate
 
     async def read(self) -> bytes:
         return await self._channel.read()

@@ -290,6 +290,30 @@ def test_text_of_another_baud_rate_is_recognised() -> None:
     assert log_in(broken).done
 
 
+@pytest.mark.parametrize("countdown", [b"Hit any key to stop autoboot:  3 ", b""], ids=["that counts down", "that is silent"])
+def test_a_boot_that_begins_with_no_text_is_not_typed_into(countdown: bytes) -> None:
+    """A first loader at a rate of its own, or the noise of a UART without power, and then one at ours: not a key before the kernel."""
+    console, noise = Console("boot"), bytes(range(0x80, 0xA0))
+    console._answer = (lambda line, answer=console._answer: b"" if console.at == "boot" else answer(line))  # type: ignore[method-assign]
+    typed_at: list[str] = []
+
+    def boot(now_ns: int) -> bytes:
+        at = now_ns // (S // 20)
+        if at == 130:
+            console.at = "shell"
+            return b"\r\n[    0.000000] Linux version 6.1\r\n[    2.1] Run /sbin/init\r\n# "
+        return {10: noise, 25: noise, 45: b"\r\nU-Boot 2024.01\r\n" + countdown}.get(at, b"")
+
+    def type_(keys: bytes, original: Callable[[bytes], bytes] = console.type) -> bytes:
+        typed_at.append(console.at)
+        return original(keys)
+
+    console.chatter = boot
+    console.type = type_  # type: ignore[method-assign]
+    assert log_in(console).done
+    assert "boot" not in typed_at
+
+
 def test_packets_of_a_conversation_that_nobody_is_in_are_stopped_and_not_taken_for_another_rate() -> None:
     """A coordinator was killed, and the device's end still asks for it: it is told to stop, and the shell is reached."""
     console = Console("line")
@@ -312,12 +336,14 @@ def test_what_a_port_still_held_at_its_old_rate_is_not_held_against_the_device()
 
 @pytest.mark.parametrize("says", [b"", b"U-Boot> "], ids=["mute", "a boot loader's prompt"])
 def test_nobody_there_is_an_error_within_its_limit(says: bytes) -> None:
-    """A dead wire, and what answers everything with the same prompt: the last words are in the sentence."""
+    """A dead wire, and what answers everything with the same prompt: the last words are in the sentence; what to look at of
+    a silence, which another baud rate may be, too."""
     console = Console("shell")
     console.type = lambda keys: says  # type: ignore[method-assign]
     login = log_in(console)
     assert isinstance(login.error, LabError) and "no shell answered" in str(login.error)
     assert (says.decode() or "(nothing)").strip() in str(login.error)
+    assert ("RX and TX are swapped" in str(login.error) and "baud rate" in str(login.error)) == (not says)
 
 
 def test_an_echo_alone_is_no_shell() -> None:

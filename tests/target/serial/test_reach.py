@@ -133,7 +133,8 @@ def test_a_transfer_that_broke_off_goes_on_where_it_was(tmp_path: Path, home: di
 @pytest.mark.real
 def test_a_device_that_reboots_is_reached_again(tmp_path: Path, home: dict[str, str]) -> None:
     """Through what a boot prints, close and open lead to a new conversation."""
-    boot = "print('U-Boot 2024.01\\n' + 200 * '[    0.1] many words of a kernel\\n')\n" + GETTY
+    words = "print('U-Boot 2024.01')\nfor _ in range(30):\n print('[    0.1] many words of a kernel', flush=True)\n time.sleep(0.1)\n"
+    boot = "import time\n" + words + GETTY  # for so long that the port is open again before they end
 
     async def story() -> None:
         line.reboot()
@@ -307,6 +308,27 @@ def test_a_line_that_was_only_disturbed_is_not_said_to_have_another_rate(
             opened(transport(line, tmp_path, password="correct-horse"))
 
 
+@pytest.mark.real
+def test_no_text_where_there_was_some_is_a_lost_line_and_no_rate_is_tried(
+    tmp_path: Path, home: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A boot's first loader at a rate of its own, or noise: whoever asks again gets through, and no key was typed at nine rates."""
+    with LineSimulator(["sh", "-i"], environment=home) as line:
+        way = transport(line, tmp_path)
+
+        async def story() -> None:
+            await way.close()
+            line.become(Noise(changes={value: bytes((0x80 | value,)) for value in range(0x20, 0x7F)}))
+            with pytest.raises(LinkLost, match="says at 115200 baud is no text, and was"):
+                await way.open()
+            line.become(Noise())
+            await way.open()
+            assert (await way.run(["printf", "back"])).stdout == b"back"
+
+        monkeypatch.setattr(port.Port, "set_baud", None)
+        opened(way, story)
+
+
 # ---- the port -----------------------------------------------------------------------------------------------------------
 
 
@@ -379,6 +401,21 @@ def test_silence_is_not_the_end_of_a_port() -> None:
         opened_port.close()
 
 
+@pytest.mark.parametrize("left", [3, 0])
+def test_a_port_is_closed_without_waiting_for_what_was_not_sent(monkeypatch: pytest.MonkeyPatch, left: int) -> None:
+    """The kernel would wait for it, half a minute on a line that takes nothing, and the event loop with it: it is dropped first. What was
+    sent is not, though nobody may have read it yet behind an emulator's tty."""
+    calls: list[int] = []
+    with LineSimulator(["cat"]) as line:
+        opened_port = open_port(Address(line.path))
+        monkeypatch.setattr(termios, "tcflush", lambda fd, queue: calls.append(queue))
+        monkeypatch.setattr(port, "unsent", lambda fd: left)
+        opened_port._serial.close = lambda: calls.append(-1)  # type: ignore[method-assign]
+        opened_port.close()
+        os.close(opened_port.fd)
+    assert calls == ([termios.TCOFLUSH, -1] if left else [-1])
+
+
 def test_a_port_that_is_open_here_is_not_opened_twice() -> None:
     """Two runs of one process do not talk into each other's line."""
     with LineSimulator(["cat"]) as line:
@@ -401,23 +438,60 @@ def test_a_port_that_is_not_there_is_said_with_those_that_are(tmp_path: Path, mo
         open_port(Address(str(tmp_path / "file")))
 
 
-def test_a_port_that_we_may_not_open_names_its_group() -> None:
-    """What is asked of the system, and what to type."""
+@pytest.mark.parametrize("call", ["tcgetattr", "tcsetattr", "tcflush", "our own"])
+def test_a_port_that_goes_while_it_is_opened_is_trouble_of_the_lab(monkeypatch: pytest.MonkeyPatch, call: str) -> None:
+    """An adapter that goes again right after it came back: no refusal, and no error of ours; nothing stays open."""
+
+    def gone(*given: object) -> None:
+        raise termios.error(5, "Input/output error")
+
+    with LineSimulator(["cat"]) as line, monkeypatch.context() as patched:
+        before = len(os.listdir("/proc/self/fd"))
+        patched.setattr(*((port.Port, "_tell_silence_from_the_end") if call == "our own" else (termios, call)), gone)
+        with pytest.raises(LabError, match=r"cannot be opened: .*Input/output error") as error:
+            open_port(Address(line.path))
+        assert not isinstance(error.value, LinkRefused)
+        patched.undo()
+        assert len(os.listdir("/proc/self/fd")) == before
+        open_port(Address(line.path)).close()
+
+
+def test_a_port_that_goes_while_its_rate_is_changed_is_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the system's words; and of a port that is gone there are no holders to be named."""
+
+    def gone(*given: object) -> None:
+        raise termios.error(5, "Input/output error")
+
+    with LineSimulator(["cat"]) as line:
+        opened_port = open_port(Address(line.path))
+        with monkeypatch.context() as patched:
+            patched.setattr(termios, "tcsetattr", gone)
+            with pytest.raises(LinkLost, match="does not take 9600 baud: Input/output error"):
+                opened_port.set_baud(9600)
+        opened_port.close()
+    assert list(holders("/dev/ttyUSB-gone")) == []
+
+
+@pytest.mark.parametrize(("mode", "gid"), [(0o660, 1), (0o600, 1), (0o660, 0)], ids=["a group's", "its owner's", "of root's group"])
+def test_a_port_that_we_may_not_open_says_who_may(mode: int, gid: int) -> None:
+    """A group that one can join, and what to type; where there is none its mode, and how udev changes that."""
     if os.geteuid() != 0:
         pytest.skip("needs root, to be somebody else")
     with LineSimulator(["cat"]) as line:
-        os.chmod(line.path, 0o660)
+        os.chown(line.path, 0, gid)
+        os.chmod(line.path, mode)
         code = (
             "import os, sys, serial, serial.tools.list_ports\n"
             "from runner.target.serial.port import Address, open_port\n"
             "os.setgroups([]); os.setgid(int(sys.argv[2])); os.setuid(int(sys.argv[1]))\n"
             "open_port(Address(sys.argv[3]))"
         )
-        nobody, group = pwd.getpwnam("nobody"), grp.getgrgid(os.stat(line.path).st_gid).gr_name
+        nobody, group = pwd.getpwnam("nobody"), grp.getgrgid(gid).gr_name
         words = [sys.executable, "-c", code, str(nobody.pw_uid), str(nobody.pw_gid), line.path]
         done = subprocess.run(words, capture_output=True, text=True, check=False, cwd=Path.cwd())
-    assert "may not be opened by user" in done.stderr and f"it is for the group {group}" in done.stderr
-    assert f"usermod -aG {group}" in done.stderr
+    assert "may not be opened by user" in done.stderr
+    assert (f"it is for the group {group}" in done.stderr) == (f"usermod -aG {group}" in done.stderr) == ((mode, gid) == (0o660, 1))
+    assert (f"mode 0{mode:o}, owner 0 and group {group}" in done.stderr) == ("let udev" in done.stderr) == ((mode, gid) != (0o660, 1))
 
 
 @pytest.mark.real
@@ -462,15 +536,15 @@ def test_an_adapter_that_returns_under_another_name_is_found(monkeypatch: pytest
     with LineSimulator(["cat"]) as line:
         monkeypatch.setattr(port, "_comports", lambda: [Adapter("/dev/ttyUSB1", "B2"), Adapter(line.path, "A1")])
         first = open_port(Address(line.path))
-        assert first.usb == "0403:6001 A1"
+        assert first.adapter == port.Adapter("0403:6001 A1", "1-1.2", alone=True)
         first.close()
-        again = open_port(Address("/dev/ttyUSB-gone"), first.usb)
+        again = open_port(Address("/dev/ttyUSB-gone"), first.adapter)
         assert again.path == line.path
         again.close()
         with pytest.raises(LabError, match="there is no port"):
-            open_port(Address("/dev/ttyUSB-gone"), "0403:6001 C3")
+            open_port(Address("/dev/ttyUSB-gone"), port.Adapter("0403:6001 C3", "1-1.2", alone=True))
         monkeypatch.setattr(port, "_comports", lambda: [Adapter(line.path, None)])
-        assert port.usb_of(line.path) == "0403:6001  at 1-1.2"
+        assert port.adapter_of(line.path) == port.Adapter("0403:6001 ", "1-1.2", alone=False)
 
 
 def test_another_adapter_under_the_known_name_is_not_opened(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -485,20 +559,20 @@ def test_another_adapter_under_the_known_name_is_not_opened(monkeypatch: pytest.
     def plugged(*adapters: Adapter) -> None:
         monkeypatch.setattr(port, "_comports", lambda: list(adapters))
 
-    def known_at(path: str) -> str:
-        opened_port = open_port(Address(path))
+    def known_at(path: str, known: port.Adapter | None = None) -> port.Adapter | None:
+        opened_port = open_port(Address(path), known)
         opened_port.close()
-        return opened_port.plugged
+        return opened_port.adapter
 
-    def leads_to(path: str, usb: str) -> str:
-        opened_port = open_port(Address(path), usb)
+    def leads_to(path: str, known: port.Adapter | None) -> str:
+        opened_port = open_port(Address(path), known)
         opened_port.close()
         return opened_port.path
 
     with LineSimulator(["cat"]) as one, LineSimulator(["cat"]) as two:
         plugged(Adapter(one.path, "A1", "1-1"), Adapter(two.path, "B2", "1-2"))
         known = known_at(one.path)
-        assert port.usb_of(one.path) == "10c4:ea60 A1"
+        assert known == port.Adapter("10c4:ea60 A1", "1-1", alone=True)
         plugged(Adapter(two.path, "A1", "1-1"), Adapter(one.path, "B2", "1-2"))
         assert leads_to(one.path, known) == two.path
         plugged(Adapter(one.path, "A1", "3-4"))
@@ -510,9 +584,16 @@ def test_another_adapter_under_the_known_name_is_not_opened(monkeypatch: pytest.
         plugged(Adapter(one.path, "0001", "1-1"))
         alone = known_at(one.path)
         plugged(Adapter(two.path, "0001", "1-1"), Adapter(one.path, "0001", "1-2"))
-        assert port.usb_of(one.path) == "10c4:ea60 0001 at 1-2"
         assert leads_to(one.path, alone) == two.path
         assert leads_to(one.path, known_at(one.path)) == one.path
+
+        ours = known_at(two.path)  # and the other one of the same number is there
+        plugged(Adapter(two.path, "0001", "1-1"))
+        ours = known_at(two.path, ours)
+        for name in (one.path, two.path):  # ours is gone, and the other one has a name of its own, or ours
+            plugged(Adapter(name, "0001", "1-2"))
+            with pytest.raises(LabError, match=f"there is no port {two.path}"):
+                open_port(Address(two.path), ours)
 
 
 def test_a_known_adapter_that_is_held_for_a_moment_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -533,7 +614,7 @@ def test_a_known_adapter_that_is_held_for_a_moment_is_tried_again(monkeypatch: p
         with pytest.raises(LinkRefused, match="is in use by") as refused:
             open_port(Address(line.path))
         with pytest.raises(LinkLost, match="is in use by") as lost:
-            open_port(Address(line.path), first.plugged)
+            open_port(Address(line.path), first.adapter)
         assert said(refused) == said(lost)
         first.close()
 
@@ -544,7 +625,7 @@ def test_a_known_adapter_that_is_held_for_a_moment_is_tried_again(monkeypatch: p
         with pytest.raises(LinkRefused, match="may not be opened by user") as refused:
             open_port(Address(line.path))
         with pytest.raises(LinkLost, match="may not be opened by user") as lost:
-            open_port(Address(line.path), first.plugged)
+            open_port(Address(line.path), first.adapter)
         assert said(refused) == said(lost)
 
 

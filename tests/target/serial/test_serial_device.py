@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import os
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from runner.cli.known_device import KnownDevice
 from runner.errors import AskError
+from runner.farm.lease import Leases
 from runner.lab.where import state_root
 from runner.model.device import DeviceLine, DeviceType
 from runner.target.drivers import Request, make_target
+from runner.target.line_simulator import LineSimulator
 from runner.target.rate import lacking, rate_of
 from runner.target.serial.console_log import KEPT_BYTES, ConsoleLog, console_folder, console_path
 from runner.target.target import Target
@@ -111,9 +115,64 @@ def test_what_was_heard_is_shown_by_device_console(runner: Callable[..., Any], l
     assert runner("device", "console", "wire", "--once").out == "board login: \n"
 
 
+@pytest.fixture
+def boards(make_lab: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """A lab with two emulated boards behind lines, one of them without a network; what their keepers answer."""
+    inventory = "devices:\n  uart: { type: qemu-serial-uart }\n  raspi: { type: qemu-raspi3b }\n"
+    monkeypatch.setenv("RUNNER_LAB", str(make_lab({"inventory.yaml": inventory})))
+    facts = {"on": True, "port": 0, "frozen": False, "lease_left_s": 9.0, "power_ons": 1, "accelerator": "tcg", "on_since": {"wall_s": 1.0}}
+
+    async def board_facts(self: KnownDevice) -> dict[str, Any]:
+        return facts
+
+    monkeypatch.setattr(KnownDevice, "board_facts", board_facts)
+    return facts
+
+
+def test_what_was_heard_over_an_emulated_boards_line_is_shown_by_device_console(runner: Callable[..., Any], boards: dict[str, Any]) -> None:
+    """It may be another line than the one on which QEMU writes what the kernel says, and has no packets in it."""
+    board = state_root() / "boards" / "uart"
+    board.mkdir(parents=True)
+    (board / "console.log").write_text("Linux version 6.1\n")
+    said = runner("--json", "device", "console", "uart", "--once")
+    assert (said.exit_code, said.json["error"]["do"]) == (3, "runner exec EDGE-002 --device uart --quick")
+    ConsoleLog(console_folder(state_root(), "uart"))(b"board login: ")
+    assert runner("device", "console", "uart", "--once").out == "board login: \n"
+
+
+def test_a_board_without_a_network_is_not_offered_ssh(runner: Callable[..., Any], boards: dict[str, Any]) -> None:
+    """Neither by its power, nor by a shell, nor for what is laid there beforehand; one that has it is."""
+    said = runner("device", "power", "raspi").out
+    assert "on, reached over its serial line alone" in said and "SSH" not in said
+    assert "SSH at 127.0.0.1" in runner("device", "power", "uart").out
+    said = runner("device", "shell", "raspi")
+    assert said.exit_code == 2 and "serial line" in said.err
+    said = runner("device", "provision", "raspi", "--over", "ssh")
+    assert said.exit_code == 2 and "raspi is not reached over ssh" in said.err
+
+
+@pytest.mark.real
+def test_one_command_goes_over_the_line(
+    runner: Callable[..., Any], make_lab: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Its output, its errors and its exit status, under the lease of the port: while somebody has that, he is named."""
+    environment = {"PATH": f"{Path(sys.executable).parent}:/usr/bin:/bin", "HOME": str(tmp_path), "PS1": "# "}
+    with LineSimulator(["sh", "-i"], environment=environment) as line:
+        inventory = f"devices:\n  wire: {{ type: wire, address: 'serial://{line.path}' }}\n"
+        monkeypatch.setenv("RUNNER_LAB", str(make_lab({"inventory.yaml": inventory, "devices/wire.yaml": TYPE})))
+        said = runner("device", "shell", "wire", "--", "sh", "-c", "echo out; echo 'two  words' >&2; exit 7")
+        assert (said.exit_code, said.out) == (7, "out\n") and said.err.endswith("two  words\n")
+        assert runner("device", "shell", "wire", "--", "sh", "-c", "kill -9 $$").exit_code == 128 + 9
+        leases, identity = Leases(state_root()), DeviceLine(type="wire", address=f"serial://{line.path}").identity("wire")
+        with leases.living("theirs"):
+            leases.attempt(identity, "theirs", {"user": "me", "host": "here", "pid": 7, "for": "EDGE-002 in ./runs"})
+            said = runner("device", "shell", "wire", "--", "true")
+        assert said.exit_code == 3 and "me@here (process 7) for EDGE-002" in said.err and "runner device console wire" in said.err
+
+
 @pytest.mark.parametrize("verb", ["shell", "trust"])
 def test_what_wants_a_network_says_so(runner: Callable[..., Any], lab: Path, verb: str) -> None:
-    """A serial line has no SSH server and no host key."""
+    """A serial line has no SSH server and no host key; its shell runs commands, and is not one to type into."""
     said = runner("device", verb, "wire")
     assert said.exit_code == 2
     assert "serial line" in said.err or "no `address` of a network" in said.err

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from runner.ondevice.channels import CLOSE, OPEN, REFUSED, STARTED, Conversation, Message
+from runner.ondevice.channels import CLOSE, ERR, OPEN, OUT, REFUSED, STARTED, Conversation, Message
 from runner.ondevice.line import STOP, ready_words
 from runner.ondevice.reliable import Reliable
 from runner.target.bundle import supervisor_zip
@@ -289,6 +289,27 @@ def test_a_command_that_is_refused_keeps_no_channel() -> None:
     paired(story)
 
 
+def test_errors_that_nobody_asked_for_are_kept_nowhere() -> None:
+    """A device that sends the errors of a stream, which has none, has sent them in vain."""
+
+    async def story(pair: Pair) -> None:
+        opening = asyncio.ensure_future(pair.talk.open(["cat"], errors=False))
+        (asked,) = await pair.heard(OPEN)
+        pair.other.channels.tell(asked.channel, STARTED)
+        pair.other.channels.write(asked.channel, ERR, bytes(30_000))
+        pair.other.channels.write(asked.channel, OUT, b"words")
+        pair.other.channels.end(asked.channel, ERR)
+        pair.say()
+        channel = await opening
+        assert await channel.read() == b"words"
+        while ERR not in channel._ends:
+            pair.say()
+            await asyncio.sleep(0.01)
+        assert sum(len(kept) for kept in channel._heard.values()) == 0
+
+    paired(story)
+
+
 def test_a_close_that_is_cancelled_lets_go_of_the_port_all_the_same() -> None:
     """While the line takes no goodbye."""
 
@@ -300,6 +321,21 @@ def test_a_close_that_is_cancelled_lets_go_of_the_port_all_the_same() -> None:
         with pytest.raises(asyncio.CancelledError):
             await closing
         assert pair.over == 1 and pair.talk.lost
+
+    paired(story)
+
+
+@pytest.mark.parametrize("sends", [True, False], ids=["is sent", "is never sent"])
+def test_a_port_is_let_go_of_once_the_goodbye_is_sent(monkeypatch: pytest.MonkeyPatch, sends: bool) -> None:
+    """What stands in the port's buffer is waited for on the event loop, and within a limit: letting go drops it."""
+    left = [3, 2, 1, 0, 0] if sends else []
+    monkeypatch.setattr("runner.target.serial.talk.unsent", lambda fd: left.pop(0) if sends else 1)
+    monkeypatch.setattr("runner.target.serial.talk.GOODBYE_LIMIT_S", 20 if sends else 0.2)
+
+    async def story(pair: Pair) -> None:
+        await pair.talk.close("it is over")
+        assert pair.over == 1 and pair.talk.lost == "we have ended: it is over"
+        assert len(left) == (1 if sends else 0)
 
     paired(story)
 
