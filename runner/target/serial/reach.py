@@ -22,6 +22,7 @@ from runner.target.serial.talk import Talk
 from runner.target.transports.base import LinkLost, LinkRefused
 
 LISTEN_S = 2.0  # at each baud rate, twice: together longer than a login sleeps
+CLEAR_LINE = b"\x15"  # Ctrl-U, for a terminal, a shell and a login alike
 TEXT_BYTES, FOREIGN_SHARE = 3, 0.1  # what a right rate must give, and may hold of what is no text
 
 
@@ -75,11 +76,11 @@ class Reach:
             console.close()
 
     async def _is_text(self, console: Console) -> bool:
-        """Whether Enter is answered by text. A prompt for a password, which our own noise may have led to, wants a second one; and one
+        """Whether Enter is answered by text; what was typed at another rate, and a shell would quote, is taken back first. A prompt for a password, which our own noise may have led to, wants a second one; and one
         round may be silent, for a login that was disturbed sleeps before it asks again."""
         heard = b""
         for _ in range(2):
-            await console.write(b"\r")
+            await console.write(CLEAR_LINE + b"\r")
             deadline = time.monotonic() + LISTEN_S
             while (left_s := deadline - time.monotonic()) > 0:
                 heard += await console.read(left_s)

@@ -199,6 +199,14 @@ def test_another_baud_rate_is_named(tmp_path: Path, home: dict[str, str]) -> Non
         assert error.value.complaints[0].do.endswith(f"serial://{line.path}?baud=57600")
 
 
+@pytest.mark.real
+def test_a_shell_that_quotes_what_it_was_told_at_another_rate_is_recognised_too(tmp_path: Path, home: dict[str, str]) -> None:
+    """Its first answer at the right rate would be about our noise, in our noise's bytes."""
+    with LineSimulator(["sh", "-i"], baud=115_200, environment=home) as line:
+        with pytest.raises(LinkRefused, match="board speaks 115200 baud, and not 9600"):
+            opened(transport(line, tmp_path, baud=9600))
+
+
 @pytest.mark.parametrize(
     ("rounds", "text"),
     [([b"\r\nboard login: "], True), ([b"", b"board login: "], True), ([b"", b""], False), ([b"\xf8\x80\x00\x80" * 4], False)],
