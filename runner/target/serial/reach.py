@@ -23,7 +23,7 @@ from runner.target.transports.base import LinkLost, LinkRefused
 
 LISTEN_S = 2.0  # at each baud rate, twice: together longer than a login sleeps
 CLEAR_LINE = b"\x15"  # Ctrl-U, for a terminal, a shell and a login alike
-TEXT_BYTES, FOREIGN_SHARE = 3, 0.1  # what a right rate must give, and may hold of what is no text
+TEXT_BYTES, FOREIGN_SHARE = 3, 0.1  # what a right rate must give of ASCII, and may hold of what is no text
 
 
 class Reach:
@@ -76,8 +76,11 @@ class Reach:
             console.close()
 
     async def _is_text(self, console: Console) -> bool:
-        """Whether Enter is answered by text; what was typed at another rate, and a shell would quote, is taken back first. A prompt for a password, which our own noise may have led to, wants a second one; and one
-        round may be silent, for a login that was disturbed sleeps before it asks again."""
+        """Whether Enter is answered by text; what was typed at another rate, and a shell would quote, is taken back first.
+
+        A prompt for a password, which our own noise may have led to, wants a second Enter; and one round may be silent, for a login that
+        was disturbed sleeps before it asks again.
+        """
         heard = b""
         for _ in range(2):
             await console.write(CLEAR_LINE + b"\r")
@@ -86,7 +89,7 @@ class Reach:
                 heard += await console.read(left_s)
             if Login.foreign_share(heard) > FOREIGN_SHARE:
                 return False
-            if len(heard) >= TEXT_BYTES:
+            if sum(0x20 <= byte < 0x7F or byte in b"\r\n" for byte in heard) >= TEXT_BYTES:
                 return True
         return False
 

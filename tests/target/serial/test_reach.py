@@ -202,9 +202,9 @@ def test_another_baud_rate_is_named(tmp_path: Path, home: dict[str, str]) -> Non
 @pytest.mark.real
 def test_a_shell_that_quotes_what_it_was_told_at_another_rate_is_recognised_too(tmp_path: Path, home: dict[str, str]) -> None:
     """Its first answer at the right rate would be about our noise, in our noise's bytes."""
-    with LineSimulator(["sh", "-i"], baud=115_200, environment=home) as line:
-        with pytest.raises(LinkRefused, match="board speaks 115200 baud, and not 9600"):
-            opened(transport(line, tmp_path, baud=9600))
+    said = pytest.raises(LinkRefused, match="board speaks 115200 baud, and not 9600")
+    with LineSimulator(["sh", "-i"], baud=115_200, environment=home) as line, said:
+        opened(transport(line, tmp_path, baud=9600))
 
 
 @pytest.mark.parametrize(
