@@ -102,7 +102,7 @@ async def carry_out(output: Output, lab: Lab, plan: Plan, story: Callable[[Progr
             return
         if asked_s:
             progress.tell("stopped at once: what was not unwound yet is unwound by the next run on this device")
-            progress.tell(f"next: runner run resume {progress.run or 'RUN'}")
+            progress.tell(f"next: {_resume(progress.run or 'RUN')}")
             os._exit(130)
         asked_s = loop.time()
         progress.tell("interrupted: " + ("unwinding in order; once more stops at once" if progress.run else "nothing had begun"))
@@ -127,12 +127,16 @@ async def carry_out(output: Output, lab: Lab, plan: Plan, story: Callable[[Progr
     lines += [f"  {finding.severity}: {finding.title}: {_first(finding)}" for finding in conclusion.findings]
     lines.append(lab.shown(conclusion.folder.final_report).removeprefix("./"))
     if not conclusion.evidence.over:
-        lines.append(f"next: runner run resume {progress.run}")
+        lines.append(f"next: {_resume(progress.run)}")
     elif plan.type.loss == "process_crash":
         lines.append("next: runner doctor   (what a real power cut needs)")
     announce(conclusion, os.environ, output.say)
     progress.keep("\n".join(lines))
     return output.result(value, "\n".join(lines), code)
+
+
+def _resume(run: str) -> str:
+    return f"runner run resume {run}   (first of all on this device: any other run there ends this one, as blocked)"
 
 
 def _first(finding: Finding) -> str:

@@ -117,10 +117,9 @@ def faults_of(
         reader.complain(each.found, expected, where, each.do)
     for name, profile in profiles:
         if profile.cutting and profile.cutting.fault != "steady":
-            more = profile.links or profile.scarcities or profile.heat
-            found = f"{name} cuts the power" if more else f"{name} does nothing to the data link"
+            found = f"{name} cuts the power, or damages what it left, and no pipeline runs here that could go on"
             where = reader.profile_source(name).where(("faults",))
-            reader.complain(found, "a profile with bandwidth, offline or jamming alone", where, "runner profile list")
+            reader.complain(found, "a profile of the link, of heat, or of what a device has too little of", where, "runner profile list")
     if sum(map(bool, (composed.links, composed.scarcities, composed.heat))) > 1:
         reader.complain(f"{', '.join(names)}: of link, device and heat more than one", "one kind of fault at a time", "profile try")
     reader.finish()

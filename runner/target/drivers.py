@@ -83,7 +83,8 @@ def known_type(reader: Reader, name: str, where: str) -> DeviceType | None:
     for kind, key, driver in (("power", "power", found.power), ("transports", "transport", found.transport)) if found else ():
         if driver not in known(kind):
             wrong = f"no {key} driver is called {driver!r}{nearest(driver, known(kind))}"
-            reader.complain(wrong, one_of(known(kind)), reader.device_source(name).where((key,)), "take one of these")
+            do = f"{where} names that type: take another one, or add such a driver (CONTRIBUTING.md)"
+            reader.complain(wrong, one_of(known(kind)), reader.device_source(name).where((key,)), do)
     return found
 
 

@@ -30,7 +30,6 @@ LIMIT_S = 60.0
 OLDEST_PYTHON = (3, 9)  # what `ondevice/` is written for
 NEEDED_BYTES = 64 << 20  # the supervisor, a pipeline's wheels unpacked and compiled, and journals
 MAX_ANSWER_BYTES = 4096
-BUSY = "look whether it, or this machine, is busy; what an emulated board prints: runner device console NAME"
 MAX_GREETING_LINES = 200  # what a login shell may print before the answer
 LOOK = """
 import json, os, sys
@@ -128,6 +127,11 @@ class Begun:
         await self._stream.close()
 
 
+def busy(name: str) -> str:
+    """What to do about a device that does not answer."""
+    return f"look whether it, or this machine, is busy; what it prints, if anybody hears it: runner device console {name}"
+
+
 async def _first_answer(stream: Stream, who: str) -> tuple[bytes, bytes]:
     """The first line that LOOK could have printed, and what came behind it; b"" when it ends, or says much, without one."""
     rest, lines = b"", 0
@@ -141,7 +145,7 @@ async def _first_answer(stream: Stream, who: str) -> tuple[bytes, bytes]:
                     if _answer(line) is not None:
                         return line, rest
     except asyncio.TimeoutError:
-        raise LinkLost(f"no answer from {who}, within {LIMIT_S:g} s", do=BUSY) from None
+        raise LinkLost(f"no answer from {who}, within {LIMIT_S:g} s", do=busy(who)) from None
     return b"", b""
 
 

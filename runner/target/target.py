@@ -26,7 +26,7 @@ from runner.target.bundle import sha256, supervisor_zip
 from runner.target.growing import GrowingFile
 from runner.target.holding import Alone, Holding
 from runner.target.power.base import Power
-from runner.target.preflight import BUSY, look_and_join
+from runner.target.preflight import busy, look_and_join
 from runner.target.rate import duration_s, duration_words, rate_of, size_words
 from runner.target.session import NotOurs, RemoteError, Session
 from runner.target.transports.base import LinkLost, LinkRefused, Transport, words
@@ -201,7 +201,7 @@ class Target:
                 raise
             except LabError as error:
                 if self.clock.boottime_ns() > deadline:
-                    raise LinkLost(f"{self.name} did not answer within {limit_s:g} s: {error}", do=BUSY) from error
+                    raise LinkLost(f"{self.name} did not answer within {limit_s:g} s: {error}", do=busy(self.name)) from error
             await self.clock.sleep(RETRY_INTERVAL_S)
 
 

@@ -22,7 +22,7 @@ Runner = Callable[..., Any]
     ("words", "said"),
     [
         (("gprs", "nope"), "no profile is called 'nope'"),
-        (("power-cuts",), "profiles/power-cuts.yaml:4: power-cuts does nothing to the data link"),
+        (("power-cuts",), "profiles/power-cuts.yaml:4: power-cuts cuts the power, or damages what it left"),
         (("edge-003-away",), "profiles/edge-003-away.yaml:7: the scenario has no stage 'enrich'"),
         (("gprs", "narrow-64k"), "profiles/narrow-64k.yaml:6: bandwidth wants 'ingress data0', and so does bandwidth of gprs"),
         (("gprs", "--device", "local"), "bandwidth acts on a data link, and the device has none"),
