@@ -26,8 +26,7 @@ class Tried(Protocol):
     """One profile, as a page shows it: its rows, or why there are none."""
 
     @property
-    def label(self) -> str:
-        """Its name, and whatever else a reader must know before the figures, in Markdown."""
+    def name(self) -> str: ...
 
     @property
     def why(self) -> str:
@@ -93,7 +92,7 @@ def _lines(results: Sequence[Tried], about: Mapping[str, Any], whole: str, outsi
     yield "|---|---|---|---|---|---|---|"
     for each in tried:
         for place, row in enumerate(each.rows or [NOTHING]):
-            head, took = (each.label, f"{each.seconds:.0f}") if place == 0 else ("", "")
+            head, took = (f"`{each.name}`", f"{each.seconds:.0f}") if place == 0 else ("", "")
             yield line(head, row["what"], row["asked"], row["measured"], row["tolerance"], "yes" if row["within"] else "**no**", took)
     yield ""
     yield from outside
@@ -101,7 +100,7 @@ def _lines(results: Sequence[Tried], about: Mapping[str, Any], whole: str, outsi
     if skipped := [each for each in results if each.why]:
         yield "Not tried here:"
         yield ""
-        yield from (f"- {each.label}: {cell(each.why)}" for each in skipped)
+        yield from (f"- `{each.name}`: {cell(each.why)}" for each in skipped)
 
 
 def line(*cells: object) -> str:

@@ -29,7 +29,6 @@ class Kept:
     attempts: int = 0
     trouble: str = ""
     why: str = ""
-    device: str = ""  # where it was tried, if not where all the others were
 
     def as_json(self) -> Row:
         return asdict(self)
@@ -37,10 +36,6 @@ class Kept:
     @classmethod
     def from_json(cls, value: Row) -> Self:
         return cls(**value)
-
-    @property
-    def label(self) -> str:
-        return f"`{self.name}`" + (f" on `{self.device}`" if self.device else "")
 
     @property
     def rows(self) -> list[Row]:
@@ -58,9 +53,9 @@ class Kept:
         return said if self.reverted else f"{said}; NOT AS IT WAS AFTERWARDS: {', '.join(left) or 'nobody looked'}"
 
 
-def kept_of(name: str, title: str, answer: Mapping[str, Any], seconds: float, attempts: int, device: str = "") -> Kept:
+def kept_of(name: str, title: str, answer: Mapping[str, Any], seconds: float, attempts: int) -> Kept:
     """What the command's answer says. One that is refused was not tried; one that was stopped has its reason."""
-    found = Kept(name, title, seconds=round(seconds, 1), attempts=attempts, device=device)
+    found = Kept(name, title, seconds=round(seconds, 1), attempts=attempts)
     if "error" in answer:
         said = str(answer["error"]["found"])
         refused = answer["exit_code"] == REFUSED

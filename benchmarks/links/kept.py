@@ -38,10 +38,6 @@ class Kept:
         return cls(**value)
 
     @property
-    def label(self) -> str:
-        return f"`{self.name}`"
-
-    @property
     def rows(self) -> list[Row]:
         """Asked and measured, as the product judges it today."""
         return reached.compare(self.links, self.before, self.during) if self.during else self.came_and_went
