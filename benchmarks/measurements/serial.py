@@ -29,7 +29,7 @@ def cases(bench: Bench) -> Iterator[Case]:
             bench.peers.need(*needs)
             with tempfile.TemporaryDirectory(dir=bench.scratch) as folder:
                 argv = [sys.executable, str(CONTENDERS / "over_a_line.py"), way, payload, str(size), str(flips), str(Path(folder))]
-                return told(argv, bench.our_env)
+                return told(argv, {**bench.our_env, "HOME": str(bench.scratch)})
 
         return Contender(name, sample)
 
