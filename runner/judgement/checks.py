@@ -30,7 +30,7 @@ def clocks(execution: Execution, cut: Cut) -> Clocks:
     boot = cut.recovered.get("board_boot_s") if cut.recovered else None
     if cut.restored is None:
         return Clocks(boot, None, None)
-    started = cut.restored.payload["supervisor_started_ns"]
+    started = _restarted_ns(cut.restored, cut.recovered or {})
     lives = [record.sequence for record in execution.of_kind("restored")]
     life = lives.index(cut.restored.sequence) + 1
     following = lives[life] if life < len(lives) else len(execution.records) + 1
@@ -43,6 +43,12 @@ def clocks(execution: Execution, cut: Cut) -> Clocks:
         (max(resumed.payload["restored_flushed_ns"], resumed.boottime_ns) - started) / 1e9 if resumed else None,
         None if took_s is None else took_s - (stood_s or 0.0),
     )
+
+
+def _restarted_ns(restored: Record, recovered: dict[str, Any]) -> int:
+    """The process start from which a restart is timed: that of the first supervisor that answered, even if another one restored."""
+    said = recovered if recovered.get("boot_id") == restored.boot_id else restored.payload
+    return int(said["supervisor_started_ns"])
 
 
 class HostWaits(NamedTuple):

@@ -180,6 +180,7 @@ def _cuts(coordinator: list[Record], execution: str, records: list[Record], file
     durable, ended = 0, False
     mine = [record for record in coordinator if record.payload.get("execution") == execution]
     recovered = {r.payload["hold"]: r.payload for r in mine if r.kind == "recovered"}
+    lives = _lives_after_cuts(coordinator, execution)
     for record in mine:
         facts = record.payload
         if record.kind == "mirrored":
@@ -201,7 +202,7 @@ def _cuts(coordinator: list[Record], execution: str, records: list[Record], file
                     witness_lines=facts["witness_lines"],
                     facts=facts["facts"],
                     recovered=back,
-                    restored=_restored(records, back),
+                    restored=_restored(records, lives.get(facts["hold"], set())),
                     ended_before=ended or _ended_before(records, back),
                     damage=str(facts.get("damage", "")),
                 )
@@ -217,15 +218,28 @@ def _ended_before(records: list[Record], recovered: dict[str, Any] | None) -> bo
     return bool(end.boot_id != recovered["boot_id"] or end.boottime_ns < recovered["supervisor_started_ns"])
 
 
-def _restored(records: list[Record], recovered: dict[str, Any] | None) -> Record | None:
-    """The `restored` record that the recovered supervisor wrote: same boot, same process start."""
-    if recovered is None:
-        return None
+def _lives_after_cuts(coordinator: list[Record], execution: str) -> dict[str, set[tuple[str, int]]]:
+    """By hold: the supervisors that answered from the recovery behind its cut to the next cut, each by its boot id and process start.
+
+    More than one where the first died, or was killed, before it had restored anything: the next one restores in its place.
+    """
+    found: dict[str, set[tuple[str, int]]] = {}
+    hold = ""
+    for record in coordinator:
+        said = record.payload
+        if record.kind in ("cutting", "cut"):
+            hold = ""
+        elif record.kind == "recovered" and said.get("execution") == execution:
+            hold = said["hold"]
+        if hold and record.kind in ("recovered", "hello", "reattached", "returned"):
+            found.setdefault(hold, set()).add((said["boot_id"], said["supervisor_started_ns"]))
+    return found
+
+
+def _restored(records: list[Record], lives: set[tuple[str, int]]) -> Record | None:
+    """The first `restored` record that one of these supervisors wrote."""
     for record in records:
-        if record.kind == "restored" and (record.boot_id, record.payload["supervisor_started_ns"]) == (
-            recovered["boot_id"],
-            recovered["supervisor_started_ns"],
-        ):
+        if record.kind == "restored" and (record.boot_id, record.payload["supervisor_started_ns"]) in lives:
             return record
     return None
 

@@ -87,13 +87,23 @@ class MadeRun:
         self.boot_s.append(at_s)
         self._restored(at_s, execution, ())
 
-    def _restored(self, back_s: float, execution: str, replay: tuple[str, ...]) -> None:
+    def cut_and_its_supervisor_killed(self, at_s: float, execution: str, *, back_s: float, again_s: float) -> None:
+        """The supervisor answers behind the cut, and dies before it has restored anything; another one starts `again_s` later, and has."""
+        self.cut(at_s, execution, "train", back_s=back_s)
+        del self.journals[execution][-2:]  # what the first one would have written
+        started = {"supervisor_started_ns": int((SUPERVISOR_S + again_s) * 1e9)}
+        self.note(back_s + again_s, "reattached", boot_id=self.boot_id, error="the link broke", silence_s=0.1, **started)
+        self.lives[execution] -= 1
+        self._restored(back_s, execution, (), again_s)
+
+    def _restored(self, back_s: float, execution: str, replay: tuple[str, ...], later_s: float = 0.0) -> None:
         self.lives[execution] += 1
         written = len(self.journals[execution])
         restored = {"through_sequence": written, "records_found": written, "chain": "", "state_sha256": "", "rejected": {}}
-        started = {"supervisor_started_ns": int(SUPERVISOR_S * 1e9)}
-        self.device(back_s + RESTORED_S, execution, "restored", **restored, **started, replay=list(replay))
-        self.device(back_s + RESTORED_S, execution, "resumed", restored_flushed_ns=int(RESTORED_S * 1e9))
+        started = {"supervisor_started_ns": int((SUPERVISOR_S + later_s) * 1e9)}
+        at_s = RESTORED_S + later_s
+        self.device(back_s + at_s, execution, "restored", **restored, **started, replay=list(replay))
+        self.device(back_s + at_s, execution, "resumed", restored_flushed_ns=int(at_s * 1e9))
 
     def end(self, at_s: float, execution: str | None = None) -> None:
         """Of one execution; without a name, of the run."""
