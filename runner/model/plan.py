@@ -28,7 +28,7 @@ class CutPlan(Value):
 
     hold: str  # unique in the run: "<execution>/<number>"
     stage: str
-    point: str  # where the supervisor holds; see runner/ondevice/execution.py
+    point: str  # where the supervisor holds; see runner/ondevice/holds.py
     fraction: float | None = None
     tamper: TamperPlan | None = None
 

@@ -9,22 +9,7 @@
 them. `stage_started` and `sample` are not. A finished stage is replayed after a restart, not run again,
 provided that every file it named still has the hash that was journaled.
 
-**Holds** are places where the execution stops and waits for the coordinator, so that a cut hits exactly
-there. Each is journaled as `holding` first, so that no restart stops at the same hold twice; all but `created`,
-which only a first life can meet, and where any further flush would hide what it is there to show.
-
-    started         the stage was witnessed; its body has not begun
-    before_flush    its end is written and on its way to the disk, but not flushed
-    after_flush     its end is flushed; nobody has been told
-    after_ack       the host was told and the coordinator has mirrored it
-    created         the journal and its first record are durable and mirrored (no stage)
-    during_resume   the journal is verified; `restored` is written but not flushed (no stage)
-
-An execution under faults (of its link, of what it may have, heat) stands after a restart, too, before any pipeline goes on: the restart
-took them back, and only the coordinator arms them again. For how long is in `host_ready`, and is no part of the restart.
-
-At every hold something unflushed lies behind the promise (the held record itself, or else a sample), already on
-its way to the disk: so a cut there shows both that what was promised stays and that what was not goes.
+How its threads write the journal is in promises.py, where it stops for the coordinator in holds.py.
 """
 
 from __future__ import annotations
@@ -36,51 +21,40 @@ import socket
 import subprocess
 import sys
 import threading
-import time
 from typing import Any, Callable
 
 from .channel import Channel
 from .facts import waited_s
-from .journal import Journal, Record, boot_id, boottime_ns, fsync_folder
+from .holds import Holds
+from .journal import Journal, boot_id, boottime_ns, fsync_folder
 from .kept import point_to, refuse
-from .results import ENDS, damage, finished_stages, state_hash
+from .promises import Over, Promises, Publish
+from .results import damage, finished_stages, state_hash
 from .sampler import ZONE, Sampler, sample, sensors
 from .scarcity import NOT_ENTERED, Scarce, sectors_written
 from .store import Store
 
-HOLD_LIMIT_S = 120.0  # a hold whose coordinator never comes back is given up, and the run goes on by itself
-
 FRUITLESS_LIVES = 8
 IMPORTED_NS = boottime_ns()  # the interpreter is up and this file is loaded: where a restart's time goes
-
-Publish = Callable[[dict[str, Any]], None]
 
 
 class Execution:
     """One execution in `folder` (journal, working folder, host log). `publish` sends events to whoever is attached."""
 
     def __init__(self, folder: str, journal: Journal, store: Store, publish: Publish, life_began_ns: int) -> None:
-        self.journal = journal
-        self.changed = threading.Condition()
+        self.journal, self.promises = journal, Promises(journal, publish)
         self.on_stage: Callable[[str, str], None] = lambda stage, edge: None  # a stage starts, or its end is flushed: "start", "end"
         self.beside_samples: Callable[[], dict[str, Any]] = dict  # what else the supervisor knows once a second, by its name in the record
-        self.mirrored_sequence = 0
         self._folder, self._store, self._publish, self._life_began_ns = folder, store, publish, life_began_ns
         self._spec: dict[str, Any] = journal.records[0].payload
-        self._proceed = threading.Event()
-        self._under_faults = threading.Event()  # what a restart took back is on again
-        self._held: dict[str, Any] | None = None
+        self.holds = Holds(self._spec["holds"], self.promises, lambda: sample(folder), publish)
         self._hosts: list[subprocess.Popen[bytes]] = []  # one process per pipeline
         self._done = 0  # pipelines that came to their end
-        self._turn = threading.Lock()  # one hold at a time
         self._together = threading.Barrier(len(lanes(self._spec)))  # pipelines that run at once begin at once
-        self._sampler = Sampler(folder, self._write_sample, self._flush, lambda: self.beside_samples())
+        self._sampler = Sampler(folder, self._write_sample, self.promises.flush, lambda: self.beside_samples())
         self.scarce = scarce_of(folder, self._spec)
         self._sectors: dict[str, int | None] = {}  # by stage: what the disk had been given when it began
         self._waited_before_hosts_s = 0.0  # for a processor, since a restart
-        self._stopped = False  # somebody abandoned it
-        self._alone = False  # a hold was given up: nobody is there, and no further hold waits for anybody
-        self.ended = any(record.kind in ENDS for record in journal.records)
         self.over = False  # its thread is done, whether the journal could say how or not
         self.broken = ""  # why this supervisor cannot go on, where the device is to blame and not the pipeline: the journal has no end then
         self._opened_ns = boottime_ns()
@@ -114,6 +88,15 @@ class Execution:
         """Run and execution: the name of its folder, too."""
         return f"{self._spec['run']}/{self._spec['execution']}"
 
+    @property
+    def ended(self) -> bool:
+        return self.promises.ended
+
+    @property
+    def changed(self) -> threading.Condition:
+        """Notified when more of the journal is flushed."""
+        return self.promises.changed
+
     def state(self) -> dict[str, Any]:
         """What a coordinator that attaches needs to know at once."""
         return {
@@ -121,7 +104,7 @@ class Execution:
             "execution": self._spec["execution"],
             "written": self.journal.written_sequence,
             "flushed": self.journal.flushed_sequence,
-            "held": self._held,
+            "held": self.holds.standing,
             "ended": self.ended,
             "broken": self.broken,
         }
@@ -145,24 +128,10 @@ class Execution:
         self.over = False
         threading.Thread(target=self._live, args=(restore,), daemon=True, name="execution").start()
 
-    def proceed(self) -> None:
-        """Lets a held execution go on."""
-        self._proceed.set()
-
-    def under_faults(self) -> None:
-        """The faults of this execution, which the restart took back, are armed again: its pipelines may go on."""
-        self._under_faults.set()
-
-    def mirrored(self, sequence: int) -> None:
-        """The coordinator has every record up to `sequence` on its own disk."""
-        with self.changed:
-            self.mirrored_sequence = max(self.mirrored_sequence, sequence)
-            self.changed.notify_all()
-
     def abandon(self, reason: str) -> None:
         """Ends the execution for good; its folder stays. `abandoned` is durable when this returns."""
-        self._stopped = True
-        self._proceed.set()
+        self.promises.abandoned = True
+        self.holds.proceed()
         self._together.abort()
         self._kill_hosts()
         self._end("abandoned", {"reason": reason})
@@ -184,7 +153,7 @@ class Execution:
                 replay = self._restore()
             else:
                 replay = {}
-                self._hold_new_journal()
+                self.holds.stand_at_a_new_journal()
             others = [threading.Thread(target=self._attend, args=(end, lane, replay), daemon=True) for lane, end in ends[1:]]
             for thread in others:
                 thread.start()
@@ -238,7 +207,7 @@ class Execution:
                 return
             except OSError as unwritable:
                 said = f"{type(unwritable).__name__}: {unwritable}"
-        if not (self.ended or self._stopped):
+        if not (self.ended or self.promises.abandoned):
             self.broken = said
             self._publish({"event": "broken", "error": said})
 
@@ -255,7 +224,7 @@ class Execution:
             )
         theirs.close()
         self._hosts.append(host)
-        if self._stopped:  # abandoned before there was a host to kill
+        if self.promises.abandoned:  # abandoned before there was a host to kill
             host.kill()
         task = {
             "run": f"{spec['run']}/{spec['execution']}",
@@ -304,10 +273,9 @@ class Execution:
         if self._spec["durability"] == "native":
             replay = {}
         verified_ns = boottime_ns()
-        hold = self._arm("", "during_resume")
-        with self.journal.lock:
-            self._refuse_behind_the_end("restored")
-            record = self.journal.write(
+        hold = self.holds.arm("", "during_resume")
+        with self.promises.lock:
+            record = self.promises.put(
                 "restored",
                 {
                     "through_sequence": self.journal.written_sequence,
@@ -325,9 +293,9 @@ class Execution:
                 },
             )
             if hold:
-                self._wait(hold, record)
-            self._flush()
-        self._promise("resumed", {"restored_flushed_ns": boottime_ns(), "waited_s": waited_s()})
+                self.holds.stand(hold, record)
+            self.promises.flush()
+        self.promises.make("resumed", {"restored_flushed_ns": boottime_ns(), "waited_s": waited_s()})
         return replay
 
     def _converse(self, ours: socket.socket, lane: str, replay: dict[str, Any]) -> None:
@@ -343,8 +311,8 @@ class Execution:
             after_ack = None
             answer: dict[str, Any] = {"ack": True}
             if said == "ready":
-                stood = {"stood_s": self._await_faults()} if lives and self._spec.get("under_faults") else {}
-                self._write("host_ready", {**message, **stood, **self._waited_in_all(message)})
+                stood = {"stood_s": self.holds.await_faults()} if lives and self._spec.get("under_faults") else {}
+                self.promises.write("host_ready", {**message, **stood, **self._waited_in_all(message)})
                 if sorted(message["stages"]) != sorted(planned):
                     wrong = f"the pipeline's stages are {', '.join(message['stages'])}; planned: {', '.join(planned)}"
                     self._end("failed", {"error": wrong})
@@ -355,16 +323,16 @@ class Execution:
                     channel.tell({"stage": stage, "result": result})
                 continue
             elif said == "start":
-                hold = self._arm(message["stage"], "started")
-                record = self._write("stage_started", {**message, "life": lives})
+                hold = self.holds.arm(message["stage"], "started")
+                record = self.promises.write("stage_started", {**message, "life": lives})
                 if hold:
-                    self._wait(hold, record)
+                    self.holds.stand(hold, record)
                 self.on_stage(message["stage"], "start")
                 self._sectors[message["stage"]] = sectors_written(self._folder)
             elif said == "end" and message["status"] != "raised":
                 after_ack = self._finish_stage(message)
             elif said == "end":
-                self._promise("stage_raised", message)
+                self.promises.make("stage_raised", message)
             elif said == "done" and self._last_one():
                 results = finished_stages(self.journal.records)
                 self._end("finished", {"state_sha256": state_hash(results), "stages": sorted(results)})
@@ -374,8 +342,8 @@ class Execution:
             channel.tell(answer)
             if after_ack is not None:
                 hold, record = after_ack
-                self._await_mirror(record)
-                self._wait(hold, record)
+                self.holds.await_mirror(record)
+                self.holds.stand(hold, record)
             if said == "done":
                 return
 
@@ -384,22 +352,20 @@ class Execution:
         before, now = self._sectors.get(stage), sectors_written(self._folder)
         if before is not None and now is not None:
             message["sectors_written"] = now - before
-        points = ("before_flush", "after_flush", "after_ack")
-        hold = next((armed for armed in (self._arm(stage, point) for point in points) if armed), None)
+        hold = self.holds.arm(stage, "before_flush", "after_flush", "after_ack")
         point = hold["point"] if hold else ""
-        with self.journal.lock:  # no sample may slip in between and flush what is held unflushed
-            self._refuse_behind_the_end("stage_finished")
+        with self.promises.lock:  # no sample may slip in between and flush what is held unflushed
             try:
-                record = self.journal.write("stage_finished", message)
+                record = self.promises.put("stage_finished", message)
             except ValueError as error:
                 raise ValueError(f"the output of stage {stage} cannot be journaled: {error}") from error
             if hold and point == "before_flush":
-                self._wait(hold, record)
+                self.holds.stand(hold, record)
             self.journal.flush()
             if hold and point == "after_flush":
-                self._wait(hold, record)
-        self._announce_flushed()
-        self._publish_progress(stage)
+                self.holds.stand(hold, record)
+        self.promises.announce()
+        self.promises.tell_progress(stage)
         self.on_stage(stage, "end")
         return (hold, record) if point == "after_ack" else None
 
@@ -413,117 +379,16 @@ class Execution:
         code = self._hosts[lanes(self._spec).index(lane)].wait()
         return f"signal {signal.Signals(-code).name}" if code < 0 else f"exit status {code}, see host.log"
 
-    # ---- holds ------------------------------------------------------------------------------------------
-
-    def _arm(self, stage: str, point: str) -> dict[str, Any] | None:
-        """The hold planned here that no life has used yet, durably marked as used; else None.
-
-        Whoever gets one has the turn until `_wait` is over: pipelines that run at once stand at holds one after the other.
-        """
-        while not self._turn.acquire(timeout=0.5):
-            if self.ended or self._stopped:
-                return None
-        found = None if self._alone else self._next_hold(stage, point)
-        if found is None:
-            self._turn.release()
-        return found
-
-    def _next_hold(self, stage: str, point: str) -> dict[str, Any] | None:
-        passed = {record.payload["hold"] for record in self.journal.records if record.kind == "holding"}
-        passed |= {hold["hold"] for hold in self._spec["holds"] if hold["stage"] in finished_stages(self.journal.records)}
-        left = [hold for hold in self._spec["holds"] if hold["hold"] not in passed and hold["point"] != "created"]
-        for hold in left[:1] if point == "during_resume" else left:  # a resume is cut at its turn, stages as they come
-            if (hold["stage"], hold["point"]) == (stage, point):
-                self._promise("holding", hold)
-                return dict(hold)
-        return None
-
-    def _hold_new_journal(self) -> None:
-        for hold in self._spec["holds"]:
-            if hold["point"] == "created":
-                self._await_mirror(self.journal.records[0])
-                self._turn.acquire()
-                self._wait(dict(hold), self.journal.records[0])
-
-    def _wait(self, hold: dict[str, Any], record: Record) -> None:
-        """Tells the coordinator that the execution stands here, and stands until told to proceed."""
-        try:
-            self._stand(hold, record)
-        finally:
-            self._turn.release()
-
-    def _stand(self, hold: dict[str, Any], record: Record) -> None:
-        self._proceed.clear()
-        if self._stopped:
-            return
-        with self.journal.lock:
-            self._refuse_behind_the_end("sample")
-            if self.journal.flushed_sequence >= record.sequence:
-                self.journal.write("sample", {"metrics": sample(self._folder), "behind": hold["hold"]})
-            self.journal.start_writeback()
-        self._held = {
-            **hold,
-            "sequence": record.sequence,
-            "written": self.journal.written_sequence,
-            "flushed": self.journal.flushed_sequence,
-        }
-        self._publish({"event": "held", **self._held})
-        self._alone = not self._proceed.wait(HOLD_LIMIT_S)
-        self._held = None
-
-    def _await_faults(self) -> float:
-        """Stands until the faults are armed again, or nobody comes to do that; for how many seconds."""
-        began = time.monotonic()
-        while not (self._under_faults.wait(0.5) or self._stopped or self._alone):
-            self._alone = time.monotonic() - began > HOLD_LIMIT_S
-        return round(time.monotonic() - began, 3)
-
-    def _await_mirror(self, record: Record) -> None:
-        deadline = time.monotonic() + HOLD_LIMIT_S
-        with self.changed:
-            while self.mirrored_sequence < record.sequence and not self._stopped and not self._alone:
-                self.changed.wait(1.0)
-                self._alone = time.monotonic() > deadline
-
     # ---- writing ----------------------------------------------------------------------------------------
 
-    def _promise(self, kind: str, payload: dict[str, Any]) -> None:
-        with self.journal.lock:
-            self._refuse_behind_the_end(kind)
-            self.journal.append(kind, payload)
-        self._announce_flushed()
-
-    def _refuse_behind_the_end(self, kind: str) -> None:
-        """Nothing is written behind the last record, whatever a pipeline still has to say. Raises Over."""
-        if self.ended and kind not in ENDS:
-            raise Over
-
     def _end(self, kind: str, payload: dict[str, Any]) -> None:
-        """The last record of this journal, once: whoever comes second finds that it has ended already.
-
-        What breaks because somebody abandoned the execution, such as its killed pipelines, is not how it ended.
-        """
-        with self.journal.lock:
-            if not self.ended and (kind == "abandoned" or not self._stopped):
-                said = self.scarce.figures()
-                if said:
-                    self.journal.write("confined", said)
-                self._promise(kind, payload)
-                self.ended = True
-
-    def _write(self, kind: str, payload: dict[str, Any]) -> Record:
-        with self.journal.lock:
-            self._refuse_behind_the_end(kind)
-            record = self.journal.write(kind, payload)
-        self._publish_progress(payload.get("stage", ""))
-        return record
+        self.promises.end(kind, payload, self.scarce.figures)
 
     def _write_sample(self, payload: dict[str, Any]) -> None:
-        with self.journal.lock:
-            if self.ended:
-                return
-            self.journal.write("sample", {**payload, **self.scarce.figures(), **self._sensed(payload)})
-        self._publish_progress("")
+        try:  # noqa: SIM105 - contextlib costs a slow board 50 ms of every restart
+            self.promises.write("sample", {**payload, **self.scarce.figures(), **self._sensed(payload)})
+        except Over:
+            pass
 
     def _sensed(self, payload: dict[str, Any]) -> dict[str, Any]:
         """What the sensors say that heat has given its stages; its temperature apart from the machine's own, where that is another file."""
@@ -532,22 +397,6 @@ class Execution:
         if "milli_c" not in said or settings["SENSOR_TEMPERATURE"] == ZONE:
             return {"sensors": said} if said else {}
         return {"sensors": said, "metrics": {**payload["metrics"], "hw.temperature{hw.id=emulated}": said["milli_c"] / 1000}}
-
-    def _flush(self) -> None:
-        self.journal.flush()
-        self._announce_flushed()
-
-    def _announce_flushed(self) -> None:
-        with self.changed:
-            self.changed.notify_all()
-
-    def _publish_progress(self, stage: str) -> None:
-        written, flushed = self.journal.written_sequence, self.journal.flushed_sequence
-        self._publish({"event": "progress", "stage": stage, "written": written, "flushed": flushed})
-
-
-class Over(Exception):
-    """The execution has ended: what its pipelines still say is not part of it."""
 
 
 def scarce_of(folder: str, spec: dict[str, Any]) -> Scarce:

@@ -226,17 +226,17 @@ class Supervisor:
 
     def do_mirrored(self, client: Client, sequence: int) -> dict[str, Any]:
         if self.execution is not None:
-            self.execution.mirrored(sequence)
+            self.execution.promises.mirrored(sequence)
         return {}
 
     def do_proceed(self, client: Client) -> dict[str, Any]:
         if self.execution is not None:
-            self.execution.proceed()
+            self.execution.holds.proceed()
         return {}
 
     def do_under_faults(self, client: Client) -> dict[str, Any]:
         if self.execution is not None:
-            self.execution.under_faults()
+            self.execution.holds.under_faults()
         return {}
 
     def do_abandon(self, client: Client, reason: str) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from runner.ondevice import execution as execution_module
+from runner.ondevice import holds
 from runner.ondevice.execution import Execution
 from runner.ondevice.journal import GENESIS, read_file
 from runner.ondevice.kept import find_current, point_to
@@ -119,38 +120,38 @@ def test_what_breaks_behind_the_end_or_an_abandoning_is_nobodys_trouble(device: 
 def test_holds_are_met_as_stages_come_and_a_resume_is_cut_at_its_turn(device: Device) -> None:
     """Stages may end in any order; a resume is cut only when every hold before it was used or passed."""
     execution = device.create(holds=HOLDS)
-    assert execution._next_hold("ingest", "started") is None
-    assert execution._next_hold("", "during_resume") is None
-    assert execution._next_hold("train", "started") == HOLDS[3]
-    assert execution._next_hold("ingest", "after_flush") == HOLDS[0]
-    assert execution._next_hold("ingest", "after_flush") is None
-    assert execution._next_hold("", "during_resume") == HOLDS[1]
-    assert execution._next_hold("train", "before_flush") == HOLDS[2]
+    assert execution.holds.use_next("ingest", "started") is None
+    assert execution.holds.use_next("", "during_resume") is None
+    assert execution.holds.use_next("train", "started") == HOLDS[3]
+    assert execution.holds.use_next("ingest", "after_flush") == HOLDS[0]
+    assert execution.holds.use_next("ingest", "after_flush") is None
+    assert execution.holds.use_next("", "during_resume") == HOLDS[1]
+    assert execution.holds.use_next("train", "before_flush") == HOLDS[2]
 
 
 def test_a_hold_whose_stage_has_ended_is_passed(device: Device) -> None:
     """A random cut that came late must not keep a later resume from being cut."""
     execution = device.create(holds=HOLDS)
     execution.journal.append("stage_finished", {"stage": "ingest", "status": "ok", "data": {}, "files": {}, "duration_ns": 1})
-    assert execution._next_hold("ingest", "after_flush") is None
-    assert execution._next_hold("", "during_resume") == HOLDS[1]
+    assert execution.holds.use_next("ingest", "after_flush") is None
+    assert execution.holds.use_next("", "during_resume") == HOLDS[1]
 
 
 def test_a_new_journal_is_held_without_another_flush(device: Device) -> None:
     """The hold at `created` is not in the order of the others: only a first life meets it, and nothing marks it."""
     execution = device.create(holds=[{"hold": "recovery-1/0", "stage": "", "point": "created"}, *HOLDS])
-    assert execution._next_hold("", "created") is None
-    assert execution._next_hold("ingest", "after_flush") == HOLDS[0]
+    assert execution.holds.use_next("", "created") is None
+    assert execution.holds.use_next("ingest", "after_flush") == HOLDS[0]
 
 
 def test_no_hold_is_used_twice_over_restarts(device: Device) -> None:
     """It is durably marked before anybody stands there, so that the next life passes it by."""
     execution = device.create(holds=HOLDS)
-    assert execution._next_hold("ingest", "after_flush") is not None
+    assert execution.holds.use_next("ingest", "after_flush") is not None
     assert execution.journal.flushed_sequence == execution.journal.written_sequence
     restarted = device.restart()
-    assert restarted._next_hold("ingest", "after_flush") is None
-    assert restarted._next_hold("", "during_resume") == HOLDS[1]
+    assert restarted.holds.use_next("ingest", "after_flush") is None
+    assert restarted.holds.use_next("", "during_resume") == HOLDS[1]
 
 
 def test_what_was_promised_is_restored_and_what_comes_next_is_named(device: Device) -> None:
@@ -269,13 +270,13 @@ def test_the_current_execution_is_the_one_pointed_to(tmp_path: Path) -> None:
 
 def test_a_hold_that_nobody_answered_is_the_last(device: Device, monkeypatch: pytest.MonkeyPatch) -> None:
     """A device whose coordinator is gone waits once and then goes on by itself, whatever holds are left."""
-    monkeypatch.setattr(execution_module, "HOLD_LIMIT_S", 0.01)
+    monkeypatch.setattr(holds, "HOLD_LIMIT_S", 0.01)
     device.spec["holds"] = HOLDS
     execution = device.create()
-    hold = execution._arm("ingest", "after_flush")
+    hold = execution.holds.arm("ingest", "after_flush")
     assert hold
-    execution._wait(hold, execution.journal.records[0])
-    assert execution._arm("", "during_resume") is None
+    execution.holds.stand(hold, execution.journal.records[0])
+    assert execution.holds.arm("", "during_resume") is None
 
 
 def test_a_fault_that_waits_for_a_stage_learns_that_it_has_begun(device: Device) -> None:
@@ -285,7 +286,7 @@ def test_a_fault_that_waits_for_a_stage_learns_that_it_has_begun(device: Device)
     execution.journal.write("stage_started", {"stage": "ingest@2"})
     assert execution.has_reached("ingest", "start") and execution.has_reached("ingest@2", "start")
     assert not execution.has_reached("ingest", "end") and not execution.has_reached("train", "start")
-    execution.ended = True
+    execution.promises.ended = True
     assert not execution.has_reached("ingest", "start")
 
 
@@ -321,21 +322,21 @@ def test_a_pipeline_waited_as_long_as_both_processes_one_after_the_other(device:
 def test_it_stands_until_its_faults_are_armed_again(device: Device) -> None:
     """After a restart; the time goes into the journal, because it is the coordinator's and not the restart's."""
     execution = device.create(under_faults=True)
-    timer = threading.Timer(0.2, execution.under_faults)
+    timer = threading.Timer(0.2, execution.holds.under_faults)
     timer.start()
-    assert 0.1 < execution._await_faults() < 5
-    assert execution._await_faults() < 0.1, "they are on from then on"
+    assert 0.1 < execution.holds.await_faults() < 5
+    assert execution.holds.await_faults() < 0.1, "they are on from then on"
 
 
 def test_nobody_who_arms_them_is_waited_for_without_an_end(device: Device, monkeypatch: pytest.MonkeyPatch) -> None:
     """The device works on its own: it gives up, and waits at no later hold either; an abandoned one does not wait at all."""
-    monkeypatch.setattr(execution_module, "HOLD_LIMIT_S", 0.1)
+    monkeypatch.setattr(holds, "HOLD_LIMIT_S", 0.1)
     execution = device.create(under_faults=True)
-    assert execution._await_faults() < 5
-    assert execution._alone
+    assert execution.holds.await_faults() < 5
+    assert execution.holds.alone
     other = device.restart()
     other.abandon("the run is over")
-    assert other._await_faults() < 5
+    assert other.holds.await_faults() < 5
 
 
 @pytest.mark.parametrize("zone", [True, False])

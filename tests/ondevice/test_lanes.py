@@ -115,7 +115,7 @@ class Device:
         self.folder, self.store, self.gate, self.witness = root / "runs/R/stress-1", store, root / "gate", root / "witness.jsonl"
         self.witness.touch()
         self.events: list[dict[str, Any]] = []
-        self.on_held: Callable[[Execution], None] = Execution.proceed
+        self.on_held: Callable[[Execution], None] = lambda execution: execution.holds.proceed()
         self.happened = threading.Condition()
         self.spec: dict[str, Any] = {
             "run": "R",
@@ -275,10 +275,10 @@ def test_one_stands_at_a_hold_at_a_time(make_device: MakeDevice, point: str) -> 
         if not standing:
             assert turn.somebody_waits()
         standing.append(device.holds_reached)
-        execution.proceed()
+        execution.holds.proceed()
 
     device.on_held = on_held
-    device.create(holds=[{**hold, "point": point} for hold in HOLDS])._turn = turn  # type: ignore[assignment]
+    device.create(holds=[{**hold, "point": point} for hold in HOLDS]).holds._turn = turn  # type: ignore[assignment]
     device.live()
     assert standing == [1, 2]
     assert sorted(record.payload["hold"] for record in device.of_kind("holding")) == ["stress-1/1", "stress-1/2"]
@@ -301,7 +301,7 @@ def test_without_turns_both_would_stand_at_once(make_device: MakeDevice) -> None
         device.wait(lambda: device.holds_reached == 2)
 
     device.on_held = on_held
-    device.create(holds=HOLDS)._turn = Everybodys()  # type: ignore[assignment]
+    device.create(holds=HOLDS).holds._turn = Everybodys()  # type: ignore[assignment]
     life = device.begin()
     device.wait(lambda: device.holds_reached == 2)
     device.execution.abandon("seen enough")
@@ -325,7 +325,7 @@ def test_abandoning_ends_one_that_stands_and_one_that_waits_for_its_turn(make_de
     device = make_device()
     turn = Turn()
     device.on_held = lambda execution: None
-    device.create(holds=HOLDS)._turn = turn  # type: ignore[assignment]
+    device.create(holds=HOLDS).holds._turn = turn  # type: ignore[assignment]
     life = device.begin()
     assert turn.somebody_waits()
     device.wait(lambda: device.holds_reached == 1)
@@ -344,7 +344,7 @@ def test_a_restart_replays_each_lane_its_own(make_device: MakeDevice, tmp_path: 
             shutil.copytree(device.folder, image)
             threading.Thread(target=execution.abandon, args=("only its image is wanted",)).start()
         else:
-            execution.proceed()
+            execution.holds.proceed()
 
     device.on_held = on_held
     device.create(holds=HOLDS)

@@ -132,7 +132,7 @@ def test_flushed_records_are_streamed_from_where_both_agree(supervisor: Supervis
     while not coordinator.records:
         coordinator.ask("hello")
     begun.journal.flush()
-    begun.mirrored(2)  # wakes the stream
+    begun.promises.mirrored(2)  # wakes the stream
     while len(coordinator.records) < 2:
         coordinator.ask("hello")
     assert coordinator.records == [record.raw for record in begun.journal.records[1:]]

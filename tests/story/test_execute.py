@@ -203,7 +203,7 @@ def cutting_late(target: Target) -> None:
 
 def test_a_hold_that_the_device_gave_up_is_the_labs_trouble(run_edge_002: Run) -> None:
     """A coordinator that was away for longer than the device waits does not judge the device by that."""
-    impatient = sabotage.supervisor_with(("execution.py", "HOLD_LIMIT_S = 120.0", "HOLD_LIMIT_S = 0.0"))
+    impatient = sabotage.supervisor_with(("holds.py", "HOLD_LIMIT_S = 120.0", "HOLD_LIMIT_S = 0.0"))
     conclusion = run_edge_002(("screen", "after_flush"), adjust=sabotage.using(impatient))
     assert (conclusion.outcome.status, conclusion.outcome.exit_code) == ("blocked", 3)
     assert "gave up waiting" in str(conclusion.trouble)
@@ -212,7 +212,7 @@ def test_a_hold_that_the_device_gave_up_is_the_labs_trouble(run_edge_002: Run) -
 def test_a_restart_that_never_says_when_it_was_restored_is_caught(run_edge_002: Run) -> None:
     """No measurement is no proof: a supervisor that leaves out its clock does not pass for it."""
     silent = sabotage.supervisor_with(
-        ("execution.py", '_promise("resumed", {"restored_flushed_ns": boottime_ns(), "waited_s": waited_s()})', '_promise("unheard", {})')
+        ("execution.py", '.make("resumed", {"restored_flushed_ns": boottime_ns(), "waited_s": waited_s()})', '.make("unheard", {})')
     )
     assert "restored_in_time" in failed(run_edge_002(("screen", "after_flush"), adjust=sabotage.using(silent)))
 

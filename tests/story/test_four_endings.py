@@ -59,7 +59,7 @@ def test_one_that_fails_by_a_planted_defect(run_edge_002: Run) -> None:
 
 def test_one_that_is_blocked_by_a_planted_fault_of_the_lab(run_edge_002: Run) -> None:
     """Not the software's failure: an error, no finding, no verdict."""
-    impatient = sabotage.supervisor_with(("execution.py", "HOLD_LIMIT_S = 120.0", "HOLD_LIMIT_S = 0.0"))
+    impatient = sabotage.supervisor_with(("holds.py", "HOLD_LIMIT_S = 120.0", "HOLD_LIMIT_S = 0.0"))
     conclusion = run_edge_002(("screen", "after_flush"), adjust=sabotage.using(impatient))
     assert ending(conclusion.folder) == ("blocked", "none", 3, {"failures": 0, "errors": 1})
     assert conclusion.findings == []
