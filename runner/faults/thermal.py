@@ -50,7 +50,7 @@ def own_program(plan: HeatPlan, name: str, state: str, limits: Mapping[str, Any]
     undo, signs = [Act(argv=("@supervisor", "heater", "stop"))], [Sign(argv=("@supervisor", "heater", "shown"), contains="heater ")]
     if clocks:
         told["clocks"] = clocks
-        before = tuple(f"{policy}={said['limit_khz']}" for policy, said in sorted(clocks["before"].items()))
+        before = tuple(f"{clock}={said['limit']}" for clock, said in sorted(clocks["before"].items()))
         undo.append(Act(argv=("@supervisor", "frequency", "back", clocks["folder"], *before)))
         signs.append(Sign(argv=("@supervisor", "frequency", "shown", clocks["folder"], *before), contains="limited "))
     return Program(

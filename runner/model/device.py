@@ -94,10 +94,26 @@ class Fan(Value):
         return self
 
 
+class FirmwareLimit(Value):
+    """Where a board's firmware takes a limit of its clock at run time, as a number in a file of the kernel's: what it says at the full
+    clock, and at the lowest."""
+
+    file: str = Field(pattern=r"^/sys(/[\w:@,-]+(\.[\w:@,-]+)*)+$", max_length=200)
+    full: int = Field(ge=1, lt=2**63)
+    least: int = Field(ge=1, lt=2**63)
+
+    @model_validator(mode="after")
+    def _falls(self) -> Self:
+        if self.least >= self.full:
+            raise ValueError("`least` is less than `full`")
+        return self
+
+
 class Thermal(Value):
     """How this kind of board gets warm and what it then does about it: see runner/ondevice/heat.py, which computes with these figures.
 
     `sensor` and `clock` are the files in which its own kernel says both, `throttled` one with the firmware's flags, where there is one.
+    `firmware_limit` is limited beside the kernel's own clocks, on a real board.
     """
 
     die_j_k: Capacity
@@ -115,6 +131,7 @@ class Thermal(Value):
     sensor: str = "/sys/class/thermal/thermal_zone0/temp"
     clock: str = "/sys/devices/system/cpu/cpu0/cpufreq/scaling_cur_freq"
     throttled: str = ""
+    firmware_limit: FirmwareLimit | None = None
 
     @model_validator(mode="after")
     def _steps_down(self) -> Self:

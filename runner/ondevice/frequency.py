@@ -2,9 +2,13 @@
 
     FOLDER/policy0/cpuinfo_max_freq, cpuinfo_min_freq, scaling_available_frequencies     what it can do, in kHz
     FOLDER/policy0/scaling_max_freq                                                      what it may: ours while heat is on
+    /sys/…                                                                               the same, of its firmware
 
-    @supervisor frequency back  FOLDER POLICY=KHZ …     each may again what it might before
-    @supervisor frequency shown FOLDER POLICY=KHZ …     a line for each that may not
+    @supervisor frequency back  FOLDER CLOCK=LIMIT …    each may again what it might before
+    @supervisor frequency shown FOLDER CLOCK=LIMIT …    a line for each that may not
+
+A clock is a policy by its name, or the file in which its firmware takes a limit, which the device's type declares. Each number is in its
+file's own unit.
 
 What it might before is read before anything is armed, and stands in the undo. Where the kernel's own cooling lowers the same limit at that
 moment (a Jetson's does), it is shown, too: the guard tries again until the board is cool. Tried with folders that were made for the tests;
@@ -23,17 +27,24 @@ from .say import say
 
 FOLDER = "/sys/devices/system/cpu/cpufreq"
 LIMIT, MOST, LEAST, STEPS = "scaling_max_freq", "cpuinfo_max_freq", "cpuinfo_min_freq", "scaling_available_frequencies"
+KERNELS = "/sys/"  # whose files a firmware's may be
 FAILED, WRONG = 1, 64
 
 
-def read(folder: str = FOLDER) -> dict[str, dict[str, Any]]:
-    """Policy → what it may now, what it can at most and at least, and its steps where it says them; in kHz. Of those that say all of it."""
-    found = {}
+def read(folder: str = FOLDER, firmware: dict[str, Any] | None = None) -> dict[str, dict[str, Any]]:
+    """Clock → what it may now, what it can at most and at least, and its steps where it says them. Of those that say all of it.
+
+    `firmware` is its `file`, and what that says at the full clock (`full`) and at the lowest (`least`).
+    """
+    found: dict[str, dict[str, Any]] = {}
     for name in sorted(os.listdir(folder)) if os.path.isdir(folder) else []:
         now, most, least = (_number(os.path.join(folder, name, file)) for file in (LIMIT, MOST, LEAST))
         if now and most and least:
             steps = [int(word) for word in text(os.path.join(folder, name, STEPS)).split() if word.isdigit()]
-            found[name] = {"limit_khz": now, "most_khz": most, "least_khz": least, "steps_khz": sorted(steps)}
+            found[name] = {"limit": now, "most": most, "least": least, "steps": sorted(steps)}
+    now = _number(_file(folder, firmware["file"])) if firmware else None
+    if firmware and now:
+        found[firmware["file"]] = {"limit": now, "most": firmware["full"], "least": firmware["least"], "steps": []}
     return found
 
 
@@ -44,12 +55,12 @@ def capabilities(folder: str = FOLDER) -> list[str]:
     return ["cpufreq"] if names and ours else []
 
 
-def nearest(policy: dict[str, Any], share: float) -> int:
+def nearest(clock: dict[str, Any], share: float) -> int:
     """The step that is nearest to a share of a clock's most, never more than what it might before; without steps the very number."""
-    wanted = share * policy["most_khz"]
-    steps = [each for each in policy["steps_khz"] if policy["least_khz"] <= each <= policy["limit_khz"]]
-    khz = min(steps, key=lambda each: abs(each - wanted)) if steps else round(wanted)
-    return int(min(policy["limit_khz"], max(policy["least_khz"], khz)))
+    wanted = share * clock["most"]
+    steps = [each for each in clock["steps"] if clock["least"] <= each <= clock["limit"]]
+    number = min(steps, key=lambda each: abs(each - wanted)) if steps else round(wanted)
+    return int(min(clock["limit"], max(clock["least"], number)))
 
 
 class Clocks:
@@ -74,17 +85,17 @@ class Clocks:
         """Raises OSError where the kernel refuses, or does something else."""
         self._count()
         self._share = share
-        for name, policy in self._before.items():
-            khz = policy["limit_khz"] if share >= 1 else nearest(policy, share)
-            put(os.path.join(self._folder, name, LIMIT), str(khz))
-            found = _number(os.path.join(self._folder, name, LIMIT))
-            if found is None or found > khz:
-                raise OSError(f"{name} may have {found} kHz, though it was told {khz}")
+        for name, clock in self._before.items():
+            limit = clock["limit"] if share >= 1 else nearest(clock, share)
+            put(_file(self._folder, name), str(limit))
+            found = _number(_file(self._folder, name))
+            if found is None or found > limit:
+                raise OSError(f"{name} may have {found}, though it was told {limit}")
 
     def counted(self) -> Counted:
         """`throttled` counts looks at which a limit of ours was in force: no clock was asked for more."""
         self._count()
-        now = [(_number(os.path.join(self._folder, name, LIMIT)) or 0, each["most_khz"]) for name, each in self._all()]
+        now = [(_number(_file(self._folder, name)) or 0, each["most"]) for name, each in self._before.items()]
         self._held += self._share < 1 and all(limit < most for limit, most in now)
         return NOTHING._replace(ran_ns=self._ran_ns, throttled=self._held)
 
@@ -93,10 +104,7 @@ class Clocks:
 
     def release(self) -> list[str]:
         """Each clock may again what it might before; what may not, in words. Never raises."""
-        return back({name: each["limit_khz"] for name, each in self._all()}, self._folder)
-
-    def _all(self) -> list[tuple[str, dict[str, Any]]]:
-        return list(self._before.items())
+        return back({name: each["limit"] for name, each in self._before.items()}, self._folder)
 
     def _count(self) -> None:
         busy_ns = self._busy()
@@ -112,17 +120,26 @@ class Clocks:
 
 def back(limits: dict[str, int], folder: str = FOLDER) -> list[str]:
     """Each clock may again what it might before; what may not, in words."""
-    for name, khz in limits.items():
+    for name, limit in limits.items():
         try:
-            put(os.path.join(folder, name, LIMIT), str(khz))
+            put(_file(folder, name), str(limit))
         except OSError as error:
             say(f"{name}: {error}")
     return seen(limits, folder)
 
 
 def seen(limits: dict[str, int], folder: str = FOLDER) -> list[str]:
-    now = {name: _number(os.path.join(folder, name, LIMIT)) for name in limits}
-    return [f"limited {name} to {now[name]} kHz instead of {khz}" for name, khz in limits.items() if now[name] != khz]
+    now = {name: _number(_file(folder, name)) for name in limits}
+    return [f"limited {name} to {now[name]} instead of {limit}" for name, limit in limits.items() if now[name] != limit]
+
+
+def _file(folder: str, name: str) -> str:
+    """Where a clock's limit is. Raises ValueError for what is neither a policy's name nor a file of the kernel's."""
+    if name.startswith(KERNELS) and ".." not in name:
+        return name
+    if not name or "/" in name:
+        raise ValueError(f"{name!r} is no clock")
+    return os.path.join(folder, name, LIMIT)
 
 
 def _number(path: str) -> int | None:
@@ -131,17 +148,19 @@ def _number(path: str) -> int | None:
 
 
 def main(arguments: list[str]) -> int:
-    """`frequency back|shown FOLDER POLICY=KHZ …`."""
-    words = [word.partition("=") for word in arguments[2:]]
-    whole = all(name and "/" not in name and khz.isdigit() for name, _, khz in words)
-    if len(arguments) < 2 or arguments[0] not in ("back", "shown") or not whole:
-        say("usage: frequency back | shown FOLDER POLICY=KHZ …")
+    """`frequency back|shown FOLDER CLOCK=LIMIT …`."""
+    try:
+        what, folder = arguments[0], arguments[1]
+        limits = {name: int(limit) for name, _, limit in (word.rpartition("=") for word in arguments[2:]) if _file(folder, name)}
+    except (IndexError, ValueError):
+        what = ""
+    if what not in ("back", "shown"):
+        say("usage: frequency back | shown FOLDER CLOCK=LIMIT …")
         return WRONG
-    limits = {name: int(khz) for name, _, khz in words}
-    if arguments[0] == "shown":
-        say("\n".join(seen(limits, arguments[1])), sys.stdout)
+    if what == "shown":
+        say("\n".join(seen(limits, folder)), sys.stdout)
         return 0
-    wrong = back(limits, arguments[1])
+    wrong = back(limits, folder)
     for each in wrong:
         say(each)
     return FAILED if wrong else 0

@@ -296,11 +296,11 @@ class Supervisor:
             own_heat.warm(self._state)
         return own_heat.said(self._state)
 
-    def do_frequency(self, client: Client) -> dict[str, Any]:
-        """What this board's own clocks may be and could be, and where that is limited; no policy where there is nothing to limit."""
+    def do_frequency(self, client: Client, firmware: dict[str, Any] | None = None) -> dict[str, Any]:
+        """What this board's own clocks may be and could be, and where that is limited: its firmware's too, where it is told of one."""
         from . import frequency
 
-        return {"folder": frequency.FOLDER, "before": frequency.read()}
+        return {"folder": frequency.FOLDER, "before": frequency.read(firmware=firmware)}
 
     def do_sensed(self, client: Client, paths: dict[str, Any]) -> dict[str, Any]:
         """What sensors say, as any program here would read it."""

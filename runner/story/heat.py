@@ -18,6 +18,7 @@ from typing import Any
 from runner.errors import LabError, RunnerError
 from runner.faults import thermal
 from runner.judgement import side_by_side, slowed
+from runner.model.device import DeviceType
 from runner.model.plan import ExecutionPlan, HeatPlan
 from runner.model.program import Program
 from runner.ondevice import work
@@ -81,10 +82,19 @@ class Heating:
         """Whether the device's processors are this machine's, so that how fast this is by itself says something of them."""
         return not self.clocks
 
-    async def look_at_clocks(self, *, shared: bool) -> None:
-        """Whether the device has clocks that may be limited, and what they are before anything is done. Not on machines of others."""
+    async def look_at_clocks(self, type: DeviceType) -> None:
+        """Whether the device has clocks that may be limited, and what they are before anything is done. Not on machines of others.
+
+        Raises LabError where its firmware has no such limit as its type declares.
+        """
         can = "cpufreq" in (self.session.hello.get("capabilities") or ())
-        self.clocks = await self.session.ask("frequency") if self.own and can and not shared else {}
+        if not self.own or not can or type.shared:
+            return
+        firmware = type.thermal and type.thermal.firmware_limit
+        self.clocks = await self.session.ask("frequency", firmware=firmware and firmware.model_dump())
+        if firmware and firmware.file not in self.clocks["before"]:
+            found = f"its type declares a limit of its firmware's, and {firmware.file} says no number on it"
+            raise LabError(found, do="name the file in which its firmware takes one as the type's `firmware_limit`, or leave that out")
 
     @property
     def _limits(self) -> Row:
@@ -238,7 +248,7 @@ async def impose(run: Run, plan: ExecutionPlan) -> None:
     assert run.session
     heating = heating_of(run, plan)
     await heating.cool(run.ground)
-    await heating.look_at_clocks(shared=run.plan.type.shared)
+    await heating.look_at_clocks(run.plan.type)
     if not (plan.links or plan.scarcities):  # else it was looked at before those came on
         await look(run, plan)
     rest = await at_rest(run.session, heating.by, beside=heating.beside)

@@ -70,7 +70,7 @@ async def try_heat(
 
         await ground.clear()
         await heating.cool(ground)
-        await heating.look_at_clocks(shared=request.type.shared)
+        await heating.look_at_clocks(request.type)
         found = None if request.type.shared else await ground.fingerprint()
         if found is not None:
             ground.expect(found)

@@ -10,7 +10,7 @@ import yaml
 from pydantic import ValidationError
 
 from runner.model.base import Value
-from runner.model.device import DeviceType, Inventory
+from runner.model.device import DeviceType, FirmwareLimit, Inventory
 from runner.model.entry import Entry
 from runner.model.finding import Finding, fingerprint
 from runner.model.plan import CutPlan
@@ -111,6 +111,18 @@ def test_a_wrong_value_is_refused_where_it_stands(model: type[Value], said: dict
 def test_unchanged_they_are_good(model: type[Value], said: dict[str, Any]) -> None:
     """The negative control of the table above."""
     model.model_validate(said)
+
+
+@pytest.mark.parametrize("file", ["/sys/kernel/debug/bpmp/debug/clk/cclk/max_rate", "/sys/bus/i2c/0-0040:a@1/x.y"])
+def test_a_limit_of_a_firmwares_is_a_file_of_the_kernels(file: str) -> None:
+    """Whatever else a type names is never written: no other folder, no way out of it, no folder, and nothing that falls upwards."""
+    limit = {"file": file, "full": 1500, "least": 600}
+    assert FirmwareLimit.model_validate(limit).file == file
+    for wrong in ("/etc/passwd", "/sys/../etc/passwd", "/sys/a/..", "/sys/.a", "sys/a", "/sys/", "/sys/a b", "/sys/a\n", "/sys//a"):
+        with pytest.raises(ValidationError, match="file"):
+            FirmwareLimit.model_validate({**limit, "file": wrong})
+    with pytest.raises(ValidationError, match="`least` is less than `full`"):
+        FirmwareLimit.model_validate({**limit, "least": 1500})
 
 
 def test_a_finding_needs_evidence() -> None:

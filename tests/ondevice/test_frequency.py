@@ -79,6 +79,40 @@ def test_limited_and_put_back_to_what_was_read_before(tmp_path: Path) -> None:
     assert limits(folder) == before
 
 
+@pytest.fixture
+def firmware(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """A file as a firmware's, in Hz, below a folder that stands for /sys."""
+    monkeypatch.setattr(frequency, "KERNELS", f"{tmp_path}/sys/")
+    (tmp_path / "sys").mkdir()
+    (tmp_path / "sys" / "max_rate").write_text("1479000000\n")
+    return {"file": f"{tmp_path}/sys/max_rate", "full": 1_479_000_000, "least": 115_200_000}
+
+
+def test_a_limit_of_the_firmwares_goes_with_the_clocks(tmp_path: Path, board: Path, firmware: dict[str, Any]) -> None:
+    """In its own unit, never below its least, and put back with them; what it was is said in the same words."""
+    file = Path(firmware["file"])
+    busy(tmp_path / "proc", 1)
+    before = read(str(board), firmware)
+    assert list(before) == ["policy0", str(file)]
+    clocks = Clocks(before, str(board), str(tmp_path / "proc"))
+    clocks.limit(2 / 3)
+    assert (limits(board), int(file.read_text())) == ({"policy0": 1_000_000}, 986_000_000)
+    assert clocks.counted().throttled == 1
+    assert seen({str(file): 1_479_000_000}, str(board)) == [f"limited {file} to 986000000 instead of 1479000000"]
+    clocks.limit(0.01)
+    assert int(file.read_text()) == 115_200_000
+    assert clocks.release() == [] and (limits(board), int(file.read_text())) == ({"policy0": 1_500_000}, 1_479_000_000)
+
+
+def test_a_firmware_that_takes_no_limit_is_seen(tmp_path: Path, board: Path, firmware: dict[str, Any]) -> None:
+    """Its file is not there, or says no number: nothing is read of it. Nor is any other file than one of the kernel's."""
+    Path(firmware["file"]).write_text("auto\n")
+    assert list(read(str(board), firmware)) == ["policy0"]
+    for file in (f"{tmp_path}/elsewhere", f"{tmp_path}/sys/../elsewhere", ""):
+        with pytest.raises(ValueError, match="is no clock"):
+            read(str(board), {**firmware, "file": file})
+
+
 def test_what_ran_counts_by_its_clock(tmp_path: Path, board: Path) -> None:
     """A second of work at two thirds of the clock is two thirds of a second at the full one: load is what it was. A limit of ours that is
     in force is counted each time that somebody looks."""
@@ -99,12 +133,12 @@ def test_a_kernel_that_does_something_else_is_heard(tmp_path: Path, board: Path,
     busy(tmp_path / "proc", 1)
     clocks = Clocks(read(str(board)), str(board), str(tmp_path / "proc"))
     monkeypatch.setattr(frequency, "put", lambda path, value: None)
-    with pytest.raises(OSError, match="policy0 may have 1500000 kHz, though it was told 1000000"):
+    with pytest.raises(OSError, match="policy0 may have 1500000, though it was told 1000000"):
         clocks.limit(2 / 3)
     monkeypatch.undo()
     clocks.limit(2 / 3)
     monkeypatch.setattr(frequency, "put", lambda path, value: None)
-    assert clocks.release() == ["limited policy0 to 1000000 kHz instead of 1500000"]
+    assert clocks.release() == ["limited policy0 to 1000000 instead of 1500000"]
 
 
 def test_a_board_that_says_nothing_of_its_clocks_has_none_to_limit(tmp_path: Path, board: Path) -> None:
@@ -121,9 +155,9 @@ def test_back_may_be_done_at_any_time_and_says_what_stays(board: Path, tmp_path:
     """As every undo: what is as it was is no error. What cannot be put back is one line, and so is its sign."""
     assert back({"policy0": 1_500_000}, str(board)) == [] == seen({"policy0": 1_500_000}, str(board))
     (board / "policy0" / "scaling_max_freq").write_text("600000\n")
-    assert seen({"policy0": 1_500_000}, str(board)) == ["limited policy0 to 600000 kHz instead of 1500000"]
+    assert seen({"policy0": 1_500_000}, str(board)) == ["limited policy0 to 600000 instead of 1500000"]
     assert back({"policy0": 1_500_000}, str(board)) == []
-    assert back({"policy9": 1_500_000}, str(board)) == ["limited policy9 to None kHz instead of 1500000"]
+    assert back({"policy9": 1_500_000}, str(board)) == ["limited policy9 to None instead of 1500000"]
 
 
 @pytest.fixture
@@ -145,7 +179,8 @@ def test_the_acts_as_the_guard_runs_them(board: Path, archive: Path, tmp_path: P
     assert call(archive, "frequency", "back", str(board), "policy0=1500000", state=tmp_path).returncode == 0
     assert call(archive, "frequency", "shown", str(board), "policy0=1500000", state=tmp_path).stdout.strip() == ""
     assert call(archive, "frequency", "back", str(board), "policy9=1500000", state=tmp_path).returncode == frequency.FAILED
-    for words in ((), ("up", str(board)), ("back", str(board), "../x=1"), ("back", "x", "a=b")):
+    no_clocks = [("back", str(board), word) for word in ("../x=1", "a=b", "/etc/x=1", "/sys/../x=1", "=1")]
+    for words in ((), ("up", str(board)), *no_clocks):
         assert call(archive, "frequency", *words, state=tmp_path).returncode == frequency.WRONG
     assert limits(board) == {"policy0": 1_500_000}
 

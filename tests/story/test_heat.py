@@ -14,8 +14,8 @@ from runner.farm.lease import Leases
 from runner.faults import thermal
 from runner.lab.load import Reader
 from runner.lab.where import Lab, builtin_root
+from runner.model.device import FirmwareLimit, ThrottleStep
 from runner.model.device import Thermal as Body
-from runner.model.device import ThrottleStep
 from runner.model.plan import ExecutionPlan, HeatPlan
 from runner.model.profile import Thermal
 from runner.ondevice.journal import Journal, Record, boottime_ns
@@ -114,7 +114,7 @@ def run(power: Power, tmp_path: Path, clock: Any, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(heat.work, "measure", lambda: {"duration_s": 0.1, "cpu_s": 0.1})
     log = Journal.create(str(tmp_path / "coordinator.journal"), "run_began", {})
     lease = SimpleNamespace(leases=Leases(tmp_path / "state"))
-    plan = SimpleNamespace(device="pi-04", identity="pi-04", type=SimpleNamespace(shared=False), data_link=None)
+    plan = SimpleNamespace(device="pi-04", identity="pi-04", type=SimpleNamespace(shared=False, thermal=None), data_link=None)
     target = SimpleNamespace(power=power, home=SimpleNamespace(state="/data/runner"))
     said: list[str] = []
 
@@ -403,7 +403,7 @@ def test_a_quota_that_stays_over_the_pipelines_is_left(run: Any, power: Power, m
 
 CLOCKS = {
     "folder": "/sys/devices/system/cpu/cpufreq",
-    "before": {"policy0": {"limit_khz": 1_500_000, "most_khz": 1_500_000, "least_khz": 600_000, "steps_khz": []}},
+    "before": {"policy0": {"limit": 1_500_000, "most": 1_500_000, "least": 600_000, "steps": []}},
 }
 
 
@@ -420,7 +420,7 @@ def by_its_clocks(run: Any, power: Power, monkeypatch: pytest.MonkeyPatch) -> Bo
         return {**said, "powered": True, "on": bool(board.armed), "ended": ""}
 
     monkeypatch.setattr(Board, "_heat", lambda _, **words: heat(**words), raising=False)
-    monkeypatch.setattr(Board, "_frequency", lambda _: CLOCKS, raising=False)
+    monkeypatch.setattr(Board, "_frequency", lambda _, **words: CLOCKS, raising=False)
     monkeypatch.setattr(Power, "mhz", property(lambda self: 600.0 if self.warmed and self.told is not None else 1500.0))
     return board
 
@@ -448,6 +448,30 @@ def test_a_board_with_clocks_of_its_own_is_slowed_down_by_them(run: Any, by_its_
     assert program["hot"] == {"sensor": BODY.sensor, "at_milli_c": 85_000}
     assert notes(run, "heat_began")[0]["by"] == "cpu_s"
     assert all(row["within"] for row in notes(run, "heat_proof")[0]["rows"])
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_a_limit_of_the_firmwares_that_a_type_declares_is_one_of_its_clocks(
+    run: Any, by_its_clocks: Board, monkeypatch: pytest.MonkeyPatch, there: bool
+) -> None:
+    """In the undo, and in the signs; a board that has none of the kind is blocked, and nothing is armed on it."""
+    declared = FirmwareLimit(file="/sys/firmware/max_rate", full=1_500_000_000, least=600_000_000)
+    run.plan.type.thermal = BODY.model_copy(update={"firmware_limit": declared})
+    its_own = {declared.file: {"limit": 1_400_000_000, "most": declared.full, "least": declared.least, "steps": []}} if there else {}
+
+    def frequency(_: Board, firmware: dict[str, Any]) -> dict[str, Any]:
+        assert firmware == declared.model_dump()
+        return {**CLOCKS, "before": {**CLOCKS["before"], **its_own}}
+
+    monkeypatch.setattr(Board, "_frequency", frequency, raising=False)
+    if there:
+        asyncio.run(heat.impose(run, execution()))
+        program = by_its_clocks.armed["stress-1.thermal-1"]
+        assert program["undo"][1]["argv"][4:] == program["signs"][1]["argv"][4:] == [f"{declared.file}=1400000000", "policy0=1500000"]
+    else:
+        with pytest.raises(LabError, match="/sys/firmware/max_rate says no number"):
+            asyncio.run(heat.impose(run, execution()))
+        assert not by_its_clocks.armed
 
 
 @pytest.mark.parametrize(("critical_c", "milli_c"), [(95.0, 85_000), (103.0, 85_000), (88.0, 83_000)])
