@@ -72,7 +72,7 @@ def no_slower_than_the_clock(evidence, scenario):
         if not rows:
             continue  # another profile was laid over it
         found, spans = [], [span for span in _spans(execution) if base.get(span[0].partition("@")[0], 0.0) >= _SHORTEST_S]
-        for name, start, end in _left_alone(evidence, scenario, execution, spans):
+        for name, start, end in _left_alone(evidence, execution, spans):
             cool_s = base[name.partition("@")[0]]
             used_s = _of_the_full_clock(rows, start.boot_id, start.boottime_ns, end.boottime_ns)
             slower = evidence.slower_beside(execution.name, start, end)
@@ -231,27 +231,15 @@ def _of_the_full_clock(rows, boot, from_ns, to_ns):
     return used_s + (to_ns - at_ns) / 1e9 * quota
 
 
-def _left_alone(evidence, scenario, execution, spans):
-    """The stages beside which the device was not timed, where it has no core to spare for that: such a one has half of it, or less, and
-    that is not its doing. All of them where each was timed: nothing is judged of nothing."""
-    if _lanes_of(evidence, scenario) + 1 <= _cores(evidence):
-        return spans
-    return [span for span in spans if not evidence.timed_beside(execution.name, *span[1:])] or spans
+def _left_alone(evidence, execution, spans):
+    """The stages beside which the device was not timed on the core that they run on: such a one has half of it, or less, and that is not
+    its doing. All of them where each was timed: nothing is judged of nothing."""
+    return [span for span in spans if not evidence.timed_beside(execution, *span[1:])] or spans
 
 
 def _at_once(evidence, scenario):
     """How many lanes share a core, the baseline having had one for itself."""
-    return max(1.0, _lanes_of(evidence, scenario) / _cores(evidence))
-
-
-def _lanes_of(evidence, scenario):
-    return evidence.plan["scenarios"][scenario].get("lanes") or 1
-
-
-def _cores(evidence):
-    """An emulated board has as many as its type says; any other is taken for one of a single core, which is what its pipelines have
-    together where nobody outside holds it up."""
-    return (evidence.plan["type"].get("emulation") or {}).get("cpus") or 1
+    return max(1.0, evidence.lanes(scenario) / evidence.cores)
 
 
 def _measured(evidence, execution, rows, start, end):

@@ -254,13 +254,25 @@ class Evidence:
         was measured beside the stage."""
         return slowed.slower_beside(self._own_works(execution), self._at_ns(start), self._at_ns(end))
 
-    def timed_beside(self, execution: str, start: Record, end: Record) -> bool:
-        """Whether the device was timed under its heat between two records of one boot: it then did that work, too."""
-        proofs = [r.payload for r in self.coordinator if r.kind == "heat_proof" and r.payload.get("execution") == execution]
+    def timed_beside(self, execution: Execution, start: Record, end: Record) -> bool:
+        """Whether the device was timed under its heat between two records of one boot, and had no core to spare for that work, too."""
+        if self.lanes(execution.scenario) + 1 <= self.cores:
+            return False
+        proofs = [r.payload for r in self.coordinator if r.kind == "heat_proof" and r.payload.get("execution") == execution.name]
         from_ns, to_ns = self._at_ns(start), self._at_ns(end)
         if from_ns is None or to_ns is None:
             return False
         return any(began_ns < to_ns and ended_ns > from_ns for said in proofs for began_ns, ended_ns in slowed.looks(said))
+
+    def lanes(self, scenario: str) -> int:
+        """How many pipelines run at once in a scenario."""
+        return int(self.plan["scenarios"][scenario].get("lanes") or 1)
+
+    @property
+    def cores(self) -> int:
+        """An emulated board has as many as its type says; any other is taken for one of a single core, which is what its pipelines have
+        together where nobody outside holds it up."""
+        return int((self.plan["type"].get("emulation") or {}).get("cpus") or 1)
 
     def usually_slower(self, execution: str) -> float:
         """As much as the machine usually comes and goes."""

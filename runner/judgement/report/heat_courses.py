@@ -43,7 +43,7 @@ class Spell(NamedTuple):
 class StageTime(NamedTuple):
     """How long a stage took, in the boot in which it ended; `used_s` of the full clock, `cool_s` in the run without heat, or None.
 
-    `limit`: times what its clock explains, from which on it took longer.
+    `limit`: times what its clock explains, from which on it took longer. `timed`: the device was timed on the same core meanwhile.
     """
 
     stage: str
@@ -51,6 +51,7 @@ class StageTime(NamedTuple):
     used_s: float
     cool_s: float | None
     limit: float = LIMIT
+    timed: bool = False
 
     @property
     def explained_s(self) -> float | None:
@@ -59,8 +60,10 @@ class StageTime(NamedTuple):
 
     @property
     def longer(self) -> bool:
-        """Whether it took longer than its clock explains, and was long enough to tell."""
-        return self.cool_s is not None and self.cool_s >= SHORTEST_S and self.took_s > self.limit * (self.explained_s or 0.0)
+        """Whether it took longer than its clock explains, was long enough to tell, and had the core for itself."""
+        if self.cool_s is None or self.cool_s < SHORTEST_S or self.timed:
+            return False
+        return self.took_s > self.limit * (self.explained_s or 0.0)
 
 
 @dataclass(frozen=True)
@@ -181,7 +184,8 @@ def _stages(evidence: Evidence, timeline: Timeline, execution: Execution, told: 
     for start, end, began_s, ended_s in _spans(execution, timeline):
         stage, used_s = end.payload["stage"], _used(ticks, began_s, ended_s)
         limit = LIMIT * evidence.slower_beside(execution.name, start, end)
-        yield StageTime(one_line(stage), ended_s - began_s, used_s, cool.get(stage.partition("@")[0]), limit)
+        timed = evidence.timed_beside(execution, start, end)
+        yield StageTime(one_line(stage), ended_s - began_s, used_s, cool.get(stage.partition("@")[0]), limit, timed)
 
 
 def _spans(execution: Execution, timeline: Timeline) -> Iterator[tuple[Record, Record, float, float]]:

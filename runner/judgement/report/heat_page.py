@@ -136,6 +136,6 @@ def _bar(each: StageTime, top: float) -> Markup:
         tag("line", x1=percent(cool_s / top), x2=percent(cool_s / top), y1="0", y2="20", class_="cool"),
     ]
     plot = tag("svg", tag("title", says), tag("desc", "The same stands in the table below."), shapes, class_="stage-time", role="img")
-    sign = " ✕ longer than its clock explains" if each.longer else ""
+    sign = " ✕ longer than its clock explains" if each.longer else ", beside the device's own timing" if each.timed else ""
     caption = [tag("strong", each.stage), " ", tag("span", f"{each.took_s:.2f} s, without heat {cool_s:.2f} s{sign}", class_="unit")]
     return tag("figure", tag("figcaption", caption), plot)
