@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from runner.cli.known_device import known_device
+from runner.cli.known_device import KnownDevice, known_device
 from runner.cli.output import Output, columns
 from runner.errors import AskError, LabError
 
@@ -84,36 +84,42 @@ def device_revert(output: Output, name: str | None, every: bool) -> int:
     from runner.cli.check import shown
     from runner.cli.power import is_on
     from runner.farm.lease import Leases
-    from runner.lab.load import Reader
     from runner.lab.where import state_root
     from runner.story.trial import revert
 
     if bool(name) == every:
         raise AskError("one device, or --all of them", expected="runner device revert NAME, or --all", do="runner device list")
-    names = [name] if name else []
-    if every:
-        reader = Reader(output.lab(quiet=True))
-        inventory = reader.inventory()
-        reader.finish()
-        assert inventory
-        devices = (known_device(output, each, quiet=True) for each in inventory[0].devices)
-        names = [each.name for each in devices if each.line.data_link or each.type.data_link]
     rows: list[dict[str, Any]] = []
     said: list[str] = []
     failed: list[LabError] = []
-    for each in names:
-        known = known_device(output, each, quiet=bool(rows or failed))
+    for device in [known_device(output, name)] if name else _with_a_data_link(output):
+        if device.unusable:
+            rows.append({"device": device.name, "error": device.unusable[0].found})
+            said += map(str, device.unusable)
+            continue
         try:
-            work = revert(known.request(output.say), known.identity, partial(is_on, known))
-            done = asyncio.run(output.awaited(f"{each} to answer", work))
-            stays = Leases(state_root()).quarantined(known.identity)
-            rows.append({"device": each, "reverted": [program["name"] for program in done], "quarantine": shown(stays)})
-            said.append(f"{each}: {', '.join(rows[-1]['reverted']) or 'nothing was left'}")
-            said += [f"{each}: still {stays}", f"next: runner device check {each}"] if stays else []
+            work = revert(device.request(output.say), device.identity, partial(is_on, device))
+            done = asyncio.run(output.awaited(f"{device.name} to answer", work))
+            stays = Leases(state_root()).quarantined(device.identity)
+            rows.append({"device": device.name, "reverted": [program["name"] for program in done], "quarantine": shown(stays)})
+            said.append(f"{device.name}: {', '.join(rows[-1]['reverted']) or 'nothing was left'}")
+            said += [f"{device.name}: still {stays}", f"next: runner device check {device.name}"] if stays else []
         except LabError as error:
             if not every:
                 raise
-            output.say(f"{each}: {error}")
+            output.say(f"{device.name}: {error}")
             failed.append(error)
-            rows.append({"device": each, "error": error.complaints[0].found})
+            rows.append({"device": device.name, "error": error.complaints[0].found})
     return output.result({"devices": rows}, "\n".join(said), LabError.exit_code if failed else 0)
+
+
+def _with_a_data_link(output: Output) -> list[KnownDevice]:
+    """Every device of the inventory that has one, also those that cannot be used. Raises AskError for what is wrong in a file."""
+    from runner.lab.load import Reader
+
+    reader = Reader(output.lab())
+    inventory = reader.inventory()
+    reader.finish()
+    assert inventory
+    devices = [known_device(output, name, quiet=True, for_use=False) for name in inventory[0].devices]
+    return [device for device in devices if device.line.data_link or device.type.data_link]

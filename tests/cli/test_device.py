@@ -118,16 +118,64 @@ def rows(runner: Runner) -> dict[str, Any]:
     return {row["name"]: row for row in runner("--json", "device", "list").json["devices"]}
 
 
-@pytest.mark.parametrize("words", [("list",), ("show", "pi-04")], ids=" ".join)
-def test_a_driver_that_nobody_has_is_told_as_any_mistake(runner: Runner, make_lab: Callable[..., Path], words: tuple[str, ...]) -> None:
-    """With the file's line, what may stand there and the nearest, both drivers at once; no transport is imported for it."""
+@pytest.fixture
+def half(make_lab: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A lab of which one device, the first, has a type whose drivers nobody has."""
     wrong = REAL.replace("transport: ssh", "transport: shh").replace("power: process", "power: proces")
-    root = make_lab({"inventory.yaml": "devices:\n  pi-04: { type: big-board }\n", "devices/big-board.yaml": wrong})
-    said = runner("--lab", str(root), "device", *words)
-    assert said.exit_code == 2
+    link = "data_link: { interface: eth0, far_end: 192.0.2.1 }"
+    inventory = f"devices:\n  pi-04: {{ type: big-board, {link} }}\n  local: {{ type: local-process }}\n  qemu-pi: {{ type: qemu-arm64 }}\n"
+    root = make_lab({"inventory.yaml": inventory, "devices/big-board.yaml": wrong})
+    monkeypatch.setenv("RUNNER_LAB", str(root))
+    return root
+
+
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [
+        (("device", "list"), 0),
+        (("device", "show", "pi-04"), 0),
+        (("doctor",), 0),
+        *(
+            ((*words, "pi-04"), 2)
+            for words in (
+                ("device", "check"), ("device", "revert"), ("device", "provision"), ("device", "shell"), ("device", "power"),
+                ("exec", "EDGE-002", "--device"), ("profile", "try", "gprs", "--device"), ("entry", "check", "EDGE-002", "--device"),
+                ("entry", "brief", "EDGE-002", "--device"),
+            )
+        ),
+    ],
+    ids=lambda each: " ".join(each) if isinstance(each, tuple) else "",
+)  # fmt: skip
+def test_a_driver_that_nobody_has_is_told_by_whatever_shows_or_wants_the_device(
+    runner: Runner, half: Path, words: tuple[str, ...], code: int
+) -> None:
+    """With the file's line, what may stand there and the nearest, both drivers at once, and what to do."""
+    said = runner(*words)
+    assert said.exit_code == code
+    text = said.out + said.err
     expected = "expected: one of local, serial, ssh\n"
-    assert f"big-board.yaml:4: no transport driver is called 'shh' (did you mean 'ssh'?)\n  {expected}" in said.err
-    assert "big-board.yaml:5: no power driver is called 'proces' (did you mean 'process'?)" in said.err
+    assert f"big-board.yaml:4: pi-04 cannot be used: no transport driver is called 'shh' (did you mean 'ssh'?)\n  {expected}" in text
+    assert "big-board.yaml:5: pi-04 cannot be used: no power driver is called 'proces' (did you mean 'process'?)\n" in text
+    assert f"do: {half}/inventory.yaml:2 names that type: take another one, or add such a driver (CONTRIBUTING.md)\n" in text
+
+
+@pytest.mark.parametrize(
+    "words", [("device", "show", "local"), ("exec", "EDGE-002", "--dry-run"), ("entry", "check", "EDGE-003")], ids=" ".join
+)
+def test_a_driver_that_nobody_has_keeps_no_other_device_from_being_used(runner: Runner, half: Path, words: tuple[str, ...]) -> None:
+    """Nothing is said of it, either: an entry that wants a data link is planned for the next device that has one."""
+    said = runner(*words)
+    assert (said.exit_code, "cannot be used" in said.out + said.err) == (0, False)
+
+
+def test_a_device_that_cannot_be_used_is_in_every_list(runner: Runner, half: Path) -> None:
+    """Beside those that can, for a person and for a program; the doctor calls the lab sound."""
+    lines = runner("device", "list").out.splitlines()
+    assert [line.split("  ")[-1].strip() for line in lines[2:5]] == ["cannot be used", "free", "free"]
+    assert {name: len(row["unusable"]) for name, row in rows(runner).items()} == {"pi-04": 2, "local": 0, "qemu-pi": 0}
+    assert len(runner("--json", "device", "show", "pi-04").json["unusable"]) == 2
+    (lab,) = [row["state"] for row in runner("--json", "doctor").json["facts"] if row["what"] == "lab"]
+    assert (lab.startswith("sound: "), lab.endswith("; cannot be used: pi-04")) == (True, True)
 
 
 @pytest.mark.parametrize("words", [("list",), ("show", "a")], ids=" ".join)
@@ -148,8 +196,8 @@ def test_a_list_that_is_remembered_knows_when_somebody_elses_driver_is_gone(
     point = EntryPoint("telnet", "somewhere:make", "stageflow_runner.transports")
     with monkeypatch.context() as installed:
         installed.setattr(drivers, "entry_points", lambda group: [point] if group == point.group else [])
-        assert [runner("--lab", str(root), "device", "list").exit_code for _ in range(2)] == [0, 0]
-    assert "no transport driver is called 'telnet'" in runner("--lab", str(root), "device", "list").err
+        assert ["cannot be used" in runner("--lab", str(root), "device", "list").out for _ in range(2)] == [False, False]
+    assert "no transport driver is called 'telnet'" in runner("--lab", str(root), "device", "list").out
 
 
 def test_a_device_is_shown_in_words(runner: Runner, lab: Path) -> None:

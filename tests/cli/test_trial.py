@@ -141,6 +141,24 @@ def test_all_devices_without_a_data_link_are_none(runner: Runner, make_lab: Call
     assert (done.exit_code, done.json["devices"]) == (0, [])
 
 
+def test_all_devices_may_have_one_among_them_that_cannot_be_used(
+    runner: Runner, make_lab: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is said, and the others have their turn."""
+    asked: list[str] = []
+
+    async def nothing_left(request: Any, *_: Any) -> list[Any]:
+        asked.append(request.name)
+        return []
+
+    monkeypatch.setattr(trial, "revert", nothing_left)
+    link = "data_link: {interface: lo, far_end: 127.0.0.1}"
+    inventory = f"devices:\n  pi: {{type: raspberry-pi-4, {link}}}\n  yard: {{type: local-process, {link}}}\n"
+    done = runner("--json", "--lab", str(make_lab({"inventory.yaml": inventory})), "device", "revert", "--all")
+    assert (done.exit_code, asked, [row["device"] for row in done.json["devices"]]) == (0, ["yard"], ["pi", "yard"])
+    assert done.json["devices"][0]["error"] == "pi cannot be used: no power driver is called 'relay'"
+
+
 @pytest.mark.parametrize("found", [("+ firewall: table inet foo", "- routes: default"), ()], ids=["quarantined", "as it should be"])
 def test_a_revert_says_that_a_quarantine_stays(
     runner: Runner, make_lab: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, found: tuple[str, ...]
