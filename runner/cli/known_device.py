@@ -54,6 +54,11 @@ class KnownDevice:
         """The ways to it: its type's own, and SSH beside a serial line where it has that."""
         return (self.type.transport, "ssh") if self.over_serial and self.networked else (self.type.transport,)
 
+    @property
+    def shell(self) -> str:
+        """What is typed to be on it: over a serial line alone one command at a time."""
+        return f"runner device shell {self.name}" + (" -- COMMAND" if self.over_serial and not self.networked else "")
+
     def over(self, transport: str) -> KnownDevice:
         """The same device, reached over another of its `transports`: its lease, its power and its home are what they are."""
         return replace(self, type=self.type.model_copy(update={"transport": transport}))

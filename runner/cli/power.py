@@ -94,7 +94,7 @@ def status_text(device: KnownDevice, value: dict[str, Any]) -> str:
         left = f"its keeper ends it in {value['lease_left_s']:.0f} s unless somebody renews"
         frozen = ", but its emulator is stopped" if value["frozen"] else ""
         way = f"SSH at 127.0.0.1:{value['port']}" if device.networked else "reached over its serial line alone"
-        lines += [f"on{frozen}, {way}, {left}", f"next: runner device shell {name}" + ("" if device.networked else " -- COMMAND")]
+        lines += [f"on{frozen}, {way}, {left}", f"next: {device.shell}"]
     else:
         lines.append(f"on: its supervisor runs as process {value['supervisor_pid']}")
     first, *more = lines
@@ -150,7 +150,7 @@ async def _act(output: Output, device: KnownDevice, verb: str, duration_s: float
     if device.emulated:
         said = f"on for {duration_s:g} s, or until a run on it ends"
         if device.networked:
-            said += f"; SSH answers in some seconds\nnext: runner device shell {name}"
+            said += f"; SSH answers in some seconds\nnext: {device.shell}"
         return {"on": True, "for_s": duration_s}, said
     return {"on": True}, "on" + (
         "; its supervisor ends by itself when it has had nothing to do for 120 s" if device.is_this_machine else ""
