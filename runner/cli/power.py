@@ -121,6 +121,15 @@ def quarantine_of(device: KnownDevice) -> Quarantine | None:
     return leases.quarantined(device.identity) if leases.path.exists() else None  # to look must not make it
 
 
+def outstanding(device: KnownDevice) -> bool:
+    """Whether something of ours is known that may be left on the device."""
+    from runner.farm.lease import Leases
+    from runner.lab.where import state_root
+
+    leases = Leases(state_root())
+    return leases.path.exists() and leases.outstanding(device.identity)  # to look must not make it
+
+
 async def _act(output: Output, device: KnownDevice, verb: str, duration_s: float) -> tuple[dict[str, Any], str]:
     """Does it under the lease; what is known afterwards, and the same in words. Raises LabError, naming the holder of a taken device."""
     from runner.farm.lease import Taken, lent

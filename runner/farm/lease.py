@@ -203,6 +203,12 @@ class Leases:
             row = db.execute("SELECT boot_id, fingerprint FROM expected WHERE identity = ?", (identity,)).fetchone()
             return (text(row[0], "a boot id"), parsed(row[1], f"the fingerprint of {identity}", dict)) if row else None
 
+    def outstanding(self, identity: str) -> bool:
+        """Whether something of ours may be left on a device, as far as this file knows: a lease that was not given back, a run that was
+        not concluded, a fingerprint that nobody compared yet, a quarantine."""
+        leased = any(each == identity for each, _ in self.every())
+        return leased or bool(self.unfinished(identity) or self.expected(identity) or self.quarantined(identity))
+
     def forget_expected(self, identity: str) -> None:
         """Only by who has compared, and found no difference."""
         with self._write() as db:
