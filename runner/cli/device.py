@@ -12,7 +12,7 @@ from runner.cli.check import device_check, shown
 from runner.cli.fit_thermal import device_fit_thermal
 from runner.cli.known_device import known_device
 from runner.cli.output import Output, columns
-from runner.cli.power import device_power
+from runner.cli.power import device_power, held_by
 from runner.cli.provision import device_provision
 from runner.cli.shell import device_console, device_shell
 from runner.cli.trial import device_revert
@@ -116,25 +116,20 @@ def _shown(held: Held | None) -> dict[str, Any] | None:
 @click.argument("name")
 @click.pass_obj
 def device_show(output: Output, name: str) -> int:
-    """One device: its line and its type, and why it is quarantined, if it is."""
+    """One device: what its line, its type and its heat say, and where; who holds it, and why it is quarantined or cannot be used."""
+    from runner.cli.device_words import device_text
+    from runner.lab.load import Reader
+
     found = known_device(output, name, for_use=False)
     known = {**found.line.model_dump(mode="json"), **found.type.model_dump(mode="json"), "type": found.line.type}
-    lines = [f"{key}: {_words(part)}" for key, part in known.items() if part not in ("", None, [])]
-    lines += map(str, found.unusable)
+    lines = [device_text(found, Reader(output.lab(quiet=True))), *map(str, found.unusable)]
+    if holder := held_by(found):
+        lines.append(f"held by {holder}")
     why = _quarantined().get(found.identity)
     if why:
         lines += [f"quarantined since {why.since}:", *(f"  {each}" for each in why.differences), f"next: runner device check {name}"]
     value = {"device": {"name": name, **known}, "quarantine": shown(why), "unusable": [asdict(each) for each in found.unusable]}
-    return output.result(value, "\n".join([name, *lines]))
-
-
-def _words(part: Any) -> str:
-    """A value of a lab's file as a person says it."""
-    if isinstance(part, dict):
-        return ", ".join(f"{key} {_words(value)}" for key, value in part.items())
-    if isinstance(part, list):
-        return " ".join(map(_words, part))
-    return ("yes" if part else "no") if isinstance(part, bool) else str(part)
+    return output.result(value, "\n".join(lines))
 
 
 @device.command("trust")
