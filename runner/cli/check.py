@@ -130,5 +130,4 @@ def _concluded(device: KnownDevice, lease: Lease, looked: Looked, accept: bool) 
 def _mending(device: KnownDevice) -> str:
     """How one gets at a device that is not as it should be: a check leaves one that was off switched off again."""
     on = "" if device.is_this_machine else f"runner device power {device.name} on, "
-    there = f"{on}runner device shell {device.name}"
-    return f"look at it ({there}), put it right, check again; or take it as it is: runner device check {device.name} --accept"
+    return f"look at it ({on}{device.shell}), put it right, check again; or take it as it is: runner device check {device.name} --accept"

@@ -3,6 +3,7 @@ their own, shell, console, power, provision and check."""
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -11,7 +12,7 @@ from runner.cli.check import device_check, shown
 from runner.cli.fit_thermal import device_fit_thermal
 from runner.cli.known_device import known_device
 from runner.cli.output import Output, columns
-from runner.cli.power import device_power
+from runner.cli.power import device_power, held_by
 from runner.cli.provision import device_provision
 from runner.cli.shell import device_console, device_shell
 from runner.cli.trial import device_revert
@@ -31,7 +32,7 @@ def device() -> None:
 @device.command("list")
 @click.pass_obj
 def device_list(output: Output) -> int:
-    """The inventory, and which device is free or quarantined: of the leases of this user on this host."""
+    """The inventory, and which device is free, quarantined or not to be used: of the leases of this user on this host."""
     rows, complaints = of_the_files(output.lab())
     if complaints:
         raise AskError.of(complaints)
@@ -42,8 +43,9 @@ def device_list(output: Output) -> int:
         identity = row.pop("identity")
         found = quarantined.get(identity)
         row |= {"lease": _shown(held.get(identity)), "quarantine": shown(found)}
-        cells.append([*(row[key] or "-" for key in keys), row["lease"]["holder"] if row["lease"] else str(found or "free")])
-    return output.result({"devices": rows}, columns((*keys, "held by"), cells))
+        free = "cannot be used" if row["unusable"] else str(found or "free")
+        cells.append([*(row[key] or "-" for key in keys), row["lease"]["holder"] if row["lease"] else free])
+    return output.result({"devices": rows}, "\n".join([columns((*keys, "held by"), cells), *unusable(rows)]))
 
 
 def of_the_files(lab: Lab) -> tuple[list[dict[str, Any]], list[Complaint]]:
@@ -51,19 +53,24 @@ def of_the_files(lab: Lab) -> tuple[list[dict[str, Any]], list[Complaint]]:
     from runner.lab.remembered import remembered
 
     rows, complaints = remembered(lab, "devices", ("inventory.yaml", "devices/*.yaml"), _rows)
-    others = [row["name"] for row in rows if not row.pop("ours")]
-    if others and not complaints:  # a driver of somebody else may be gone by now
+    if not complaints and not all(row["ours"] for row in rows):  # a driver of somebody else may have come by now, or be gone
         from runner.lab.load import Reader
 
         reader = Reader(lab)
-        _rows(reader)
-        complaints = reader.complaints
+        rows, complaints = _rows(reader), reader.complaints
+    for row in rows:
+        del row["ours"]
     return rows, list(dict.fromkeys(complaints))
+
+
+def unusable(rows: list[dict[str, Any]]) -> list[str]:
+    """Why devices among `rows` cannot be used, and what to do, for a person."""
+    return [str(Complaint(**why)) for row in rows for why in row["unusable"]]
 
 
 def _rows(reader: Reader) -> list[dict[str, Any]]:
     """What the lab's files say of each device; who holds it is never in here."""
-    from runner.target.drivers import known_line, ours
+    from runner.target.drivers import known_line, lacking, ours
 
     found = reader.inventory()
     rows: list[dict[str, Any]] = []
@@ -76,6 +83,7 @@ def _rows(reader: Reader) -> list[dict[str, Any]]:
             row: dict[str, Any] = {"name": name, "type": line.type, "title": device_type.title, "cut": device_type.loss}
             row["tags"], link = list(line.tags), line.data_link or device_type.data_link
             row["link"] = link.interface if link else None  # on which link faults act
+            row["unusable"] = [asdict(why) for why in lacking(reader, name, line, device_type)]
             rows.append({**row, "identity": line.identity(name), "ours": ours(device_type)})
     return rows
 
@@ -108,23 +116,20 @@ def _shown(held: Held | None) -> dict[str, Any] | None:
 @click.argument("name")
 @click.pass_obj
 def device_show(output: Output, name: str) -> int:
-    """One device: its line and its type, and why it is quarantined, if it is."""
-    found = known_device(output, name)
+    """One device: what its line, its type and its heat say, and where; who holds it, and why it is quarantined or cannot be used."""
+    from runner.cli.device_words import device_text
+    from runner.lab.load import Reader
+
+    found = known_device(output, name, for_use=False)
     known = {**found.line.model_dump(mode="json"), **found.type.model_dump(mode="json"), "type": found.line.type}
-    lines = [f"{key}: {_words(part)}" for key, part in known.items() if part not in ("", None, [])]
+    lines = [device_text(found, Reader(output.lab(quiet=True))), *map(str, found.unusable)]
+    if holder := held_by(found):
+        lines.append(f"held by {holder}")
     why = _quarantined().get(found.identity)
     if why:
         lines += [f"quarantined since {why.since}:", *(f"  {each}" for each in why.differences), f"next: runner device check {name}"]
-    return output.result({"device": {"name": name, **known}, "quarantine": shown(why)}, "\n".join([name, *lines]))
-
-
-def _words(part: Any) -> str:
-    """A value of a lab's file as a person says it."""
-    if isinstance(part, dict):
-        return ", ".join(f"{key} {_words(value)}" for key, value in part.items())
-    if isinstance(part, list):
-        return " ".join(map(_words, part))
-    return ("yes" if part else "no") if isinstance(part, bool) else str(part)
+    value = {"device": {"name": name, **known}, "quarantine": shown(why), "unusable": [asdict(each) for each in found.unusable]}
+    return output.result(value, "\n".join(lines))
 
 
 @device.command("trust")

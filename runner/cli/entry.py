@@ -177,13 +177,16 @@ def entry_check(output: Output, name: str, device: str | None) -> int:
 
 
 def _fitting(reader: Reader, entry: Entry | None, devices: Sequence[str]) -> str:
-    """The device with which an entry is planned when nobody names one: `local`, or for an entry with a far end one that has a data link."""
+    """The device with which an entry is planned when nobody names one: `local`, or for an entry with a far end one that has a data link;
+    where there is no such one the first that can be used."""
     from runner.story.plan import Asked, find_device
+    from runner.target.drivers import lacking
 
+    linked = bool(entry and entry.far_end)
     first = "local" if "local" in devices or not devices else devices[0]
-    for name in devices if entry and entry.far_end else ():
-        found = find_device(Asked(entry.id if entry else "", device=name), reader)
-        if found and (found[0].data_link or found[1].data_link):
+    for name in devices if linked or first != "local" else ():
+        found = find_device(Asked(entry.id if entry else "", device=name), reader, for_use=False)
+        if found and not lacking(reader, name, *found) and (found[0].data_link or found[1].data_link or not linked):
             return name
     return first
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from runner.cli.output import Output
 
 if TYPE_CHECKING:
+    from runner.errors import Complaint
     from runner.model.device import DeviceLine, DeviceType
     from runner.target.drivers import Request
 
@@ -19,6 +20,7 @@ class KnownDevice:
     name: str
     line: DeviceLine
     type: DeviceType
+    unusable: tuple[Complaint, ...] = ()  # why it can only be looked at in the lab's files
 
     @property
     def identity(self) -> str:
@@ -51,6 +53,11 @@ class KnownDevice:
     def transports(self) -> tuple[str, ...]:
         """The ways to it: its type's own, and SSH beside a serial line where it has that."""
         return (self.type.transport, "ssh") if self.over_serial and self.networked else (self.type.transport,)
+
+    @property
+    def shell(self) -> str:
+        """What is typed to be on it: over a serial line alone one command at a time."""
+        return f"runner device shell {self.name}" + (" -- COMMAND" if self.over_serial and not self.networked else "")
 
     def over(self, transport: str) -> KnownDevice:
         """The same device, reached over another of its `transports`: its lease, its power and its home are what they are."""
@@ -91,13 +98,15 @@ class KnownDevice:
             return None
 
 
-def known_device(output: Output, name: str, *, quiet: bool = False) -> KnownDevice:
-    """The device that is called `name` in the lab at hand. Raises AskError, with the nearest name, for one that is not."""
+def known_device(output: Output, name: str, *, quiet: bool = False, for_use: bool = True) -> KnownDevice:
+    """The device that is called `name` in the lab at hand. Raises AskError, with the nearest name, for one that is not, and `for_use`
+    also for one that cannot be used."""
     from runner.lab.load import Reader
     from runner.story.plan import Asked, find_device
+    from runner.target.drivers import lacking
 
     reader = Reader(output.lab(quiet=quiet))
-    found = find_device(Asked(entry="", device=name), reader, where="")
+    found = find_device(Asked(entry="", device=name), reader, where="", for_use=for_use)
     reader.finish()
     assert found
-    return KnownDevice(name, *found)
+    return KnownDevice(name, *found, tuple(lacking(reader, name, *found)))

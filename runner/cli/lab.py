@@ -66,34 +66,40 @@ def init(ctx: click.Context, folder: str | None) -> int:
 @click.pass_obj
 def doctor(output: Output) -> int:
     """Say what this machine can do: local runs, emulated boards with a real power cut, KVM, a data NIC."""
-    rows = [*_facts(), _lab(output)]
+    of_the_lab, why = _lab(output)
+    rows = [*_facts(), of_the_lab]
     missing = sorted({package for row in rows for package in row["missing"]})
     text = columns(("what", "state", "missing"), [(row["what"], row["state"], " ".join(row["missing"]) or "-") for row in rows])
+    text = "\n".join([text, *why])
     if missing:
         install = f"apt-get install --no-install-recommends {' '.join(missing)}"
         text += f"\nto get a real power cut: {install}\nthen: runner exec EDGE-002 --device qemu-pi"
     return output.result({"facts": rows, "missing_packages": missing}, text)
 
 
-def _lab(output: Output) -> dict[str, Any]:
-    """Which lab is used here, and whether its inventory, device types and profiles can be read; if not, what shows why."""
-    from runner.cli.device import of_the_files
+def _lab(output: Output) -> tuple[dict[str, Any], list[str]]:
+    """Which lab is used here, and whether its inventory, device types and profiles can be read; if not, what shows why. And why devices
+    of it cannot be used."""
+    from runner.cli.device import of_the_files, unusable
     from runner.cli.show import of_the_profiles
 
     try:
         lab = output.lab(quiet=True)
     except AskError as error:
         first = error.complaints[0]
-        return {"what": "lab", "state": f"wrong: {first.found}" + (f"; do: {first.do}" if first.do else ""), "missing": []}
+        return {"what": "lab", "state": f"wrong: {first.found}" + (f"; do: {first.do}" if first.do else ""), "missing": []}, []
+    devices, mistakes = of_the_files(lab)
     wrong = [
         f"{len(complaints)} mistake{'s' if len(complaints) > 1 else ''} in {files}: `{shows}` shows them"
         for files, shows, complaints in (
-            ("inventory.yaml or devices/", "runner device list", of_the_files(lab)[1]),
+            ("inventory.yaml or devices/", "runner device list", mistakes),
             ("profiles/", "runner profile list", of_the_profiles(lab)[1]),
         )
         if complaints
     ]
-    return {"what": "lab", "state": "; ".join(wrong) or f"sound: {lab}".replace("lab: ", ""), "missing": []}
+    state, names = "; ".join(wrong) or f"sound: {lab}".replace("lab: ", ""), [row["name"] for row in devices if row["unusable"]]
+    state += f"; cannot be used: {', '.join(names)}" if names else ""
+    return {"what": "lab", "state": state, "missing": []}, unusable(devices)
 
 
 def _facts() -> list[dict[str, Any]]:

@@ -94,7 +94,7 @@ def status_text(device: KnownDevice, value: dict[str, Any]) -> str:
         left = f"its keeper ends it in {value['lease_left_s']:.0f} s unless somebody renews"
         frozen = ", but its emulator is stopped" if value["frozen"] else ""
         way = f"SSH at 127.0.0.1:{value['port']}" if device.networked else "reached over its serial line alone"
-        lines += [f"on{frozen}, {way}, {left}", f"next: runner device shell {name}" + ("" if device.networked else " -- COMMAND")]
+        lines += [f"on{frozen}, {way}, {left}", f"next: {device.shell}"]
     else:
         lines.append(f"on: its supervisor runs as process {value['supervisor_pid']}")
     first, *more = lines
@@ -119,6 +119,15 @@ def quarantine_of(device: KnownDevice) -> Quarantine | None:
 
     leases = Leases(state_root())
     return leases.quarantined(device.identity) if leases.path.exists() else None  # to look must not make it
+
+
+def outstanding(device: KnownDevice) -> bool:
+    """Whether something of ours is known that may be left on the device."""
+    from runner.farm.lease import Leases
+    from runner.lab.where import state_root
+
+    leases = Leases(state_root())
+    return leases.path.exists() and leases.outstanding(device.identity)  # to look must not make it
 
 
 async def _act(output: Output, device: KnownDevice, verb: str, duration_s: float) -> tuple[dict[str, Any], str]:
@@ -150,7 +159,7 @@ async def _act(output: Output, device: KnownDevice, verb: str, duration_s: float
     if device.emulated:
         said = f"on for {duration_s:g} s, or until a run on it ends"
         if device.networked:
-            said += f"; SSH answers in some seconds\nnext: runner device shell {name}"
+            said += f"; SSH answers in some seconds\nnext: {device.shell}"
         return {"on": True, "for_s": duration_s}, said
     return {"on": True}, "on" + (
         "; its supervisor ends by itself when it has had nothing to do for 120 s" if device.is_this_machine else ""

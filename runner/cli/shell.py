@@ -65,7 +65,7 @@ def device_console(output: Output, name: str, once: bool) -> int:
     """What NAME, an emulated board or a device on a serial line, prints on its console, until ^C, without control characters."""
     device = known_device(output, name, quiet=True)
     if not device.emulated and not device.over_serial:
-        do = f"read {device.folder / 'supervisor.log'}" if device.is_this_machine else f"runner device shell {name}"
+        do = f"read {device.folder / 'supervisor.log'}" if device.is_this_machine else device.shell
         raise AskError(f"{name} has no console that is known here", expected="an emulated board, or a device on a serial line", do=do)
     if output.as_json and not once:
         raise AskError("--json and a console that is followed both want standard output", do=f"runner device console {name} --once --json")
@@ -181,7 +181,7 @@ def _over_the_line(output: Output, device: KnownDevice, words: Sequence[str]) ->
         raise AskError(
             f"{device.name} is reached over a serial line, which offers no interactive shell",
             expected="a COMMAND, or a device that is reached over SSH",
-            do=f"runner device shell {device.name} -- COMMAND, or a terminal program of your own on its port while no run has it",
+            do=f"{device.shell}, or a terminal program of your own on its port while no run has it",
         )
     if device.emulated:
         _facts_of(device)

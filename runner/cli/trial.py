@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from runner.cli.known_device import known_device
+from runner.cli.known_device import KnownDevice, known_device
 from runner.cli.output import Output, columns
 from runner.errors import AskError, LabError
 
@@ -72,48 +72,71 @@ def table(rows: list[dict[str, Any]]) -> str:
 
 @click.command("revert")
 @click.argument("name", required=False)
-@click.option("--all", "every", is_flag=True, help="Every device of the inventory that has a data link.")
+@click.option("--all", "every", is_flag=True, help="Every device with a data link that is on, or may have something left.")
 @click.pass_obj
 def device_revert(output: Output, name: str | None, every: bool) -> int:
     """Take back what a dead run left on the link of device NAME, and say what it was. What a living run holds is refused.
 
-    A quarantine stays, and is said: only `device check` lifts it.
+    A quarantine stays, and is said: only `device check` lifts it. A device that is off is put on for the time; with --all only where
+    something of ours is known that may be left there.
     """
     import asyncio
 
-    from runner.cli.check import shown
-    from runner.cli.power import is_on
-    from runner.farm.lease import Leases
-    from runner.lab.load import Reader
-    from runner.lab.where import state_root
-    from runner.story.trial import revert
-
     if bool(name) == every:
         raise AskError("one device, or --all of them", expected="runner device revert NAME, or --all", do="runner device list")
-    names = [name] if name else []
-    if every:
-        reader = Reader(output.lab(quiet=True))
-        inventory = reader.inventory()
-        reader.finish()
-        assert inventory
-        devices = (known_device(output, each, quiet=True) for each in inventory[0].devices)
-        names = [each.name for each in devices if each.line.data_link or each.type.data_link]
     rows: list[dict[str, Any]] = []
     said: list[str] = []
     failed: list[LabError] = []
-    for each in names:
-        known = known_device(output, each, quiet=bool(rows or failed))
+    for device in [known_device(output, name)] if name else _with_a_data_link(output):
         try:
-            work = revert(known.request(output.say), known.identity, partial(is_on, known))
-            done = asyncio.run(output.awaited(f"{each} to answer", work))
-            stays = Leases(state_root()).quarantined(known.identity)
-            rows.append({"device": each, "reverted": [program["name"] for program in done], "quarantine": shown(stays)})
-            said.append(f"{each}: {', '.join(rows[-1]['reverted']) or 'nothing was left'}")
-            said += [f"{each}: still {stays}", f"next: runner device check {each}"] if stays else []
+            row, words = (asyncio.run(_let_alone(device)) if every else None) or asyncio.run(_reverted(output, device))
+            rows.append({"device": device.name, **row})
+            said += words
         except LabError as error:
             if not every:
                 raise
-            output.say(f"{each}: {error}")
+            output.say(f"{device.name}: {error}")
             failed.append(error)
-            rows.append({"device": each, "error": error.complaints[0].found})
+            rows.append({"device": device.name, "error": error.complaints[0].found})
     return output.result({"devices": rows}, "\n".join(said), LabError.exit_code if failed else 0)
+
+
+async def _reverted(output: Output, device: KnownDevice) -> tuple[dict[str, Any], list[str]]:
+    """Does it; what is to be said of it, for a program and for a person. Raises LabError."""
+    from runner.cli.check import shown
+    from runner.cli.power import is_on, quarantine_of
+    from runner.story.trial import revert
+
+    work = revert(device.request(output.say), device.identity, partial(is_on, device))
+    names = [program["name"] for program in await output.awaited(f"{device.name} to answer", work)]
+    said, stays = [f"{device.name}: {', '.join(names) or 'nothing was left'}"], quarantine_of(device)
+    said += [f"{device.name}: still {stays}", f"next: runner device check {device.name}"] if stays else []
+    return {"reverted": names, "quarantine": shown(stays), "looked": True}, said
+
+
+async def _let_alone(device: KnownDevice) -> tuple[dict[str, Any], list[str]] | None:
+    """The same of a device that `--all` passes over: it cannot be used, or is off, and nothing of ours is known to be left. None where
+    it is to be looked at. Raises LabError for one that cannot be, and may have something left."""
+    from runner.cli.power import is_on, outstanding
+
+    may_be_left = outstanding(device)
+    if device.unusable and may_be_left:
+        raise LabError.of(device.unusable)
+    if device.unusable:
+        return {"error": device.unusable[0].found}, [str(why) for why in device.unusable]
+    if may_be_left or await is_on(device) is not False:
+        return None
+    said = f"{device.name}: off, and nothing of ours is known to be left; to look all the same: runner device revert {device.name}"
+    return {"reverted": [], "quarantine": None, "looked": False}, [said]
+
+
+def _with_a_data_link(output: Output) -> list[KnownDevice]:
+    """Every device of the inventory that has one, also those that cannot be used. Raises AskError for what is wrong in a file."""
+    from runner.lab.load import Reader
+
+    reader = Reader(output.lab())
+    inventory = reader.inventory()
+    reader.finish()
+    assert inventory
+    devices = [known_device(output, name, quiet=True, for_use=False) for name in inventory[0].devices]
+    return [device for device in devices if device.line.data_link or device.type.data_link]

@@ -203,6 +203,12 @@ class Leases:
             row = db.execute("SELECT boot_id, fingerprint FROM expected WHERE identity = ?", (identity,)).fetchone()
             return (text(row[0], "a boot id"), parsed(row[1], f"the fingerprint of {identity}", dict)) if row else None
 
+    def outstanding(self, identity: str) -> bool:
+        """Whether something of ours may be left on a device, as far as this file knows: a lease that was not given back, a run that was
+        not concluded, a fingerprint that nobody compared yet, a quarantine."""
+        leased = any(each == identity for each, _ in self.every())
+        return leased or bool(self.unfinished(identity) or self.expected(identity) or self.quarantined(identity))
+
     def forget_expected(self, identity: str) -> None:
         """Only by who has compared, and found no difference."""
         with self._write() as db:
@@ -236,21 +242,21 @@ class Leases:
             expires_ns = self.clock.boottime_ns() + int(LEASE_S * 1e9)
             db.execute("INSERT INTO lease VALUES (?, ?, ?, ?, ?, ?)", (id, identity, fence, json.dumps(holder), boot_id(), expires_ns))
             db.execute("DELETE FROM queue WHERE id = ?", (id,))
-            return Lease(self, id, identity, fence, holder, _coordinator(db))
+            return Lease(self, id, identity, fence, holder, _coordinator(db), name)
 
-    def renew(self, id: str, identity: str) -> None:
+    def renew(self, id: str, identity: str, name: str = "") -> None:
         """LEASE_S from now. Raises LeaseLost when another one was granted meanwhile; one that is only late is kept."""
         with self._write() as db:
             expires_ns = self.clock.boottime_ns() + int(LEASE_S * 1e9)
             if db.execute("UPDATE lease SET expires_ns = ? WHERE id = ?", (expires_ns, id)).rowcount == 0:
-                raise self._lost(db, identity)
+                raise self._lost(db, identity, name)
 
-    def left_s(self, id: str, identity: str) -> float:
+    def left_s(self, id: str, identity: str, name: str = "") -> float:
         """Seconds that the lease still runs. Raises LeaseLost."""
         with self._read() as db:
             row = db.execute("SELECT expires_ns FROM lease WHERE id = ?", (id,)).fetchone()
             if row is None:
-                raise self._lost(db, identity)
+                raise self._lost(db, identity, name)
             return (whole(row[0], "a lease's end") - self.clock.boottime_ns()) / 1e9
 
     def leave(self, id: str) -> None:
@@ -336,10 +342,11 @@ class Leases:
         except FileNotFoundError:  # any other error, such as too many open files, says nothing about that process
             return False
 
-    def _lost(self, db: sqlite3.Connection, identity: str) -> LeaseLost:
+    def _lost(self, db: sqlite3.Connection, identity: str, name: str) -> LeaseLost:
         row = db.execute(_LEASE_OF, (identity,)).fetchone()
         now = f"{described(self._held(row))} holds it now" if row else "somebody else had it meanwhile"
-        return LeaseLost(f"the lease of {identity} was lost: it was not renewed in time, and {now}", do="runner run resume RUN")
+        found = f"the lease of {name or identity} was lost: it was not renewed in time, and {now}"
+        return LeaseLost(found, do="runner run resume RUN")
 
     @contextlib.contextmanager
     def _read(self) -> Iterator[sqlite3.Connection]:
@@ -404,6 +411,7 @@ class Lease:
     fence: int
     holder: dict[str, Any]
     coordinator: str
+    name: str = ""  # what the lab at hand calls the device
 
     @property
     def claim(self) -> dict[str, Any]:
@@ -416,7 +424,7 @@ class Lease:
 
     def renew(self) -> None:
         """Raises LeaseLost."""
-        self.leases.renew(self.id, self.identity)
+        self.leases.renew(self.id, self.identity, self.name)
 
     def confirm(self) -> None:
         """Asked right before anything is done to a device that cannot check the fence itself. Raises LeaseLost.
@@ -424,7 +432,7 @@ class Lease:
         When this returns, the lease runs at least MARGIN_S longer. A process that is stopped for longer than that between
         this and its action acts without a lease; nothing on the host's side can prevent it.
         """
-        if self.leases.left_s(self.id, self.identity) < MARGIN_S:
+        if self.leases.left_s(self.id, self.identity, self.name) < MARGIN_S:
             self.renew()
 
 
@@ -444,8 +452,8 @@ async def lent(
 
     Raises Taken, naming the holder, when it is held and `wait` is false; Quarantined, naming what was found, when it is to be
     checked first and this is not `for_check` (a check, a revert, power by hand), also when that becomes so while it is waited for;
-    `name` is what the lab at hand calls the device, for what is to be typed then. The caller renews. Afterwards neither lease nor
-    place in the queue remains, whatever happened; after a kill, both end with the process.
+    `name` is what the lab at hand calls the device, for what is said of it and is to be typed. The caller renews. Afterwards neither
+    lease nor place in the queue remains, whatever happened; after a kill, both end with the process.
     """
     leases = Leases(state, clock)
     id = uuid.uuid4().hex
@@ -455,7 +463,7 @@ async def lent(
             leases.enqueue(identity, id)
             said = ""
             while not isinstance(found := leases.attempt(identity, id, holder, for_check=for_check, name=name), Lease):
-                words = waiting_for(identity, found)
+                words = waiting_for(name or identity, found)
                 if not wait:
                     do = "leave out --no-wait to wait for it, or choose another device"
                     raise Taken(words, expected="a free device", do=do)
@@ -468,12 +476,12 @@ async def lent(
             leases.leave(id)
 
 
-def waiting_for(identity: str, place: Place) -> str:
+def waiting_for(device: str, place: Place) -> str:
     """For whom, until when, and how many come first, in words."""
     if place.held is None:
-        return f"{identity} is free, and {place.before} who asked before come first"
+        return f"{device} is free, and {place.before} who asked before come first"
     before = f"; {place.before} more before you" if place.before else "; you are next"
-    return f"{identity} is held by {described(place.held)}{before}"
+    return f"{device} is held by {described(place.held)}{before}"
 
 
 def described(held: Held) -> str:
@@ -490,7 +498,7 @@ def _refuse_quarantined(db: sqlite3.Connection, identity: str, for_check: bool, 
     found = None if for_check else _quarantine_of(db, identity)
     if found is not None:
         expected = "a device that was found as it had been before its last fault"
-        raise Quarantined(f"{identity} is {found}", expected=expected, do=f"runner device check {name or 'NAME'}")
+        raise Quarantined(f"{name or identity} is {found}", expected=expected, do=f"runner device check {name or 'NAME'}")
 
 
 def _quarantine_of(db: sqlite3.Connection, identity: str) -> Quarantine | None:

@@ -30,7 +30,7 @@ class Reader:
     def inventory(self) -> tuple[Inventory, Source] | None:
         found = self._read("inventory.yaml", Inventory)
         if found is None and self.lab.file("inventory.yaml"):
-            self._what_it_names(self._source("inventory.yaml"))
+            self._what_it_names(self.inventory_source())
         return found
 
     def _what_it_names(self, source: Source) -> None:
@@ -65,8 +65,12 @@ class Reader:
     def profile(self, name: str, where: str) -> Profile | None:
         return self._named("profile", name, where, "profiles", Profile, "runner profile list")
 
+    def inventory_source(self) -> Source:
+        """inventory.yaml, which is there, as plain data with its lines."""
+        return self._source("inventory.yaml")
+
     def profile_source(self, name: str) -> Source:
-        """The file of a profile that was found, as plain data with its lines."""
+        """The same of a profile that was found."""
         return self._source(f"profiles/{name}.yaml")
 
     def device_source(self, name: str) -> Source:

@@ -21,7 +21,7 @@ from runner.model.entry import Entry, Scenario, Severity
 from runner.model.plan import CutPlan, ExecutionPlan, HeatPlan, Plan
 from runner.model.profile import PowerCut, Profile, Resources, Tamper, Thermal, WrongClock
 from runner.target.bundle import stageflow_versions
-from runner.target.drivers import known_line
+from runner.target.drivers import known_line, lacking
 
 MAX_CUTS = 1000
 _WITH_DATA_LINK = ("a device whose type has a `data_link`", "--device", "runner exec … --device qemu-pi")
@@ -285,8 +285,11 @@ def once_more(execution: ExecutionPlan) -> ExecutionPlan:
     return execution.model_copy(update={"name": name, "cuts": cuts})
 
 
-def find_device(asked: Asked, reader: Reader, where: str = "--device") -> tuple[DeviceLine, DeviceType] | None:
-    """The inventory line and its type, or None with the complaint noted in `reader`; `where` is where the device was named."""
+def find_device(
+    asked: Asked, reader: Reader, where: str = "--device", *, for_use: bool = True
+) -> tuple[DeviceLine, DeviceType] | None:
+    """The inventory line and its type, or None with the complaint noted in `reader`; `where` is where the device was named. Why it
+    cannot be used is noted where that is wanted (`for_use`)."""
     found = reader.inventory()
     if found is None:
         return None
@@ -298,6 +301,8 @@ def find_device(asked: Asked, reader: Reader, where: str = "--device") -> tuple[
         reader.complain(wrong, one_of(names, asked.device, "runner device list"), where, "runner device list")
         return None
     device_type = known_line(reader, source, asked.device, line)
+    if device_type and for_use:
+        reader.complaints += lacking(reader, asked.device, line, device_type)
     return (line, device_type) if device_type else None
 
 

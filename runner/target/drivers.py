@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from runner.clock import Clock
-from runner.errors import AskError
+from runner.errors import AskError, Complaint
 from runner.target.holding import Alone, Holding
 
 if TYPE_CHECKING:
@@ -74,23 +74,10 @@ def known(kind: str) -> list[str]:
     return sorted({*table, *(point.name for point in entry_points(group=f"stageflow_runner.{kind}"))})
 
 
-def known_type(reader: Reader, name: str, where: str) -> DeviceType | None:
-    """The device type called `name`, which stands at `where`; None with the complaint noted in `reader`, where also a driver that
-    nobody has is noted. No driver is imported."""
-    from runner.lab.yaml_source import nearest, one_of
-
-    found = reader.device_type(name, where)
-    for kind, key, driver in (("power", "power", found.power), ("transports", "transport", found.transport)) if found else ():
-        if driver not in known(kind):
-            wrong = f"no {key} driver is called {driver!r}{nearest(driver, known(kind))}"
-            do = f"{where} names that type: take another one, or add such a driver (CONTRIBUTING.md)"
-            reader.complain(wrong, one_of(known(kind)), reader.device_source(name).where((key,)), do)
-    return found
-
-
 def known_line(reader: Reader, source: Source, name: str, line: DeviceLine) -> DeviceType | None:
-    """The type of the inventory's line `name`, as `known_type`; an address on a line that nobody would ever go to is complained of."""
-    found = known_type(reader, line.type, source.where(("devices", name, "type")))
+    """The type of the inventory's line `name`, or None; what is wrong with either, an address that nobody would ever go to among it,
+    is noted in `reader`. A driver that nobody has is no mistake of theirs: see `lacking`."""
+    found = reader.device_type(line.type, source.where(("devices", name, "type")))
     if found and found.transport == "local" and line.address:
         do = "take it out, or a type with another transport"
         where = source.where(("devices", name, "address"))
@@ -100,6 +87,21 @@ def known_line(reader: Reader, source: Source, name: str, line: DeviceLine) -> D
         where = source.where(("devices", name, "network"))
         reader.complain(f"{name} has a `network` and no serial line", "a `network` beside an `address: serial:///…` alone", where, do)
     return found
+
+
+def lacking(reader: Reader, name: str, line: DeviceLine, found: DeviceType) -> list[Complaint]:
+    """Why the device `name` cannot be used: each driver of its type that nobody has. It keeps no other device from being used.
+    No driver is imported."""
+    from runner.lab.yaml_source import nearest, one_of
+
+    said = []
+    for kind, key, driver in (("power", "power", found.power), ("transports", "transport", found.transport)):
+        if driver not in known(kind):
+            wrong = f"{name} cannot be used: no {key} driver is called {driver!r}{nearest(driver, known(kind))}"
+            named = reader.inventory_source().where(("devices", name, "type"))
+            do = f"{named} names that type: take another one, or add such a driver (CONTRIBUTING.md)"
+            said.append(Complaint(wrong, one_of(known(kind)), reader.device_source(line.type).where((key,)), do))
+    return said
 
 
 def ours(found: DeviceType) -> bool:

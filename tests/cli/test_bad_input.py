@@ -27,7 +27,7 @@ FILES: dict[str, tuple[str, tuple[str, ...]]] = {
     "inventory.yaml": ("devices: {m: {type: mine}}\n", ("device", "show", "m")),
     "devices/mine.yaml": (
         "title: t\narch: native\ntransport: local\npower: process\nloss: process_crash\n",
-        ("device", "show", "m"),
+        ("device", "power", "m"),
     ),
     "profiles/mine.yaml": ("title: t\nfaults:\n  - fault: steady\n", ("profile", "show", "mine")),
     ENTRY: ((builtin_root() / ENTRY).read_text(), ("exec", "EDGE-002", "--dry-run")),

@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from runner.farm.health import read
-from runner.farm.lease import LeaseLost, Leases
+from runner.farm.lease import Lease, LeaseLost, Leases
 from runner.lab.where import state_root
+from runner.model.device import DeviceLine
 from runner.ondevice.fingerprint import FIELDS, fingerprint
 from runner.target.session import NotOurs, RemoteError
 
@@ -135,6 +136,31 @@ def test_the_way_to_a_board_that_is_off_again_is_named(
     said = runner("device", "check", "board")
     assert (said.exit_code, device.done[-1]) == (3, "down")
     assert "do: look at it (runner device power board on, runner device shell board), put it right, check again; or " in said.out
+
+
+def test_a_device_on_a_serial_line_is_called_what_the_lab_calls_it(
+    runner: Runner, device: FakeDevice, make_lab: Callable[..., Path], leases: Leases
+) -> None:
+    """By whoever is refused it, waits for it or has lost it, too, and not by its port, which leases are keyed by; and its shell is
+    advised as it works there: one command at a time."""
+    port = "serial:///dev/ttyUSB0"
+    wire = "title: t\narch: native\ntransport: serial\npower: process\nloss: process_crash\n"
+    inventory = f"devices: {{pump: {{type: wire, address: '{port}'}}}}\n"
+    lab = str(make_lab({"inventory.yaml": inventory, "devices/wire.yaml": wire}))
+    device.revert = {"reverted": [], "left": ["x"]}
+    said = [runner("--lab", lab, "device", "check", "pump").out]
+    assert "do: look at it (runner device power pump on, runner device shell pump -- COMMAND), put it right" in said[0]
+    said.append(runner("--lab", lab, "exec", "EDGE-002", "--device", "pump").err)
+    assert "pump is quarantined since " in said[1]
+    with leases.living("theirs"):
+        held = leases.attempt(DeviceLine(type="wire", address=port).identity("pump"), "theirs", {}, for_check=True, name="pump")
+        said.append(runner("--lab", lab, "device", "check", "pump").err)
+        assert "pump is held by " in said[2]
+    assert isinstance(held, Lease)
+    leases.leave("theirs")
+    with pytest.raises(LeaseLost, match="the lease of pump was lost: ") as lost:
+        held.confirm()
+    assert "serial__" not in "".join([*said, str(lost.value)])
 
 
 def test_an_operator_may_take_it_as_it_is(runner: Runner, device: FakeDevice, leases: Leases) -> None:

@@ -20,6 +20,7 @@ from typing import Any
 
 import pytest
 
+from runner.cli.device_words import groups
 from runner.cli.known_device import KnownDevice, known_device
 from runner.cli.output import Output
 from runner.cli.power import seconds
@@ -27,6 +28,7 @@ from runner.cli.shell import SHOWN_BYTES, Console, ssh_words
 from runner.errors import AskError
 from runner.farm.lease import Leases, lent
 from runner.lab.where import Lab, find_lab, state_root
+from runner.model.device import DeviceLine, DeviceType
 from runner.story.plan import Asked, make_plan
 from runner.target import drivers
 from runner.target.conformance import AWKWARD
@@ -118,16 +120,64 @@ def rows(runner: Runner) -> dict[str, Any]:
     return {row["name"]: row for row in runner("--json", "device", "list").json["devices"]}
 
 
-@pytest.mark.parametrize("words", [("list",), ("show", "pi-04")], ids=" ".join)
-def test_a_driver_that_nobody_has_is_told_as_any_mistake(runner: Runner, make_lab: Callable[..., Path], words: tuple[str, ...]) -> None:
-    """With the file's line, what may stand there and the nearest, both drivers at once; no transport is imported for it."""
+@pytest.fixture
+def half(make_lab: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A lab of which one device, the first, has a type whose drivers nobody has."""
     wrong = REAL.replace("transport: ssh", "transport: shh").replace("power: process", "power: proces")
-    root = make_lab({"inventory.yaml": "devices:\n  pi-04: { type: big-board }\n", "devices/big-board.yaml": wrong})
-    said = runner("--lab", str(root), "device", *words)
-    assert said.exit_code == 2
+    link = "data_link: { interface: eth0, far_end: 192.0.2.1 }"
+    inventory = f"devices:\n  pi-04: {{ type: big-board, {link} }}\n  local: {{ type: local-process }}\n  qemu-pi: {{ type: qemu-arm64 }}\n"
+    root = make_lab({"inventory.yaml": inventory, "devices/big-board.yaml": wrong})
+    monkeypatch.setenv("RUNNER_LAB", str(root))
+    return root
+
+
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [
+        (("device", "list"), 0),
+        (("device", "show", "pi-04"), 0),
+        (("doctor",), 0),
+        *(
+            ((*words, "pi-04"), 2)
+            for words in (
+                ("device", "check"), ("device", "revert"), ("device", "provision"), ("device", "shell"), ("device", "power"),
+                ("exec", "EDGE-002", "--device"), ("profile", "try", "gprs", "--device"), ("entry", "check", "EDGE-002", "--device"),
+                ("entry", "brief", "EDGE-002", "--device"),
+            )
+        ),
+    ],
+    ids=lambda each: " ".join(each) if isinstance(each, tuple) else "",
+)  # fmt: skip
+def test_a_driver_that_nobody_has_is_told_by_whatever_shows_or_wants_the_device(
+    runner: Runner, half: Path, words: tuple[str, ...], code: int
+) -> None:
+    """With the file's line, what may stand there and the nearest, both drivers at once, and what to do."""
+    said = runner(*words)
+    assert said.exit_code == code
+    text = said.out + said.err
     expected = "expected: one of local, serial, ssh\n"
-    assert f"big-board.yaml:4: no transport driver is called 'shh' (did you mean 'ssh'?)\n  {expected}" in said.err
-    assert "big-board.yaml:5: no power driver is called 'proces' (did you mean 'process'?)" in said.err
+    assert f"big-board.yaml:4: pi-04 cannot be used: no transport driver is called 'shh' (did you mean 'ssh'?)\n  {expected}" in text
+    assert "big-board.yaml:5: pi-04 cannot be used: no power driver is called 'proces' (did you mean 'process'?)\n" in text
+    assert f"do: {half}/inventory.yaml:2 names that type: take another one, or add such a driver (CONTRIBUTING.md)\n" in text
+
+
+@pytest.mark.parametrize(
+    "words", [("device", "show", "local"), ("exec", "EDGE-002", "--dry-run"), ("entry", "check", "EDGE-003")], ids=" ".join
+)
+def test_a_driver_that_nobody_has_keeps_no_other_device_from_being_used(runner: Runner, half: Path, words: tuple[str, ...]) -> None:
+    """Nothing is said of it, either: an entry that wants a data link is planned for the next device that has one."""
+    said = runner(*words)
+    assert (said.exit_code, "cannot be used" in said.out + said.err) == (0, False)
+
+
+def test_a_device_that_cannot_be_used_is_in_every_list(runner: Runner, half: Path) -> None:
+    """Beside those that can, for a person and for a program; the doctor calls the lab sound."""
+    lines = runner("device", "list").out.splitlines()
+    assert [line.split("  ")[-1].strip() for line in lines[2:5]] == ["cannot be used", "free", "free"]
+    assert {name: len(row["unusable"]) for name, row in rows(runner).items()} == {"pi-04": 2, "local": 0, "qemu-pi": 0}
+    assert len(runner("--json", "device", "show", "pi-04").json["unusable"]) == 2
+    (lab,) = [row["state"] for row in runner("--json", "doctor").json["facts"] if row["what"] == "lab"]
+    assert (lab.startswith("sound: "), lab.endswith("; cannot be used: pi-04")) == (True, True)
 
 
 @pytest.mark.parametrize("words", [("list",), ("show", "a")], ids=" ".join)
@@ -148,16 +198,61 @@ def test_a_list_that_is_remembered_knows_when_somebody_elses_driver_is_gone(
     point = EntryPoint("telnet", "somewhere:make", "stageflow_runner.transports")
     with monkeypatch.context() as installed:
         installed.setattr(drivers, "entry_points", lambda group: [point] if group == point.group else [])
-        assert [runner("--lab", str(root), "device", "list").exit_code for _ in range(2)] == [0, 0]
-    assert "no transport driver is called 'telnet'" in runner("--lab", str(root), "device", "list").err
+        assert ["cannot be used" in runner("--lab", str(root), "device", "list").out for _ in range(2)] == [False, False]
+    assert "no transport driver is called 'telnet'" in runner("--lab", str(root), "device", "list").out
 
 
 def test_a_device_is_shown_in_words(runner: Runner, lab: Path) -> None:
-    """Nothing of it is Python; a program gets the values."""
+    """With units, in groups, each under the line that says it, heat under that of the type which it is like. Nothing of it is Python;
+    a program gets the values."""
     said = runner("device", "show", "qemu-pi").out
-    assert "data_link: interface data0, far_end 10.77.0.1, one_path no\n" in said
+    assert "\nqemu-pi: emulated arm64 board " in said
+    assert "/inventory.yaml:4\n  type          qemu-arm64\ntype: built-in devices/qemu-arm64.yaml\n  architecture  aarch64\n" in said
+    assert "  data link     data0, to the far end at 10.77.0.1; what manages the device goes another way\n" in said
+    assert "  limits        boots within 120 s; a stage may take 300 s\n" in said
+    assert "\nheat, like raspberry-pi-4: built-in devices/raspberry-pi-4.yaml:10\n  takes         3.91 W idle, " in said
     assert not set("{}[]'") & set(said.partition("\n")[2])
+    assert "heat" not in runner("device", "show", "local").out
     assert runner("--json", "device", "show", "qemu-pi").json["device"]["data_link"]["one_path"] is False
+
+
+def test_all_that_a_lab_says_of_a_device_is_shown() -> None:
+    """Each value of each field there is, and both flags."""
+    link = {"interface": "eth1", "far_end": "192.0.2.1"}
+    line = DeviceLine.model_validate({
+        "type": "mine", "address": "192.0.2.4", "network": "pump.lan", "port": 2222, "user": "pi", "tags": ["roof", "north"],
+        "data_link": {"interface": "eth2", "far_end": "192.0.2.2"},
+    })  # fmt: skip
+    fan = {"board_to_air_k_w": 1.8, "steps": [{"at_c": 51, "percent": 31}], "hysteresis_k": 5.5}
+    thermal = {
+        "die_j_k": 3.3, "board_j_k": 41, "die_to_board_k_w": 4.03, "board_to_air_k_w": 5.55, "idle_w": 3.91, "busy_w": 1.59,
+        "exponent": 1.2, "full_mhz": 1500, "steps": [{"at_c": 80.5, "mhz": 1000, "word": "capped"}], "hysteresis_k": 2.2, "critical_c": 99,
+        "fan": fan, "sensor": "/a/sensor", "clock": "/a/clock", "throttled": "/a/flags",
+    }  # fmt: skip
+    made = {
+        "machine": "virt", "cpu": "a72", "cpus": 3, "memory_mib": 513, "data_disk_mib": 257, "accelerators": ["kvm", "tcg"],
+        "login": "second",
+    }  # fmt: skip
+    found = DeviceType.model_validate({
+        "title": "a board", "arch": "armv7l", "transport": "ssh", "power": "relay", "loss": "power_loss", "boot_limit_s": 121,
+        "stage_timeout_s": 301, "data_link": link, "emulation": made, "size": {"memory_mib": 1025, "cpus": 5}, "shared": True,
+        "thermal": thermal,
+    })  # fmt: skip
+    text = "\n".join(words for rows in groups(line, found) for _, words in rows)
+    lacking = [value for value in [*leaves(line.model_dump()), *leaves(found.model_dump(exclude={"title"}))] if value not in text]
+    assert lacking == []
+    for flag in ({"shared": False}, {"data_link": {**link, "one_path": True}}):
+        other = DeviceType.model_validate({**found.model_dump(), **flag})
+        assert groups(line, other) != groups(line, found)
+
+
+def leaves(value: Any) -> Iterator[str]:
+    """Each text and number inside of a value, as a person reads it."""
+    if isinstance(value, dict | list | tuple):
+        for inner in value.values() if isinstance(value, dict) else value:
+            yield from leaves(inner)
+    elif value is not None and not isinstance(value, bool):
+        yield f"{value:g}" if isinstance(value, float) else str(value)
 
 
 # ---- shell ----------------------------------------------------------------------------------------------------------------

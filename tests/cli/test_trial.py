@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from runner.cli.known_device import KnownDevice
 from runner.farm.lease import Leases
 from runner.lab.where import state_root
 from runner.model.device import DeviceLine
@@ -139,6 +140,66 @@ def test_all_devices_without_a_data_link_are_none(runner: Runner, make_lab: Call
     """Nothing is started where no fault could have been."""
     done = runner("--json", "--lab", str(make_lab({})), "device", "revert", "--all")
     assert (done.exit_code, done.json["devices"]) == (0, [])
+
+
+@pytest.fixture
+def reverted(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The devices that were looked at; nothing was left on any of them, and `on` is on."""
+    found: list[str] = []
+
+    async def nothing_left(request: Any, *_: Any) -> list[Any]:
+        found.append(request.name)
+        return []
+
+    async def status(device: KnownDevice) -> dict[str, Any]:
+        return {"on": {"on": True, "unknown": None}.get(device.name, False)}
+
+    monkeypatch.setattr(trial, "revert", nothing_left)
+    monkeypatch.setattr("runner.cli.power.status", status)
+    return found
+
+
+@pytest.fixture
+def boards(make_lab: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    """A device that cannot be used, and boards that are off and on."""
+    pi = "pi: {type: raspberry-pi-4, data_link: {interface: eth0, far_end: 192.0.2.1}}"
+    boards = "".join(f"  {name}: {{type: qemu-arm64}}\n" for name in ("off", "on", "unknown"))
+    monkeypatch.setenv("RUNNER_LAB", str(make_lab({"inventory.yaml": f"devices:\n  {pi}\n{boards}"})))
+
+
+@pytest.mark.usefixtures("boards")
+def test_a_board_that_is_off_is_not_put_on_for_nothing(runner: Runner, reverted: list[str]) -> None:
+    """By `--all`, which says so, as it does of a device that cannot be used; named, it is looked at. To look makes no lease file."""
+    done = runner("device", "revert", "--all")
+    assert (done.exit_code, reverted) == (0, ["on", "unknown"])
+    assert "off: off, and nothing of ours is known to be left; to look all the same: runner device revert off\n" in done.out
+    assert "raspberry-pi-4.yaml:6: pi cannot be used: no power driver is called 'relay'\n" in done.out
+    assert not Leases(state_root()).path.exists()
+    assert [row.get("looked") for row in runner("--json", "device", "revert", "--all").json["devices"]] == [None, False, True, True]
+    reverted.clear()
+    assert "off: nothing was left" in runner("device", "revert", "off").out
+    assert reverted == ["off"]
+
+
+@pytest.mark.usefixtures("boards")
+@pytest.mark.parametrize(
+    "leave",
+    [
+        lambda leases, device: leases.attempt(device, f"a process that was killed with {device}", {}),
+        lambda leases, device: leases.began("t1", device, state_root(), "a lease"),
+        lambda leases, device: leases.expect(device, "b1", {}),
+        lambda leases, device: leases.quarantine(device, "t1", ["+ firewall: table inet foo"]),
+    ],
+    ids=["leased", "unfinished", "expected", "quarantined"],
+)
+def test_a_board_on_which_something_may_be_left_is_put_on(
+    runner: Runner, reverted: list[str], leave: Callable[[Leases, str], object]
+) -> None:
+    """Whatever the lease file knows it by. A device that cannot be used, and may have something left, is a failure of the lab."""
+    leave(Leases(state_root()), "off")
+    assert (runner("device", "revert", "--all").exit_code, reverted) == (0, ["off", "on", "unknown"])
+    leave(Leases(state_root()), "pi")
+    assert runner("device", "revert", "--all").exit_code == 3
 
 
 @pytest.mark.parametrize("found", [("+ firewall: table inet foo", "- routes: default"), ()], ids=["quarantined", "as it should be"])

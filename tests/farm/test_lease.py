@@ -478,6 +478,7 @@ def test_a_quarantined_device_is_granted_to_nobody(host: Host) -> None:
         with pytest.raises(Quarantined) as refused:
             host.leases.attempt("pi-04", "ben", {}, name="the-pi-in-the-hall")
         assert refused.value.complaints[0].do == "runner device check the-pi-in-the-hall"
+        assert refused.value.complaints[0].found.startswith("the-pi-in-the-hall is quarantined since ")
         host.leases.leave("ada")
     checking = host.leases.attempt("pi-04", "ben", {}, for_check=True)
     assert isinstance(checking, Lease)
