@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from runner.lab.brief import LOSS
-from runner.model.device import DataLink, DeviceLine, DeviceType, Emulation, Fan, Thermal
+from runner.model.device import DataLink, DeviceLine, DeviceType, Emulation, Fan, FirmwareLimit, Thermal
 
 if TYPE_CHECKING:
     from runner.cli.known_device import KnownDevice
@@ -83,7 +83,12 @@ def _heat(thermal: Thermal) -> Rows:
         ("throttles", f"{', '.join(steps)}; back {thermal.hysteresis_k:g} K below" if steps else "never"),
         ("goes off", f"at {thermal.critical_c:g} °C"),
         ("says so in", ", ".join(files)),
+        ("firmware", _limit(thermal.firmware_limit) if thermal.firmware_limit else ""),
     ]
+
+
+def _limit(limit: FirmwareLimit) -> str:
+    return f"takes a limit in {limit.file}: {limit.full} at the full clock, {limit.least} at the lowest"
 
 
 def _fan(fan: Fan) -> str:

@@ -75,7 +75,7 @@ def table(rows: list[dict[str, Any]]) -> str:
 @click.option("--all", "every", is_flag=True, help="Every device with a data link that is on, or may have something left.")
 @click.pass_obj
 def device_revert(output: Output, name: str | None, every: bool) -> int:
-    """Take back what a dead run left on the link of device NAME, and say what it was. What a living run holds is refused.
+    """Take back what a dead run left on device NAME or its link, and say what it was. What a living run holds is refused.
 
     A quarantine stays, and is said: only `device check` lifts it. A device that is off is put on for the time; with --all only where
     something of ours is known that may be left there.
@@ -87,7 +87,7 @@ def device_revert(output: Output, name: str | None, every: bool) -> int:
     rows: list[dict[str, Any]] = []
     said: list[str] = []
     failed: list[LabError] = []
-    for device in [known_device(output, name)] if name else _with_a_data_link(output):
+    for device in [known_device(output, name)] if name else _every_device(output):
         try:
             row, words = (asyncio.run(_let_alone(device)) if every else None) or asyncio.run(_reverted(output, device))
             rows.append({"device": device.name, **row})
@@ -130,13 +130,12 @@ async def _let_alone(device: KnownDevice) -> tuple[dict[str, Any], list[str]] | 
     return {"reverted": [], "quarantine": None, "looked": False}, [said]
 
 
-def _with_a_data_link(output: Output) -> list[KnownDevice]:
-    """Every device of the inventory that has one, also those that cannot be used. Raises AskError for what is wrong in a file."""
+def _every_device(output: Output) -> list[KnownDevice]:
+    """Those of the inventory, also those that cannot be used. Raises AskError for what is wrong in a file."""
     from runner.lab.load import Reader
 
     reader = Reader(output.lab())
     inventory = reader.inventory()
     reader.finish()
     assert inventory
-    devices = [known_device(output, name, quiet=True, for_use=False) for name in inventory[0].devices]
-    return [device for device in devices if device.line.data_link or device.type.data_link]
+    return [known_device(output, name, quiet=True, for_use=False) for name in inventory[0].devices]

@@ -228,6 +228,7 @@ def test_all_that_a_lab_says_of_a_device_is_shown() -> None:
         "die_j_k": 3.3, "board_j_k": 41, "die_to_board_k_w": 4.03, "board_to_air_k_w": 5.55, "idle_w": 3.91, "busy_w": 1.59,
         "exponent": 1.2, "full_mhz": 1500, "steps": [{"at_c": 80.5, "mhz": 1000, "word": "capped"}], "hysteresis_k": 2.2, "critical_c": 99,
         "fan": fan, "sensor": "/a/sensor", "clock": "/a/clock", "throttled": "/a/flags",
+        "firmware_limit": {"file": "/sys/a/limit", "full": 1501, "least": 602},
     }  # fmt: skip
     made = {
         "machine": "virt", "cpu": "a72", "cpus": 3, "memory_mib": 513, "data_disk_mib": 257, "accelerators": ["kvm", "tcg"],

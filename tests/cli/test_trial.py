@@ -136,12 +136,6 @@ def test_a_revert_is_of_one_device_or_of_all(runner: Runner, words: tuple[str, .
     assert (done.exit_code, "one device, or --all of them" in done.err) == (2, True)
 
 
-def test_all_devices_without_a_data_link_are_none(runner: Runner, make_lab: Callable[..., Any]) -> None:
-    """Nothing is started where no fault could have been."""
-    done = runner("--json", "--lab", str(make_lab({})), "device", "revert", "--all")
-    assert (done.exit_code, done.json["devices"]) == (0, [])
-
-
 @pytest.fixture
 def reverted(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The devices that were looked at; nothing was left on any of them, and `on` is on."""
@@ -179,6 +173,12 @@ def test_a_board_that_is_off_is_not_put_on_for_nothing(runner: Runner, reverted:
     reverted.clear()
     assert "off: nothing was left" in runner("device", "revert", "off").out
     assert reverted == ["off"]
+
+
+def test_a_device_without_a_data_link_is_looked_at_too(runner: Runner, make_lab: Callable[..., Any], reverted: list[str]) -> None:
+    """Heat, or what it has too little of, needs no link."""
+    lab = make_lab({"inventory.yaml": "devices: {on: {type: local-process}}\n"})
+    assert (runner("--lab", str(lab), "device", "revert", "--all").exit_code, reverted) == (0, ["on"])
 
 
 @pytest.mark.usefixtures("boards")
