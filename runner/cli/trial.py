@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
+from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from runner.cli.known_device import known_device
+from runner.cli.known_device import KnownDevice, device_names, known_device
 from runner.cli.output import Output, columns
 from runner.errors import AskError, LabError
+
+if TYPE_CHECKING:
+    from runner.faults.compose import Composed
+    from runner.model.plan import HeatPlan
 
 HEAD = ("", "asked", "measured", "tolerance", "")
 # Else the device would be quarantined, and the command have ended with that:
@@ -18,7 +24,7 @@ NOT_AS_FAST = "taken back, and the device's state is as before, but its link DOE
 
 @click.command("try")
 @click.argument("names", metavar="NAME…", nargs=-1, required=True)
-@click.option("--device", default="qemu-pi", show_default=True, help="A device of the inventory.")
+@click.option("--device", default="local", show_default=True, help="A device of the inventory.")
 @click.option("--for", "duration", metavar="TIME", help="How long: 30, 30s, 5m; measuring may go on. [default: 10s; heat: its own day]")
 @click.option("--seed", type=int, default=1, show_default=True, help="Chooses the times of what happens by chance.")
 @click.pass_obj
@@ -28,17 +34,17 @@ def profile_try(output: Output, names: tuple[str, ...], device: str, duration: s
 
     from runner.cli.power import is_on, seconds
     from runner.lab.load import Reader
-    from runner.story.heat_trial import day_s, plan_of, try_heat
+    from runner.story.heat_trial import day_s, try_heat
     from runner.story.scarce_trial import try_scarce
     from runner.story.trial import faults_of, try_out
 
     known, for_s = known_device(output, device), seconds(duration or "10s", "to hold a profile for", "runner help profile try")
-    link = known.line.data_link or known.type.data_link
-    request = known.request(output.say)
-    asked = faults_of(names, Reader(output.lab(quiet=True)), request, link)
-    heat = plan_of(names, Reader(output.lab(quiet=True)), request) if asked.heat else None
-    if link is None and not asked.scarcities and heat is None:
-        raise AskError(f"{device} has no data link", expected="a device that has one", do="runner device list")
+    link, request = known.data_link, known.request(output.say)
+    try:
+        asked, heat = _planned(output, names, known)
+    except AskError as error:
+        do = _elsewhere(output, names)
+        raise AskError.of(replace(each, do=do or each.do) for each in error.complaints) from error
 
     def tell(phase: str, rows: list[dict[str, Any]]) -> None:
         output.say(f"{phase}\n" + table(rows))
@@ -63,6 +69,31 @@ def profile_try(output: Output, names: tuple[str, ...], device: str, duration: s
     return output.result(value, f"{device}: {'; '.join(tried.words)}\n{said}{then}", code)
 
 
+def _planned(output: Output, names: tuple[str, ...], device: KnownDevice) -> tuple[Composed, HeatPlan | None]:
+    """What profiles do to a device, and their heat, as far as files say it. Raises AskError with every complaint."""
+    from runner.lab.load import Reader
+    from runner.story.heat_trial import plan_of
+    from runner.story.trial import faults_of
+
+    reader, request = Reader(output.lab(quiet=True)), device.request(output.say)
+    asked = faults_of(names, reader, request, device.data_link)
+    heat = plan_of(names, reader, request) if asked.heat else None
+    if device.data_link is None and not asked.scarcities and heat is None:
+        raise AskError(f"{device.name} has no data link", expected="a device that has one", do="runner device list")
+    return asked, heat
+
+
+def _elsewhere(output: Output, names: tuple[str, ...]) -> str:
+    """How profiles are tried on those devices of the inventory where no file keeps them from it; "" where there is none."""
+    fit: list[str] = []
+    for name in device_names(output):
+        with contextlib.suppress(AskError):
+            _planned(output, names, known_device(output, name, quiet=True))
+            fit.append(name)
+    others = f"; or on {', '.join(fit[1:])}" if fit[1:] else ""
+    return f"runner profile try {' '.join(names)} --device {fit[0]}{others}" if fit else ""
+
+
 def table(rows: list[dict[str, Any]]) -> str:
     """Rows of `judgement/side_by_side.py` for a terminal."""
     verdict = {True: "ok", False: "OUTSIDE", None: ""}
@@ -84,7 +115,6 @@ def device_revert(output: Output, name: str | None, every: bool) -> int:
     from runner.cli.check import shown
     from runner.cli.power import is_on
     from runner.farm.lease import Leases
-    from runner.lab.load import Reader
     from runner.lab.where import state_root
     from runner.story.trial import revert
 
@@ -92,12 +122,7 @@ def device_revert(output: Output, name: str | None, every: bool) -> int:
         raise AskError("one device, or --all of them", expected="runner device revert NAME, or --all", do="runner device list")
     names = [name] if name else []
     if every:
-        reader = Reader(output.lab(quiet=True))
-        inventory = reader.inventory()
-        reader.finish()
-        assert inventory
-        devices = (known_device(output, each, quiet=True) for each in inventory[0].devices)
-        names = [each.name for each in devices if each.line.data_link or each.type.data_link]
+        names = [each for each in device_names(output) if known_device(output, each, quiet=True).data_link]
     rows: list[dict[str, Any]] = []
     said: list[str] = []
     failed: list[LabError] = []

@@ -24,8 +24,8 @@ Runner = Callable[..., Any]
         (("gprs", "nope"), "no profile is called 'nope'"),
         (("power-cuts",), "profiles/power-cuts.yaml:4: power-cuts cuts the power, or damages what it left"),
         (("edge-003-away",), "profiles/edge-003-away.yaml:7: the scenario has no stage 'enrich'"),
-        (("gprs", "narrow-64k"), "profiles/narrow-64k.yaml:6: bandwidth wants 'ingress data0', and so does bandwidth of gprs"),
-        (("gprs", "--device", "local"), "bandwidth acts on a data link, and the device has none"),
+        (("gprs", "narrow-64k", "--device", "qemu-pi"), "profiles/narrow-64k.yaml:6: bandwidth wants 'ingress data0', and so does"),
+        (("gprs",), "bandwidth acts on a data link, and the device has none"),
         (("gprs", "--device", "qemu-py"), "no device is called 'qemu-py' (did you mean 'qemu-pi'?)"),
         (("gprs", "--for", "soon"), "'soon' is no time to hold a profile for"),
     ],
@@ -37,6 +37,23 @@ def test_what_cannot_be_tried_is_refused_before_anything_moves(runner: Runner, w
     assert (done.exit_code, said in done.err) == (2, True), done.err
 
 
+@pytest.mark.parametrize(
+    ("words", "do"),
+    [
+        (("gprs",), "runner profile try gprs --device qemu-pi; or on qemu-x86"),
+        (("steady",), "runner profile try steady --device qemu-pi; or on qemu-x86"),
+        (("cold-start",), "runner profile try cold-start --device qemu-pi; or on qemu-x86"),
+        (("clock-jump-back", "--device", "local"), "runner profile try clock-jump-back --device qemu-pi; or on qemu-x86, qemu-serial"),
+        (("power-cuts",), "runner profile list"),
+    ],
+    ids=lambda each: " ".join(each) if isinstance(each, tuple) else "",
+)
+def test_what_this_device_cannot_have_is_tried_on_another(runner: Runner, words: tuple[str, ...], do: str) -> None:
+    """`local`, as for `exec`, if nobody says which; the devices whose files allow it are named, and where none does, nothing is made up."""
+    done = runner("profile", "try", *words)
+    assert (done.exit_code, f"  do: {do}" in done.err) == (2, True), done.err
+
+
 def test_a_plain_number_is_a_time_in_seconds(runner: Runner, monkeypatch: pytest.MonkeyPatch) -> None:
     """As `--for 60` is typed everywhere else; it comes to the trial as it was meant."""
     asked: list[float] = []
@@ -46,7 +63,7 @@ def test_a_plain_number_is_a_time_in_seconds(runner: Runner, monkeypatch: pytest
         return trial.Tried()
 
     monkeypatch.setattr(trial, "try_out", try_out)
-    runner("profile", "try", "gprs", "--for", "60")
+    runner("profile", "try", "gprs", "--for", "60", "--device", "qemu-pi")
     assert asked == [60.0]
 
 
@@ -65,11 +82,11 @@ def test_what_the_very_device_cannot_do_is_refused_by_the_profiles_line(
 
     monkeypatch.setattr(trial, "bench", bench)
     monkeypatch.setattr(trial, "hold_one", hold_one)
-    said = runner("profile", "try", "flapping")
+    said = runner("profile", "try", "flapping", "--device", "qemu-pi")
     assert (said.exit_code, "profiles/flapping.yaml:6: " in said.err) == (2, True), said.err
 
 
-@pytest.mark.parametrize("words", [("profile", "try", "gprs"), ("device", "revert", "qemu-pi")], ids=["try", "revert"])
+@pytest.mark.parametrize("words", [("profile", "try", "gprs", "--device"), ("device", "revert")], ids=["try", "revert"])
 def test_a_trial_and_a_revert_say_that_they_wait(runner: Runner, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...]) -> None:
     """Again and again: a board boots meanwhile, and a slow link takes minutes to be measured."""
     due: list[float] = []
@@ -87,7 +104,7 @@ def test_a_trial_and_a_revert_say_that_they_wait(runner: Runner, monkeypatch: py
     monkeypatch.setattr("runner.cli.waiting.next_due_s", soon)
     monkeypatch.setattr(trial, "try_out", slow)
     monkeypatch.setattr(trial, "revert", slow)
-    assert runner(*words).err.count("waiting for qemu-pi to answer") > 1
+    assert runner(*words, "qemu-pi").err.count("waiting for qemu-pi to answer") > 1
 
 
 def test_a_link_that_carries_less_than_before_says_what_to_do(runner: Runner, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -97,7 +114,7 @@ def test_a_link_that_carries_less_than_before_says_what_to_do(runner: Runner, mo
         return trial.Tried(rows={"during": [{"within": True}], "after": [{"within": False}]})
 
     monkeypatch.setattr(trial, "try_out", try_out)
-    done = runner("profile", "try", "gprs")
+    done = runner("profile", "try", "gprs", "--device", "qemu-pi")
     assert done.exit_code == 3
     assert "reached, taken back, and the device's state is as before, but its link DOES NOT CARRY what it did" in done.out
     assert done.out.endswith("next: runner device check qemu-pi, and try again on a less busy machine\n")
