@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from runner.faults.compose import Composed
     from runner.model.plan import HeatPlan
 
+Row = dict[str, Any]
 HEAD = ("", "asked", "measured", "tolerance", "")
 # Else the device would be quarantined, and the command have ended with that:
 NOT_AS_FAST = "taken back, and the device's state is as before, but its link DOES NOT CARRY what it did: a busy host makes a slow board"
@@ -46,8 +47,13 @@ def profile_try(output: Output, names: tuple[str, ...], device: str, duration: s
         do = _elsewhere(output, names)
         raise AskError.of(replace(each, do=do or each.do) for each in error.complaints) from error
 
-    def tell(phase: str, rows: list[dict[str, Any]]) -> None:
-        output.say(f"{phase}\n" + table(rows))
+    verdicts: dict[str, list[tuple[Any, ...]]] = {}
+
+    def tell(phase: str, rows: list[Row]) -> None:
+        """What is measured again and again is news only where it is judged otherwise."""
+        before, verdicts[phase] = verdicts.get(phase), [(row["what"], row.get("asked"), row.get("within")) for row in rows]
+        if before != verdicts[phase]:
+            output.say(spoken(phase, rows))
 
     refuse = partial(faults_of, names, Reader(output.lab(quiet=True)), request, link)
     held = partial(is_on, known)
@@ -94,11 +100,13 @@ def _elsewhere(output: Output, names: tuple[str, ...]) -> str:
     return f"runner profile try {' '.join(names)} --device {fit[0]}{others}" if fit else ""
 
 
-def table(rows: list[dict[str, Any]]) -> str:
-    """Rows of `judgement/side_by_side.py` for a terminal."""
+def spoken(phase: str, rows: list[Row]) -> str:
+    """Rows of `judgement/side_by_side.py` for a terminal: a table of asked and measured, or a line where nothing was asked."""
+    if not any("asked" in row for row in rows):
+        return f"{phase}: " + "; ".join(f"{row['what']} {row['measured']}" for row in rows)
     verdict = {True: "ok", False: "OUTSIDE", None: ""}
     cells = [[str(row.get(key, "")) for key in ("what", "asked", "measured", "tolerance")] + [verdict[row.get("within")]] for row in rows]
-    return columns(HEAD, cells)
+    return f"{phase}\n{columns(HEAD, cells)}"
 
 
 @click.command("revert")

@@ -13,7 +13,7 @@ import pytest
 from runner.farm.lease import Leases
 from runner.lab.where import state_root
 from runner.model.device import DeviceLine
-from runner.story import trial
+from runner.story import scarce_trial, trial
 
 Runner = Callable[..., Any]
 
@@ -65,6 +65,28 @@ def test_a_plain_number_is_a_time_in_seconds(runner: Runner, monkeypatch: pytest
     monkeypatch.setattr(trial, "try_out", try_out)
     runner("profile", "try", "gprs", "--for", "60", "--device", "qemu-pi")
     assert asked == [60.0]
+
+
+def test_what_is_measured_again_is_said_again_only_where_it_is_judged_otherwise(runner: Runner, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A local trial of ten seconds printed the same table ten times. Where nothing was asked a line says it."""
+
+    def row(measured: str, within: bool) -> dict[str, Any]:
+        return {"what": "limit of memory", "asked": "64.0 MiB", "measured": measured, "tolerance": "", "within": within}
+
+    async def try_scarce(*words: Any) -> trial.Tried:
+        tell = words[5]
+        tell("before", [{"what": "control groups", "measured": "cpu (v2)"}, {"what": "wall clock", "measured": "1 s"}])
+        for measured, within in (("64.0 MiB", True), ("64.1 MiB", True), ("90.0 MiB", False), ("91.0 MiB", False), ("64.2 MiB", True)):
+            tell("during", [row(measured, within)])
+        tell("after", [row("gone", True)])
+        return trial.Tried(words=["64 MiB"], rows={"during": [row("64.2 MiB", True)], "after": [row("gone", True)]})
+
+    monkeypatch.setattr(scarce_trial, "try_scarce", try_scarce)
+    said = runner("profile", "try", "memory-64m").out.splitlines()
+    assert said[1] == "before: control groups cpu (v2); wall clock 1 s"
+    told = [line.split()[5:] for line in said if line.startswith("limit of memory  64.0 MiB")]
+    assert told == [["64.0", "MiB", "ok"], ["90.0", "MiB", "OUTSIDE"], ["64.2", "MiB", "ok"], ["gone", "ok"]]
+    assert said[-2:] == ["local: 64 MiB", "reached, reverted: the device is as it was"]
 
 
 @pytest.mark.parametrize("capabilities", [[], None], ids=["none", "not said"])
