@@ -359,6 +359,13 @@ class Supervisor:
         under_way = self.execution is not None and not self.execution.over
         return state_now(self._state) if under_way else clear_all(self._state)
 
+    def do_clear_strays(self, client: Client) -> dict[str, Any]:
+        """Groups that others left on this machine, and of whom no process is left, are removed; what is in use, and what stays, is said."""
+        from .strays import clear_strays
+
+        idle = (self.execution is None or self.execution.over) and not self.guarded.needed()
+        return {**clear_strays(self._state, idle=idle)}
+
     def do_prove_scarcity(self, client: Client, limits: dict[str, Any]) -> dict[str, Any]:
         """What limits do here, tried out beside the pipeline."""
         from .scarcity import prove
