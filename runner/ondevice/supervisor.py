@@ -37,7 +37,7 @@ from .store import WHOLE, Store, locate
 
 LOG_LIMIT_BYTES = 256 * 1024  # of one execution's log, from its end
 IDLE_LIMIT_S = 120.0  # a supervisor that nobody needs any more ends by itself
-SLOW = ("probe_train", "probe_catch", "work", "prove_scarcity")  # requests that others of the same coordinator do not wait for
+SLOW = ("probe_train", "probe_catch", "work", "prove_scarcity", "clear_strays")  # others of the same coordinator do not wait for these
 
 
 class Supervisor:

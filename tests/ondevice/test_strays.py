@@ -32,7 +32,7 @@ def root(tmp_path: Path) -> Path:
 @pytest.fixture
 def clear(root: Path) -> Clear:
     def asked(*, idle: bool = True) -> dict[str, list[str]]:
-        return clear_strays(OWN, idle=idle, mounts=str(root.parent / "mountinfo"), proc=str(root.parent / "proc"))
+        return clear_strays(OWN, idle=idle, mounts=str(root.parent / "mountinfo"), proc=str(root.parent / "proc"), again_s=0)
 
     return asked
 
@@ -62,6 +62,13 @@ def test_what_a_living_supervisor_made_is_let_alone(root: Path, clear: Clear) ->
     (root.parent / "proc" / "1" / "cmdline").write_bytes(f"python\0x.zip\0start\0{OTHER}\0/run/s\0".encode())
     assert clear() == {"removed": [], "in_use": [str(used)], "left": []}
     assert used.is_dir()
+
+
+def test_what_comes_back_after_a_crash_is_let_alone(root: Path, clear: Clear, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run whose power was just cut on this machine has no process for a moment: it is looked a second time."""
+    used, cmdline = group(root, OTHER), root.parent / "proc" / "1" / "cmdline"
+    monkeypatch.setattr("time.sleep", lambda _: cmdline.write_bytes(f"python\0start\0{OTHER}\0".encode()))
+    assert clear() == {"removed": [], "in_use": [str(used)], "left": []}
 
 
 def test_what_somebody_is_in_is_never_removed(root: Path, clear: Clear) -> None:
@@ -101,9 +108,9 @@ def test_a_real_group_goes_when_its_last_process_has_gone(real: Path, tmp_path: 
     """And not before: the process in it stays where it is."""
     with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as inside:
         (real / "cgroup.procs").write_text(str(inside.pid))
-        said = clear_strays(OWN, idle=True, mounts=str(tmp_path / "mountinfo"))
+        said = clear_strays(OWN, idle=True, mounts=str(tmp_path / "mountinfo"), again_s=0)
         assert (said["removed"], f"kill {inside.pid} && rmdir {real}" in said["left"][0]) == ([], True)
         assert (real / "cgroup.procs").read_text().split() == [str(inside.pid)]
         inside.communicate(b"\n")
-    assert clear_strays(OWN, idle=True, mounts=str(tmp_path / "mountinfo"))["removed"] == [str(real)]
+    assert clear_strays(OWN, idle=True, mounts=str(tmp_path / "mountinfo"), again_s=0)["removed"] == [str(real)]
     assert not real.exists()
