@@ -20,7 +20,7 @@ from benchmarks.page import into
 from benchmarks.profiles import ROOT, Row, in_order, load, save
 from runner.cli.known_device import KnownDevice, known_device
 from runner.cli.output import Output
-from runner.cli.trial import table
+from runner.cli.trial import spoken
 from runner.errors import RunnerError
 from runner.faults.table import figures
 from runner.model.profile import Link, Profile
@@ -119,7 +119,7 @@ def _does(profile: Profile) -> str:
 
 
 def _tell(phase: str, rows: list[Row]) -> None:
-    say(f"{phase}\n{table(rows)}")
+    say(spoken(phase, rows))
 
 
 def results_of(kept: Row) -> list[Kept]:

@@ -82,15 +82,17 @@ async def _looked(output: Output, device: KnownDevice, session: Session, lease: 
 
     ground = Ground(device.name, device.identity, session, lease.leases, "a check", output.say, scarce=under_way(session.hello))
     taken_back, stays = await ground.revert()
+    strays = await ground.clear_strays()
+    taken_back += strays.removed
     left = [f"a fault could not be taken back, its guard still sees: {each}" for each in stays]
-    now = await ground.fingerprint()
+    left += [f"left by a fault of ours: {each}" for each in strays.left]
+    now = strays.without(await ground.fingerprint())
     expected = lease.leases.expected(device.identity)
-    link = device.line.data_link or device.type.data_link
     if expected is not None and expected[0] == now["boot_id"]:
         return Looked(taken_back, "fingerprint", left, health.differences(health.read(expected[1]), now))
     quarantine = lease.leases.quarantined(device.identity)
     otherwise = health.still(quarantine.differences if quarantine else (), now)
-    otherwise += health.foreign(now, link.interface) if link else []
+    otherwise += health.foreign(now, device.data_link.interface) if device.data_link else []
     return Looked(taken_back, "another boot" if expected else "nothing", [*left, *health.left_of_ours(now)], otherwise)
 
 

@@ -145,7 +145,7 @@ def entry_check(output: Output, name: str, device: str | None) -> int:
     from runner.lab.check_entry import check_folder, check_names
     from runner.lab.load import Reader, entry_file
     from runner.lab.roadmap import here, known_id, read_roadmap
-    from runner.story.plan import Asked, make_plan
+    from runner.story.plan import Asked, check_stageflow, make_plan
 
     lab = output.lab()
     roadmap = read_roadmap(lab)
@@ -155,10 +155,10 @@ def entry_check(output: Output, name: str, device: str | None) -> int:
         raise AskError(f"{entry_id} has no folder here", expected="an entry with one", do=f"runner entry new {entry_id}")
     reader = Reader(lab)
     inventory, found = reader.inventory(), reader.entry(entry_id, "runner entry check")
-    if found:
-        check_folder(reader, *found, row)
-    else:  # what it names can be told all the same
-        check_names(reader, reader.entry_source(entry_id), reader.entry_folder(entry_id), GENERIC)
+    source = reader.entry_source(entry_id)
+    check_folder(reader, entry_id, row)
+    check_names(reader, source, reader.entry_folder(entry_id), GENERIC)
+    check_stageflow(reader, source)
     devices = list(inventory[0].devices) if inventory else []
     planned = device or _fitting(reader, found[0] if found else None, devices)
     complaints: list[Complaint] = list(reader.complaints)

@@ -11,7 +11,7 @@ from runner.cli.output import Output
 
 if TYPE_CHECKING:
     from runner.errors import Complaint
-    from runner.model.device import DeviceLine, DeviceType
+    from runner.model.device import DataLink, DeviceLine, DeviceType
     from runner.target.drivers import Request
 
 
@@ -64,6 +64,11 @@ class KnownDevice:
         return replace(self, type=self.type.model_copy(update={"transport": transport}))
 
     @property
+    def data_link(self) -> DataLink | None:
+        """Where link faults act on it: its line's own, else its type's."""
+        return self.line.data_link or self.type.data_link
+
+    @property
     def folder(self) -> Path:
         """Its things in this user's state: disk, keys, logs. It may not be there yet."""
         from runner.lab.where import state_root
@@ -110,3 +115,14 @@ def known_device(output: Output, name: str, *, quiet: bool = False, for_use: boo
     reader.finish()
     assert found
     return KnownDevice(name, *found, tuple(lacking(reader, name, *found)))
+
+
+def device_names(output: Output) -> list[str]:
+    """The devices of the inventory of the lab at hand. Raises AskError where it is none."""
+    from runner.lab.load import Reader
+
+    reader = Reader(output.lab(quiet=True))
+    inventory = reader.inventory()
+    reader.finish()
+    assert inventory
+    return list(inventory[0].devices)

@@ -8,12 +8,15 @@ import platform
 import shlex
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from runner.cli.output import Output, columns
 from runner.errors import AskError
+
+if TYPE_CHECKING:
+    from runner.target.emulation.machine import MachineSpec
 
 SCHEMAS = ("inventory", "device", "profile", "entry", "findings")
 
@@ -65,7 +68,7 @@ def init(ctx: click.Context, folder: str | None) -> int:
 @click.command()
 @click.pass_obj
 def doctor(output: Output) -> int:
-    """Say what this machine can do: local runs, emulated boards with a real power cut, KVM, a data NIC."""
+    """Say what this machine can do: local runs, emulated boards with a real power cut, KVM, a data NIC, serial ports."""
     of_the_lab, why = _lab(output)
     rows = [*_facts(), of_the_lab]
     missing = sorted({package for row in rows for package in row["missing"]})
@@ -103,17 +106,17 @@ def _lab(output: Output) -> tuple[dict[str, Any], list[str]]:
 
 
 def _facts() -> list[dict[str, Any]]:
-    from runner.target.emulation.image import missing_tools
+    from runner.target.emulation.machine import ARM64, X86_64, MachineSpec
     from runner.target.emulation.tap import Tap, open_tap
+    from runner.target.serial.port import access, ports
 
     packages = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in ("asyncssh", "pydantic", "click"))
     rows: list[dict[str, Any]] = [
         {"what": "python", "state": f"{platform.python_version()}, {packages}", "missing": []},
         {"what": "local device", "state": "ready: a cut is a process crash", "missing": []},
     ]
-    for device, arch in (("qemu-pi", "aarch64"), ("qemu-x86", "x86_64")):
-        missing = missing_tools([arch])
-        rows.append({"what": device, "state": "needs packages" if missing else "ready: a cut is a real power loss", "missing": missing})
+    raspi3b = MachineSpec(machine="raspi3b", login="console")
+    rows += [_board(device, spec) for device, spec in (("qemu-pi", ARM64), ("qemu-x86", X86_64), ("qemu-raspi3b", raspi3b))]
     kvm = "may be used (a probe boot decides)" if os.access("/dev/kvm", os.R_OK | os.W_OK) else "not to be had: emulation without it"
     tap = open_tap()
     if isinstance(tap, Tap):
@@ -123,4 +126,21 @@ def _facts() -> list[dict[str, Any]]:
         *rows,
         {"what": "kvm for qemu-x86", "state": kvm, "missing": []},
         {"what": "data NIC of emulated boards", "state": nic, "missing": []},
+        {"what": "serial ports", "state": "; ".join(map(access, ports())) or "no adapter is plugged in", "missing": []},
     ]
+
+
+def _board(device: str, spec: MachineSpec) -> dict[str, Any]:
+    """Whether an emulated board can be had: its packages, a QEMU that knows its machine; and whether its image is made by now."""
+    from runner.lab.where import cache_root
+    from runner.target.emulation.image import is_made, missing_tools
+    from runner.target.emulation.machine import has_machine
+
+    missing = missing_tools([spec.arch])
+    image = "its image is made" if is_made(spec.image, cache_root() / "images") else "its image is built at its first start"
+    state = f"ready: a cut is a real power loss; {image}"
+    if missing:
+        state = "needs packages"
+    elif not has_machine(spec):
+        state = f"not to be had: this QEMU has no machine {spec.machine}"
+    return {"what": device, "state": state, "missing": missing}

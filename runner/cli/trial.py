@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
+from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from runner.cli.known_device import KnownDevice, known_device
+from runner.cli.known_device import KnownDevice, device_names, known_device
 from runner.cli.output import Output, columns
 from runner.errors import AskError, LabError
 
+if TYPE_CHECKING:
+    from runner.faults.compose import Composed
+    from runner.model.plan import HeatPlan
+
+Row = dict[str, Any]
 HEAD = ("", "asked", "measured", "tolerance", "")
 # Else the device would be quarantined, and the command have ended with that:
 NOT_AS_FAST = "taken back, and the device's state is as before, but its link DOES NOT CARRY what it did: a busy host makes a slow board"
@@ -18,7 +25,7 @@ NOT_AS_FAST = "taken back, and the device's state is as before, but its link DOE
 
 @click.command("try")
 @click.argument("names", metavar="NAME…", nargs=-1, required=True)
-@click.option("--device", default="qemu-pi", show_default=True, help="A device of the inventory.")
+@click.option("--device", default="local", show_default=True, help="A device of the inventory.")
 @click.option("--for", "duration", metavar="TIME", help="How long: 30, 30s, 5m; measuring may go on. [default: 10s; heat: its own day]")
 @click.option("--seed", type=int, default=1, show_default=True, help="Chooses the times of what happens by chance.")
 @click.pass_obj
@@ -28,20 +35,25 @@ def profile_try(output: Output, names: tuple[str, ...], device: str, duration: s
 
     from runner.cli.power import is_on, seconds
     from runner.lab.load import Reader
-    from runner.story.heat_trial import day_s, plan_of, try_heat
+    from runner.story.heat_trial import day_s, try_heat
     from runner.story.scarce_trial import try_scarce
     from runner.story.trial import faults_of, try_out
 
     known, for_s = known_device(output, device), seconds(duration or "10s", "to hold a profile for", "runner help profile try")
-    link = known.line.data_link or known.type.data_link
-    request = known.request(output.say)
-    asked = faults_of(names, Reader(output.lab(quiet=True)), request, link)
-    heat = plan_of(names, Reader(output.lab(quiet=True)), request) if asked.heat else None
-    if link is None and not asked.scarcities and heat is None:
-        raise AskError(f"{device} has no data link", expected="a device that has one", do="runner device list")
+    link, request = known.data_link, known.request(output.say)
+    try:
+        asked, heat = _planned(output, names, known)
+    except AskError as error:
+        do = _elsewhere(output, names)
+        raise AskError.of(replace(each, do=do or each.do) for each in error.complaints) from error
 
-    def tell(phase: str, rows: list[dict[str, Any]]) -> None:
-        output.say(f"{phase}\n" + table(rows))
+    verdicts: dict[str, list[tuple[Any, ...]]] = {}
+
+    def tell(phase: str, rows: list[Row]) -> None:
+        """What is measured again and again is news only where it is judged otherwise."""
+        before, verdicts[phase] = verdicts.get(phase), [(row["what"], row.get("asked"), row.get("within")) for row in rows]
+        if before != verdicts[phase]:
+            output.say(spoken(phase, rows))
 
     refuse = partial(faults_of, names, Reader(output.lab(quiet=True)), request, link)
     held = partial(is_on, known)
@@ -63,11 +75,38 @@ def profile_try(output: Output, names: tuple[str, ...], device: str, duration: s
     return output.result(value, f"{device}: {'; '.join(tried.words)}\n{said}{then}", code)
 
 
-def table(rows: list[dict[str, Any]]) -> str:
-    """Rows of `judgement/side_by_side.py` for a terminal."""
+def _planned(output: Output, names: tuple[str, ...], device: KnownDevice) -> tuple[Composed, HeatPlan | None]:
+    """What profiles do to a device, and their heat, as far as files say it. Raises AskError with every complaint."""
+    from runner.lab.load import Reader
+    from runner.story.heat_trial import plan_of
+    from runner.story.trial import faults_of
+
+    reader, request = Reader(output.lab(quiet=True)), device.request(output.say)
+    asked = faults_of(names, reader, request, device.data_link)
+    heat = plan_of(names, reader, request) if asked.heat else None
+    if device.data_link is None and not asked.scarcities and heat is None:
+        raise AskError(f"{device.name} has no data link", expected="a device that has one", do="runner device list")
+    return asked, heat
+
+
+def _elsewhere(output: Output, names: tuple[str, ...]) -> str:
+    """How profiles are tried on those devices of the inventory where no file keeps them from it; "" where there is none."""
+    fit: list[str] = []
+    for name in device_names(output):
+        with contextlib.suppress(AskError):
+            _planned(output, names, known_device(output, name, quiet=True))
+            fit.append(name)
+    others = f"; or on {', '.join(fit[1:])}" if fit[1:] else ""
+    return f"runner profile try {' '.join(names)} --device {fit[0]}{others}" if fit else ""
+
+
+def spoken(phase: str, rows: list[Row]) -> str:
+    """Rows of `judgement/side_by_side.py` for a terminal: a table of asked and measured, or a line where nothing was asked."""
+    if not any("asked" in row for row in rows):
+        return f"{phase}: " + "; ".join(f"{row['what']} {row['measured']}" for row in rows)
     verdict = {True: "ok", False: "OUTSIDE", None: ""}
     cells = [[str(row.get(key, "")) for key in ("what", "asked", "measured", "tolerance")] + [verdict[row.get("within")]] for row in rows]
-    return columns(HEAD, cells)
+    return f"{phase}\n{columns(HEAD, cells)}"
 
 
 @click.command("revert")
@@ -132,10 +171,4 @@ async def _let_alone(device: KnownDevice) -> tuple[dict[str, Any], list[str]] | 
 
 def _every_device(output: Output) -> list[KnownDevice]:
     """Those of the inventory, also those that cannot be used. Raises AskError for what is wrong in a file."""
-    from runner.lab.load import Reader
-
-    reader = Reader(output.lab())
-    inventory = reader.inventory()
-    reader.finish()
-    assert inventory
-    return [known_device(output, name, quiet=True, for_use=False) for name in inventory[0].devices]
+    return [known_device(output, name, quiet=True, for_use=False) for name in device_names(output)]

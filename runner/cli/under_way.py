@@ -154,7 +154,8 @@ def _resume(output: Output, name: str, *, wait: bool, cancel: bool) -> int:
 
     folder = _find(output, name)
     with folder.alone():  # who carries it out, or reports on it, is heard of at once
-        plan = plan_of(folder, load_evidence(folder))
+        evidence = load_evidence(folder)
+        plan = plan_of(folder, evidence)
 
     def story(progress: Progress) -> Coroutine[Any, Any, Conclusion]:
         from runner.story.execute import resume
@@ -162,6 +163,8 @@ def _resume(output: Output, name: str, *, wait: bool, cancel: bool) -> int:
         return resume(folder, lab, progress, wait=wait, cancel=cancel)
 
     lab = output.lab(quiet=True)
+    if evidence.over:
+        output.say(f"{name} has ended already, at {evidence.completed_at}: nothing is gone on with. It is concluded again:")
     return asyncio.run(carry_out(output, lab, plan, story))
 
 

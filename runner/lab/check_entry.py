@@ -16,7 +16,6 @@ from typing import Any
 
 from runner.lab.load import Reader
 from runner.lab.yaml_source import TEXT, Source, Unreadable, nearest, one_of, read_text
-from runner.model.entry import Entry
 from runner.model.roadmap import RoadmapEntry
 
 THE_ROADMAPS = ("title", "priority", "risk")  # industry and deployment mode may be said more exactly
@@ -25,26 +24,34 @@ PINNED = "NAME==VERSION and its hashes, as `uv pip compile --generate-hashes` wr
 _PIN = re.compile(r"(?P<name>[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?)(?:\[[A-Za-z0-9,._-]*\])? *== *[A-Za-z0-9.!+_-]+ *(?:;.*)?")
 
 
-def check_folder(reader: Reader, entry: Entry, source: Source, row: RoadmapEntry | None) -> None:
-    """Every complaint about the entry's folder, noted in `reader`. `row` is None for an entry of the lab's own."""
+def check_folder(reader: Reader, entry_id: str, row: RoadmapEntry | None) -> None:
+    """Every complaint about the entry's folder, noted in `reader`, as far as entry.yaml can be read, whatever else is wrong with it.
+
+    `row` is None for an entry of the lab's own.
+    """
+    source = reader.entry_source(entry_id)
+    data = _mapping(source.data)
     for key in THE_ROADMAPS if row else ():
-        said, wanted = getattr(entry, key), getattr(row, key)
-        if said != wanted:
+        said, wanted = data.get(key), getattr(row, key)
+        if isinstance(said, str) and said != wanted:
             reader.complain(f"{key} is {said!r}", f"{wanted!r}, as the roadmap says", source.where((key,)))
-    trees = dict(_parsed(reader, reader.entry_folder(entry.id)))
-    for name, scenario in entry.scenarios.items():
-        if scenario.pipeline not in trees:
+    trees = dict(_parsed(reader, reader.entry_folder(entry_id)))
+    for name, scenario in _mapping(data.get("scenarios")).items():
+        pipeline, stages = _mapping(scenario).get("pipeline"), _mapping(scenario).get("stages")
+        if not isinstance(pipeline, str) or pipeline not in trees:
             continue  # not there, or not Python: both are complained of elsewhere
-        where = source.where(("scenarios", name, "pipeline"))
-        if "build" not in _top_names(trees[scenario.pipeline]):
-            reader.complain(f"pipeline {scenario.pipeline!r} has no `build`", "a function build() that gives a new Pipeline", where)
-        built = _stages_built(trees, scenario.pipeline)
-        for place, stage in enumerate(scenario.stages):
-            if built and stage not in built:
-                found = f"pipeline {scenario.pipeline!r} builds no stage {stage!r}{nearest(stage, built)}"
+        if "build" not in _top_names(trees[pipeline]):
+            where = source.where(("scenarios", name, "pipeline"))
+            reader.complain(f"pipeline {pipeline!r} has no `build`", "a function build() that gives a new Pipeline", where)
+        built = _stages_built(trees, pipeline)
+        if not built or not isinstance(stages, list):
+            continue
+        for place, stage in enumerate(stages):
+            if isinstance(stage, str) and stage not in built:
+                found = f"pipeline {pipeline!r} builds no stage {stage!r}{nearest(stage, built)}"
                 reader.complain(found, one_of(built), source.where(("scenarios", name, "stages", place)))
-        for stage in sorted((built or set()) - set(scenario.stages)):
-            found = f"stage {stage!r} of pipeline {scenario.pipeline!r} is not in `stages`"
+        for stage in sorted(each for each in built if each not in stages):
+            found = f"stage {stage!r} of pipeline {pipeline!r} is not in `stages`"
             reader.complain(found, "every stage that the pipeline builds", source.where(("scenarios", name, "stages")))
 
 

@@ -135,11 +135,11 @@ class Source:
         return f"{self.shown}:{self._lines[path]}"
 
     def validate(self, model: type[Model]) -> Model | None:
-        """The file as a `model`, or None with every complaint noted."""
-        if self.complaints:
+        """The file as a `model`, or None with every complaint noted: of a key that stands there twice the first is held to the model."""
+        if self.complaints and self.data is None:
             return None
         try:
-            return model.model_validate(self.data)
+            value = model.model_validate(self.data)
         except ValidationError as error:
             problems = error.errors()
             for number, problem in enumerate(problems):
@@ -150,6 +150,7 @@ class Source:
                     continue  # only because the items themselves are wrong, and that is said already
                 self._complain_about(problem, model)
             return None
+        return None if self.complaints else value
 
     def _plain(self, node: yaml.Node, keys: PathOfKeys) -> Any:
         self._lines.setdefault(keys, node.start_mark.line + 1)

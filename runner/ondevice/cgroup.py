@@ -36,12 +36,17 @@ FAILED, WRONG = 1, 64
 _ENTER = 'n=$1; shift; while [ "$n" -gt 0 ]; do echo 0 >"$1" || exit 71; shift; n=$((n - 1)); done; exec "$@"'
 
 
+def key_of(state: str) -> str:
+    """By what a state folder is known in the names of its groups."""
+    return hashlib.sha256(os.fsencode(os.path.abspath(state))).hexdigest()[:8]
+
+
 class Group:
     """The group of one state folder; nothing is made before `make`."""
 
     def __init__(self, state: str, suffix: str = "", mounts: str = MOUNTS) -> None:
         self.state = state
-        self.name = TAG + hashlib.sha256(os.path.abspath(state).encode()).hexdigest()[:8] + suffix
+        self.name = TAG + key_of(state) + suffix
         self._roots = roots(mounts)
 
     @property
@@ -128,7 +133,7 @@ class Group:
                 with contextlib.suppress(OSError):  # gone already, or still busy: it is looked below
                     os.rmdir(folder)
             if not self.exists():
-                self._stand_down()
+                self.stand_down()
                 return []
             time.sleep(0.05)
         return [f"{folder} is still there" for folder in self.folders if os.path.isdir(folder)]
@@ -155,7 +160,7 @@ class Group:
             _note_switched_on(before)
             raise
 
-    def _stand_down(self) -> None:
+    def stand_down(self) -> None:
         """Where there is no group below the root any more, those that we switched on go off again, and no others."""
         ours = text(SWITCHED_ON).split()
         for root in {root for version, root in self._roots.values() if version == 2} if ours else ():

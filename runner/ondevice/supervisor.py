@@ -37,7 +37,7 @@ from .store import WHOLE, Store, locate
 
 LOG_LIMIT_BYTES = 256 * 1024  # of one execution's log, from its end
 IDLE_LIMIT_S = 120.0  # a supervisor that nobody needs any more ends by itself
-SLOW = ("probe_train", "probe_catch", "work", "prove_scarcity")  # requests that others of the same coordinator do not wait for
+SLOW = ("probe_train", "probe_catch", "work", "prove_scarcity", "clear_strays")  # others of the same coordinator do not wait for these
 
 
 class Supervisor:
@@ -358,6 +358,13 @@ class Supervisor:
             time.sleep(0.05)
         under_way = self.execution is not None and not self.execution.over
         return state_now(self._state) if under_way else clear_all(self._state)
+
+    def do_clear_strays(self, client: Client) -> dict[str, Any]:
+        """Groups that others left on this machine, and of whom no process is left, are removed; what is in use, and what stays, is said."""
+        from .strays import clear_strays
+
+        idle = (self.execution is None or self.execution.over) and not self.guarded.needed()
+        return {**clear_strays(self._state, idle=idle)}
 
     def do_prove_scarcity(self, client: Client, limits: dict[str, Any]) -> dict[str, Any]:
         """What limits do here, tried out beside the pipeline."""

@@ -25,6 +25,20 @@ MOST_WORDS = 100  # of a device, for one answer
 
 
 @dataclass(frozen=True)
+class Strays:
+    """Control groups of ours on a device that are not those of its supervisor."""
+
+    removed: list[str]  # folders
+    in_use: list[str]  # folders: of runs that are under way
+    left: list[str]  # a sentence for each: its folder, and what removes it
+
+    def without(self, fingerprint: Row) -> Row:
+        """A fingerprint without what is in use, and without what has a sentence of its own."""
+        known = {*self.in_use, *(each.partition(": ")[0] for each in self.left)}
+        return {**fingerprint, "cgroups": [line for line in fingerprint["cgroups"] if line.split(" ")[0] not in known]}
+
+
+@dataclass(frozen=True)
 class Ground:
     """One device at hand, under our lease. `run` is the token of whoever is at work on it."""
 
@@ -49,6 +63,11 @@ class Ground:
         said = await self.session.ask("revert", name="", timeout_s=REVERT_LIMIT_S)
         reverted, left = (_few(said.get(key)) for key in ("reverted", "left"))
         return reverted, left
+
+    async def clear_strays(self) -> Strays:
+        """Control groups that runs of other state folders left, and of whom no process is left, are removed."""
+        said = await self.session.ask("clear_strays")
+        return Strays(*(_few(said.get(key)) for key in ("removed", "in_use", "left")))
 
     async def take_back(self) -> list[str]:
         """The same, where nothing may stay: quarantines, and raises LabError."""

@@ -56,11 +56,10 @@ def make_plan(asked: Asked, lab: Lab) -> Plan:
     check_names(reader, source, reader.entry_folder(entry.id), GENERIC, scenarios)
     profiles = _profiles(asked, reader, entry, source, scenarios)
     stageflow = entry.stageflow if asked.stageflow is None else asked.stageflow
-    if stageflow not in stageflow_versions():
-        where = source.where(("stageflow",)) if asked.stageflow is None else "--stageflow"
-        do = "take one of these, or leave --stageflow out: the entry's own is taken then" if asked.stageflow is not None else ""
-        unpinned = f"Stageflow {stageflow} is not pinned here{nearest(stageflow, stageflow_versions())}"
-        reader.complain(unpinned, one_of(stageflow_versions()), where, do or "take one of these")
+    if asked.stageflow is None:
+        check_stageflow(reader, source)
+    else:
+        _pinned(reader, stageflow, "--stageflow", "take one of these, or leave --stageflow out: the entry's own is taken then")
     count = asked.cuts if asked.cuts is not None else entry.cuts.quick if asked.quick else entry.cuts.default
     if not 1 <= count <= MAX_CUTS:
         reader.complain(f"{count} cuts", f"1 to {MAX_CUTS}", "--cuts", "leave --cuts out: the entry's own number is taken then")
@@ -105,6 +104,19 @@ def make_plan(asked: Asked, lab: Lab) -> Plan:
         pipeline_folder=folder_name(entry.id),
         pipeline_source=str(reader.entry_folder(entry.id)),
     )
+
+
+def check_stageflow(reader: Reader, source: Source) -> None:
+    """The Stageflow of entry.yaml is one that is pinned here, whatever else is wrong with the file."""
+    said = source.data.get("stageflow") if isinstance(source.data, dict) else None
+    if isinstance(said, str):
+        _pinned(reader, said, source.where(("stageflow",)), "take one of these")
+
+
+def _pinned(reader: Reader, version: str, where: str, do: str) -> None:
+    if version not in stageflow_versions():
+        found = f"Stageflow {version} is not pinned here{nearest(version, stageflow_versions())}"
+        reader.complain(found, one_of(stageflow_versions()), where, do)
 
 
 def refuse_unsupported(plan: Plan, lab: Lab, capabilities: Iterable[str], *, heats: bool = False, has: Size | None = None) -> None:

@@ -287,11 +287,15 @@ async def revert(request: Request, identity: str, is_on: IsOn = nobody_knows) ->
     held = at_hand(request, identity, f"device revert {request.name}", wait=False, for_check=True, is_on=is_on)
     async with held as (target, session, lease):
         ground = Ground(request.name, identity, session, lease.leases, "a revert by hand", request.say, scarce=under_way(session.hello))
+        strays = await ground.clear_strays()
+        if strays.left:
+            ground.quarantine([f"left by a fault of ours: {each}" for each in strays.left])
         hot = ((await target.power.facts()).get("heat") or {}).get("on")
         left = (await target.power.cool())["left"]
         if left:
             ground.quarantine([f"it is slowed down by {path}" for path in left])
-        return [*await ground.clear(), *([{"name": "heat", "state": "begun"}] if hot else [])]
+        removed = [{"name": each, "state": "left"} for each in strays.removed]
+        return [*await ground.clear(), *([{"name": "heat", "state": "begun"}] if hot else []), *removed]
 
 
 @contextlib.asynccontextmanager

@@ -48,6 +48,7 @@ _ANSWERS: dict[str, dict[str, Any]] = {
     "log": {"text": str, "bytes": int},
     "programs": {"programs": list},
     "revert": {"reverted": list, "left": list},
+    "clear_strays": {"removed": list, "in_use": list, "left": list},
     "probe_train": {"sent": int, "took_s": float},
     "probe_stop": {"sent": int, "echoes": int},
 }

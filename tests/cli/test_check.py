@@ -46,6 +46,7 @@ class FakeDevice:
 
     def __init__(self) -> None:
         self.now, self.revert, self.done = seen(), {"reverted": [], "left": []}, []  # type: ignore[var-annotated]
+        self.strays: dict[str, list[str]] = {}
         self.on: bool | None = False
         self.hello: dict[str, Any] = {}
         self.fence = 0
@@ -66,7 +67,14 @@ class FakeDevice:
 
     async def ask(self, verb: str, **arguments: Any) -> dict[str, Any]:
         self.done.append(verb)
-        return self.revert if verb == "revert" else {"fields": self.now} if verb == "fingerprint" else {}
+        answers = {"revert": self.revert, "fingerprint": {"fields": self.now}, "clear_strays": self.strays, "programs": {"programs": []}}
+        return answers.get(verb, {})
+
+    async def facts(self) -> dict[str, Any]:
+        return {}
+
+    async def cool(self) -> dict[str, Any]:
+        return {"left": []}
 
 
 @pytest.fixture
@@ -102,7 +110,7 @@ def test_a_device_as_it_was_may_be_lent_again(runner: Runner, device: FakeDevice
     assert said.json["was_quarantined"]["differences"] == list(FOUND)
     assert said.json["quarantine"] is None
     assert (leases.quarantined("pi-04"), leases.expected("pi-04"), leases.every()) == (None, None, [])
-    assert device.done == ["up", "revert", "fingerprint", "release", "closed", "down"]
+    assert device.done == ["up", "revert", "clear_strays", "fingerprint", "release", "closed", "down"]
     assert "pi-04: no fault is outstanding" in runner("device", "check", "pi-04").out
 
 
@@ -353,3 +361,37 @@ def test_an_unknown_device_is_answered_with_the_nearest(runner: Runner, lab: Pat
     """Exit 2, and nothing was started."""
     said = runner("device", "check", "pi-05")
     assert (said.exit_code, "did you mean 'pi-04'?" in said.err) == (2, True)
+
+
+GROUP = "/sys/fs/cgroup/memory/runner-scarce-deadbeef"
+
+
+def test_a_group_that_a_dead_run_of_another_state_folder_left_is_taken_back(runner: Runner, device: FakeDevice, leases: Leases) -> None:
+    """By a revert, which says which it was and lifts nothing; then by the check, which finds nothing more."""
+    leases.quarantine("pi-04", "t1", [f"left by a fault of ours: {GROUP}"])
+    device.strays = {"removed": [GROUP], "in_use": [], "left": []}
+    reverted = runner("device", "revert", "pi-04")
+    assert (reverted.exit_code, f"pi-04: {GROUP}" in reverted.out, "still quarantined" in reverted.out) == (0, True, True)
+    checked = runner("device", "check", "pi-04")
+    assert (checked.exit_code, f"taken back: {GROUP}, left by a run" in checked.out) == (0, True)
+    assert leases.quarantined("pi-04") is None
+
+
+def test_a_group_in_which_somebody_is_left_is_told_with_what_removes_it(runner: Runner, device: FakeDevice, leases: Leases) -> None:
+    """Its path once, and the command; the device is quarantined, and a revert says the same."""
+    told = f"{GROUP}: its maker is gone, and processes are in it; to remove it: kill 7 && rmdir {GROUP}"
+    device.strays = {"removed": [], "in_use": [], "left": [told]}
+    device.now = seen(cgroups=[f"{GROUP} memory.limit_in_bytes=67108864"])
+    said = runner("--json", "device", "check", "pi-04")
+    assert (said.exit_code, said.json["found"]) == (3, [f"left by a fault of ours: {told}"])
+    reverted = runner("device", "revert", "pi-04")
+    assert (reverted.exit_code, told in reverted.err) == (3, True)
+
+
+def test_a_group_of_a_run_that_is_under_way_is_nobodys_leftover(runner: Runner, device: FakeDevice, leases: Leases) -> None:
+    """Of another state folder on the same machine; without its word the same group quarantines the device."""
+    device.now = seen(cgroups=[f"{GROUP} memory.limit_in_bytes=67108864"])
+    device.strays = {"removed": [], "in_use": [GROUP], "left": []}
+    assert runner("device", "check", "pi-04").exit_code == 0
+    device.strays = {}
+    assert runner("device", "check", "pi-04").exit_code == 3

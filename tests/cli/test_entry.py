@@ -122,6 +122,30 @@ def test_check_tells_everything_at_once(runner: Runner, lab: str) -> None:
     assert [text.split("'")[0] for text in found] == ["no check is called ", "no profile is called ", "not Python: expected ", "title is "]
 
 
+def test_check_tells_of_each_kind_though_there_are_others(runner: Runner, lab: str) -> None:
+    """A key that stands there twice, one that nobody knows, words that are not the roadmap's, a version, a `build` that is not there and
+    an import: none of them hides another."""
+    runner("--lab", lab, "entry", "new", "FIN-001")
+    folder = Path(lab) / "pipelines" / "fin_001"
+    text = (folder / "entry.yaml").read_text()
+    for before, after in (
+        ("risk: Catastrophic", "risk: Low\nrisk: High"),
+        ("stageflow: 1.2.0", "stageflow: 1.2.9\nwether: 1"),
+        ("durability: journaled", "durability: jornaled"),
+    ):
+        text = text.replace(before, after, 1)
+    (folder / "entry.yaml").write_text(text)
+    (folder / "baseline.py").write_text("import runner\n")
+    told = runner("--json", "--lab", lab, "entry", "check", "FIN-001", "--device", "locl").json["error"]["all"]
+    wanted = (
+        ("entry.yaml:12", "'risk' a second time"), ("entry.yaml:11", "risk is 'Low'"), ("entry.yaml:16", "unknown key 'wether'"),
+        ("entry.yaml:15", "Stageflow 1.2.9 is not pinned"), ("entry.yaml:", "scenarios.baseline.durability is 'jornaled'"),
+        ("entry.yaml:", "pipeline 'baseline' has no `build`"), ("baseline.py:1", "imports `runner`"), ("--device", "no device is called"),
+    )  # fmt: skip
+    found = [next((one for one in told if where in one["where"] and one["found"].startswith(said)), None) for where, said in wanted]
+    assert (len(told), None in found) == (len(wanted), False), told
+
+
 def test_an_entry_without_a_folder_cannot_be_checked(runner: Runner, lab: str) -> None:
     """The answer is how to make one."""
     assert runner("--json", "--lab", lab, "entry", "check", "BIO-003").json["error"]["do"] == "runner entry new BIO-003"

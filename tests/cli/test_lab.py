@@ -99,3 +99,50 @@ def test_the_doctor_is_content_with_a_whole_machine(runner: Runner, monkeypatch:
     monkeypatch.setattr("runner.target.emulation.image.KEYRING", tmp_path)
     assert runner("--json", "doctor").json["missing_packages"] == []
     assert "apt-get" not in runner("doctor").out
+
+
+@pytest.mark.parametrize(
+    ("knows", "made", "state"),
+    [
+        (True, True, "ready: a cut is a real power loss; its image is made"),
+        (True, False, "ready: a cut is a real power loss; its image is built at its first start"),
+        (False, False, "not to be had: this QEMU has no machine raspi3b"),
+    ],
+    ids=["made", "to be built", "old QEMU"],
+)
+def test_the_doctor_says_whether_an_emulated_raspberry_pi_can_be_had(
+    runner: Runner, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, knows: bool, made: bool, state: str
+) -> None:
+    """A QEMU that lists its machine, and an image in the cache; neither is started nor built for it."""
+    from runner.target.emulation import image, machine
+
+    qemu = tmp_path / "qemu-system-aarch64"
+    qemu.write_text("#!/bin/sh\necho 'virt  a board'\n" + "echo 'raspi3b  Raspberry Pi 3B'\n" * knows)
+    qemu.chmod(0o755)
+    monkeypatch.setattr(machine, "SBIN", f"{tmp_path}:/bin")
+    monkeypatch.setattr(image, "missing_tools", lambda arches: [])
+    monkeypatch.setenv("RUNNER_CACHE", str(tmp_path / "cache"))
+    if made:
+        image._place("raspi3b", tmp_path / "cache" / "images").mkdir(parents=True)
+    rows = {row["what"]: row["state"] for row in runner("--json", "doctor").json["facts"]}
+    assert rows["qemu-raspi3b"] == state
+
+
+def test_the_doctor_names_serial_ports_and_who_may_open_them(runner: Runner, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Each adapter with its group; without one that is said. None is opened."""
+    from runner.target.serial import port
+
+    def said() -> str:
+        (state,) = (row["state"] for row in runner("--json", "doctor").json["facts"] if row["what"] == "serial ports")
+        return str(state)
+
+    monkeypatch.setattr(port, "ports", lambda: [])
+    assert said() == "no adapter is plugged in"
+    adapter = tmp_path / "usb-FTDI-if00-port0"
+    adapter.touch()
+    adapter.chmod(0o660)
+    monkeypatch.setattr(port, "ports", lambda: [str(adapter)])
+    monkeypatch.setattr(port, "_group", lambda found: "dialout")
+    assert said() == f"{adapter} may be opened; its group is dialout"
+    monkeypatch.setattr("os.access", lambda path, mode: path != str(adapter))
+    assert said().startswith(f"{adapter} may not be opened by user ")

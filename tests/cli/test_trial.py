@@ -14,7 +14,7 @@ from runner.cli.known_device import KnownDevice
 from runner.farm.lease import Leases
 from runner.lab.where import state_root
 from runner.model.device import DeviceLine
-from runner.story import trial
+from runner.story import scarce_trial, trial
 
 Runner = Callable[..., Any]
 
@@ -25,8 +25,8 @@ Runner = Callable[..., Any]
         (("gprs", "nope"), "no profile is called 'nope'"),
         (("power-cuts",), "profiles/power-cuts.yaml:4: power-cuts cuts the power, or damages what it left"),
         (("edge-003-away",), "profiles/edge-003-away.yaml:7: the scenario has no stage 'enrich'"),
-        (("gprs", "narrow-64k"), "profiles/narrow-64k.yaml:6: bandwidth wants 'ingress data0', and so does bandwidth of gprs"),
-        (("gprs", "--device", "local"), "bandwidth acts on a data link, and the device has none"),
+        (("gprs", "narrow-64k", "--device", "qemu-pi"), "profiles/narrow-64k.yaml:6: bandwidth wants 'ingress data0', and so does"),
+        (("gprs",), "bandwidth acts on a data link, and the device has none"),
         (("gprs", "--device", "qemu-py"), "no device is called 'qemu-py' (did you mean 'qemu-pi'?)"),
         (("gprs", "--for", "soon"), "'soon' is no time to hold a profile for"),
     ],
@@ -38,6 +38,23 @@ def test_what_cannot_be_tried_is_refused_before_anything_moves(runner: Runner, w
     assert (done.exit_code, said in done.err) == (2, True), done.err
 
 
+@pytest.mark.parametrize(
+    ("words", "do"),
+    [
+        (("gprs",), "runner profile try gprs --device qemu-pi; or on qemu-x86"),
+        (("steady",), "runner profile try steady --device qemu-pi; or on qemu-x86"),
+        (("cold-start",), "runner profile try cold-start --device qemu-pi; or on qemu-x86"),
+        (("clock-jump-back", "--device", "local"), "runner profile try clock-jump-back --device qemu-pi; or on qemu-x86, qemu-serial"),
+        (("power-cuts",), "runner profile list"),
+    ],
+    ids=lambda each: " ".join(each) if isinstance(each, tuple) else "",
+)
+def test_what_this_device_cannot_have_is_tried_on_another(runner: Runner, words: tuple[str, ...], do: str) -> None:
+    """`local`, as for `exec`, if nobody says which; the devices whose files allow it are named, and where none does, nothing is made up."""
+    done = runner("profile", "try", *words)
+    assert (done.exit_code, f"  do: {do}" in done.err) == (2, True), done.err
+
+
 def test_a_plain_number_is_a_time_in_seconds(runner: Runner, monkeypatch: pytest.MonkeyPatch) -> None:
     """As `--for 60` is typed everywhere else; it comes to the trial as it was meant."""
     asked: list[float] = []
@@ -47,8 +64,30 @@ def test_a_plain_number_is_a_time_in_seconds(runner: Runner, monkeypatch: pytest
         return trial.Tried()
 
     monkeypatch.setattr(trial, "try_out", try_out)
-    runner("profile", "try", "gprs", "--for", "60")
+    runner("profile", "try", "gprs", "--for", "60", "--device", "qemu-pi")
     assert asked == [60.0]
+
+
+def test_what_is_measured_again_is_said_again_only_where_it_is_judged_otherwise(runner: Runner, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A local trial of ten seconds printed the same table ten times. Where nothing was asked a line says it."""
+
+    def row(measured: str, within: bool) -> dict[str, Any]:
+        return {"what": "limit of memory", "asked": "64.0 MiB", "measured": measured, "tolerance": "", "within": within}
+
+    async def try_scarce(*words: Any) -> trial.Tried:
+        tell = words[5]
+        tell("before", [{"what": "control groups", "measured": "cpu (v2)"}, {"what": "wall clock", "measured": "1 s"}])
+        for measured, within in (("64.0 MiB", True), ("64.1 MiB", True), ("90.0 MiB", False), ("91.0 MiB", False), ("64.2 MiB", True)):
+            tell("during", [row(measured, within)])
+        tell("after", [row("gone", True)])
+        return trial.Tried(words=["64 MiB"], rows={"during": [row("64.2 MiB", True)], "after": [row("gone", True)]})
+
+    monkeypatch.setattr(scarce_trial, "try_scarce", try_scarce)
+    said = runner("profile", "try", "memory-64m").out.splitlines()
+    assert said[1] == "before: control groups cpu (v2); wall clock 1 s"
+    told = [line.split()[5:] for line in said if line.startswith("limit of memory  64.0 MiB")]
+    assert told == [["64.0", "MiB", "ok"], ["90.0", "MiB", "OUTSIDE"], ["64.2", "MiB", "ok"], ["gone", "ok"]]
+    assert said[-2:] == ["local: 64 MiB", "reached, reverted: the device is as it was"]
 
 
 @pytest.mark.parametrize("capabilities", [[], None], ids=["none", "not said"])
@@ -66,11 +105,11 @@ def test_what_the_very_device_cannot_do_is_refused_by_the_profiles_line(
 
     monkeypatch.setattr(trial, "bench", bench)
     monkeypatch.setattr(trial, "hold_one", hold_one)
-    said = runner("profile", "try", "flapping")
+    said = runner("profile", "try", "flapping", "--device", "qemu-pi")
     assert (said.exit_code, "profiles/flapping.yaml:6: " in said.err) == (2, True), said.err
 
 
-@pytest.mark.parametrize("words", [("profile", "try", "gprs"), ("device", "revert", "qemu-pi")], ids=["try", "revert"])
+@pytest.mark.parametrize("words", [("profile", "try", "gprs", "--device"), ("device", "revert")], ids=["try", "revert"])
 def test_a_trial_and_a_revert_say_that_they_wait(runner: Runner, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...]) -> None:
     """Again and again: a board boots meanwhile, and a slow link takes minutes to be measured."""
     due: list[float] = []
@@ -88,7 +127,7 @@ def test_a_trial_and_a_revert_say_that_they_wait(runner: Runner, monkeypatch: py
     monkeypatch.setattr("runner.cli.waiting.next_due_s", soon)
     monkeypatch.setattr(trial, "try_out", slow)
     monkeypatch.setattr(trial, "revert", slow)
-    assert runner(*words).err.count("waiting for qemu-pi to answer") > 1
+    assert runner(*words, "qemu-pi").err.count("waiting for qemu-pi to answer") > 1
 
 
 def test_a_link_that_carries_less_than_before_says_what_to_do(runner: Runner, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -98,7 +137,7 @@ def test_a_link_that_carries_less_than_before_says_what_to_do(runner: Runner, mo
         return trial.Tried(rows={"during": [{"within": True}], "after": [{"within": False}]})
 
     monkeypatch.setattr(trial, "try_out", try_out)
-    done = runner("profile", "try", "gprs")
+    done = runner("profile", "try", "gprs", "--device", "qemu-pi")
     assert done.exit_code == 3
     assert "reached, taken back, and the device's state is as before, but its link DOES NOT CARRY what it did" in done.out
     assert done.out.endswith("next: runner device check qemu-pi, and try again on a less busy machine\n")

@@ -27,7 +27,7 @@ def complaints(folder: Path, row: RoadmapEntry | None = ROW) -> list[Complaint]:
     reader = Reader(find_lab(str(folder.parent.parent)))
     found = reader.entry("FIN-001", "")
     assert found, reader.complaints
-    check_folder(reader, *found, row)
+    check_folder(reader, "FIN-001", row)
     return reader.complaints
 
 

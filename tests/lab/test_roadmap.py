@@ -129,7 +129,7 @@ def test_every_entry_here_agrees_with_the_roadmap(lab: Lab, roadmap: Roadmap) ->
         reader = Reader(lab)
         found, row = reader.entry(entry_id, ""), roadmap.find(entry_id)
         assert found and row
-        check_folder(reader, *found, row)
+        check_folder(reader, entry_id, row)
         reader.finish()
 
 

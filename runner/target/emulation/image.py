@@ -69,7 +69,7 @@ def ensure_image(kind: str, cache: Path, progress: Progress) -> Image:
     """
     if kind not in KINDS:
         raise AskError(f"there is no image for {kind!r}", expected=" or ".join(KINDS))
-    place = cache / f"{kind}-{_recipe_digest(kind)[:16]}"
+    place = _place(kind, cache)
     if not place.exists():
         refuse_missing_tools()
         cache.mkdir(parents=True, exist_ok=True)
@@ -80,6 +80,15 @@ def ensure_image(kind: str, cache: Path, progress: Progress) -> Image:
                 with tempfile.TemporaryDirectory(prefix=f".building-{kind}-", dir=cache) as work:
                     _build(kind, Path(work), progress).rename(place)
     return _load(place)
+
+
+def is_made(kind: str, cache: Path) -> bool:
+    """Whether the image for a `kind` of machine is in `cache`; nothing is built."""
+    return _place(kind, cache).exists()
+
+
+def _place(kind: str, cache: Path) -> Path:
+    return cache / f"{kind}-{_recipe_digest(kind)[:16]}"
 
 
 def missing_tools(arches: Sequence[str] = ()) -> list[str]:

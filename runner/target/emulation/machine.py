@@ -276,3 +276,13 @@ def tool_version(tool: str) -> str:
     except (OSError, subprocess.SubprocessError) as error:
         raise LabError(f"{tool} did not tell its version: {error}") from error
     return done.stdout.splitlines()[0]
+
+
+def has_machine(spec: MachineSpec) -> bool:
+    """Whether this host's QEMU knows the machine of a board; nothing is started."""
+    words = [f"qemu-system-{spec.arch}", "-machine", "help"]
+    try:
+        done = subprocess.run(words, env={**os.environ, "PATH": SBIN}, capture_output=True, timeout=30, text=True, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return False
+    return any(line.split()[:1] == [spec.machine] for line in done.stdout.splitlines())

@@ -227,11 +227,7 @@ def _forbidden(path: str) -> LabError:
         found = os.stat(path)
     except OSError:
         return _missing(path)
-    what = f"{path} may not be opened by user {os.geteuid()}"
-    try:
-        group = grp.getgrgid(found.st_gid).gr_name
-    except KeyError:
-        group = str(found.st_gid)
+    what, group = f"{path} may not be opened by user {os.geteuid()}", _group(found)
     if found.st_mode & stat.S_IWGRP and found.st_gid != 0:
         return LinkRefused(f"{what}: it is for the group {group}", do=f"sudo usermod -aG {group} $USER, then log in again")
     rule = f'KERNEL=="{os.path.basename(os.path.realpath(path))}", GROUP="dialout", MODE="0660"'
@@ -239,6 +235,21 @@ def _forbidden(path: str) -> LabError:
         f"{what}: it has mode {stat.S_IMODE(found.st_mode):04o}, owner {found.st_uid} and group {group}",
         do=f"let udev give it to a group that you are in, by a rule such as {rule}",
     )
+
+
+def _group(found: os.stat_result) -> str:
+    try:
+        return grp.getgrgid(found.st_gid).gr_name
+    except KeyError:
+        return str(found.st_gid)
+
+
+def access(path: str) -> str:
+    """Whether this user may open a port; if not, who may, and how one comes to be among them. It is not opened."""
+    if os.access(path, os.R_OK | os.W_OK):
+        return f"{path} may be opened; its group is {_group(os.stat(path))}"
+    refused = _forbidden(path).complaints[0]
+    return f"{refused.found}; do: {refused.do}"
 
 
 def ports(folder: Path = Path("/dev/serial/by-id")) -> list[str]:
