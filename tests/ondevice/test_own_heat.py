@@ -17,6 +17,7 @@ from runner.ondevice import own_heat, work
 from runner.ondevice.cgroup import Group, capabilities
 from runner.target.bundle import supervisor_zip
 
+# Groups are the whole machine's: whoever compares fingerprints meanwhile sees them, so that each of these is `alone`, too.
 for_real = pytest.mark.skipif("cgroup-cpu" not in capabilities(), reason="this machine lets nobody like us limit CPU time")
 
 BODY = {"die_j_k": 3.0, "board_j_k": 40.0, "die_to_board_k_w": 4.0, "board_to_air_k_w": 6.0, "idle_w": 3.0, "busy_w": 3.0}
@@ -57,6 +58,7 @@ def eventually(true: Callable[[], bool], limit_s: float = 30.0) -> bool:
 
 
 @for_real
+@pytest.mark.alone
 def test_the_pipelines_group_is_slowed_down_until_it_is_taken_back(state: str, heater: Callable[..., int]) -> None:
     """Its quota is the clock's share of one core, its sensors say so, and afterwards there is neither; the evidence has an end."""
     assert heater("start", HOT) == 0
@@ -78,6 +80,7 @@ def test_the_pipelines_group_is_slowed_down_until_it_is_taken_back(state: str, h
 
 
 @for_real
+@pytest.mark.alone
 @pytest.mark.parametrize(("share", "quota_us", "period_us"), [(1.0, 10_000, 10_000), (0.4, 4000, 10_000), (0.05, 1000, 20_000)])
 def test_a_share_is_a_quota_however_small(state: str, share: float, quota_us: int, period_us: int) -> None:
     """The kernel takes no quota below a millisecond: a smaller share has a longer period. At its full clock the board has one core."""
@@ -87,6 +90,7 @@ def test_a_share_is_a_quota_however_small(state: str, share: float, quota_us: in
 
 
 @for_real
+@pytest.mark.alone
 def test_whoever_works_in_the_group_heats(state: str, heater: Callable[..., int]) -> None:
     """A burner in the pipelines' group is a load; without one there is none."""
     assert heater("start", {**HOT, "waits": True}) == 0
@@ -103,6 +107,7 @@ def test_whoever_works_in_the_group_heats(state: str, heater: Callable[..., int]
 
 
 @for_real
+@pytest.mark.alone
 def test_one_that_is_killed_leaves_a_quota_that_its_undo_takes_off(
     state: str, heater: Callable[..., int], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -121,6 +126,7 @@ def test_one_that_is_killed_leaves_a_quota_that_its_undo_takes_off(
 
 
 @for_real
+@pytest.mark.alone
 def test_it_ends_by_itself_at_its_cap(state: str, heater: Callable[..., int]) -> None:
     """Whoever should have taken it back."""
     assert heater("start", {**HOT, "cap_s": 0.5}) == 0
@@ -129,6 +135,7 @@ def test_it_ends_by_itself_at_its_cap(state: str, heater: Callable[..., int]) ->
 
 
 @for_real
+@pytest.mark.alone
 def test_what_is_no_heat_does_not_start(state: str, heater: Callable[..., int]) -> None:
     """A failed step, with nothing left of it."""
     assert heater("start", {**HOT, "timeline": []}) == 1

@@ -25,6 +25,7 @@ def hierarchy() -> Hierarchy | None:
         return None
 
 
+# Groups are the whole machine's: whoever compares fingerprints meanwhile sees them, so that each of these is `alone`, too.
 for_real = pytest.mark.skipif(hierarchy() is None, reason="this machine lets nobody like us limit CPU time")
 
 
@@ -90,6 +91,7 @@ def test_where_nothing_is_mounted_nobody_is_limited(tmp_path: Path) -> None:
 
 
 @for_real
+@pytest.mark.alone
 def test_a_limited_thread_is_held_up_and_let_go_again(busy: int) -> None:
     """Its quota runs out in period after period; released, it is where it was, and nothing of ours is there."""
     found = hierarchy()
@@ -113,6 +115,7 @@ def test_a_limited_thread_is_held_up_and_let_go_again(busy: int) -> None:
 
 
 @for_real
+@pytest.mark.alone
 def test_one_that_is_not_limited_is_never_held_up(busy: int) -> None:
     """The negative control: in a group, at its full clock, no period is one without quota."""
     found = hierarchy()
@@ -128,6 +131,7 @@ def test_one_that_is_not_limited_is_never_held_up(busy: int) -> None:
 
 
 @for_real
+@pytest.mark.alone
 def test_a_thread_that_is_killed_leaves_no_group(busy: int) -> None:
     """A power cut takes all threads at once; the groups go as soon as the kernel has seen it."""
     found = hierarchy()
@@ -140,6 +144,7 @@ def test_a_thread_that_is_killed_leaves_no_group(busy: int) -> None:
 
 
 @for_real
+@pytest.mark.alone
 def test_what_a_dead_process_left_is_swept_and_a_living_ones_is_not(run_python: Callable[..., subprocess.CompletedProcess[str]]) -> None:
     """The name says who made it."""
     found = hierarchy()
@@ -168,6 +173,7 @@ def test_a_process_that_nobody_has_heard_the_end_of_is_gone() -> None:
 
 
 @for_real
+@pytest.mark.alone
 @pytest.mark.parametrize("ends", [True, False], ids=["which ends", "which stays"])
 def test_what_a_dead_process_left_waits_for_who_is_still_on_the_way_out(busy: int, ends: bool) -> None:
     """A thread that was killed is in its group for a moment longer; one that lives on keeps it, and nobody waits for ever."""
