@@ -44,7 +44,7 @@ venv() {
     fi
     [ -x .venv/bin/python ] || { say "making a virtual environment in .venv"; "$base" -m venv .venv; }
     PYTHON=$REPOSITORY/.venv/bin/python
-    "$PYTHON" -c 'import runner' 2>/dev/null || say "installing what it needs from the package index: a minute or two the first time"
+    (cd / && "$PYTHON" -c 'import runner') 2>/dev/null || say "installing what it needs from the package index: a minute or two the first time"
     "$PYTHON" -m pip install -q --disable-pip-version-check -e ".$1"
 }
 

@@ -233,8 +233,9 @@ def _of_the_full_clock(rows, boot, from_ns, to_ns):
 
 def _left_alone(evidence, execution, spans):
     """The stages beside which the device was not timed on the core that they run on: such a one has half of it, or less, and that is not
-    its doing. All of them where each was timed: nothing is judged of nothing."""
-    return [span for span in spans if not evidence.timed_beside(execution, *span[1:])] or spans
+    its doing."""
+    timed = evidence.timed_beside(execution, [(start, end) for _, start, end in spans])
+    return [span for span, beside in zip(spans, timed, strict=True) if not beside]
 
 
 def _at_once(evidence, scenario):

@@ -89,7 +89,7 @@ async def _looked(output: Output, device: KnownDevice, session: Session, lease: 
     now = strays.without(await ground.fingerprint())
     expected = lease.leases.expected(device.identity)
     if expected is not None and expected[0] == now["boot_id"]:
-        return Looked(taken_back, "fingerprint", left, health.differences(health.read(expected[1]), now))
+        return Looked(taken_back, "fingerprint", left, health.differences(strays.without(health.read(expected[1])), now))
     quarantine = lease.leases.quarantined(device.identity)
     otherwise = health.still(quarantine.differences if quarantine else (), now)
     otherwise += health.foreign(now, device.data_link.interface) if device.data_link else []

@@ -151,9 +151,10 @@ def entry_check(output: Output, name: str, device: str | None) -> int:
     roadmap = read_roadmap(lab)
     entry_id = known_id(name, roadmap, here(lab), "runner entry check")
     row = roadmap.find(entry_id)
-    if lab.file(entry_file(entry_id)) is None:
-        raise AskError(f"{entry_id} has no folder here", expected="an entry with one", do=f"runner entry new {entry_id}")
     reader = Reader(lab)
+    if lab.file(entry_file(entry_id)) is None:
+        reader.entry(entry_id, "runner entry check")
+        reader.finish()
     inventory, found = reader.inventory(), reader.entry(entry_id, "runner entry check")
     source = reader.entry_source(entry_id)
     check_folder(reader, entry_id, row)

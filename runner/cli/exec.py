@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import re
 import signal
 from collections.abc import Callable, Coroutine, Iterable
 from pathlib import Path
@@ -142,7 +143,9 @@ def _resume(run: str) -> str:
 def _first(finding: Finding) -> str:
     """The first of what was found, and how much more there is."""
     first, *more = finding.description.partition("Found: ")[2].split("; ")
-    return f"{first} (+{len(more)})" if more else first
+    left_out = re.search(r" \(and (\d+) more\)", finding.description)
+    count = len(more) + (int(left_out[1]) if left_out else 0)
+    return f"{first} (+{count})" if count else first
 
 
 def exit_code(code: int, severities: Iterable[str], fail_on: str | None) -> int:

@@ -77,7 +77,7 @@ def _supplies(output: Output, entries: tuple[str, ...], stageflow: str | None) -
     if not entries:
         supplies.append(Supply(stageflow or str(Entry.model_fields["stageflow"].default)))
     for version in {supply.stageflow for supply in supplies} - set(stageflow_versions()):
-        found_wrong = f"Stageflow {version} is not pinned here{nearest(version, stageflow_versions())}"
+        found_wrong = f"Stageflow {version!r} is not pinned here{nearest(version, stageflow_versions())}"
         reader.complain(found_wrong, one_of(stageflow_versions()), "--stageflow", "take one of these, or leave --stageflow out")
     reader.finish()
     return supplies

@@ -111,7 +111,7 @@ def spoken(phase: str, rows: list[Row]) -> str:
 
 @click.command("revert")
 @click.argument("name", required=False)
-@click.option("--all", "every", is_flag=True, help="Every device with a data link that is on, or may have something left.")
+@click.option("--all", "every", is_flag=True, help="Every device that is on, or may have something left.")
 @click.pass_obj
 def device_revert(output: Output, name: str | None, every: bool) -> int:
     """Take back what a dead run left on device NAME or its link, and say what it was. What a living run holds is refused.
@@ -162,7 +162,7 @@ async def _let_alone(device: KnownDevice) -> tuple[dict[str, Any], list[str]] | 
     if device.unusable and may_be_left:
         raise LabError.of(device.unusable)
     if device.unusable:
-        return {"error": device.unusable[0].found}, [str(why) for why in device.unusable]
+        return {"error": device.unusable[0].found, "reverted": [], "looked": False}, [str(why) for why in device.unusable]
     if may_be_left or await is_on(device) is not False:
         return None
     said = f"{device.name}: off, and nothing of ours is known to be left; to look all the same: runner device revert {device.name}"

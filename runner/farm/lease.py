@@ -463,10 +463,10 @@ async def lent(
             leases.enqueue(identity, id)
             said = ""
             while not isinstance(found := leases.attempt(identity, id, holder, for_check=for_check, name=name), Lease):
-                words = waiting_for(name or identity, found)
                 if not wait:
-                    do = "leave out --no-wait to wait for it, or choose another device"
-                    raise Taken(words, expected="a free device", do=do)
+                    do = "wait until that has ended, as an exec without --no-wait does, or choose another device"
+                    raise Taken(_taken(name or identity, found), expected="a free device", do=do)
+                words = waiting_for(name or identity, found)
                 if words != said and (found.held or found.before):
                     say(f"waiting: {words}")
                     said = words
@@ -476,12 +476,20 @@ async def lent(
             leases.leave(id)
 
 
+NEXT = "; you are next"
+
+
 def waiting_for(device: str, place: Place) -> str:
     """For whom, until when, and how many come first, in words."""
     if place.held is None:
         return f"{device} is free, and {place.before} who asked before come first"
-    before = f"; {place.before} more before you" if place.before else "; you are next"
+    before = f"; {place.before} more before you" if place.before else NEXT
     return f"{device} is held by {described(place.held)}{before}"
+
+
+def _taken(device: str, place: Place) -> str:
+    """The same of one for which nobody waits: it is not next."""
+    return waiting_for(device, place).removesuffix(NEXT)
 
 
 def described(held: Held) -> str:

@@ -28,9 +28,9 @@ class Clocks(NamedTuple):
 
 def clocks(execution: Execution, cut: Cut) -> Clocks:
     boot = cut.recovered.get("board_boot_s") if cut.recovered else None
-    if cut.restored is None:
+    started = _restarted_ns(cut) if cut.restored else None
+    if cut.restored is None or started is None:
         return Clocks(boot, None, None)
-    started = _restarted_ns(cut.restored, cut.recovered or {})
     lives = [record.sequence for record in execution.of_kind("restored")]
     life = lives.index(cut.restored.sequence) + 1
     following = lives[life] if life < len(lives) else len(execution.records) + 1
@@ -45,10 +45,15 @@ def clocks(execution: Execution, cut: Cut) -> Clocks:
     )
 
 
-def _restarted_ns(restored: Record, recovered: dict[str, Any]) -> int:
-    """The process start from which a restart is timed: that of the first supervisor that answered, even if another one restored."""
-    said = recovered if recovered.get("boot_id") == restored.boot_id else restored.payload
-    return int(said["supervisor_started_ns"])
+def _restarted_ns(cut: Cut) -> int | None:
+    """The process start from which a restart is timed: that of the first supervisor that answered, even if another one restored. None where
+    the coordinator was away in between, or the board began anew: nobody knows how long that was."""
+    assert cut.restored and cut.recovered
+    started_ns = int(cut.restored.payload["supervisor_started_ns"])
+    first_ns = int(cut.recovered["supervisor_started_ns"])
+    if started_ns == first_ns and cut.restored.boot_id == cut.recovered["boot_id"]:
+        return started_ns
+    return None if cut.absent or cut.restored.boot_id != cut.recovered["boot_id"] else first_ns
 
 
 class HostWaits(NamedTuple):
@@ -208,11 +213,10 @@ def promises_kept(evidence: Evidence, scenario: str) -> list[Problem]:
             problems.append((said, execution.journal_file))
         problems += _lost_in_a_cut_that_nobody_noted(evidence, execution)
         for cut in execution.cuts:
-            found = min(cut.restored.payload[key] for key in ("records_found", "through_sequence")) if cut.restored else 0
-            if cut.restored and found < cut.durable_sequence:
-                problems.append(
-                    (f"{cut.hold}: {cut.durable_sequence} records were promised, {found} came back", execution.where(cut.restored))
-                )
+            found = cut.records_found
+            if found is not None and found < cut.durable_sequence:
+                where = execution.where(cut.restored) if cut.restored else cut.where
+                problems.append((f"{cut.hold}: {cut.durable_sequence} records were promised, {found} came back", where))
         ended = execution.ended
         if ended and (execution.damaged_bytes or len(execution.records) != ended["mirrored"]):
             problems.append((f"{len(execution.records)} whole records, {ended['mirrored']} were mirrored", execution.journal_file))
@@ -288,7 +292,7 @@ def restored_in_time(evidence: Evidence, scenario: str) -> list[Problem]:
     for execution in evidence.of(scenario):
         for cut, after in zip(execution.cuts, [*execution.cuts[1:], None], strict=False):
             itself_cut = after is not None and after.point == "during_resume"
-            if cut.restored and clocks(execution, cut).restored_s is None and not itself_cut:
+            if cut.restored and not cut.absent and clocks(execution, cut).restored_s is None and not itself_cut:
                 problems.append((f"nothing says when the state was restored after the cut at {cut.hold}", cut.where))
     return problems
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -62,6 +63,8 @@ class Cut:
     facts: dict[str, Any]
     recovered: dict[str, Any] | None
     restored: Record | None
+    absent: bool  # whether the coordinator was away between the recovery and the restore
+    survived: int | None  # records of its journal ahead of the first that a later supervisor wrote; None where none wrote any
     ended_before: bool
     damage: str  # what was done to the disk while the power was off; "" for a plain cut
 
@@ -74,9 +77,16 @@ class Cut:
     @property
     def records_lost(self) -> int | None:
         """Journal records known to be written before the cut and gone after it; None if nothing came back to tell."""
-        if self.restored is None:
-            return None
-        return max(0, self.written - int(self.restored.payload["records_found"]))
+        return None if self.records_found is None else max(0, self.written - self.records_found)
+
+    @property
+    def records_found(self) -> int | None:
+        """Records that came back, by the word of whoever restored them, and never more than a later supervisor's own follow on; None if
+        nothing came back to tell."""
+        said = [self.survived] if self.survived is not None else []
+        if self.restored:
+            said += [int(self.restored.payload[key]) for key in ("records_found", "through_sequence")]
+        return min(said, default=None)
 
     @property
     def vacuous(self) -> bool:
@@ -254,25 +264,34 @@ class Evidence:
         was measured beside the stage."""
         return slowed.slower_beside(self._own_works(execution), self._at_ns(start), self._at_ns(end))
 
-    def timed_beside(self, execution: Execution, start: Record, end: Record) -> bool:
-        """Whether the device was timed under its heat between two records of one boot, and had no core to spare for that work, too."""
+    def timed_beside(self, execution: Execution, stages: Sequence[tuple[Record, Record]]) -> list[bool]:
+        """For each stage, from one record to another of one boot: whether the device was timed under its heat meanwhile, and had no core to
+        spare for that work, too. Of none where it was so beside each: nothing could be judged then."""
         if self.lanes(execution.scenario) + 1 <= self.cores:
-            return False
+            return [False] * len(stages)
         proofs = [r.payload for r in self.coordinator if r.kind == "heat_proof" and r.payload.get("execution") == execution.name]
-        from_ns, to_ns = self._at_ns(start), self._at_ns(end)
-        if from_ns is None or to_ns is None:
-            return False
-        return any(began_ns < to_ns and ended_ns > from_ns for said in proofs for began_ns, ended_ns in slowed.looks(said))
+        looks = [look for said in proofs for look in slowed.looks(said)]
+
+        def timed(start: Record, end: Record) -> bool:
+            from_ns, to_ns = self._at_ns(start), self._at_ns(end)
+            if from_ns is None or to_ns is None:
+                return False
+            return any(began_ns < to_ns and ended_ns > from_ns for began_ns, ended_ns in looks)
+
+        found = [timed(*stage) for stage in stages]
+        return [False] * len(found) if all(found) else found
 
     def lanes(self, scenario: str) -> int:
         """How many pipelines run at once in a scenario."""
-        return int(self.plan["scenarios"][scenario].get("lanes") or 1)
+        planned = self.plan["scenarios"].get(scenario)
+        return _whole(planned.get("lanes") if isinstance(planned, dict) else None)
 
     @property
     def cores(self) -> int:
         """An emulated board has as many as its type says; any other is taken for one of a single core, which is what its pipelines have
         together where nobody outside holds it up."""
-        return int((self.plan["type"].get("emulation") or {}).get("cpus") or 1)
+        made = self.plan["type"].get("emulation")
+        return _whole(made.get("cpus") if isinstance(made, dict) else None)
 
     def usually_slower(self, execution: str) -> float:
         """As much as the machine usually comes and goes."""
@@ -330,3 +349,8 @@ class Evidence:
         """How much slower the device did a fixed piece of work than the coordinator's machine, in this run; None: not measured."""
         measured = self.note("benchmark")
         return float(measured["slowdown"]) if measured else None
+
+
+def _whole(said: object) -> int:
+    """A count that a plan says; 1 where it says none."""
+    return said if isinstance(said, int) and said > 0 else 1

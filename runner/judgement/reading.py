@@ -16,7 +16,7 @@ from __future__ import annotations
 import json
 import re
 from itertools import takewhile
-from typing import Any
+from typing import Any, NamedTuple
 
 from runner.errors import AskError
 from runner.judgement import heat_log
@@ -44,6 +44,7 @@ _PLAN: dict[str, type] = {
     **dict.fromkeys(("cuts_asked", "seed"), int),
     "executions": list,
 }
+TICK_NS = 10_000_000  # by which a kernel counts when a process began
 _EXECUTION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}")  # an execution's name is part of a file's name
 _LINE: dict[str, type] = {"execution": str, "stage": str, "life": int, "boot": str, "boottime_ns": int}
 _NOTES: dict[str, dict[str, type]] = {  # what the coordinator's records must hold, where anything is concluded from them
@@ -181,6 +182,7 @@ def _cuts(coordinator: list[Record], execution: str, records: list[Record], file
     mine = [record for record in coordinator if record.payload.get("execution") == execution]
     recovered = {r.payload["hold"]: r.payload for r in mine if r.kind == "recovered"}
     lives = _lives_after_cuts(coordinator, execution)
+    holds = [record.payload["hold"] for record in mine if record.kind == "cut"]
     for record in mine:
         facts = record.payload
         if record.kind == "mirrored":
@@ -189,7 +191,9 @@ def _cuts(coordinator: list[Record], execution: str, records: list[Record], file
         elif record.kind == "held":
             durable = max(durable, facts["flushed"])  # the device's own word, from before the cut
         elif record.kind == "cut":
-            back = recovered.get(facts["hold"])
+            back, behind = recovered.get(facts["hold"]), lives.get(facts["hold"], [])
+            restored, by = _restored(records, behind)
+            survived = _survived(records, [life for hold in holds[len(cuts) :] for life in lives.get(hold, [])])
             cuts.append(
                 Cut(
                     hold=facts["hold"],
@@ -202,46 +206,70 @@ def _cuts(coordinator: list[Record], execution: str, records: list[Record], file
                     witness_lines=facts["witness_lines"],
                     facts=facts["facts"],
                     recovered=back,
-                    restored=_restored(records, lives.get(facts["hold"], set())),
-                    ended_before=ended or _ended_before(records, back),
+                    restored=restored,
+                    absent=by is not None and not by.watched,
+                    survived=survived,
+                    ended_before=ended or (back is not None and _ended_before(records, survived)),
                     damage=str(facts.get("damage", "")),
                 )
             )
     return cuts
 
 
-def _ended_before(records: list[Record], recovered: dict[str, Any] | None) -> bool:
-    """Whether the journal had come to its end before the cut, though nobody had heard of it yet."""
-    end = next((record for record in records if record.kind in ENDS), None)
-    if end is None or recovered is None:
-        return False
-    return bool(end.boot_id != recovered["boot_id"] or end.boottime_ns < recovered["supervisor_started_ns"])
+class _Life(NamedTuple):
+    """A supervisor that answered, by its boot and its process's start; whether the coordinator had been there since the cut before it."""
+
+    boot_id: str
+    started_ns: int
+    watched: bool
 
 
-def _lives_after_cuts(coordinator: list[Record], execution: str) -> dict[str, set[tuple[str, int]]]:
-    """By hold: the supervisors that answered from the recovery behind its cut to the next cut, each by its boot id and process start.
+def _lives_after_cuts(coordinator: list[Record], execution: str) -> dict[str, list[_Life]]:
+    """By hold: the supervisors that answered from the recovery behind its cut to the next cut, in their order.
 
-    More than one where the first died, or was killed, before it had restored anything: the next one restores in its place.
+    More than one where the first died, or was killed: what it had not restored yet the next one restores in its place.
     """
-    found: dict[str, set[tuple[str, int]]] = {}
-    hold = ""
+    found: dict[str, list[_Life]] = {}
+    hold, watched = "", True
     for record in coordinator:
         said = record.payload
         if record.kind in ("cutting", "cut"):
             hold = ""
         elif record.kind == "recovered" and said.get("execution") == execution:
-            hold = said["hold"]
+            hold, watched = said["hold"], True
+        watched = watched and record.kind not in ("resumed", "hello", "returned")
         if hold and record.kind in ("recovered", "hello", "reattached", "returned"):
-            found.setdefault(hold, set()).add((said["boot_id"], said["supervisor_started_ns"]))
+            found.setdefault(hold, []).append(_Life(said["boot_id"], said["supervisor_started_ns"], watched))
     return found
 
 
-def _restored(records: list[Record], lives: set[tuple[str, int]]) -> Record | None:
-    """The first `restored` record that one of these supervisors wrote."""
+def _restored(records: list[Record], lives: list[_Life]) -> tuple[Record | None, _Life | None]:
+    """The first `restored` record that one of these supervisors wrote, and which."""
     for record in records:
-        if record.kind == "restored" and (record.boot_id, record.payload["supervisor_started_ns"]) in lives:
-            return record
-    return None
+        if record.kind == "restored":
+            started_ns = record.payload["supervisor_started_ns"]
+            for life in lives:
+                if (record.boot_id, started_ns) == (life.boot_id, life.started_ns):
+                    return record, life
+    return None, None
+
+
+def _survived(records: list[Record], lives: list[_Life]) -> int | None:
+    """How many records stand before the first that one of these supervisors wrote; None where none of them wrote any.
+
+    A process's start is known to a tick of its kernel, which rounds down: what is that close to it was written by the one before.
+    """
+    began_ns: dict[str, int] = {}
+    for life in lives:
+        began_ns[life.boot_id] = min(life.started_ns + TICK_NS, began_ns.get(life.boot_id, life.started_ns + TICK_NS))
+    return next(
+        (place for place, record in enumerate(records) if record.boottime_ns >= began_ns.get(record.boot_id, record.boottime_ns + 1)), None
+    )
+
+
+def _ended_before(records: list[Record], survived: int | None) -> bool:
+    """Whether the journal had come to its end before the cut, though nobody had heard of it yet."""
+    return any(record.kind in ENDS for record in records[:survived])
 
 
 def _witness(folder: RunFolder, token: str) -> list[Witnessed]:

@@ -32,10 +32,10 @@ def check_folder(reader: Reader, entry_id: str, row: RoadmapEntry | None) -> Non
     source = reader.entry_source(entry_id)
     data = _mapping(source.data)
     for key in THE_ROADMAPS if row else ():
-        said, wanted = data.get(key), getattr(row, key)
-        if isinstance(said, str) and said != wanted:
-            reader.complain(f"{key} is {said!r}", f"{wanted!r}, as the roadmap says", source.where((key,)))
-    trees = dict(_parsed(reader, reader.entry_folder(entry_id)))
+        said, wanted, where = data.get(key), getattr(row, key), source.where((key,))
+        if isinstance(said, str) and said != wanted and where not in {each.where for each in reader.complaints}:
+            reader.complain(f"{key} is {said!r}", f"{wanted!r}, as the roadmap says", where)
+    trees = check_python(reader, reader.entry_folder(entry_id))
     for name, scenario in _mapping(data.get("scenarios")).items():
         pipeline, stages = _mapping(scenario).get("pipeline"), _mapping(scenario).get("stages")
         if not isinstance(pipeline, str) or pipeline not in trees:
@@ -53,6 +53,11 @@ def check_folder(reader: Reader, entry_id: str, row: RoadmapEntry | None) -> Non
         for stage in sorted(each for each in built if each not in stages):
             found = f"stage {stage!r} of pipeline {pipeline!r} is not in `stages`"
             reader.complain(found, "every stage that the pipeline builds", source.where(("scenarios", name, "stages")))
+
+
+def check_python(reader: Reader, folder: Path) -> dict[str, ast.Module]:
+    """Every Python file of an entry can be parsed, and imports nothing of ours: the others' syntax trees, by path without the suffix."""
+    return dict(_parsed(reader, folder))
 
 
 def check_names(reader: Reader, source: Source, folder: Path, generic: Collection[str], scenarios: Collection[str] | None = None) -> None:

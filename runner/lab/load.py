@@ -113,7 +113,10 @@ class Reader:
         path = self.lab.file(ROADMAP)
         roadmap = Source(path, ROADMAP).validate(Roadmap) if path else None  # what is wrong with it is another command's to say
         rows = [row.id for row in roadmap.entries] if roadmap else []
-        if entry_id.upper() in rows:
+        folder = self.lab.file(f"pipelines/{folder_name(entry_id.upper())}") if _plain(entry_id) else None
+        if folder:
+            self.complain(f"{self.lab.shown(folder)} has no entry.yaml", "one, as `runner entry new` writes it", where, "put it back")
+        elif entry_id.upper() in rows:
             found = f"{entry_id.upper()} of the roadmap has no folder here"
             self.complain(found, one_of(here, entry_id, ENTRIES), where, f"runner entry new {entry_id.upper()}")
         else:

@@ -58,6 +58,7 @@ class Execution:
         self.over = False  # its thread is done, whether the journal could say how or not
         self.broken = ""  # why this supervisor cannot go on, where the device is to blame and not the pipeline: the journal has no end then
         self._opened_ns = boottime_ns()
+        self._found = len(journal.records)  # before this life writes anything
 
     @classmethod
     def create(cls, folder: str, spec: dict[str, Any], store: Store, publish: Publish) -> Execution:
@@ -265,8 +266,7 @@ class Execution:
 
     def _restore(self) -> dict[str, Any]:
         """Verifies what the journal promises; returns what to replay."""
-        before = list(self.journal.records)
-        finished = finished_stages(before)
+        finished = finished_stages(self.journal.records)
         work = os.path.join(self._folder, "work")
         rejected = {name: why for name, why in ((n, damage(work, r)) for n, r in finished.items()) if why}
         replay = {name: result for name, result in finished.items() if name not in rejected}
@@ -280,7 +280,7 @@ class Execution:
                 {
                     "through_sequence": self.journal.written_sequence,
                     "chain": self.journal.chains[-1],
-                    "records_found": len(before),
+                    "records_found": self._found,
                     "tail_cut_bytes": self.journal.tail_cut_bytes,
                     "state_sha256": state_hash(replay),
                     "replay": sorted(replay),
@@ -385,10 +385,12 @@ class Execution:
         self.promises.end(kind, payload, self.scarce.figures)
 
     def _write_sample(self, payload: dict[str, Any]) -> None:
-        try:  # noqa: SIM105 - contextlib costs a slow board 50 ms of every restart
-            self.promises.write("sample", {**payload, **self.scarce.figures(), **self._sensed(payload)})
-        except Over:
-            pass
+        """What else is in it is read under the lock: a record's time is that of what it says, however long a flush or a hold takes."""
+        with self.promises.lock:
+            if self.ended:
+                return
+            self.promises.put("sample", {**payload, **self.scarce.figures(), **self._sensed(payload)})
+        self.promises.tell_progress("")
 
     def _sensed(self, payload: dict[str, Any]) -> dict[str, Any]:
         """What the sensors say that heat has given its stages; its temperature apart from the machine's own, where that is another file."""

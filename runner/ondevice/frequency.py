@@ -70,9 +70,11 @@ class Clocks:
     """
 
     def __init__(self, before: dict[str, dict[str, Any]], folder: str = FOLDER, proc: str = "/proc") -> None:
-        """`before` is what `read` has said. Raises OSError where there is nothing to limit."""
+        """`before` is what `read` has said. Raises OSError where there is nothing to limit, ValueError for what is no clock."""
         if not before:
             raise OSError(f"no clock can be limited in {folder}")
+        for name in before:
+            _file(folder, name)
         self.hierarchy = Hierarchy(0, folder)
         self._before, self._folder, self._proc = before, folder, proc
         self._share, self._held = 1.0, 0
@@ -142,6 +144,12 @@ def _file(folder: str, name: str) -> str:
     return os.path.join(folder, name, LIMIT)
 
 
+def _digits(word: str) -> int:
+    if not word.isdecimal():
+        raise ValueError(f"{word!r} is no limit")
+    return int(word)
+
+
 def _number(path: str) -> int | None:
     said = text(path).strip()
     return int(said) if said.isdigit() else None
@@ -151,7 +159,7 @@ def main(arguments: list[str]) -> int:
     """`frequency back|shown FOLDER CLOCK=LIMIT …`."""
     try:
         what, folder = arguments[0], arguments[1]
-        limits = {name: int(limit) for name, _, limit in (word.rpartition("=") for word in arguments[2:]) if _file(folder, name)}
+        limits = {name: _digits(limit) for name, _, limit in (word.rpartition("=") for word in arguments[2:]) if _file(folder, name)}
     except (IndexError, ValueError):
         what = ""
     if what not in ("back", "shown"):

@@ -12,8 +12,9 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import shlex
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from .cgroup import MOUNTS, PROBE, TAG, WORK, Group, hierarchies, key_of
 from .kernel_files import raw, text
@@ -23,11 +24,12 @@ _OURS = re.compile(f"{TAG}([0-9a-f]{{8}})(?:{PROBE}|{WORK})?")
 
 
 def clear_strays(
-    state: str, *, idle: bool, mounts: str = MOUNTS, proc: str = "/proc", again_s: float = AGAIN_S
+    state: str, *, idle: Callable[[], bool], mounts: str = MOUNTS, proc: str = "/proc", again_s: float = AGAIN_S
 ) -> dict[str, list[str]]:
     """{"removed", "in_use"}: folders; {"left"}: a sentence for each, its folder first.
 
-    `idle`: the supervisor of `state` that asks has nothing armed and nothing under way, so that a group of its own is nobody's, too.
+    `idle`: whether the supervisor of `state` that asks has nothing armed and nothing under way, so that a group of its own is nobody's,
+    too.
     """
     found: dict[str, list[str]] = {"removed": [], "in_use": [], "left": []}
     groups = list(_groups(mounts))  # before their makers are looked for: whoever comes later has made none of these
@@ -35,7 +37,7 @@ def clear_strays(
     if any(key not in living for _, key in groups):
         time.sleep(again_s)  # between a crash and the start behind it a run has no process at all
         living |= _living(proc)
-    living -= {key_of(state)} if idle else set()
+    living -= {key_of(state)} if idle() else set()
     for folder, key in groups:
         members = text(os.path.join(folder, "cgroup.procs")).split()
         if key in living:
@@ -51,7 +53,8 @@ def clear_strays(
             except FileNotFoundError:
                 continue  # whoever made it has been quicker
             except OSError as error:
-                found["left"].append(f"{folder}: {error.strerror}; to remove it: rmdir {folder}")
+                inner = sorted((path for path, *_ in os.walk(folder)), key=len, reverse=True)
+                found["left"].append(f"{folder}: {error.strerror}; to remove it: rmdir {' '.join(map(shlex.quote, inner))}")
     if found["removed"]:
         Group(state, mounts=mounts).stand_down()
     return found

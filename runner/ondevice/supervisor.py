@@ -363,7 +363,9 @@ class Supervisor:
         """Groups that others left on this machine, and of whom no process is left, are removed; what is in use, and what stays, is said."""
         from .strays import clear_strays
 
-        idle = (self.execution is None or self.execution.over) and not self.guarded.needed()
+        def idle() -> bool:
+            return (self.execution is None or self.execution.over) and not self.guarded.needed()
+
         return {**clear_strays(self._state, idle=idle)}
 
     def do_prove_scarcity(self, client: Client, limits: dict[str, Any]) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from runner.errors import AskError
 from runner.faults import compose, power_cut, resources, steady, tamper
 from runner.judgement.checks import GENERIC
 from runner.judgement.evidence import AGAIN
-from runner.lab.check_entry import check_names
+from runner.lab.check_entry import check_names, check_python
 from runner.lab.load import Reader, folder_name
 from runner.lab.where import Lab
 from runner.lab.yaml_source import Source, nearest, one_of
@@ -54,6 +54,7 @@ def make_plan(asked: Asked, lab: Lab) -> Plan:
     line, device_type = device
     scenarios = _scenarios(asked, reader, entry)
     check_names(reader, source, reader.entry_folder(entry.id), GENERIC, scenarios)
+    check_python(reader, reader.entry_folder(entry.id))
     profiles = _profiles(asked, reader, entry, source, scenarios)
     stageflow = entry.stageflow if asked.stageflow is None else asked.stageflow
     if asked.stageflow is None:
@@ -115,7 +116,7 @@ def check_stageflow(reader: Reader, source: Source) -> None:
 
 def _pinned(reader: Reader, version: str, where: str, do: str) -> None:
     if version not in stageflow_versions():
-        found = f"Stageflow {version} is not pinned here{nearest(version, stageflow_versions())}"
+        found = f"Stageflow {version!r} is not pinned here{nearest(version, stageflow_versions())}"
         reader.complain(found, one_of(stageflow_versions()), where, do)
 
 

@@ -139,11 +139,37 @@ def test_check_tells_of_each_kind_though_there_are_others(runner: Runner, lab: s
     told = runner("--json", "--lab", lab, "entry", "check", "FIN-001", "--device", "locl").json["error"]["all"]
     wanted = (
         ("entry.yaml:12", "'risk' a second time"), ("entry.yaml:11", "risk is 'Low'"), ("entry.yaml:16", "unknown key 'wether'"),
-        ("entry.yaml:15", "Stageflow 1.2.9 is not pinned"), ("entry.yaml:", "scenarios.baseline.durability is 'jornaled'"),
+        ("entry.yaml:15", "Stageflow '1.2.9' is not pinned"), ("entry.yaml:", "scenarios.baseline.durability is 'jornaled'"),
         ("entry.yaml:", "pipeline 'baseline' has no `build`"), ("baseline.py:1", "imports `runner`"), ("--device", "no device is called"),
     )  # fmt: skip
     found = [next((one for one in told if where in one["where"] and one["found"].startswith(said)), None) for where, said in wanted]
     assert (len(told), None in found) == (len(wanted), False), told
+
+
+def test_a_word_that_nobody_knows_is_told_once(runner: Runner, lab: str) -> None:
+    """A risk that is none is not the roadmap's either."""
+    runner("--lab", lab, "entry", "new", "FIN-001")
+    path = Path(lab) / "pipelines" / "fin_001" / "entry.yaml"
+    path.write_text(path.read_text().replace("risk: Catastrophic", "risk: Mild", 1))
+    assert len(runner("--json", "--lab", lab, "entry", "check", "FIN-001").json["error"]["all"]) == 1
+
+
+@pytest.mark.parametrize("words", [("entry", "check", "FIN-001"), ("exec", "FIN-001")], ids=["check", "exec"])
+def test_a_folder_without_its_entry_is_not_called_none(runner: Runner, lab: str, words: tuple[str, ...]) -> None:
+    """`entry new` would refuse it: the file that is missing is named."""
+    runner("--lab", lab, "entry", "new", "FIN-001")
+    (Path(lab) / "pipelines" / "fin_001" / "entry.yaml").unlink()
+    said = runner("--lab", lab, *words)
+    assert (said.exit_code, "fin_001 has no entry.yaml" in said.err) == (2, True)
+
+
+def test_what_is_not_python_is_never_executed(runner: Runner, lab: str) -> None:
+    """It is a mistake of the lab's files, and no finding about the software: no run is made."""
+    runner("--lab", lab, "entry", "new", "FIN-001")
+    (Path(lab) / "pipelines" / "fin_001" / "stages" / "records.py").write_text("class Load\n")
+    said = runner("--lab", lab, "exec", "FIN-001", "--scenario", "baseline")
+    assert (said.exit_code, "records.py:1: not Python" in said.err) == (2, True)
+    assert not (Path(lab) / "runs").exists()
 
 
 def test_an_entry_without_a_folder_cannot_be_checked(runner: Runner, lab: str) -> None:

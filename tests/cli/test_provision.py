@@ -102,7 +102,7 @@ def test_another_way_is_taken_where_there_is_one(runner: Runner, wire: LineSimul
         (("quiet", "--over", "telnet"), "Invalid value for '--over': 'telnet'"),
         (("wire", "--over", "ssh"), "do: write into inventory.yaml what it is called there: wire: { …, network: HOST }"),
         (("wire", "--entry", "EDGE-2"), "EDGE-2"),
-        (("wire", "--stageflow", "1.2"), "Stageflow 1.2 is not pinned here"),
+        (("wire", "--stageflow", "1.2"), "Stageflow '1.2' is not pinned here"),
         (("wirre",), "no device is called 'wirre' (did you mean 'wire'?)"),
     ],
     ids=lambda each: " ".join(each) if isinstance(each, tuple) else "",

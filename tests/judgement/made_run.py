@@ -87,12 +87,20 @@ class MadeRun:
         self.boot_s.append(at_s)
         self._restored(at_s, execution, ())
 
-    def cut_and_its_supervisor_killed(self, at_s: float, execution: str, *, back_s: float, again_s: float) -> None:
-        """The supervisor answers behind the cut, and dies before it has restored anything; another one starts `again_s` later, and has."""
+    def cut_and_its_supervisor_killed(
+        self, at_s: float, execution: str, *, back_s: float, again_s: float, lost: int = 0, wrote: str = "", noted: str = "reattached"
+    ) -> None:
+        """The supervisor answers behind the cut, and dies before it has restored anything; another one starts `again_s` later, and has.
+
+        So many records were `lost` in the cut; the first one `wrote` a record of that kind; the other was `noted` in that way.
+        """
         self.cut(at_s, execution, "train", back_s=back_s)
-        del self.journals[execution][-2:]  # what the first one would have written
+        del self.journals[execution][-2 - lost :]  # what the first one would have written, and what was lost
+        if wrote:
+            self.device(back_s + RESTORED_S, execution, wrote, hold="", metrics={})
         started = {"supervisor_started_ns": int((SUPERVISOR_S + again_s) * 1e9)}
-        self.note(back_s + again_s, "reattached", boot_id=self.boot_id, error="the link broke", silence_s=0.1, **started)
+        words = {"execution": execution, "mirrored": 0, "written": 0} if noted == "returned" else {}
+        self.note(back_s + again_s, noted, boot_id=self.boot_id, error="the link broke", silence_s=0.1, **started, **words)
         self.lives[execution] -= 1
         self._restored(back_s, execution, (), again_s)
 

@@ -154,6 +154,44 @@ def test_no_hold_is_used_twice_over_restarts(device: Device) -> None:
     assert restarted.holds.use_next("", "during_resume") == HOLDS[1]
 
 
+def test_what_a_life_writes_before_it_restores_was_not_found(device: Device) -> None:
+    """A sample, or that it is held: they stand where lost records may have stood."""
+    device.create()
+    restarted = device.restart()
+    restarted._write_sample({"metrics": {}})
+    restarted._restore()
+    restored = next(record.payload for record in restarted.journal.records if record.kind == "restored")
+    assert (restored["records_found"], restored["through_sequence"]) == (1, 2)
+
+
+def test_a_sample_is_of_the_time_of_its_record(device: Device, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its figures are read while nobody else can write: however long a flush takes, they are no older than the record."""
+    execution, held = device.create(), []
+
+    def figures() -> dict[str, Any]:
+        held.append(not others_can_take(execution.journal.lock))
+        return {}
+
+    monkeypatch.setattr(execution.scarce, "figures", figures)
+    execution._write_sample({"metrics": {}})
+    assert held == [True]
+
+
+def others_can_take(lock: Any) -> bool:
+    """Whether another thread could take it now."""
+    taken = []
+
+    def take() -> None:
+        taken.append(lock.acquire(blocking=False))
+        if taken[0]:
+            lock.release()
+
+    thread = threading.Thread(target=take)
+    thread.start()
+    thread.join()
+    return bool(taken[0])
+
+
 def test_what_was_promised_is_restored_and_what_comes_next_is_named(device: Device) -> None:
     """`restored` says the chain it was read through, the state's hash, what is replayed, and this life's beginning."""
     execution = device.create()

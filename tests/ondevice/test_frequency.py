@@ -111,6 +111,8 @@ def test_a_firmware_that_takes_no_limit_is_seen(tmp_path: Path, board: Path, fir
     for file in (f"{tmp_path}/elsewhere", f"{tmp_path}/sys/../elsewhere", ""):
         with pytest.raises(ValueError, match="is no clock"):
             read(str(board), {**firmware, "file": file})
+        with pytest.raises(ValueError, match="is no clock"):
+            Clocks({file: {"limit": 1}}, str(board))
 
 
 def test_what_ran_counts_by_its_clock(tmp_path: Path, board: Path) -> None:
@@ -179,7 +181,7 @@ def test_the_acts_as_the_guard_runs_them(board: Path, archive: Path, tmp_path: P
     assert call(archive, "frequency", "back", str(board), "policy0=1500000", state=tmp_path).returncode == 0
     assert call(archive, "frequency", "shown", str(board), "policy0=1500000", state=tmp_path).stdout.strip() == ""
     assert call(archive, "frequency", "back", str(board), "policy9=1500000", state=tmp_path).returncode == frequency.FAILED
-    no_clocks = [("back", str(board), word) for word in ("../x=1", "a=b", "/etc/x=1", "/sys/../x=1", "=1")]
+    no_clocks = [("back", str(board), word) for word in ("../x=1", "a=b", "/etc/x=1", "/sys/../x=1", "=1", "policy0=-5", "policy0=1_000")]
     for words in ((), ("up", str(board)), *no_clocks):
         assert call(archive, "frequency", *words, state=tmp_path).returncode == frequency.WRONG
     assert limits(board) == {"policy0": 1_500_000}

@@ -32,7 +32,7 @@ def root(tmp_path: Path) -> Path:
 @pytest.fixture
 def clear(root: Path) -> Clear:
     def asked(*, idle: bool = True) -> dict[str, list[str]]:
-        return clear_strays(OWN, idle=idle, mounts=str(root.parent / "mountinfo"), proc=str(root.parent / "proc"), again_s=0)
+        return clear_strays(OWN, idle=lambda: idle, mounts=str(root.parent / "mountinfo"), proc=str(root.parent / "proc"), again_s=0)
 
     return asked
 
@@ -80,6 +80,14 @@ def test_what_somebody_is_in_is_never_removed(root: Path, clear: Clear) -> None:
     assert busy.is_dir()
 
 
+def test_one_with_groups_inside_of_it_is_told_with_all_of_them(root: Path, clear: Clear) -> None:
+    """The kernel removes none that has others in it."""
+    outer = group(root, OTHER)
+    (outer / "inner").mkdir()
+    (said,) = clear()["left"]
+    assert said.endswith(f"; to remove it: rmdir {outer}/inner {outer}")
+
+
 def test_a_group_of_its_own_is_nobodys_only_while_it_has_nothing_to_do(root: Path, clear: Clear) -> None:
     """The one that asks lives, and is no reason to keep what it knows nothing of: its state folder may have been thrown away."""
     own = group(root, OWN)
@@ -108,9 +116,9 @@ def test_a_real_group_goes_when_its_last_process_has_gone(real: Path, tmp_path: 
     """And not before: the process in it stays where it is."""
     with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as inside:
         (real / "cgroup.procs").write_text(str(inside.pid))
-        said = clear_strays(OWN, idle=True, mounts=str(tmp_path / "mountinfo"), again_s=0)
+        said = clear_strays(OWN, idle=lambda: True, mounts=str(tmp_path / "mountinfo"), again_s=0)
         assert (said["removed"], f"kill {inside.pid} && rmdir {real}" in said["left"][0]) == ([], True)
         assert (real / "cgroup.procs").read_text().split() == [str(inside.pid)]
         inside.communicate(b"\n")
-    assert clear_strays(OWN, idle=True, mounts=str(tmp_path / "mountinfo"), again_s=0)["removed"] == [str(real)]
+    assert clear_strays(OWN, idle=lambda: True, mounts=str(tmp_path / "mountinfo"), again_s=0)["removed"] == [str(real)]
     assert not real.exists()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import sys
 from collections.abc import Callable, Sequence
 
 import pytest
@@ -17,6 +19,15 @@ from runner.target.transports.local import LocalTransport
 def test_our_transports_keep_every_promise(make: Callable[[], Transport]) -> None:
     """Real child processes, and the device in memory, through the same checks."""
     asyncio.run(check_transport(make))
+
+
+def test_what_a_terminal_sends_is_for_the_coordinator_alone() -> None:
+    """^C goes to every process of the terminal's group: on this machine the device's are in none of those."""
+
+    async def group() -> bytes:
+        return (await LocalTransport().run([sys.executable, "-c", "import os; print(os.getpgrp(), os.getsid(0))"])).stdout
+
+    assert {int(word) for word in asyncio.run(group()).split()}.isdisjoint({os.getpgrp(), os.getsid(0)})
 
 
 def test_every_check_says_what_it_promises() -> None:

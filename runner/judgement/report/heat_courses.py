@@ -181,10 +181,11 @@ def _spells(ticks: list[tuple[float, Tick]]) -> Iterator[Spell]:
 def _stages(evidence: Evidence, timeline: Timeline, execution: Execution, told: Heat) -> Iterator[StageTime]:
     ticks = [(timeline.coordinator_s(tick.boottime_ns), tick) for tick in told.ticks]
     cool = {end.payload["stage"]: ended_s - began_s for one in evidence.of(BASELINE) for _, end, began_s, ended_s in _spans(one, timeline)}
-    for start, end, began_s, ended_s in _spans(execution, timeline):
+    spans = list(_spans(execution, timeline))
+    beside = evidence.timed_beside(execution, [(start, end) for start, end, *_ in spans])
+    for (start, end, began_s, ended_s), timed in zip(spans, beside, strict=True):
         stage, used_s = end.payload["stage"], _used(ticks, began_s, ended_s)
         limit = LIMIT * evidence.slower_beside(execution.name, start, end)
-        timed = evidence.timed_beside(execution, start, end)
         yield StageTime(one_line(stage), ended_s - began_s, used_s, cool.get(stage.partition("@")[0]), limit, timed)
 
 

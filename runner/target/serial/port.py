@@ -246,8 +246,12 @@ def _group(found: os.stat_result) -> str:
 
 def access(path: str) -> str:
     """Whether this user may open a port; if not, who may, and how one comes to be among them. It is not opened."""
-    if os.access(path, os.R_OK | os.W_OK):
-        return f"{path} may be opened; its group is {_group(os.stat(path))}"
+    with contextlib.suppress(OSError):  # gone meanwhile
+        found = os.stat(path)
+        if not stat.S_ISCHR(found.st_mode):
+            return f"{path} is no serial port"
+        if os.access(path, os.R_OK | os.W_OK):
+            return f"{path} may be opened; its group is {_group(found)}"
     refused = _forbidden(path).complaints[0]
     return f"{refused.found}; do: {refused.do}"
 

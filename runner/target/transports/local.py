@@ -117,7 +117,10 @@ async def _rest(pipe: asyncio.StreamReader) -> None:
 
 
 async def _spawn(argv: Sequence[str], stderr: int) -> Process:
+    """In a session of its own: ^C at a terminal is for the coordinator, which ends what it started, and never for the device."""
     try:
-        return await asyncio.create_subprocess_exec(*argv, stdin=PIPE, stdout=PIPE, stderr=stderr, limit=1 << 20, env=environment())
+        return await asyncio.create_subprocess_exec(
+            *argv, stdin=PIPE, stdout=PIPE, stderr=stderr, limit=1 << 20, env=environment(), start_new_session=True
+        )
     except OSError as error:
         raise NoSuchCommand(f"{argv[0]} cannot be started: {error.strerror}") from error
