@@ -224,17 +224,22 @@ class Progress:
             return
         binding = {cut.hold for cut in conclusion.evidence.counting}
         rows = [row for row in cut_rows(conclusion.evidence) if row["hold"] in binding]
-        times = [row["restored_s"] for row in rows if row["restored_s"] is not None]
-        again = [row["running_again_s"] for row in rows if row["running_again_s"] is not None]
+        keys = ("restored", "running_again")
+        times, again = ([each for row in rows if (each := judged_s(row, key)) is not None] for key in keys)
         if times:
             limit = conclusion.evidence.plan["limits"]["restored_s"]
             repeated = sum(len(r.problems) for r in conclusion.results if (r.check, r.judge) == ("nothing_repeated", "must_hold"))
             text = f"{repeated} repeated, restored in {max(times):.1f} s (limit {limit:g})"
             if again:
                 text += f", running again in {max(again):.1f} s (limit {running_again_limit(conclusion.evidence):g})"
-            keys = ("restored_host_wait_s", "running_again_host_wait_s")
-            waited = max((row[key] or 0.0 for row in rows for key in keys), default=0.0)
-            self.tell(text + (f", less the host's wait of up to {waited:.1f} s" if waited > 1 else ""))
+            waited = max((row[f"{key}_host_wait_s"] or 0.0 for row in rows for key in keys), default=0.0)
+            self.tell(text + (f"; beside that the host kept the device waiting, for {waited:.1f} s at most" if waited > 1 else ""))
+
+
+def judged_s(row: dict[str, Any], key: str) -> float | None:
+    """What of a restart is held to its limit: not what a shared host kept the device waiting for."""
+    took_s: float | None = row[f"{key}_s"]
+    return None if took_s is None else max(0.0, took_s - (row[f"{key}_host_wait_s"] or 0.0))
 
 
 def plan_text(plan: Plan) -> str:

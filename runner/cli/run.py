@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +15,7 @@ from runner.cli.under_way import run_attach, run_cancel, run_resume
 from runner.errors import AskError
 
 if TYPE_CHECKING:
+    from runner.judgement.verify import Rule
     from runner.lab.archive import Fate
     from runner.lab.folder import RunFolder
 
@@ -104,17 +105,24 @@ def run_verify(output: Output, name: str) -> int:
         damaged = damage(folder)
         held = verify(folder, iso(SystemClock().wall_ns()))
     broken, idle = [one for one in held if one.problems], [one.rule.name for one in held if one.problems is None]
-    lines = []
+    told: dict[str, list[Rule]] = {}
     for one in broken:
         (found, where), *more = one.problems or ()
-        told = found if found.startswith(f"{where} ") else f"{where}: {found}"  # some rules name the file in their sentence
-        lines.append(told + (f" (+{len(more)} more: --json)" if more else "") + f" [{one.rule.name}: {one.rule.sentence}]")
+        said = found if where == "." or found.startswith(f"{where} ") else f"{where}: {found}"  # some rules name the file in their sentence
+        told.setdefault(said + (f" (+{len(more)} more: --json)" if more else ""), []).append(one.rule)
+    lines = [f"{said} [{_named(rules)}]" for said, rules in told.items()]
     lines.append(
-        f"{len(held) - len(broken) - len(idle)} rules hold, {len(broken)} broken, {len(idle)} do not apply: {', '.join(idle) or '-'}"
+        f"{folder.run_id}: {len(held) - len(broken) - len(idle)} rules hold, {len(broken)} broken, {len(idle)} do not apply: "
+        f"{', '.join(idle) or '-'}"
     )
     lines += [f"damaged: {damaged.complaint.found}", f"next: {damaged.complaint.do}"] if damaged else []
     value = {"run_dir": str(folder.root), "rules": [one.as_json() for one in held], "damaged": str(damaged) if damaged else None}
     return output.result(value, "\n".join(lines), 1 if broken or damaged else 0)
+
+
+def _named(rules: Sequence[Rule]) -> str:
+    """Which rule is broken, and what it says; of several that are so by one cause their names alone."""
+    return f"{rules[0].name}: {rules[0].sentence}" if len(rules) == 1 else ", ".join(rule.name for rule in rules)
 
 
 @run.command("archive")
@@ -197,7 +205,8 @@ def _carry_out(output: Output, fates: list[Fate], dry_run: bool, verb: str, act:
         files = [{"path": path, "bytes": size} for path, size in fate.files.items()]
         rows.append({"run_dir": str(fate.run.root), "left": fate.left, "bytes": fate.bytes, "files": files, "archive_bytes": done})
     gone = [fate for fate in fates if not fate.left]
-    lines.append(f"{said}: {len(gone)} runs, {sum(fate.bytes for fate in gone)} bytes; left: {len(fates) - len(gone)}")
+    asked = f"{len(fates) - len(gone)} of {len(fates)} that it was asked of"
+    lines.append(f"{said}: {len(gone)} runs, {sum(fate.bytes for fate in gone)} bytes; left: {asked}")
     return output.result({"dry_run": dry_run, "runs": rows}, "\n".join(lines))
 
 

@@ -45,10 +45,17 @@ def verify(folder: RunFolder, now: str, rules: Iterable[Rule] = ()) -> list[Held
         try:
             found = rule.broken(look)
             held.append(Held(rule, None if found is None else tuple(found)))
-        except (RunnerError, OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
-            said = str(error).partition("\n")[0].replace(f"{folder.root}/", "")
-            held.append(Held(rule, ((f"cannot be looked at: {type(error).__name__}: {said}", "."),)))
+        except RunnerError as error:
+            first = error.complaints[0]
+            held.append(Held(rule, ((f"cannot be looked at: {_short(folder, first.found)}", _short(folder, first.where) or "."),)))
+        except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+            held.append(Held(rule, ((f"cannot be looked at: {type(error).__name__}: {_short(folder, str(error))}", "."),)))
     return held
+
+
+def _short(folder: RunFolder, text: str) -> str:
+    """The first line of it, with places as they are inside of the folder."""
+    return text.partition("\n")[0].replace(f"{folder.root}/", "")
 
 
 RULES: tuple[Rule, ...] = (

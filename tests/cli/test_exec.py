@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from runner.cli.exec import HOLDING, WAITS, exit_code
+from runner.cli.exec import HOLDING, WAITS, exit_code, judged_s
 from runner.farm.lease import Leases, lent
 from runner.lab.folder import RunFolder, read_json
 from runner.lab.where import builtin_root, state_root
@@ -182,3 +182,10 @@ def test_what_is_waited_for_is_true_of_every_fault(name: str) -> None:
 def test_fail_on_tightens_what_passed_and_nothing_else(code: int, severities: list[str], fail_on: str | None, expected: int) -> None:
     """Observed findings can be made to fail a CI job; a lab's failure stays the lab's."""
     assert exit_code(code, severities, fail_on) == expected
+
+
+@pytest.mark.parametrize(("took_s", "waited_s", "judged"), [(12.6, 11.2, 1.4), (6.7, 7.5, 0.0), (0.2, None, 0.2), (None, None, None)])
+def test_what_is_said_of_restarts_is_what_is_judged(took_s: float | None, waited_s: float | None, judged: float | None) -> None:
+    """A limit stands behind the figure: the host's wait is no part of it, and never more of it than there is."""
+    row = {"restored_s": took_s, "restored_host_wait_s": waited_s}
+    assert judged_s(row, "restored") == (None if judged is None else pytest.approx(judged))

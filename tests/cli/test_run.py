@@ -90,7 +90,7 @@ def test_an_archived_run_is_not_reported_upon_again(runner: Runner, lab: Path) -
 
 
 def test_a_folder_that_is_hardly_one_breaks_rules_and_nothing_else(runner: Runner, lab: Path) -> None:
-    """One line per broken rule, with the place; status 1; all of them for a program."""
+    """Each cause once, with the place, and the rules that it breaks; status 1; all of them for a program. No class of ours is named."""
     said = runner("--lab", str(lab), "run", "verify", "run-2020-01-01-001")
     assert said.exit_code == 1
     *lines, damaged, after = said.out.splitlines()
@@ -98,7 +98,12 @@ def test_a_folder_that_is_hardly_one_breaks_rules_and_nothing_else(runner: Runne
     assert after == "next: runner run prune --damaged EDGE-002/run-2020-01-01-001"
     assert any(line.startswith("README.md: is missing (+") and "[required_files: " in line for line in lines)
     rules = runner("--json", "--lab", str(lab), "run", "verify", "run-2020-01-01-001").json["rules"]
-    assert sum(rule["result"] == "broken" for rule in rules) == len(lines) - 2  # the lab, and the count
+    broken = [rule["rule"] for rule in rules if rule["result"] == "broken"]
+    *causes, count = lines[1:]  # behind the lab
+    assert count.startswith("run-2020-01-01-001: ") and f" {len(broken)} broken" in count
+    told = [name for line in causes for name in line.rpartition(" [")[2].rstrip("]").partition(": ")[0].split(", ")]
+    assert sorted(told) == sorted(broken) and len(causes) < len(broken)
+    assert "AskError" not in said.out
     assert {"found", "where"} == set(rules[1]["problems"][0])
 
 
