@@ -137,8 +137,8 @@ def _board(device: str, spec: MachineSpec) -> dict[str, Any]:
     from runner.target.emulation.machine import has_machine
 
     missing = missing_tools([spec.arch])
-    image = "its image is made" if is_made(spec.image, cache_root() / "images") else "its image is built at its first start"
-    state = f"ready: a cut is a real power loss; {image}"
+    image = "made" if is_made(spec.image, cache_root() / "images") else "not made"
+    state = f"ready: a real power loss; image {image}"
     if missing:
         state = "needs packages"
     elif not has_machine(spec):

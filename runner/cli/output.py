@@ -151,7 +151,7 @@ def settled() -> None:
 
 
 def columns(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
-    """Rows as aligned columns under a head. On a terminal the widest column with words in it is shortened until lines fit.
+    """Rows as aligned columns under a head. On a terminal columns with words in them are shortened until lines fit, the widest first.
 
     Names and numbers, which have no blanks in them, are never shortened: they are there to be copied.
     """
@@ -159,10 +159,12 @@ def columns(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
     widths = [max(cells(row[place]) for row in table) for place in range(len(head))]
     limit = width(sys.stdout)
     wordy = [place for place in range(len(head)) if any(" " in row[place] for row in table)]
-    if limit is not None and wordy:
-        widest = max(wordy, key=lambda place: widths[place])
-        over = sum(widths) + 2 * (len(widths) - 1) - limit
-        widths[widest] = min(widths[widest], max(LEAST_CELLS, widths[widest] - max(0, over)))
+    over = 0 if limit is None else sum(widths) + 2 * (len(widths) - 1) - limit
+    for _ in range(over):
+        widest = max(wordy, key=lambda place: widths[place], default=None)
+        if widest is None or widths[widest] <= LEAST_CELLS:
+            break
+        widths[widest] -= 1
     return "\n".join("  ".join(_cell(*pair) for pair in zip(row, widths, strict=True)).rstrip() for row in table)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -104,8 +105,8 @@ def test_the_doctor_is_content_with_a_whole_machine(runner: Runner, monkeypatch:
 @pytest.mark.parametrize(
     ("knows", "made", "state"),
     [
-        (True, True, "ready: a cut is a real power loss; its image is made"),
-        (True, False, "ready: a cut is a real power loss; its image is built at its first start"),
+        (True, True, "ready: a real power loss; image made"),
+        (True, False, "ready: a real power loss; image not made"),
         (False, False, "not to be had: this QEMU has no machine raspi3b"),
     ],
     ids=["made", "to be built", "old QEMU"],
@@ -138,11 +139,16 @@ def test_the_doctor_names_serial_ports_and_who_may_open_them(runner: Runner, mon
 
     monkeypatch.setattr(port, "ports", lambda: [])
     assert said() == "no adapter is plugged in"
-    adapter = tmp_path / "usb-FTDI-if00-port0"
-    adapter.touch()
-    adapter.chmod(0o660)
+    adapter, (ours, theirs) = tmp_path / "usb-FTDI-if00-port0", os.openpty()
     monkeypatch.setattr(port, "ports", lambda: [str(adapter)])
     monkeypatch.setattr(port, "_group", lambda found: "dialout")
+    assert said().startswith(f"there is no port {adapter}"), "it is gone meanwhile"
+    adapter.touch()
+    assert said() == f"{adapter} is no serial port"
+    adapter.unlink()
+    adapter.symlink_to(os.ttyname(theirs))
     assert said() == f"{adapter} may be opened; its group is dialout"
     monkeypatch.setattr("os.access", lambda path, mode: path != str(adapter))
     assert said().startswith(f"{adapter} may not be opened by user ")
+    for end in (ours, theirs):
+        os.close(end)

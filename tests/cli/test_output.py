@@ -195,6 +195,15 @@ def test_on_a_terminal_the_widest_words_are_shortened(terminal: Callable[..., tu
     assert columns(HEAD, ROWS).splitlines()[2].split() == ["EDGE-002-BUG-001", "kurz", "22"]
 
 
+def test_where_one_column_is_not_enough_others_give_way_too(terminal: Callable[..., tuple[Terminal, Terminal]]) -> None:
+    """No column of words is cut to nothing beside one that is whole."""
+    terminal(40)
+    rows = [("a-name", "words " * 20, "other words " * 10)]
+    lines = columns(("name", "does", "title"), rows).splitlines()
+    assert max(map(cells, lines)) == 40
+    assert lines[1] == "a-name  words words wo…  other words ot…"
+
+
 def test_in_a_pipe_everything_is_there(terminal: Callable[..., tuple[Terminal, Terminal]], monkeypatch: pytest.MonkeyPatch) -> None:
     """COLUMNS does not shorten what a program reads."""
     monkeypatch.setenv("COLUMNS", "20")
