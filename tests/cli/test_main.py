@@ -67,7 +67,7 @@ WRONG: dict[str, tuple[tuple[str, ...], str, str, str, str]] = {
         "--scenario",
         "runner entry show EDGE-002",
     ),
-    "unknown stageflow": (("exec", "EDGE-002", "--stageflow", "9.9.9"), "Stageflow 9.9.9 is not", "1.2.0", "--stageflow", "take one"),
+    "unknown stageflow": (("exec", "EDGE-002", "--stageflow", "9.9.9"), "Stageflow '9.9.9' is not", "1.2.0", "--stageflow", "take one"),
     "unknown command": (("exce", "EDGE-002"), "no command is called 'exce' (did you mean 'exec'?)", "exec", "", "runner --help"),
     "unknown option": (("exec", "EDGE-002", "--devise", "local"), "No such option", "", "", "runner exec --help"),
     "nothing to run": (("exec",), "Missing argument 'ENTRY'", "", "", "runner exec --help"),
