@@ -190,9 +190,11 @@ class Progress:
     def _say(self, text: str) -> None:
         self.tell(f"  {text}")
 
-    def _execution_ended(self, execution: ExecutionPlan, ending: str, duration_s: float) -> None:
-        made, self._made = self._made, 0
+    def _execution_ended(self, execution: ExecutionPlan, ending: str, duration_s: float, earlier: int) -> None:
+        """`earlier` cuts were made by coordinators before this one, whose time is not known here."""
+        made, self._made = self._made + earlier, 0
         cuts = f"   {made} {LOSS_WORDS[self._plan.type.loss][1 if made == 1 else 2]}" if execution.cuts else ""
+        cuts += f", {earlier} of them before" if earlier else ""
         how = "ok" if ending == "finished" else ending
         self.tell(f"{execution.name:<{self._width}} {len(execution.stages)} stages   {duration_s:5.1f} s{cuts}   {how}")
 

@@ -76,7 +76,8 @@ async def run_execution(run: Run, plan: ExecutionPlan) -> str:
     run.endings.append(ending)
     if not plan.cuts:
         run.baseline_s.update(stage_durations(mirror.records))
-    run.emit("execution_ended", execution=plan, ending=ending, duration_s=(run.clock.boottime_ns() - began_ns) / 1e9)
+    earlier = sum(cut.hold in run.past.cut for cut in plan.cuts)
+    run.emit("execution_ended", execution=plan, ending=ending, duration_s=(run.clock.boottime_ns() - began_ns) / 1e9, earlier=earlier)
     return ending
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -69,6 +70,15 @@ def test_interrupted_once_behind_a_cut_it_unwinds_and_can_be_gone_on_with(chain:
     assert chain.finish() == 0
     assert untrue(chain.run) == []
     assert left_behind(chain) == []
+
+
+def test_who_goes_on_with_an_execution_says_how_often_it_was_cut_before(chain: Chain) -> None:
+    """All of them are the execution's, and the time beside them is not that of all of them."""
+    with stopped_at(chain, "recover.after") as process:
+        process.send_signal(signal.SIGINT)
+    assert process.returncode == 130
+    assert chain.finish() == 0
+    assert re.search(r"\nrecovery-1 .*   3 crashes, 1 of them before   ok\n", (chain.root / "output").read_text())
 
 
 def test_one_request_that_arrives_twice_is_one(chain: Chain) -> None:
