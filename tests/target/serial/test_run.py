@@ -66,6 +66,9 @@ def test_edge_002_recovers_from_power_cuts_over_the_line_alone(
     words = ("exec", "EDGE-002", "--device", device, "--scenario", "recovery", "--quick", "--cuts", str(cuts))
     done = runner_process(*words, limit_s=2400 if device == "qemu-raspi3b" else 900, **environment)
     (folder,) = RunFolder.every(tmp_path / "lab" / "runs")
+    crashed = done.returncode == 3 and "QEMU signal 11" in done.stdout + done.stderr  # QEMU 7.2 does that once in many hundred boots
+    if crashed:  # the lab's failure: the run is blocked, and gone on with as anybody would
+        done = runner_process("run", "resume", folder.run_id, limit_s=900, **environment)
     conclusion = conclude(folder, "2026-01-01T00:00:00.000Z")
     evidence, late = conclusion.evidence, {"restored_in_time", "running_again_in_time"}  # which another board beside it makes it
     assert {result.check for result in conclusion.results if result.problems} <= late, done.stdout + done.stderr
@@ -74,7 +77,7 @@ def test_edge_002_recovers_from_power_cuts_over_the_line_alone(
     assert sum(cut.counted for cut in evidence.cuts) >= cuts
     assert all(cut.loss == "power_loss" and cut.recovered for cut in evidence.cuts)
     console = (folder.journals / "console.log").read_text(errors="replace")
-    boots = 1 + sum(record.kind == "disk_proof" for record in evidence.coordinator) + len(evidence.cuts)
+    boots = 1 + sum(record.kind == "disk_proof" for record in evidence.coordinator) + len(evidence.cuts) + crashed
     assert console.count("Linux version") == boots
     served = "Not backgrounding" in console  # the words of an SSH server; below, of one that is used
     assert served == (device != "qemu-raspi3b") and "Child connection from" not in console
