@@ -103,6 +103,30 @@ def test_what_is_too_short_to_tell_is_not_accused(tmp_path: Path) -> None:
     assert slow.longer and not told._replace(cool_s=None).longer and not slow._replace(timed=True).longer
 
 
+@pytest.mark.parametrize("beside", ["one", "each"])
+def test_a_stage_beside_which_the_device_was_timed_is_not_accused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, beside: str) -> None:
+    """It had half of the core. Where it was so beside each that is long enough to tell, all are held to their clock, as EDGE-001 does."""
+    monkeypatch.setattr(f"{__name__}.STAGES", [*STAGES, ("blink", 0.05)])
+    evidence = made(tmp_path, Bent(slower=1.5)).conclusion().evidence
+    (proof,) = [record for record in evidence.coordinator if record.kind == "heat_proof"]
+    (heated,) = evidence.of("recovery")
+
+    def longer() -> list[str]:
+        (found,) = heat_courses(evidence, Timeline(evidence))
+        return [each.stage for each in found.stages if each.longer]
+
+    proof.payload["looks"] = []
+    accused = longer()
+    spans = {
+        end.payload["stage"]: [record.boottime_ns + evidence.clock_anchors[record.boot_id][0] for record in (start, end)]
+        for start, end in zip(heated.of_kind("stage_started"), heated.of_kind("stage_finished"), strict=True)
+    }
+    inside = {stage: [began_ns + 1000, began_ns + 2000] for stage, (began_ns, _) in spans.items() if stage != "blink"}
+    assert accused and "blink" not in accused
+    proof.payload["looks"] = [inside[accused[0]]] if beside == "one" else list(inside.values())
+    assert longer() == (accused[1:] if beside == "one" else accused)
+
+
 def test_a_part_in_which_nobody_looked_is_as_it_was(tmp_path: Path) -> None:
     """A heat of a few ticks has fewer of them than the drawing has characters: that is no time without power."""
     run = MadeHeatRun(tmp_path)

@@ -182,11 +182,13 @@ def _stages(evidence: Evidence, timeline: Timeline, execution: Execution, told: 
     ticks = [(timeline.coordinator_s(tick.boottime_ns), tick) for tick in told.ticks]
     cool = {end.payload["stage"]: ended_s - began_s for one in evidence.of(BASELINE) for _, end, began_s, ended_s in _spans(one, timeline)}
     spans = list(_spans(execution, timeline))
-    beside = evidence.timed_beside(execution, [(start, end) for start, end, *_ in spans])
-    for (start, end, began_s, ended_s), timed in zip(spans, beside, strict=True):
+    judged = [(start, end) for start, end, *_ in spans if cool.get(end.payload["stage"].partition("@")[0], 0.0) >= SHORTEST_S]
+    beside = dict(zip((end.sequence for _, end in judged), evidence.timed_beside(execution, judged), strict=True))
+    for start, end, began_s, ended_s in spans:
         stage, used_s = end.payload["stage"], _used(ticks, began_s, ended_s)
         limit = LIMIT * evidence.slower_beside(execution.name, start, end)
-        yield StageTime(one_line(stage), ended_s - began_s, used_s, cool.get(stage.partition("@")[0]), limit, timed)
+        timed, cool_s = beside.get(end.sequence, False), cool.get(stage.partition("@")[0])
+        yield StageTime(one_line(stage), ended_s - began_s, used_s, cool_s, limit, timed)
 
 
 def _spans(execution: Execution, timeline: Timeline) -> Iterator[tuple[Record, Record, float, float]]:
